@@ -1,0 +1,198 @@
+"""Text -> cleaner text: the rules that thai2transformers applied before its tokenizers, one pure function each.
+
+`cleaning_rules` is the whole pipeline in order; `clean_text` applies it. Models trained with thai2transformers expect
+their input cleaned this way (Lowphansirikul et al., "WangchanBERTa: Pretraining transformer-based Thai language
+models", 2021, section 3.1), so the rules are kept even where another choice would be possible.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import regex
+
+SPACE_TOKEN = "<_>"
+URL_TOKEN = "<url>"
+
+HTML_REMNANTS = (
+    ("#39;", "'"),
+    ("amp;", "&"),
+    ("#146;", "'"),
+    ("nbsp;", " "),
+    ("#36;", "$"),
+    ("\\n", "\n"),
+    ("quot;", "'"),
+    ("<br />", "\n"),
+    ('\\"', '"'),
+    (" @.@ ", "."),
+    (" @-@ ", "-"),
+    (" @,@ ", ","),
+    ("\\", " \\ "),
+)
+
+# What counts as content between brackets. The published rule knew a-z, 0-9 and Thai only, and so deleted every bracket
+# that held Chinese or Cyrillic; letters, marks and digits of all scripts are kept here. Variation selectors are marks
+# to Unicode but belong to emoji, which the rule removes.
+_CONTENT = r"[[\p{L}\p{M}\p{N}ก-๙]--[\uFE00-\uFE0F]]"
+_ARTEFACT = r"[^[\p{L}\p{M}\p{N}ก-๙]--[\uFE00-\uFE0F]]"
+_BRACKETS = (("(", ")"), ("{", "}"), ("[", "]"))
+
+_URL = re.compile(r"(?:http|ftp|https)://[\w_-]+(?:\.[\w_-]+)+(?:[\w.,@?^=%&:/~+#-]*[\w@?^=%&/~+#-])?")
+_SPACES = re.compile(r" {2,}")
+_NEWLINE = re.compile(r"\r\n|[\n\r]")
+_REPEATED_CHARACTER = re.compile(r"(\S)\1{3,}")
+_ONLY_EMOJI = regex.compile(r"\p{Extended_Pictographic}+")
+
+
+def _bracket_patterns() -> tuple[regex.Pattern[str], ...]:
+    """Empty brackets, brackets of punctuation, artefacts after an opening and before a closing bracket; in this order."""
+    kinds = (
+        lambda opening, closing: rf"{opening}{closing}",
+        lambda opening, closing: rf"{opening}{_ARTEFACT}+{closing}",
+        lambda opening, closing: rf"(?<={opening}){_ARTEFACT}+(?={_CONTENT})",
+        lambda opening, closing: rf"(?<={_CONTENT}){_ARTEFACT}+(?={closing})",
+    )
+    pairs = [(re.escape(opening), re.escape(closing)) for opening, closing in _BRACKETS]
+    return tuple(regex.compile(kind(*pair), regex.VERSION1) for kind in kinds for pair in pairs)
+
+
+_BRACKET_PATTERNS = _bracket_patterns()
+
+
+def fix_html(text: str) -> str:
+    """Undo the traces that HTML and WikiText markup leave.
+
+    >>> fix_html("Anbsp;amp;nbsp;B @.@ ")
+    'A & B.'
+    """
+    for remnant, replacement in HTML_REMNANTS:
+        text = text.replace(remnant, replacement)
+    return _SPACES.sub(" ", html.unescape(text))
+
+
+def rm_brackets(text: str) -> str:
+    """Remove brackets without content, and what is not content beside a bracket.
+
+    >>> rm_brackets("hey() whats[;] up{*&} man(hey)")
+    'hey whats up man(hey)'
+    """
+    for pattern in _BRACKET_PATTERNS:
+        text = pattern.sub("", text)
+    return text
+
+
+def replace_newlines(text: str) -> str:
+    """Strip the text and put a space in place of each line end (DOS line ends count once).
+
+    >>> replace_newlines(" hey\\nwhats\\r\\nup ")
+    'hey whats up'
+    """
+    return _NEWLINE.sub(" ", text.strip())
+
+
+def rm_useless_spaces(text: str) -> str:
+    """Reduce each run of spaces to one.
+
+    >>> rm_useless_spaces("oh         no")
+    'oh no'
+    """
+    return _SPACES.sub(" ", text)
+
+
+def replace_spaces(text: str, space_token: str = SPACE_TOKEN) -> str:
+    """Write `space_token` in place of each space; nothing changes where the token is itself a space.
+
+    >>> replace_spaces("oh no")
+    'oh<_>no'
+    """
+    return text.replace(" ", space_token)
+
+
+def replace_rep_after(text: str) -> str:
+    """Reduce a character that stands more than three times in a row to one.
+
+    >>> replace_rep_after("มากกกกก"), replace_rep_after("มากกก")
+    ('มาก', 'มากกก')
+    """
+    return _REPEATED_CHARACTER.sub(r"\1", text)
+
+
+def replace_url(text: str) -> str:
+    """Write `<url>` in place of each web address. Not part of the default rules.
+
+    >>> replace_url("go to https://github.com/a?b=1 now")
+    'go to <url> now'
+    """
+    return _URL.sub(URL_TOKEN, text)
+
+
+def split_thai_words(text: str) -> list[str]:
+    """Cut a text into dictionary words with PyThaiNLP's newmm; spaces stay, so that joining gives the text back."""
+    from pythainlp.tokenize import word_tokenize
+
+    return word_tokenize(text, engine="newmm", keep_whitespace=True)
+
+
+def ungroup_emoji(words: Sequence[str]) -> list[str]:
+    """Cut words of several one-character emoji apart; joined sequences, flags and skin tones stay whole.
+
+    >>> ungroup_emoji(["ดี", "😀😀"])
+    ['ดี', '😀', '😀']
+    """
+    pieces = (list(word) if _ONLY_EMOJI.fullmatch(word) else [word] for word in words)
+    return list(itertools.chain.from_iterable(pieces))
+
+
+def replace_wrep_post(words: Iterable[str]) -> list[str]:
+    """Reduce a word that is repeated at once to one.
+
+    >>> replace_wrep_post(["กา", "น้ำ", "น้ำ", "น้ำ"])
+    ['กา', 'น้ำ']
+    """
+    return [word for word, _ in itertools.groupby(words)]
+
+
+def remove_space(words: Iterable[str]) -> list[str]:
+    """Strip words and leave out those that were only spaces (for bag-of-words models). Not part of the default rules.
+
+    >>> remove_space(["ฉัน", "เดิน", " ", "กลับ "])
+    ['ฉัน', 'เดิน', 'กลับ']
+    """
+    return [stripped for word in words if (stripped := word.strip())]
+
+
+def cleaning_rules(
+    space_token: str = SPACE_TOKEN, split_words: Callable[[str], list[str]] = split_thai_words
+) -> tuple[Callable[[Any], Any], ...]:
+    """The whole pipeline in its order: six rules on the text, the word splitter, two rules on words, joining."""
+    return (
+        fix_html,
+        rm_brackets,
+        replace_newlines,
+        rm_useless_spaces,
+        partial(replace_spaces, space_token=space_token),
+        replace_rep_after,
+        split_words,
+        ungroup_emoji,
+        replace_wrep_post,
+        "".join,
+    )
+
+
+def clean_text(
+    text: str,
+    *,
+    space_token: str = SPACE_TOKEN,
+    lowercase: bool = False,
+    split_words: Callable[[str], list[str]] = split_thai_words,
+) -> str:
+    """Apply all `cleaning_rules` to one text; `lowercase` comes before them."""
+    value: Any = text.lower() if lowercase else text
+    for rule in cleaning_rules(space_token, split_words):
+        value = rule(value)
+    return value
