@@ -50,15 +50,18 @@ _ONLY_EMOJI = regex.compile(r"\p{Extended_Pictographic}+")
 
 
 def _bracket_patterns() -> tuple[regex.Pattern[str], ...]:
-    """Empty brackets, brackets of punctuation, artefacts after an opening and before a closing bracket; in this order."""
+    """Empty brackets, brackets of punctuation, artefacts after an opening, then before a closing bracket."""
     kinds = (
-        lambda opening, closing: rf"{opening}{closing}",
-        lambda opening, closing: rf"{opening}{_ARTEFACT}+{closing}",
-        lambda opening, closing: rf"(?<={opening}){_ARTEFACT}+(?={_CONTENT})",
-        lambda opening, closing: rf"(?<={_CONTENT}){_ARTEFACT}+(?={closing})",
+        "{opening}{closing}",
+        "{opening}{artefact}+{closing}",
+        "(?<={opening}){artefact}+(?={content})",
+        "(?<={content}){artefact}+(?={closing})",
     )
-    pairs = [(re.escape(opening), re.escape(closing)) for opening, closing in _BRACKETS]
-    return tuple(regex.compile(kind(*pair), regex.VERSION1) for kind in kinds for pair in pairs)
+    fields = [
+        {"opening": re.escape(opening), "closing": re.escape(closing), "artefact": _ARTEFACT, "content": _CONTENT}
+        for opening, closing in _BRACKETS
+    ]
+    return tuple(regex.compile(kind.format(**field), regex.VERSION1) for kind in kinds for field in fields)
 
 
 _BRACKET_PATTERNS = _bracket_patterns()
