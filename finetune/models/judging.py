@@ -1,0 +1,142 @@
+"""What a model's configuration allows, judged before its weights are read: lengths, vocabulary, heads, labels."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import transformers
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from finetune.errors import Problem
+from finetune.models.loading import HEADS
+
+logger = logging.getLogger(__name__)
+
+# Models whose position ids start behind the padding id, so that pad_token_id + 1 rows of the table are never used.
+OFFSET_POSITIONS = frozenset(
+    {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet", "data2vec-text", "ibert", "esm"}
+)
+# Relative or rotary positions: no table that a long text could leave.
+UNBOUNDED_POSITIONS = frozenset({"t5", "mt5", "longt5", "xlnet", "deberta", "deberta-v2", "funnel", "transfo-xl"})
+# Vocabularies are often rounded up for the hardware; a larger gap means that the two do not belong together.
+LARGEST_PADDED_ROWS = 1024
+FALLBACK_LENGTH = 512
+
+
+def find_position_limit(config: PretrainedConfig) -> int | None:
+    """The longest input, special tokens included, or None where positions are not a table."""
+    if config.model_type in UNBOUNDED_POSITIONS:
+        return None
+    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if limit and config.model_type in OFFSET_POSITIONS:
+        return limit - (config.pad_token_id or 0) - 1
+    return limit
+
+
+def settle_max_length(typed: int | None, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The length that counts: what was typed, else the shorter of the model's and the tokenizer's own limit."""
+    if typed is not None:
+        return typed
+    limits = [limit for limit in (find_position_limit(config), tokenizer.model_max_length) if limit and limit < 10**6]
+    return min(limits, default=FALLBACK_LENGTH)
+
+
+def judge_max_length(typed: int | None, config: PretrainedConfig) -> list[Problem]:
+    """`--max_length` beyond the model's positions would fail in the middle of an epoch."""
+    limit = find_position_limit(config)
+    if typed is None or limit is None or typed <= limit:
+        return []
+    return [
+        Problem(
+            f"--max_length {typed} is more than the {limit} positions of this {config.model_type} model",
+            f"allowed: up to {limit}, special tokens included",
+            "longer texts are cut into overlapping windows, so nothing is lost by a smaller value",
+        )
+    ]
+
+
+def judge_vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[Problem]:
+    """Model and tokenizer must share one vocabulary, but for tokens added on purpose and rows padded on purpose."""
+    rows, added = config.vocab_size, len(tokenizer.get_added_vocab())
+    size = len(tokenizer)
+    if size <= rows and rows - size <= LARGEST_PADDED_ROWS:
+        return []
+    if size > rows >= size - added:
+        return []
+    return [
+        Problem(
+            f"the model has {rows:,} embedding rows and the tokenizer {size:,} tokens ({added} of them added)",
+            "they must be made for each other",
+            "give the model's own tokenizer with --tokenizer_name_or_path",
+        )
+    ]
+
+
+def judge_head(config: PretrainedConfig, task: str) -> list[Problem]:
+    """An architecture without the head of this task is refused by name."""
+    mapping = getattr(transformers, HEADS[task])._model_mapping
+    if type(config) in mapping:
+        return []
+    known = sorted({kind.model_type for kind in mapping if getattr(kind, "model_type", "")})
+    near = difflib.get_close_matches(config.model_type, known, n=3, cutoff=0.5)
+    examples = ", ".join(near or ("bert", "roberta", "xlm-roberta"))
+    return [
+        Problem(
+            f"the architecture {config.model_type!r} has no {task.replace('_', ' ')} head in transformers "
+            f"{transformers.__version__}",
+            f"architectures with one include {examples}",
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class LabelMatch:
+    """How the labels of the data meet the head of the checkpoint."""
+
+    labels: list[str]  # in the order of the head's outputs
+    new_head: bool
+    problems: tuple[Problem, ...] = ()
+
+
+def match_labels(config: PretrainedConfig, labels: Sequence[str], *, trains: bool) -> LabelMatch:
+    """Match the labels of data and model by name.
+
+    A checkpoint that already tags with (at least) these names keeps its head and its order. Otherwise the head is made
+    anew for the data's labels; without training that cannot help, and the labels that the model lacks are a problem.
+    """
+    own = [config.id2label[number] for number in range(len(config.id2label))]
+    fine_tuned = any("Classification" in name for name in config.architectures or ())
+    named = own != [f"LABEL_{number}" for number in range(len(own))]
+    if fine_tuned and named and set(labels) <= set(own):
+        return LabelMatch(own, new_head=False)
+    if fine_tuned and not named and len(own) == len(labels):
+        logger.warning("The model's labels have no names (LABEL_0, ...): taken in the order %s.", ", ".join(labels))
+        return LabelMatch(list(labels), new_head=False)
+    if trains:
+        if fine_tuned and named:
+            logger.warning("The model's head has other labels (%s): a new head is trained.", ", ".join(own[:12]))
+        return LabelMatch(list(labels), new_head=fine_tuned)
+    return LabelMatch(list(labels), new_head=True, problems=(judge_untrained_head(own, labels, fine_tuned),))
+
+
+def judge_untrained_head(own: Sequence[str], labels: Sequence[str], fine_tuned: bool) -> Problem:
+    if not fine_tuned:
+        return Problem(
+            "the model has no trained head for this task", remedy="add --do_train, or give a fine-tuned model"
+        )
+    missing = sorted(set(labels) - set(own))
+    return Problem(
+        f"the data has labels that the model does not know: {', '.join(missing)}",
+        f"the model's labels: {', '.join(own[:20])}",
+        "add --do_train to train a new head, or give the model that was trained on these labels",
+    )
+
+
+def name_labels(config: PretrainedConfig, labels: Sequence[str]) -> None:
+    """Write the label names into the configuration, so that the saved model says them."""
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}

@@ -1,0 +1,165 @@
+"""Name or folder -> configuration and model with the right head, in float32, with every mismatch told before training.
+
+A configuration is opened first and judged (`models/judging.py`) together with everything else a user gave; weights are
+only read once nothing is wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from finetune.arguments.model import ModelArguments
+from finetune.errors import DataError, Problem, UsageError
+
+logger = logging.getLogger(__name__)
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+HEADS = {
+    "token_classification": "AutoModelForTokenClassification",
+    "sequence_classification": "AutoModelForSequenceClassification",
+    "masked_lm": "AutoModelForMaskedLM",
+    "causal_lm": "AutoModelForCausalLM",
+    "seq2seq_lm": "AutoModelForSeq2SeqLM",
+    "pretraining": "AutoModelForPreTraining",
+}
+
+
+def hub_arguments(arguments: ModelArguments) -> dict[str, Any]:
+    """The keywords that every `from_pretrained` of this run shares."""
+    return {
+        "cache_dir": arguments.cache_dir,
+        "revision": arguments.model_revision,
+        "token": arguments.token,
+        "trust_remote_code": arguments.trust_remote_code,
+    }
+
+
+def load_config(arguments: ModelArguments, **changes: Any) -> PretrainedConfig:
+    """Open the configuration and apply `--config_overrides`, then `changes`.
+
+    Raises:
+        DataError: no configuration can be reached under that name.
+        UsageError: `--config_overrides` names a field that the configuration lacks.
+    """
+    name = arguments.config_name or arguments.model_name_or_path
+    try:
+        config = AutoConfig.from_pretrained(name, **hub_arguments(arguments))
+    except (OSError, ValueError) as error:
+        raise DataError(explain_missing_model(name, "config.json", error)) from error
+    override_config(config, arguments.config_overrides)
+    for field, value in changes.items():
+        setattr(config, field, value)
+    return config
+
+
+def override_config(config: PretrainedConfig, overrides: str | None) -> None:
+    """Apply `name=value,...`; the values take the type of the field that they replace."""
+    if not overrides:
+        return
+    try:
+        config.update_from_string(overrides)
+    except ValueError as error:
+        raise UsageError(
+            Problem(f"--config_overrides {overrides}: {error}", "allowed: name=value,name=value")
+        ) from error
+
+
+def explain_missing_model(name: str, file: str, error: Exception) -> Problem:
+    """One sentence for a model that cannot be opened: a folder without the file, or a hub name out of reach."""
+    folder = Path(name)
+    if folder.is_dir() and not (folder / file).is_file():
+        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        return Problem(f"the model folder has no {file} (it holds {found})", remedy=f"place {file} there", path=name)
+    if folder.is_dir():
+        reason = str(error).strip().splitlines()[0]
+        return Problem(f"{file} cannot be used: {reason}", path=folder / file)
+    return Problem(
+        f"there is no model folder {name!r} and no model of that name can be fetched from the hub",
+        remedy="give the path of a folder that holds config.json and model.safetensors, or connect to the hub once to "
+        "cache the model",
+    )
+
+
+def judge_weights(arguments: ModelArguments) -> list[Problem]:
+    """A model folder without weights is told before anything is read."""
+    folder = Path(arguments.model_name_or_path)
+    if not folder.is_dir() or any((folder / name).is_file() for name in WEIGHT_FILES):
+        return []
+    remedy = "give the folder of a trained model; its newest checkpoint-* folder is one"
+    return [
+        Problem(f"the model folder holds no weights ({' or '.join(WEIGHT_FILES[::2])})", remedy=remedy, path=folder)
+    ]
+
+
+def load_model(
+    arguments: ModelArguments,
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    task: str,
+    new_head: bool,
+) -> PreTrainedModel:
+    """Load the weights under the head of `task`, always as float32: optimizers need full-precision parameters.
+
+    Args:
+        arguments: where the weights are.
+        config: the judged configuration, its labels already set.
+        tokenizer: gives the size that the embedding must have.
+        task: a key of `HEADS`.
+        new_head: the head of the checkpoint, if it has one, belongs to other labels and is made anew.
+    """
+    auto_class = getattr(transformers, HEADS[task])
+    with quiet_loading():
+        model, report = auto_class.from_pretrained(
+            arguments.model_name_or_path,
+            config=config,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=new_head or arguments.ignore_mismatched_sizes,
+            output_loading_info=True,
+            **hub_arguments(arguments),
+        )
+    tell_loading(report)
+    resize_embeddings(model, tokenizer)
+    return model
+
+
+def tell_loading(report: dict[str, Any]) -> None:
+    """Say which weights are new and which of the checkpoint were left aside, one line each."""
+    fresh = sorted({*report["missing_keys"], *(entry[0] for entry in report.get("mismatched_keys", ()))})
+    if fresh:
+        logger.info("Newly initialised (not in the checkpoint): %s.", ", ".join(fresh))
+    unused = sorted(report["unexpected_keys"])
+    if unused:
+        logger.info("In the checkpoint but not used by this head: %s.", ", ".join(unused))
+
+
+def resize_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Grow the embedding by the tokens that were added to the tokenizer; never shrink it."""
+    size = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > size:
+        model.resize_token_embeddings(len(tokenizer))
+        logger.info("Embedding grown from %d to %d rows for the added tokens.", size, len(tokenizer))
+
+
+class quiet_loading:
+    """Silence transformers' load report and progress bar; `tell_loading` says the same in two lines."""
+
+    def __enter__(self) -> None:
+        self.level = transformers.logging.get_verbosity()
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        transformers.logging.set_verbosity(self.level)

@@ -1,0 +1,138 @@
+"""The one place where TrainingArguments and Trainer are built.
+
+`transformers.Trainer` is the engine. What is ours enters by its own extension points: `compute_loss_func` (losses
+divided by the global number of items), `preprocess_logits_for_metrics` (no logits kept), callbacks.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import transformers
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from finetune.errors import Preempted, Problem, UsageError
+from finetune.run.folder import Run
+from finetune.training.callbacks import CheckpointKeeper, EarlyStopping, GracefulStop, LogLine, NonFiniteGuard
+from finetune.training.losses import EvaluationLoss, TokenLoss
+from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS_KEPT = 2  # the best and the last
+
+
+@dataclass
+class TrainerParts:
+    """What a task hands over for its Trainer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
+    loss: TokenLoss
+    train: datasets.Dataset | None = None
+    validation: datasets.Dataset | None = None
+    compute_metrics: Callable[..., dict[str, float]] | None = None
+    callbacks: list[TrainerCallback] = field(default_factory=list)
+
+
+def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
+    """The real object, built late: only now are torch and the device known.
+
+    Raises:
+        UsageError: transformers refuses the combination; its reason is passed on in one sentence.
+    """
+    settled = {
+        "report_to": "none",
+        "disable_tqdm": not sys.stderr.isatty(),
+        **values,
+        "logging_nan_inf_filter": False,  # a loss that is not finite ends the run (NonFiniteGuard), it is not hidden
+        "remove_unused_columns": False,  # the collators choose the columns
+        "save_total_limit": None,  # CheckpointKeeper deletes, after the new checkpoint is known to be whole
+    }
+    if settled.get("optim") == APEX_OPTIMIZER:
+        settled.pop("optim")
+    try:
+        return TrainingArguments(**settled)
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise UsageError(Problem(f"these training arguments do not go together: {first_line(error)}")) from error
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+
+
+def build_trainer(parts: TrainerParts, values: dict[str, Any], run: Run, *, patience: int | None = None) -> Trainer:
+    """Build the Trainer of one run.
+
+    Args:
+        parts: model, data and loss of the task.
+        values: settled TrainingArguments by name (see `training/cadence.py`).
+        run: its stop request ends training at the next step.
+        patience: evaluations without improvement after which training stops.
+    """
+    arguments = build_training_arguments(values)
+    callbacks: list[TrainerCallback] = [
+        LogLine(),
+        NonFiniteGuard(parts.loss),
+        GracefulStop(run.stop),
+        CheckpointKeeper(values.get("save_total_limit") or CHECKPOINTS_KEPT),
+        *([EarlyStopping(patience)] if patience else []),
+        *parts.callbacks,
+    ]
+    show_training_log()
+    trainer = Trainer(
+        model=parts.model,
+        args=arguments,
+        data_collator=parts.collator,
+        train_dataset=parts.train,
+        eval_dataset=parts.validation,
+        processing_class=parts.tokenizer,
+        compute_loss_func=parts.loss,
+        compute_metrics=parts.compute_metrics,
+        preprocess_logits_for_metrics=EvaluationLoss(parts.loss),
+        callbacks=callbacks,
+        optimizer_cls_and_kwargs=find_apex_optimizer(arguments, values.get("optim")),
+    )
+    trainer.remove_callback(PrinterCallback)  # LogLine writes numbers in full, and to the log instead of stdout
+    return trainer
+
+
+def show_training_log() -> None:
+    """Let the Trainer's own lines (`***** Running training *****`, `Saving model checkpoint to`) into our log."""
+    transformers.logging.disable_default_handler()
+    transformers.logging.enable_propagation()
+    logging.getLogger("transformers.trainer").setLevel(logging.INFO)
+
+
+def train(trainer: Trainer, run: Run) -> dict[str, float]:
+    """Train, from the run's newest whole checkpoint where there is one; returns the Trainer's own train metrics.
+
+    Raises:
+        Preempted: a signal stopped training; a checkpoint was saved.
+        NonFiniteError: the loss left the finite numbers.
+    """
+    checkpoint = None if run.checkpoint is None else str(run.checkpoint)
+    if checkpoint:
+        logger.info("Going on from %s.", checkpoint)
+    with run.stop.deferred():
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+    if run.stop.requested:
+        step = trainer.state.global_step
+        raise Preempted(f"stopped by a signal at step {step}, state saved: run the same command again to go on")
+    tell_best(trainer)
+    return result.metrics
+
+
+def tell_best(trainer: Trainer) -> None:
+    best = trainer.state.best_model_checkpoint
+    if trainer.args.load_best_model_at_end and best:
+        name, value = trainer.args.metric_for_best_model, trainer.state.best_metric
+        logger.info("The best checkpoint by validation %s (%.6g) is %s.", name, value, Path(best).name)

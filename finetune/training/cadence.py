@@ -1,0 +1,84 @@
+"""When to evaluate, save and log: defaults that follow from each other, settled before TrainingArguments are built.
+
+Saving follows evaluation, and the best checkpoint by validation is what the run ends with; whatever was typed stays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finetune.errors import Problem, UsageError
+
+LOGGING_STEPS = 500
+
+
+def settle_cadence(values: dict[str, Any], *, has_validation: bool) -> dict[str, Any]:
+    """Complete `values` (TrainingArguments by name) with what follows from them.
+
+    Args:
+        values: what was typed and what the command sets by default.
+        has_validation: whether there is a validation split to choose the best checkpoint on.
+
+    Raises:
+        UsageError: the typed values cannot be had together.
+    """
+    settled = dict(values)
+    if not settled.get("do_train"):
+        return {**settled, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    if not has_validation:
+        return settle_without_validation(settled)
+    if "eval_strategy" not in settled:
+        settled["eval_strategy"] = "steps" if "eval_steps" in settled else "epoch"
+    if settled["eval_strategy"] == "steps":
+        settled.setdefault("eval_steps", settled.get("logging_steps", LOGGING_STEPS))
+    settle_saving(settled)
+    settle_best(settled)
+    return settled
+
+
+def settle_without_validation(values: dict[str, Any]) -> dict[str, Any]:
+    """Without a validation split nothing can be chosen: the last checkpoint is the result."""
+    problems = [
+        Problem(f"--{name} {values[name]} needs a validation split and --do_eval", remedy="add both, or drop the flag")
+        for name, off in (("eval_strategy", ("no", None)), ("load_best_model_at_end", (False, None)))
+        if values.get(name, off[0]) not in off
+    ]
+    if problems:
+        raise UsageError(*problems)
+    values = {**values, "eval_strategy": "no", "load_best_model_at_end": False}
+    values.setdefault("save_strategy", "steps" if "save_steps" in values else "epoch")
+    return values
+
+
+def settle_saving(values: dict[str, Any]) -> None:
+    """Save when evaluating, unless the user set a rhythm of their own."""
+    if "save_strategy" not in values:
+        values["save_strategy"] = "steps" if "save_steps" in values else values["eval_strategy"]
+    if values["save_strategy"] == "steps":
+        values.setdefault("save_steps", values.get("eval_steps", LOGGING_STEPS))
+
+
+def settle_best(values: dict[str, Any]) -> None:
+    """Load the best checkpoint at the end where every save has a score; refuse where it was asked for and has none."""
+    reason = find_unscored_saves(values)
+    if reason and values.get("load_best_model_at_end"):
+        raise UsageError(
+            Problem(f"--load_best_model_at_end: {reason}", remedy="let --save_steps be a multiple of --eval_steps")
+        )
+    values.setdefault("load_best_model_at_end", values["eval_strategy"] != "no" and not reason)
+    if values["load_best_model_at_end"]:
+        values.setdefault("metric_for_best_model", "loss")
+
+
+def find_unscored_saves(values: dict[str, Any]) -> str:
+    """Why a checkpoint could lack a validation score; empty where each has one."""
+    save, evaluate = values["save_strategy"], values["eval_strategy"]
+    if save == "no":
+        return "nothing is saved (--save_strategy no)"
+    if save == "best":
+        return ""
+    if save != evaluate:
+        return f"checkpoints are saved by {save} and scored by {evaluate}"
+    if save == "steps" and values["save_steps"] % values["eval_steps"]:
+        return f"checkpoints are saved every {values['save_steps']} steps and scored every {values['eval_steps']}"
+    return ""

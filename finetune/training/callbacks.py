@@ -1,0 +1,121 @@
+"""What happens around the training loop, as transformers callbacks: logging, stopping, checkpoints on disk."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from finetune.errors import NonFiniteError
+from finetune.run.checkpoints import mark_complete
+from finetune.run.signals import StopRequest
+from finetune.training.losses import TokenLoss
+
+logger = logging.getLogger(__name__)
+
+
+class LogLine(TrainerCallback):
+    """One line a log event, numbers in full: `{'loss': 0.4661, 'learning_rate': 5e-05, 'epoch': 0.6289308176100629}`."""
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs = kwargs["logs"]
+        logs.pop("total_flos", None)
+        if state.is_world_process_zero:
+            logger.info("%s", logs)
+
+
+class GracefulStop(TrainerCallback):
+    """Save at the end of the running step and stop, once a signal asked for it."""
+
+    def __init__(self, stop: StopRequest) -> None:
+        self.stop = stop
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.stop.requested:
+            control.should_save = control.should_training_stop = True
+
+
+class NonFiniteGuard(TrainerCallback):
+    """End the run when the loss is no finite number, before anything of it is logged, chosen or saved.
+
+    On a GPU the device is only waited for at steps that log, evaluate or save anyway.
+    """
+
+    def __init__(self, loss: TokenLoss) -> None:
+        self.loss = loss
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        waits_anyway = control.should_log or control.should_evaluate or control.should_save
+        if args.device.type != "cpu" and not waits_anyway:
+            return
+        value = self.loss.take_non_finite()
+        if value is not None:
+            raise NonFiniteError("the training loss", value, state.global_step)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        value = kwargs["metrics"].get("eval_loss", 0.0)
+        if not math.isfinite(value):
+            raise NonFiniteError("the validation loss", value, state.global_step)
+
+
+class CheckpointKeeper(TrainerCallback):
+    """Mark a checkpoint as whole once all its files are written, then delete older ones: the best and the newest stay.
+
+    transformers would delete before the new checkpoint is known to be whole; a kill in between would leave none. So its
+    own rotation is off (`save_total_limit=None`) and the limit is applied here.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = max(limit, 1)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or args.output_dir is None:
+            return
+        newest = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        mark_complete(newest)
+        for folder in self.find_superfluous(Path(args.output_dir), state):
+            shutil.rmtree(folder)
+
+    def find_superfluous(self, folder: Path, state: TrainerState) -> list[Path]:
+        """Checkpoints beyond the limit, oldest first; never the best, never the newest."""
+        steps = {int(path.name.rpartition("-")[2]): path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*[0-9]")}
+        best = Path(state.best_model_checkpoint).name if state.best_model_checkpoint else ""
+        others = [path for _, path in sorted(steps.items()) if path.name != best]
+        room = self.limit - (len(others) < len(steps)) if self.limit > 1 else 1
+        return others[: max(len(others) - room, 0)]
+
+
+class EarlyStopping(TrainerCallback):
+    """Stop after `patience` evaluations without an improvement of more than `threshold`.
+
+    Counts from the log history that every checkpoint holds, so that a resumed run stops where an undisturbed one would.
+    """
+
+    def __init__(self, patience: int, threshold: float = 0.0) -> None:
+        self.patience, self.threshold = patience, threshold
+
+    def is_exhausted(self, args: TrainingArguments, state: TrainerState) -> bool:
+        """Whether the newest `patience` validation scores all failed to beat the best before them."""
+        name = args.metric_for_best_model or "loss"
+        key = name if name.startswith("eval_") else f"eval_{name}"
+        sign = 1.0 if args.greater_is_better else -1.0
+        best, waited = -math.inf, 0
+        for value in (entry[key] * sign for entry in state.log_history if key in entry):
+            waited = 0 if value > best + self.threshold else waited + 1
+            best = max(best, value)
+        return waited >= self.patience
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.is_exhausted(args, state):
+            logger.info("No improvement in %d evaluations: training ends at step %d.", self.patience, state.global_step)
+            control.should_training_stop = True
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.is_exhausted(args, state):  # resumed from a checkpoint behind the end: add nothing to it
+            control.should_training_stop = True
+            control.should_evaluate = control.should_save = False
