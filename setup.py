@@ -20,7 +20,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    # scripts/ is installed as finetune_scripts, so that `finetune NAME` finds the same files as `python scripts/NAME.py`.
+    # scripts/ is installed as finetune_scripts: `finetune NAME` and `python scripts/NAME.py` start the same file.
     packages=[*find_packages(include=["finetune", "finetune.*"]), "finetune_scripts", "finetune_scripts.downstream"],
     package_dir={"finetune_scripts": "scripts"},
     package_data={"finetune_scripts": ["*.sh"], "finetune": ["py.typed"]},

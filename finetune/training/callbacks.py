@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class LogLine(TrainerCallback):
-    """One line a log event, numbers in full: `{'loss': 0.4661, 'learning_rate': 5e-05, 'epoch': 0.6289308176100629}`."""
+    """One line a log event, numbers in full: `{'loss': 0.4661, 'learning_rate': 5e-05, 'epoch': 0.628930817610}`."""
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = kwargs["logs"]

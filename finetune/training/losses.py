@@ -36,7 +36,7 @@ class TokenLoss:
     def __call__(
         self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Loss of one micro-batch: its share of the global mean. Logits (batch, length, labels), labels (batch, length)."""
+        """One micro-batch's share of the global mean. Logits (batch, length, labels), labels (batch, length)."""
         losses = self.per_position(outputs["logits"], labels)
         items = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         loss = losses.sum() / torch.as_tensor(items, device=losses.device).clamp(min=1)

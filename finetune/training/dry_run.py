@@ -1,0 +1,95 @@
+"""What a run would do, measured on its own first batches: examples as the model sees them, steps, memory, time."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase, Trainer
+
+ADAM_BYTES = 16  # float32 parameter, gradient and two moments
+EXAMPLES_SHOWN = 3
+PIECES_SHOWN = 40
+STEPS_MEASURED = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The estimate of one training run."""
+
+    steps: int
+    examples: int
+    seconds: float
+    gigabytes: float
+
+
+def format_examples(dataset: Any, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]) -> str:
+    """The first encoded rows: each piece with its label, `-` where it is not trained."""
+    lines = []
+    for number in range(min(EXAMPLES_SHOWN, len(dataset))):
+        row: Mapping[str, Any] = dataset[number]
+        pieces = tokenizer.convert_ids_to_tokens(row["input_ids"])
+        lines.append(f"Example {number + 1}: {len(pieces)} pieces")
+        shown = list(zip(pieces, row["input_ids"], row["labels"], strict=True))[:PIECES_SHOWN]
+        lines += [f"  {piece}\t{index}\t{'-' if label < 0 else labels[label]}" for piece, index, label in shown]
+        lines += ["  ..."] * (len(pieces) > PIECES_SHOWN)
+    return "\n".join(lines)
+
+
+def count_steps(trainer: Trainer) -> int:
+    """Optimizer steps of the whole run, as the Trainer will count them."""
+    arguments = trainer.args
+    if arguments.max_steps > 0:
+        return arguments.max_steps
+    batches = len(trainer.get_train_dataloader())
+    per_epoch = math.ceil(batches / arguments.gradient_accumulation_steps)
+    return math.ceil(per_epoch * arguments.num_train_epochs)
+
+
+def measure_step(trainer: Trainer) -> float:
+    """Seconds of one optimizer step, from forward and backward passes over the first batches (after one to warm up)."""
+    batches = iter(trainer.get_train_dataloader())
+    model = trainer.model.train()
+    seconds = []
+    for _, batch in zip(range(STEPS_MEASURED + 1), batches, strict=False):
+        start = time.perf_counter()
+        with trainer.accelerator.autocast():
+            loss = trainer.compute_loss(model, trainer._prepare_inputs(batch))
+        loss.backward()
+        model.zero_grad()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:] or seconds) * trainer.args.gradient_accumulation_steps
+
+
+def measure_gigabytes(trainer: Trainer) -> float:
+    """Peak memory so far plus what the optimizer will hold."""
+    trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        kilo = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo
+    return (peak + trained * ADAM_BYTES // 2) / 2**30  # parameters and gradients are in the peak already
+
+
+def estimate_plan(trainer: Trainer) -> Plan:
+    """Run a few batches without changing the model and extrapolate."""
+    steps = count_steps(trainer)
+    seconds = measure_step(trainer) * steps
+    return Plan(steps, len(trainer.train_dataset), seconds, measure_gigabytes(trainer))
+
+
+def format_plan(plan: Plan) -> str:
+    minutes = plan.seconds / 60
+    return (
+        f"Training examples: {plan.examples:,}\n"
+        f"Optimization steps: {plan.steps:,}\n"
+        f"Estimated memory: {plan.gigabytes:.1f} GiB\n"
+        f"Estimated training time: {minutes:.1f} minutes on this machine, evaluation not included"
+    )
