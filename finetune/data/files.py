@@ -12,10 +12,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, cast
 
+from finetune.arguments.nearest import nearest
 from finetune.errors import DataError, Problem
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -61,8 +61,8 @@ def missing_file(path: Path, *, flag: str = "") -> Problem:
     if not path.parent.is_dir():
         return Problem(f"no such file: its folder {path.parent} does not exist", remedy=_check(flag), path=path)
     siblings = sorted(item.name for item in path.parent.iterdir())
-    nearest = get_close_matches(path.name, siblings, n=1, cutoff=0.5)
-    hint = f"the nearest name in that folder is {nearest[0]}" if nearest else f"that folder holds {listed(siblings)}"
+    match = nearest(path.name, siblings, cutoff=0.5)
+    hint = f"the nearest name in that folder is {match}" if match else f"that folder holds {listed(siblings)}"
     return Problem("no such file", hint, _check(flag), path)
 
 

@@ -1,0 +1,152 @@
+"""What every reader of tagged text takes and gives: `TagColumns` in, `Sentences` out; each raises all its problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+from datasets import Dataset
+
+from finetune.arguments.nearest import nearest
+from finetune.data.files import capped, listed
+from finetune.errors import DataError, Problem
+
+WORD_COLUMNS = ("words", "tokens", "token", "word", "form", "text", "sentence", "content")
+TAG_COLUMNS = ("tags", "ner_tags", "ner", "labels", "label", "tag", "pos_tags", "upos", "pos", "chunk_tags")
+
+
+@dataclass(frozen=True)
+class TagColumns:
+    """What a user said about the columns of a file; None: the reader's own default, which it says.
+
+    `words` and `tags` are names, or numbers from 1 (negative ones count from the end). `task` is the kind of tag that
+    is wanted (`ner_tags`, `pos_tags`, `chunk_tags`) where a file holds several. `labels` gives the names of tags that
+    are numbers in a file. Where `required` is False (a test set), a file without tags is read as unlabelled.
+    """
+
+    words: str | None = None
+    tags: str | None = None
+    task: str | None = None
+    delimiter: str | None = None
+    labels: tuple[str, ...] | None = None
+    required: bool = True
+
+
+@dataclass
+class Sentences:
+    """Sentences of one file: words, their tags (None: unlabelled), the 1-based line each begins at (0: unknown).
+
+    Annotated raw text also has `texts`, and `starts` and `ends`: character offsets of the words in it. `labels` is the
+    order that the file itself declares. `notes` are sentences with counts; `remarks` are worth an info line only.
+    """
+
+    words: list[list[str]]
+    tags: list[list[str]] | None
+    lines: list[int]
+    texts: list[str] | None = None
+    starts: list[list[int]] | None = None
+    ends: list[list[int]] | None = None
+    labels: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def to_dataset(self, files: Sequence[int] | None = None) -> Dataset:
+        """The canonical columns. `files` holds for each sentence the index of its file."""
+        columns: dict[str, pa.Array] = {"words": _list_array(self.words, pa.string())}
+        if self.tags is not None:
+            columns["tags"] = _list_array(self.tags, pa.string())
+        columns["line"] = pa.array(self.lines, pa.int64())
+        if files is not None:
+            columns["file"] = pa.array(files, pa.int64())
+        if self.texts is not None and self.starts is not None and self.ends is not None:
+            columns["text"] = pa.array(self.texts, pa.string())
+            columns["starts"] = _list_array(self.starts, pa.int64())
+            columns["ends"] = _list_array(self.ends, pa.int64())
+        return Dataset(pa.table(columns))
+
+
+def merge_sentences(parts: Sequence[Sentences], paths: Sequence[Path]) -> tuple[Sentences, list[int]]:
+    """The sentences of several files one after another, and for each the index of its file.
+
+    Raises:
+        DataError: some files have tags and others have none.
+    """
+    unlabelled = [path for part, path in zip(parts, paths, strict=True) if part.tags is None]
+    if 0 < len(unlabelled) < len(parts):
+        raise DataError(Problem(f"this file has no tags, {paths[0].name} and others have", path=unlabelled[0]))
+    merged = Sentences(
+        words=_joined(part.words for part in parts),
+        tags=None if unlabelled else _joined(part.tags or [] for part in parts),
+        lines=_joined(part.lines for part in parts),
+        texts=_joined_or_none([part.texts for part in parts]),
+        starts=_joined_or_none([part.starts for part in parts]),
+        ends=_joined_or_none([part.ends for part in parts]),
+        labels=next((part.labels for part in parts if part.labels), None),
+        notes=_joined(part.notes for part in parts),
+        remarks=_joined(part.remarks for part in parts),
+    )
+    return merged, [index for index, part in enumerate(parts) for _ in part.words]
+
+
+def find_column(names: Sequence[str], wanted: str, path: Path | None, flag: str, *, numbered: bool = False) -> int:
+    """The index of the column called `wanted`, or numbered so (from 1, or from -1 backwards) where `numbered`.
+
+    Raises:
+        DataError: there is none; the sentence names those there are and the nearest.
+    """
+    if wanted in names:
+        return names.index(wanted)
+    if numbered and wanted.removeprefix("-").isdigit():
+        number = int(wanted)
+        if 1 <= abs(number) <= len(names):
+            return number - 1 if number > 0 else len(names) + number
+        raise DataError(Problem(f"there is no column {number}", f"columns 1 to {len(names)} are there", path=path))
+    match = nearest(wanted, names)
+    remedy = f"did you mean {match}? Choose one with {flag}" if match else f"choose one with {flag}"
+    raise DataError(
+        Problem(f"there is no column {wanted!r}", f"the columns are {listed(names, limit=16)}", remedy, path)
+    )
+
+
+def task_names(task: str | None) -> tuple[str, ...]:
+    """The column names that a task goes by: `ner` and `ner_tags` both mean either."""
+    if not task:
+        return ()
+    stem = task.removesuffix("_tags")
+    return (task, f"{stem}_tags", stem)
+
+
+def check_not_empty(sentences: Sentences, path: Path) -> Sentences:
+    """The sentences themselves.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not sentences.words:
+        raise DataError(Problem("the file holds no sentence", path=path))
+    return sentences
+
+
+def raise_problems(problems: Sequence[Problem], path: Path) -> None:
+    """Raise the first problems of a file and the count of the others, if there are any."""
+    if problems:
+        raise DataError(*capped(problems, path))
+
+
+def _list_array(rows: Sequence[Sequence[object]], kind: pa.DataType) -> pa.Array:
+    """Ragged rows as one Arrow array: built from the flat values, several times faster than by inference."""
+    offsets = [0]
+    for row in rows:
+        offsets.append(offsets[-1] + len(row))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(chain.from_iterable(rows), kind))
+
+
+def _joined(parts: Iterable[list]) -> list:
+    return list(chain.from_iterable(parts))
+
+
+def _joined_or_none(parts: Sequence[list | None]) -> list | None:
+    return None if any(part is None for part in parts) else _joined(part or [] for part in parts)
