@@ -1,0 +1,85 @@
+"""What a tokenizer puts around one sequence: `[CLS] ... [SEP]`, `<s> ... </s>`, nothing, or XLNet's `... <sep> <cls>`.
+
+Fast tokenizers keep it in a post-processor, Python ones in a method, so it is read off an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.errors import DataError, Problem
+
+PROBES = ("a", "1", "the", ".", "ก")
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids before and after the body of a sequence, and the token type of each part."""
+
+    prefix: npt.NDArray[np.int32]
+    suffix: npt.NDArray[np.int32]
+    prefix_types: npt.NDArray[np.int8]
+    suffix_types: npt.NDArray[np.int8]
+    body_type: int
+
+    def __len__(self) -> int:
+        return len(self.prefix) + len(self.suffix)
+
+
+def find_special_tokens(tokenizer: Any) -> SpecialTokens:
+    """Read the special tokens that `tokenizer` puts around a single sequence.
+
+    Raises
+    ------
+    DataError
+        The tokenizer turns no text at all into pieces.
+    """
+    ids, types, is_special = _probe_fast(tokenizer) if tokenizer.is_fast else _probe_python(tokenizer)
+    body = np.flatnonzero(is_special == 0)
+    first, last = body[0], body[-1] + 1
+    return SpecialTokens(
+        prefix=ids[:first].astype(np.int32),
+        suffix=ids[last:].astype(np.int32),
+        prefix_types=types[:first].astype(np.int8),
+        suffix_types=types[last:].astype(np.int8),
+        body_type=int(types[first]),
+    )
+
+
+def _probe_fast(tokenizer: Any) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+    for probe in _probes(tokenizer):
+        example = tokenizer(
+            [probe], is_split_into_words=True, return_token_type_ids=True, return_special_tokens_mask=True
+        )
+        mask = np.array(example["special_tokens_mask"])
+        if not mask.all():
+            return np.array(example["input_ids"]), np.array(example["token_type_ids"]), mask
+    raise DataError(
+        Problem(
+            f"the tokenizer {type(tokenizer).__name__} turns no text into pieces",
+            "a tokenizer with a vocabulary is needed",
+            "check --tokenizer_name_or_path and --tokenizer_type",
+        )
+    )
+
+
+def _probes(tokenizer: Any) -> Iterator[str]:
+    """Short texts, then texts that the vocabulary itself holds."""
+    yield from PROBES
+    special = set(tokenizer.all_special_ids)
+    for index in range(min(len(tokenizer), 1000)):
+        if index not in special:
+            yield tokenizer.decode([index]).strip() or "a"
+
+
+def _probe_python(tokenizer: Any) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+    """Python tokenizers take ids, so a stand-in that no vocabulary has marks the body."""
+    body = -1
+    ids = np.array(tokenizer.build_inputs_with_special_tokens([body]))
+    types = tokenizer.create_token_type_ids_from_sequences([body])
+    return ids, np.resize(np.array(types), len(ids)), (ids != body).astype(np.int8)

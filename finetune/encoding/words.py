@@ -1,0 +1,243 @@
+"""Words -> ids of their pieces, with any tokenizer, each distinct word once.
+
+A sentence of a tagging corpus is a list of words, and every word is tokenized on its own, as
+`tokenizer(words, is_split_into_words=True)` does. So a corpus of 250,000 words costs the tokenization of its 10,000
+distinct ones, Python tokenizers included, and the rest is index arithmetic.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from finetune.encoding.ragged import offsets_of, take_rows
+from finetune.errors import DataError, Problem
+
+logger = logging.getLogger(__name__)
+
+WORDS_PER_CALL = 512  # long enough to be one call among few, short enough that threads share the chunks
+CONTROL_TOKENS = ("bos_token", "eos_token", "cls_token", "sep_token", "pad_token", "mask_token")
+
+
+@dataclass(frozen=True)
+class EncodedWords:
+    """Sentences as words as pieces, ragged twice: word w has `ids[word_offsets[w]:word_offsets[w + 1]]`."""
+
+    ids: npt.NDArray[np.int32]  # (pieces,)
+    word_offsets: npt.NDArray[np.int64]  # (words + 1,)
+    sentence_offsets: npt.NDArray[np.int64]  # (sentences + 1,), counted in words
+    words_without_pieces: int
+
+    def rows(self) -> list[list[list[int]]]:
+        """The same as nested lists: sentences of words of ids. For looking at a few, not for whole corpora."""
+        words = [self.ids[a:b].tolist() for a, b in pairwise(self.word_offsets)]
+        return [words[a:b] for a, b in pairwise(self.sentence_offsets)]
+
+
+class WordEncoder:
+    """Encodes words one by one, each distinct word once; what it learnt is kept from call to call.
+
+    Parameters
+    ----------
+    tokenizer
+        Any tokenizer of transformers, on the Rust library or in Python.
+    lowercase
+        Lower-case every word first.
+    space_token
+        Replaces every " " inside a word; where the vocabulary has it, it is one piece with its own id. None or " "
+        leaves spaces as they are.
+
+    A word that the tokenizer gives no pieces (a zero-width space, a blank) becomes the unknown token, so that every
+    word has a place. A word that spells a control token (`[SEP]`, `</s>`) is encoded as the text that it is.
+    `words_without_pieces` and `control_words` count both, over all calls, in running words and in distinct words.
+    """
+
+    def __init__(self, tokenizer: Any, *, lowercase: bool = False, space_token: str | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.lowercase = lowercase
+        self.space_token = None if space_token in (None, "", " ") else space_token
+        self.words_without_pieces = 0
+        self.control_words = 0
+        self._unknown_id = _stand_in_id(tokenizer)
+        self._space_id = self._find_space_id()
+        self._word_prefix = " " if _needs_prefix_space(tokenizer) else ""
+        self._control_ids, self._control_pattern = self._find_control_tokens()
+        self._places: dict[str, int] = {}
+        self._ids = np.empty(0, dtype=np.int32)
+        self._lengths = np.empty(0, dtype=np.int64)
+        self._is_empty = np.empty(0, dtype=bool)
+
+    def encode(self, sentences: Sequence[Sequence[str]] | pa.Array | pa.ChunkedArray) -> EncodedWords:
+        """Encode sentences, given as lists of words or, quicker, as an Arrow column of them."""
+        words, sentence_offsets = _flatten(sentences)
+        encoded = words.dictionary_encode()
+        places = self._places_of(encoded.dictionary.to_pylist())[encoded.indices.to_numpy(zero_copy_only=False)]
+        ids, word_offsets = take_rows(self._ids, offsets_of(self._lengths), places)
+        without_pieces = int(self._is_empty[places].sum())
+        self.words_without_pieces += without_pieces
+        return EncodedWords(ids.astype(np.int32, copy=False), word_offsets, sentence_offsets, without_pieces)
+
+    def _places_of(self, distinct: list[str]) -> npt.NDArray[np.int64]:
+        """Rows of the table for these words; words that are new are encoded and added."""
+        new = [word for word in distinct if word not in self._places]
+        if new:
+            ids, lengths = self._encode_texts([self._prepare(word) for word in new])
+            self._add(new, ids, lengths)
+        return np.array([self._places[word] for word in distinct], dtype=np.int64)
+
+    def _add(self, words: list[str], ids: npt.NDArray, lengths: npt.NDArray) -> None:
+        empty = lengths == 0
+        ids = np.insert(ids, offsets_of(lengths)[:-1][empty], self._unknown_id)
+        first = len(self._places)
+        self._places.update(zip(words, range(first, first + len(words)), strict=True))
+        self._ids = np.concatenate([self._ids, ids.astype(np.int32)])
+        self._lengths = np.concatenate([self._lengths, np.maximum(lengths, 1)])
+        self._is_empty = np.concatenate([self._is_empty, empty])
+
+    def _prepare(self, word: str) -> str:
+        word = word.lower() if self.lowercase else word
+        return word.replace(" ", self.space_token) if self.space_token else word
+
+    def _encode_texts(self, texts: list[str]) -> tuple[npt.NDArray, npt.NDArray]:
+        """Ids (pieces,) and lengths (texts,); a space token inside a text stands for itself in every tokenizer."""
+        if self._space_id is None:
+            return self._encode_fragments(texts)
+        splits = [self._split_at_space_token(text) for text in texts]
+        fragments = [fragment for split in splits for fragment in split]
+        is_space = np.array([fragment == self.space_token for fragment in fragments], dtype=bool)
+        ids, lengths = self._encode_fragments([f for f, space in zip(fragments, is_space, strict=True) if not space])
+        all_lengths = np.ones(len(fragments), dtype=np.int64)
+        all_lengths[~is_space] = lengths
+        all_ids = np.full(all_lengths.sum(), self._space_id, dtype=np.int64)
+        all_ids[~np.repeat(is_space, all_lengths)] = ids
+        text_ends = np.cumsum([len(split) for split in splits])
+        return all_ids, np.diff(offsets_of(all_lengths)[np.concatenate([[0], text_ends]).astype(np.int64)])
+
+    def _split_at_space_token(self, text: str) -> list[str]:
+        if self.space_token is None or self.space_token not in text:
+            return [text]
+        return [part for part in re.split(f"({re.escape(self.space_token)})", text) if part]
+
+    def _encode_fragments(self, texts: list[str]) -> tuple[npt.NDArray, npt.NDArray]:
+        """Ids and lengths with every control token that the texts happen to spell taken apart."""
+        ids, lengths = self._tokenize(texts)
+        owners = np.repeat(np.arange(len(texts)), lengths)
+        marked = np.unique(owners[np.isin(ids, list(self._control_ids))]).tolist()
+        suspects = [index for index in marked if self._is_control(texts[index], ids[owners == index])]
+        if not suspects:
+            return ids, lengths
+        self.control_words += len(suspects)
+        rows = np.split(ids, np.cumsum(lengths)[:-1])
+        for index in suspects:
+            rows[index] = self._encode_as_text(texts[index])
+        return np.concatenate(rows), np.array([len(row) for row in rows], dtype=np.int64)
+
+    def _is_control(self, text: str, ids: npt.NDArray) -> bool:
+        """GPT-2's unknown token is also its end of text: there only the spelling tells them apart."""
+        others = self._control_ids - {self._unknown_id}
+        return bool(others.intersection(ids.tolist())) or bool(self._control_pattern.search(text))
+
+    def _encode_as_text(self, text: str) -> npt.NDArray:
+        """Pieces of a text that spells a control token: without special treatment, else cut inside it, else unknown."""
+        ids = self._tokenize([text], split_special_tokens=True)[0]
+        if not self._control_ids.intersection(ids.tolist()):
+            return ids
+        cuts = [0, *(match.start() + 1 for match in self._control_pattern.finditer(text)), len(text)]
+        parts = [text[a:b] for a, b in pairwise(cuts)]
+        ids = self._tokenize([part for part in parts if part], split_special_tokens=True)[0]
+        return ids if not self._control_ids.intersection(ids.tolist()) else np.array([self._unknown_id])
+
+    def _tokenize(self, texts: list[str], split_special_tokens: bool | None = None) -> tuple[npt.NDArray, npt.NDArray]:
+        tokenize = self._tokenize_fast if self.tokenizer.is_fast else self._tokenize_python
+        return tokenize(texts, split_special_tokens)
+
+    def _tokenize_fast(self, texts: list[str], split_special: bool | None) -> tuple[npt.NDArray, npt.NDArray]:
+        """Chunks of words go through the Rust library as pre-split sentences; it works on them in parallel."""
+        if not texts:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        words = [self._word_prefix + text for text in texts] if self._word_prefix else texts
+        chunks = [words[start : start + WORDS_PER_CALL] for start in range(0, len(words), WORDS_PER_CALL)]
+        encodings = self.tokenizer(
+            chunks,
+            is_split_into_words=True,
+            add_special_tokens=False,
+            split_special_tokens=split_special,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,  # a chunk is no sentence: its length means nothing
+        ).encodings
+        ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+        lengths = [
+            np.bincount(np.array(encoding.word_ids, dtype=np.int64), minlength=len(chunk))
+            for encoding, chunk in zip(encodings, chunks, strict=True)
+        ]
+        return np.concatenate(ids), np.concatenate(lengths)
+
+    def _tokenize_python(self, texts: list[str], split_special: bool | None) -> tuple[npt.NDArray, npt.NDArray]:
+        options = {} if split_special is None else {"split_special_tokens": split_special}
+        rows = [self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text, **options)) for text in texts]
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        return np.array([index for row in rows for index in row], dtype=np.int64), lengths
+
+    def _find_space_id(self) -> int | None:
+        if self.space_token is None:
+            return None
+        index = self.tokenizer.convert_tokens_to_ids(self.space_token)
+        if index is not None and (index != self.tokenizer.unk_token_id or self.space_token == self.tokenizer.unk_token):
+            return int(index)
+        logger.warning(
+            "The space token %r is not in the vocabulary of the tokenizer, so every space inside a word is encoded as "
+            "that text; pass --space_token ' ' to keep spaces, or a token that the vocabulary has.",
+            self.space_token,
+        )
+        return None
+
+    def _find_control_tokens(self) -> tuple[set[int], re.Pattern[str]]:
+        """Ids and spelling of the tokens that steer a model. Extra special tokens are content (`<_>`, `[NAME]`)."""
+        tokens = {getattr(self.tokenizer, name, None) for name in CONTROL_TOKENS} - {None, self.space_token}
+        ids = {int(index) for index in map(self.tokenizer.convert_tokens_to_ids, tokens) if index is not None}
+        longest_first = sorted(map(str, tokens), key=len, reverse=True)
+        return ids, re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
+
+
+def _flatten(sentences: Sequence[Sequence[str]] | pa.Array | pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    if not isinstance(sentences, pa.Array | pa.ChunkedArray):
+        sentences = pa.array([list(sentence) for sentence in sentences], type=pa.list_(pa.string()))
+    if isinstance(sentences, pa.ChunkedArray):
+        sentences = sentences.combine_chunks()
+    lengths = sentences.value_lengths().to_numpy(zero_copy_only=False)
+    return sentences.flatten(), offsets_of(lengths)
+
+
+def _stand_in_id(tokenizer: Any) -> int:
+    """Id for a word without pieces: the unknown token, or where there is none, the mask or a separator."""
+    for name in ("unk_token_id", "mask_token_id", "sep_token_id", "eos_token_id", "pad_token_id"):
+        index = getattr(tokenizer, name, None)
+        if index is not None:
+            return int(index)
+    raise DataError(
+        Problem(
+            f"the tokenizer {type(tokenizer).__name__} has no unknown, mask, separator, end or padding token",
+            "one of them must stand for words that have no pieces",
+            "add one, for example an unk_token in its tokenizer_config.json",
+        )
+    )
+
+
+def _needs_prefix_space(tokenizer: Any) -> bool:
+    """Byte-level BPE marks the begin of a word by the space before it; without one, words look like word ends."""
+    if not tokenizer.is_fast or tokenizer.backend_tokenizer.pre_tokenizer is None:
+        return False
+    state = json.loads(tokenizer.backend_tokenizer.pre_tokenizer.__getstate__())
+    parts = state.get("pretokenizers", [state])
+    byte_level = [part for part in parts if part.get("type") == "ByteLevel"]
+    return bool(byte_level) and not any(part.get("add_prefix_space") for part in byte_level)
