@@ -1,0 +1,119 @@
+"""YAML and JSON files of arguments: read as if their entries had been typed, and written so that they read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finetune.arguments.fields import Field
+from finetune.arguments.scanner import Typed
+from finetune.errors import Problem, UsageError
+
+SUFFIXES = (".json", ".yaml", ".yml")
+
+
+def is_config_file(word: str) -> bool:
+    return word.endswith(SUFFIXES)
+
+
+def read_config_file(path: Path) -> list[Typed]:
+    """The entries of a config file as typed flags that know their line.
+
+    Values stay text (`learning_rate: 1e-5` is no number in YAML 1.1, and `save_strategy: no` no text), so that the
+    same reader judges them as judges the command line.
+
+    Raises:
+        UsageError: the file is missing, is not UTF-8, does not parse, or holds something else than names and values.
+    """
+    text = _read_text(path)
+    return _read_json(path, text) if path.suffix == ".json" else _read_yaml(path, text)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(Problem(f"byte {error.start} is not UTF-8", remedy="save it as UTF-8", path=path)) from error
+    except OSError as error:
+        found = f"the config file cannot be read ({error.strerror})"
+        raise UsageError(Problem(found, remedy="check the path after --config_file", path=path)) from error
+
+
+def _read_json(path: Path, text: str) -> list[Typed]:
+    try:
+        values = json.loads(text, parse_float=str, parse_int=str)
+    except json.JSONDecodeError as error:
+        raise UsageError(Problem(f"not valid JSON: {error.msg}", path=path, line=error.lineno)) from error
+    if not isinstance(values, dict):
+        raise UsageError(_not_a_mapping(path))
+    return [_typed(path, _line_of_key(text, name), name, value) for name, value in values.items()]
+
+
+def _line_of_key(text: str, name: str) -> int | None:
+    position = text.find(json.dumps(name, ensure_ascii=False))
+    return None if position < 0 else text.count("\n", 0, position) + 1
+
+
+def _read_yaml(path: Path, text: str) -> list[Typed]:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise UsageError(Problem(f"not valid YAML: {error.problem}", path=path, line=line)) from error
+    if root is None:
+        return []
+    if not isinstance(root, yaml.MappingNode):
+        raise UsageError(_not_a_mapping(path))
+    return [_typed(path, key.start_mark.line + 1, key.value, _plain(value)) for key, value in root.value]
+
+
+def _not_a_mapping(path: Path) -> Problem:
+    return Problem("no names with values", "expected lines such as max_length: 128", path=path)
+
+
+def _plain(node: yaml.Node) -> Any:
+    """A YAML node as text, None, a list or a dict; scalars keep the text they were written with."""
+    if isinstance(node, yaml.ScalarNode):
+        return None if node.tag.endswith(":null") else node.value
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item) for item in node.value]
+    return yaml.SafeLoader("").construct_document(node)
+
+
+def _typed(path: Path, line: int | None, name: str, value: Any) -> Typed:
+    return Typed(f"--{name}", _words_of(value), attached=True, path=path, line=line)
+
+
+def _words_of(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return tuple(_word_of(item) for item in value)
+    return (_word_of(value),)
+
+
+def _word_of(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def format_config(sections: Iterable[tuple[str, Iterable[Field]]], values: Mapping[str, Any]) -> str:
+    """Every value as YAML under a comment per section; secrets are left out."""
+    lines: list[str] = []
+    for title, fields in sections:
+        lines.append(f"# {title}")
+        lines.extend(_format_entry(field, values[field.name]) for field in fields)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _format_entry(field: Field, value: Any) -> str:
+    if field.secret:
+        return f"# {field.name} is secret and not written"
+    if isinstance(value, float):
+        return f"{field.name}: {value!r}"
+    text = yaml.safe_dump({field.name: value}, default_flow_style=None, allow_unicode=True, width=10**6)
+    return text.rstrip("\n")

@@ -1,0 +1,224 @@
+"""The parser of every command: argument groups and TrainingArguments in, an `Arguments` object or all problems out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from finetune.arguments.config_file import format_config, is_config_file, read_config_file
+from finetune.arguments.fields import Field, fields_of
+from finetune.arguments.gathering import FROM_COMMAND_LINE, FROM_FILE, Gathering, Given
+from finetune.arguments.help import format_help
+from finetune.arguments.legacy import OLD_FLAGS, OldFlag
+from finetune.arguments.nearest import nearest
+from finetune.arguments.scanner import Typed, scan
+from finetune.arguments.training import training_fields, training_problems
+from finetune.arguments.values import expected, read_value
+from finetune.errors import Problem, UsageError
+
+Group = TypeVar("Group")
+TRAINING_TITLE = "Training (transformers.TrainingArguments)"
+DASHES = "-\u2013\u2014\u2212"
+HELP_FLAGS = ("h", "help")
+HIDDEN = "(not written)"
+
+
+@dataclass
+class Arguments:
+    """The effective arguments of one command line.
+
+    `training` holds the TrainingArguments values that the user typed or the command sets; `typed` names everything
+    that the user gave, by flag or file; `translated` has one line per old flag; `environment` what old flags became.
+    """
+
+    groups: dict[type, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    translated: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    typed: frozenset[str] = frozenset()
+    sections: list[tuple[str, list[Field]]] = field(default_factory=list)
+
+    def __getitem__(self, group: type[Group]) -> Group:
+        return cast(Group, self.groups[group])
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The effective value of a field, in whatever group it stands."""
+        return self.values().get(name, default)
+
+    def values(self) -> dict[str, Any]:
+        """Every argument by name with its effective value, TrainingArguments fields included."""
+        defaults = {item.name: item.default for _, fields in self.sections for item in fields}
+        owned = {name: value for group in self.groups.values() for name, value in vars(group).items()}
+        return {**defaults, **self.training, **owned}
+
+    def effective(self) -> dict[str, Any]:
+        """`values()` as it may be written to a file: without secrets."""
+        secrets = {item.name for _, fields in self.sections for item in fields if item.secret}
+        return {name: HIDDEN if name in secrets and value else value for name, value in self.values().items()}
+
+    def as_yaml(self) -> str:
+        """Every effective argument, as `--config_file` reads it back."""
+        return format_config(self.sections, self.values())
+
+
+class CommandParser:
+    """Reads a command line into argument groups.
+
+    `groups` are dataclasses of `argument()` fields; those with a `problems()` method judge themselves, and `checks`
+    judge several groups together. TrainingArguments fields are taken only if `training_defaults` is given (it may be
+    empty); `required` names those of them that must be typed. `positionals` name fields that may be given by place.
+    `legacy` are old flags of this command beside the common ones.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        groups: Sequence[type],
+        *,
+        training_defaults: Mapping[str, Any] | None = None,
+        required: Sequence[str] = ("output_dir",),
+        legacy: Mapping[str, OldFlag] | None = None,
+        positionals: Sequence[str] = (),
+        checks: Sequence[Callable[[Arguments], list[Problem]]] = (),
+        prog: str | None = None,
+    ) -> None:
+        self.description, self.groups, self.checks = description, tuple(groups), tuple(checks)
+        self.prog = prog or Path(sys.argv[0]).name
+        self.sections = [(_title(group), fields_of(group)) for group in groups]
+        self.has_training = training_defaults is not None
+        if training_defaults is not None:
+            self.sections.append((TRAINING_TITLE, self._training_section(training_defaults, required)))
+        self.fields = _by_name(self.sections)
+        self.training_defaults = dict(training_defaults or {})
+        self.old_flags = {**(OLD_FLAGS if self.has_training else {}), **(legacy or {})}
+        self.positionals = [self.fields[name] for name in positionals]
+
+    def _training_section(self, defaults: Mapping[str, Any], required: Sequence[str]) -> list[Field]:
+        owned = {item.name for _, fields in self.sections for item in fields}
+        fields = [item for item in training_fields(defaults) if item.name not in owned]
+        must = set(required) - set(defaults)
+        return [replace(item, default=MISSING, optional=False) if item.name in must else item for item in fields]
+
+    def format_help(self) -> str:
+        return format_help(self.prog, self.description, self.sections, self.positionals)
+
+    def parse(self, argv: Sequence[str]) -> Arguments:
+        """The effective arguments of a command line.
+
+        Raises:
+            UsageError: with every problem of the line and of its config file.
+            SystemExit: with code 0, after printing the help that was asked for.
+        """
+        leading, typed = scan(argv)
+        if any(entry.name in HELP_FLAGS for entry in typed):
+            print(self.format_help())
+            raise SystemExit(0)
+        gathering = Gathering(self.fields, self.old_flags)
+        self._gather(gathering, leading, typed)
+        return self._build(gathering)
+
+    def _gather(self, gathering: Gathering, leading: list[str], typed: list[Typed]) -> None:
+        if len(leading) == 1 and is_config_file(leading[0]) and "config_file" in self.fields and not self.positionals:
+            typed = [Typed("--config_file", (leading.pop(),)), *typed]
+        for entry in typed:
+            if entry.name == "config_file" and entry.words:
+                self._gather_file(gathering, Path(entry.words[0]))
+        gathering.add(typed, FROM_COMMAND_LINE)
+        self._place_words(gathering, [(word, "") for word in leading] + gathering.stray)
+        gathering.translate_old_flags()
+
+    def _gather_file(self, gathering: Gathering, path: Path) -> None:
+        try:
+            gathering.add(read_config_file(path), FROM_FILE)
+        except UsageError as error:
+            gathering.problems.extend(error.problems)
+
+    def _place_words(self, gathering: Gathering, words: list[tuple[str, str]]) -> None:
+        for item, (word, _) in zip(self.positionals, words, strict=False):
+            gathering.add_positional(item, word)
+        gathering.problems.extend(self._stray(word, flag) for word, flag in words[len(self.positionals) :])
+
+    def _stray(self, word: str, flag: str) -> Problem:
+        """A word that is nobody's value; a pasted typographic dash and a forgotten one are recognised."""
+        found = f"unexpected word {word!r}" + (f" after {flag}" if flag else "")
+        name = word.lstrip(DASHES).replace("-", "_").partition("=")[0]
+        if word[0:1] in DASHES or name in self.fields:
+            match = nearest(name, self.fields)
+            return Problem(found, f"did you mean --{match}" if match else "flags start with two dashes")
+        if flag and (item := self.fields.get(flag.lstrip("-").replace("-", "_"))):
+            return Problem(found, f"{flag} takes {expected(item)}", "put a value that holds spaces in quotes")
+        return Problem(found, remedy="put a value that holds spaces in quotes")
+
+    def _build(self, gathering: Gathering) -> Arguments:
+        problems = gathering.problems
+        values = self._read_values(gathering.given, problems)
+        missing = [item for item in self.fields.values() if item.required and item.name not in gathering.given]
+        problems.extend(self._missing(item) for item in missing)
+        arguments = Arguments(
+            groups={},
+            training=self._training_values(values),
+            translated=gathering.lines,
+            environment=gathering.environment,
+            typed=frozenset(gathering.given),
+            sections=self.sections,
+        )
+        arguments.groups = {group: _build_group(group, values) for group in self.groups}
+        self._judge(arguments, problems)
+        if problems:
+            raise UsageError(*dict.fromkeys(problems))
+        return arguments
+
+    def _read_values(self, given: Mapping[str, Given], problems: list[Problem]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name, entry in given.items():
+            try:
+                values[name] = read_value(self.fields[name], entry.words, entry.flag)
+            except UsageError as error:
+                problems.extend(replace(problem, path=entry.path, line=entry.line) for problem in error.problems)
+        return values
+
+    def _missing(self, item: Field) -> Problem:
+        flag = item.name if item in self.positionals else f"--{item.name}"
+        return Problem(f"{flag} is missing: {item.help.rstrip('.')}")
+
+    def _training_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        if not self.has_training:
+            return {}
+        trained = {item.name for item in self.sections[-1][1]}
+        return {**self.training_defaults, **{name: value for name, value in values.items() if name in trained}}
+
+    def _judge(self, arguments: Arguments, problems: list[Problem]) -> None:
+        """What groups say of themselves, then of each other; only values that could be read are judged."""
+        for group in arguments.groups.values():
+            judge = getattr(group, "problems", None)
+            problems.extend(judge() if judge else ())
+            extra = getattr(group, "training_values", None)
+            arguments.training.update(extra() if extra and self.has_training else {})
+        if self.has_training:
+            problems.extend(training_problems(arguments.values()))
+        for check in self.checks:
+            problems.extend(check(arguments))
+
+
+def _title(group: type) -> str:
+    return (group.__doc__ or group.__name__).strip().splitlines()[0].rstrip(".")
+
+
+def _by_name(sections: Sequence[tuple[str, Sequence[Field]]]) -> dict[str, Field]:
+    fields: dict[str, Field] = {}
+    for _, members in sections:
+        for item in members:
+            if item.name in fields:
+                raise ValueError(f"two argument groups declare {item.name}")
+            fields[item.name] = item
+    return fields
+
+
+def _build_group(group: type[Group], values: Mapping[str, Any]) -> Group:
+    """A group of what was read; a required field that is missing (a problem already) is None."""
+    own = {item.name: values.get(item.name) for item in fields_of(group) if item.required}
+    own.update({item.name: values[item.name] for item in fields_of(group) if item.name in values})
+    return group(**own)
