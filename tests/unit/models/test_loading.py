@@ -1,0 +1,83 @@
+"""Weights are loaded as float32 under the right head; what is missing is told in one sentence."""
+
+from __future__ import annotations
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
+
+from finetune.errors import DataError, UsageError
+from finetune.models.judging import name_labels
+from finetune.models.loading import judge_weights, load_config, load_model
+
+
+def make_arguments(name, **changes) -> SimpleNamespace:
+    values = {
+        "model_name_or_path": str(name),
+        "config_name": None,
+        "config_overrides": None,
+        "cache_dir": None,
+        "model_revision": "main",
+        "token": None,
+        "trust_remote_code": False,
+        "ignore_mismatched_sizes": False,
+    }
+    return SimpleNamespace(**{**values, **changes})
+
+
+def test_a_half_precision_checkpoint_is_trained_in_float32(tiny_bert, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    config = BertConfig.from_pretrained(tiny_bert)
+    BertForTokenClassification(config).to(torch.float16).save_pretrained(tmp_path)
+    arguments = make_arguments(tmp_path)
+    model = load_model(arguments, load_config(arguments), tokenizer, task="token_classification", new_head=False)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_a_head_of_other_labels_is_made_anew_and_the_encoder_kept(tiny_bert, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    config = BertConfig.from_pretrained(tiny_bert)
+    name_labels(config, ["O", "B-X", "I-X"])
+    old = BertForTokenClassification(config)
+    old.save_pretrained(tmp_path)
+    arguments = make_arguments(tmp_path)
+    config = load_config(arguments)
+    name_labels(config, ["O", "B-A", "I-A", "B-B", "I-B"])
+    model = load_model(arguments, config, tokenizer, task="token_classification", new_head=True)
+    assert model.classifier.out_features == 5
+    words = model.get_input_embeddings().weight
+    assert torch.equal(words, old.get_input_embeddings().weight)
+
+
+def test_added_tokens_grow_the_embedding(tiny_bert):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    before = len(tokenizer)
+    tokenizer.add_tokens(["<_>"])
+    arguments = make_arguments(tiny_bert)
+    model = load_model(arguments, load_config(arguments), tokenizer, task="token_classification", new_head=True)
+    assert model.get_input_embeddings().num_embeddings == before + 1
+
+
+def test_config_overrides_take_the_fields_type(tiny_bert):
+    config = load_config(make_arguments(tiny_bert, config_overrides="hidden_dropout_prob=0.3,num_hidden_layers=1"))
+    assert (config.hidden_dropout_prob, config.num_hidden_layers) == (0.3, 1)
+    with pytest.raises(UsageError, match="hidden_dropuot"):
+        load_config(make_arguments(tiny_bert, config_overrides="hidden_dropuot=0.3"))
+
+
+def test_a_folder_without_configuration_or_weights_says_what_it_holds(tiny_bert, tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match=r"no config\.json \(it holds notes\.txt\)"):
+        load_config(make_arguments(tmp_path))
+    shutil.copy(tiny_bert / "config.json", tmp_path)
+    (problem,) = judge_weights(make_arguments(tmp_path))
+    assert "no weights" in str(problem) and str(tmp_path) in str(problem)
+    assert judge_weights(make_arguments(tiny_bert)) == []
+
+
+def test_a_name_out_of_reach_says_what_to_give(monkeypatch):
+    with pytest.raises(DataError, match="no model folder 'no-such/model'"):
+        load_config(make_arguments("no-such/model"))
