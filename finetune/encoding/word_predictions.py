@@ -75,7 +75,8 @@ def _choose(
         starts = offsets_of(widths)[:-1]
         shift = widths - lengths if padding_side == "left" else np.zeros_like(lengths)
         _check_widths(widths, lengths)
-        return np.concatenate([np.asarray(row) for row in predictions])[starts[window] + shift[window] + column]
+        flat = np.concatenate([np.asarray(row) for row in predictions]) if len(predictions) else np.empty(0, np.int64)
+        return flat[starts[window] + shift[window] + column]
     widths = np.full(len(lengths), predictions.shape[1])
     if padding_side == "left":
         widths = _widths_without_padding(predictions)

@@ -164,7 +164,7 @@ class WordEncoder:
         """Chunks of words go through the Rust library as pre-split sentences; it works on them in parallel."""
         if not texts:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        words = [self._word_prefix + text for text in texts] if self._word_prefix else texts
+        words = [self._mark_begin(text) for text in texts] if self._word_prefix else texts
         chunks = [words[start : start + WORDS_PER_CALL] for start in range(0, len(words), WORDS_PER_CALL)]
         encodings = self.tokenizer(
             chunks,
@@ -181,6 +181,9 @@ class WordEncoder:
             for encoding, chunk in zip(encodings, chunks, strict=True)
         ]
         return np.concatenate(ids), np.concatenate(lengths)
+
+    def _mark_begin(self, text: str) -> str:
+        return text if not text or text.startswith(self._word_prefix) else self._word_prefix + text
 
     def _tokenize_python(self, texts: list[str], split_special: bool | None) -> tuple[npt.NDArray, npt.NDArray]:
         options = {} if split_special is None else {"split_special_tokens": split_special}

@@ -1,0 +1,132 @@
+"""A chunk of raw text -> the pieces of its lines, with the borders of documents: what one worker does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.data.text import TextChunk, explain_unreadable
+from finetune.encoding.pieces import PieceEncoder
+from finetune.run.workers import map_in_order
+
+
+class Boundary(StrEnum):
+    """What ends a document. The end of a file always does."""
+
+    BLANK_LINE = "blank_line"
+    LINE = "line"
+    FILE = "file"
+
+
+@dataclass(frozen=True)
+class LineRules:
+    """How lines become texts.
+
+    `keep_line_ends`: nothing is stripped, every line ends in "\\n" (empty ones too), as causal models read text.
+    Otherwise lines are stripped and empty ones only part documents. `space_token` replaces every space.
+    """
+
+    keep_line_ends: bool = False
+    lowercase: bool = False
+    space_token: str | None = None
+    boundary: Boundary = Boundary.BLANK_LINE
+
+    def clean_line(self, line: str) -> str:
+        """The text of a line as the tokenizer gets it."""
+        line = line + "\n" if self.keep_line_ends else line.strip()
+        line = line.lower() if self.lowercase else line
+        return line.replace(" ", self.space_token) if self.space_token else line
+
+
+@dataclass(frozen=True)
+class EncodedLines:
+    """Lines that have pieces, in order; `begins_document` says of each whether a document begins there.
+
+    `border_waits`: a document border lies behind the last of them. `lines_read` counts lines with text,
+    `without_pieces` those of them that the tokenizer gives nothing.
+    """
+
+    ids: npt.NDArray[np.unsignedinteger]  # (pieces,)
+    lengths: npt.NDArray[np.int32]  # (lines,)
+    begins_document: npt.NDArray[np.bool_]  # (lines,)
+    word_starts: npt.NDArray[np.bool_] | None = None  # (pieces,)
+    border_waits: bool = False
+    lines_read: int = 0
+    without_pieces: int = 0
+    bytes_read: int = 0
+    is_readable: bool = True
+
+
+@dataclass(frozen=True)
+class LineEncoder:
+    """The work of one process: chunk -> `EncodedLines`."""
+
+    pieces: PieceEncoder
+    rules: LineRules = field(default_factory=LineRules)
+
+    def __call__(self, chunk: TextChunk) -> EncodedLines:
+        try:
+            lines = chunk.lines()
+        except UnicodeDecodeError:
+            return replace(_nothing(self.pieces), is_readable=False)
+        is_blank = np.fromiter((not line or line.isspace() for line in lines), bool, len(lines))
+        kept = np.flatnonzero(~is_blank | self.rules.keep_line_ends)
+        pieces = self.pieces.encode([self.rules.clean_line(lines[index]) for index in kept])
+        has_pieces = pieces.lengths > 0
+        begins = self._find_borders(is_blank, chunk)
+        begins_document, border_waits = _move_borders(begins, kept[has_pieces])
+        return EncodedLines(
+            ids=pieces.ids,
+            lengths=pieces.lengths[has_pieces],
+            begins_document=begins_document,
+            word_starts=pieces.word_starts,
+            border_waits=border_waits or bool(is_blank[-1] and self.rules.boundary == Boundary.BLANK_LINE),
+            lines_read=len(kept),
+            without_pieces=int((~has_pieces).sum()),
+            bytes_read=len(chunk.data),
+        )
+
+    def _find_borders(self, is_blank: npt.NDArray[np.bool_], chunk: TextChunk) -> npt.NDArray[np.bool_]:
+        """For each line, blank ones included, whether a document begins there."""
+        begins = np.zeros(len(is_blank), dtype=bool)
+        if self.rules.boundary == Boundary.LINE:
+            begins[:] = ~is_blank
+        elif self.rules.boundary == Boundary.BLANK_LINE:
+            begins[1:] = is_blank[:-1] & ~is_blank[1:]
+        begins[0] = chunk.starts_file or (begins[0] and not chunk.continues)
+        return begins
+
+
+def _move_borders(begins: npt.NDArray[np.bool_], kept: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], bool]:
+    """Borders of the kept lines, each moved on from dropped lines; and whether one lies behind the last of them."""
+    borders = np.concatenate([[0], np.cumsum(begins)])  # borders before each line, and at the end
+    up_to = borders[kept + 1]
+    return np.diff(up_to, prepend=0) > 0, bool(borders[-1] > (up_to[-1] if len(kept) else 0))
+
+
+def _nothing(pieces: PieceEncoder) -> EncodedLines:
+    empty = pieces.encode([])
+    return EncodedLines(empty.ids, empty.lengths, np.empty(0, dtype=bool), empty.word_starts)
+
+
+def encode_lines(
+    chunks: Iterable[TextChunk], encoder: LineEncoder, *, paths: Sequence[Path], workers: int
+) -> Iterator[EncodedLines]:
+    """Encode chunks in order; a document border that falls between two chunks is put on the first line of the second.
+
+    Raises:
+        DataError: text that is not UTF-8, with the place in each of `paths` that has any.
+    """
+    border_waits = False
+    for encoded in map_in_order(encoder, chunks, workers=workers):
+        if not encoded.is_readable:
+            explain_unreadable(paths)
+        if border_waits and len(encoded.lengths):
+            encoded.begins_document[0] = True
+        border_waits = encoded.border_waits or (border_waits and not len(encoded.lengths))
+        yield encoded

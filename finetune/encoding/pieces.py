@@ -1,0 +1,179 @@
+"""Texts -> flat arrays of piece ids, with any tokenizer, without its special tokens.
+
+A tokenizer of the Rust library is used bare: no Python object per text but its `Encoding`, no padding, no truncation,
+no offsets. It travels to worker processes as its JSON, so that they need neither transformers nor torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from finetune.encoding.ragged import offsets_of
+
+logger = logging.getLogger(__name__)
+
+PROBES = ["Hello, world! don't  stop", "ภาษาไทย ง่าย นิดเดียว", "中文 test", "naïve Café 1,234.5", "a<_>b", ""]
+CONTINUATION_MARKS = ("##",)  # WordPiece: this piece goes on with the word
+WORD_START_MARKS = ("▁", "Ġ")  # SentencePiece, byte-level BPE: a word begins here
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Ragged ids of several texts: text i has the next `lengths[i]` of `ids`."""
+
+    ids: npt.NDArray[np.unsignedinteger]  # (pieces,)
+    lengths: npt.NDArray[np.int32]  # (texts,)
+    word_starts: npt.NDArray[np.bool_] | None = None  # (pieces,): a word begins here
+
+
+class PieceEncoder:
+    """Encodes lists of texts; picklable.
+
+    Parameters
+    ----------
+    tokenizer
+        Any tokenizer of transformers, on the Rust library or in Python.
+    words
+        Also find where words begin, by the tokenizer's own word ids (for whole-word masking).
+    """
+
+    def __init__(self, tokenizer: Any, *, words: bool = False) -> None:
+        self.words = words
+        self.dtype = id_dtype(len(tokenizer))
+        self.fingerprint = tokenizer_fingerprint(tokenizer)
+        self._rust_json = bare_rust_json(tokenizer)
+        self._python_tokenizer = None if self._rust_json else tokenizer
+        self._rust: Tokenizer | None = None
+        self._starts_by_id = find_starts_by_id(tokenizer, is_rust=bool(self._rust_json)) if words else None
+        if self._rust_json and not self._agrees_with(tokenizer):
+            logger.info(
+                "%s adds steps of its own to its Rust tokenizer, so it is used as it is.", type(tokenizer).__name__
+            )
+            self._rust_json, self._python_tokenizer = None, tokenizer
+
+    def encode(self, texts: Sequence[str]) -> Pieces:
+        """Ids of all texts, special tokens left out."""
+        if not texts:
+            return Pieces(np.empty(0, self.dtype), np.empty(0, np.int32), np.empty(0, bool) if self.words else None)
+        return self._encode_rust(list(texts)) if self._rust_json else self._encode_python(list(texts))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rust": None}
+
+    def _encode_rust(self, texts: list[str]) -> Pieces:
+        if self._rust is None:
+            assert self._rust_json is not None
+            self._rust = Tokenizer.from_str(self._rust_json)
+        needs_word_ids = self.words and self._starts_by_id is None
+        encode = self._rust.encode_batch if needs_word_ids else self._rust.encode_batch_fast
+        encodings = encode(texts, add_special_tokens=False)
+        lengths = np.fromiter(map(len, encodings), np.int32, len(encodings))
+        ids = np.fromiter(chain.from_iterable([item.ids for item in encodings]), self.dtype, int(lengths.sum()))
+        if not self.words:
+            return Pieces(ids, lengths)
+        if needs_word_ids:
+            word_ids = np.fromiter(chain.from_iterable([item.word_ids for item in encodings]), np.float64, len(ids))
+            return Pieces(ids, lengths, starts_of_word_ids(word_ids, lengths))
+        return Pieces(ids, lengths, self._starts(ids, lengths))
+
+    def _encode_python(self, texts: list[str]) -> Pieces:
+        assert self._python_tokenizer is not None
+        rows = self._python_tokenizer(
+            texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+        )["input_ids"]
+        lengths = np.fromiter(map(len, rows), np.int32, len(rows))
+        ids = np.fromiter(chain.from_iterable(rows), self.dtype, int(lengths.sum()))
+        return Pieces(ids, lengths, self._starts(ids, lengths) if self.words else None)
+
+    def _starts(self, ids: npt.NDArray, lengths: npt.NDArray) -> npt.NDArray[np.bool_]:
+        assert self._starts_by_id is not None
+        starts = self._starts_by_id[ids]
+        starts[first_places(lengths)] = True
+        return starts
+
+    def _agrees_with(self, tokenizer: Any) -> bool:
+        expected = tokenizer(PROBES, add_special_tokens=False, verbose=False)["input_ids"]
+        pieces = self._encode_rust(PROBES)
+        return np.array_equal(pieces.ids, np.fromiter(chain.from_iterable(expected), np.int64))
+
+
+def id_dtype(vocabulary_size: int) -> type[np.unsignedinteger]:
+    """The smallest type that holds every id."""
+    return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
+
+
+def bare_rust_json(tokenizer: Any) -> str | None:
+    """The Rust tokenizer under `tokenizer` as JSON, without truncation and padding; None where there is none."""
+    if not getattr(tokenizer, "is_fast", False):
+        return None
+    try:
+        rust = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    except Exception as error:  # the library raises a bare Exception for parts written in Python
+        logger.info("%s cannot be taken apart (%s), so it is used as it is.", type(tokenizer).__name__, error)
+        return None
+    rust.no_truncation()
+    rust.no_padding()
+    return rust.to_str()
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """A hash that two tokenizers share exactly where they are made of the same parts (vocabulary, casing, rules)."""
+    description = bare_rust_json(tokenizer) or json.dumps(_describe_python(tokenizer), sort_keys=True, default=str)
+    return hashlib.sha256(description.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _describe_python(tokenizer: Any) -> dict[str, Any]:
+    """What decides the ids of a tokenizer written in Python. Where it was loaded from does not."""
+    places = ("name_or_path", "tokenizer_file", "vocab_file", "merges_file", "cache_dir")
+    settings = {name: value for name, value in tokenizer.init_kwargs.items() if name not in places}
+    return {
+        "class": f"{type(tokenizer).__module__}.{type(tokenizer).__qualname__}",
+        "vocabulary": tokenizer.get_vocab(),
+        "special": tokenizer.special_tokens_map,
+        "settings": {name: value for name, value in settings.items() if isinstance(value, str | int | float | bool)},
+    }
+
+
+def find_starts_by_id(tokenizer: Any, *, is_rust: bool) -> npt.NDArray[np.bool_] | None:
+    """For each id whether its piece begins a word, where that can be seen from the piece; else None.
+
+    WordPiece marks pieces that go on. Tokenizers in Python have no word ids: pieces marked as word starts begin words,
+    and without such marks every piece is a word (word-level vocabularies). For other Rust tokenizers only their word
+    ids tell.
+    """
+    tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    spelled = [token or "" for token in tokens]
+    continues = np.array([token.startswith(CONTINUATION_MARKS) for token in spelled], dtype=bool)
+    if is_rust:
+        is_wordpiece = type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece"
+        return ~continues if is_wordpiece else None
+    if continues.sum() > 1:
+        return ~continues
+    marked = np.array([token.startswith(WORD_START_MARKS) for token in spelled], dtype=bool)
+    if marked.sum() <= 1:
+        return np.ones(len(spelled), dtype=bool)
+    marked[tokenizer.all_special_ids] = True
+    return marked
+
+
+def starts_of_word_ids(word_ids: npt.NDArray[np.floating], lengths: npt.NDArray) -> npt.NDArray[np.bool_]:
+    """Where words begin, from word ids (nan: none, each such piece is a word of its own)."""
+    starts = np.ones(len(word_ids), dtype=bool)
+    starts[1:] = word_ids[1:] != word_ids[:-1]  # nan differs from everything
+    starts[first_places(lengths)] = True
+    return starts
+
+
+def first_places(lengths: npt.NDArray) -> npt.NDArray[np.int64]:
+    """Index of the first piece of every text that has one."""
+    return offsets_of(lengths)[:-1][np.asarray(lengths) > 0]
