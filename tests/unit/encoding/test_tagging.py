@@ -106,7 +106,7 @@ def test_predictions_come_back_in_the_order_of_the_words(bert, case, max_length,
             padded[index, shift : shift + len(row)] = row
             padded[index, :shift] = 3
     expected = [[LABELS.index(tag) for tag in sentence] for sentence in tags]
-    logits = np.where(padded[..., None] == IGNORED, IGNORED, np.eye(4)[padded])
+    logits = np.where(padded[..., None] == IGNORED, IGNORED, np.eye(4)[np.maximum(padded, 0)])
     for predictions in (padded, logits):
         collected = collect_word_predictions(predictions, encoded, padding_side=side)
         labels = collected.values if predictions is padded else collected.values.argmax(-1)
