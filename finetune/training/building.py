@@ -124,9 +124,9 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
         logger.info("Going on from %s.", checkpoint)
     with run.stop.deferred():
         result = trainer.train(resume_from_checkpoint=checkpoint)
-    if run.stop.requested:
-        step = trainer.state.global_step
-        raise Preempted(f"stopped by a signal at step {step}, state saved: run the same command again to go on")
+        if run.stop.requested:
+            step = trainer.state.global_step
+            raise Preempted(f"stopped by a signal at step {step}, state saved: run the same command again to go on")
     tell_best(trainer)
     return result.metrics
 

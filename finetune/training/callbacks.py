@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from finetune.errors import NonFiniteError
-from finetune.run.checkpoints import mark_complete
+from finetune.run.checkpoints import list_checkpoints, mark_complete
 from finetune.run.signals import StopRequest
 from finetune.training.losses import TokenLoss
 
@@ -83,10 +83,10 @@ class CheckpointKeeper(TrainerCallback):
 
     def find_superfluous(self, folder: Path, state: TrainerState) -> list[Path]:
         """Checkpoints beyond the limit, oldest first; never the best, never the newest."""
-        steps = {int(path.name.rpartition("-")[2]): path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*[0-9]")}
+        checkpoints = list_checkpoints(folder)
         best = Path(state.best_model_checkpoint).name if state.best_model_checkpoint else ""
-        others = [path for _, path in sorted(steps.items()) if path.name != best]
-        room = self.limit - (len(others) < len(steps)) if self.limit > 1 else 1
+        others = [path for path in checkpoints if path.name != best]
+        room = max(self.limit - (len(others) < len(checkpoints)), 1)
         return others[: max(len(others) - room, 0)]
 
 
