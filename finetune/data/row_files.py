@@ -1,0 +1,185 @@
+"""Files of rows (JSON lines or a JSON list, CSV, TSV, Parquet; plain or gzipped) -> columns, whatever they are called.
+
+CSV cells may be quoted. Cells that tabs separate are taken as they stand, quotes included, whatever the file is called:
+so GLUE, GoEmotions and most others write them, and reading their quotes as CSV silently joins rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finetune.data.files import capped, listed, read_lines
+from finetune.errors import DataError, Problem
+
+DELIMITERS = (",", "\t", ";", "|")
+LARGEST_CELL = 1 << 28
+
+
+@dataclass
+class RowTable:
+    """Columns of equal length.
+
+    `lines` are the places of the rows in their file (0: unknown). `label_names` are the names that a column of class
+    ids declares. `are_texts` is True where every cell is a text (CSV, TSV), so that numbers must be read from it.
+    """
+
+    columns: dict[str, list[Any]]
+    lines: list[int]
+    path: Path | None = None
+    label_names: dict[str, list[str]] = field(default_factory=dict)
+    are_texts: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+def read_row_file(path: Path, *, column_names: Sequence[str] = (), delimiter: str | None = None) -> RowTable:
+    """The rows of a file, read as its extension says.
+
+    Args:
+        path: `.jsonl`, `.json`, `.ndjson`, `.csv`, `.tsv`, `.parquet`; the text formats also with `.gz`.
+        column_names: for CSV and TSV without a header: what their columns are.
+        delimiter: for CSV; otherwise it is taken from the first line.
+
+    Raises:
+        DataError: the extension is unknown, the file cannot be read, or rows of it are broken (each with its line).
+    """
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix == ".parquet":
+        return _read_parquet(path)
+    if suffix in (".jsonl", ".json", ".ndjson"):
+        return _read_json(path)
+    if suffix not in (".csv", ".tsv"):
+        allowed = ".jsonl, .json, .csv, .tsv and .parquet are read, the text formats also as .gz"
+        raise DataError(Problem(f"the extension {suffix or '(none)'} is not known", allowed, path=path))
+    return _read_separated(path, column_names, "\t" if suffix == ".tsv" else delimiter)
+
+
+def _read_separated(path: Path, column_names: Sequence[str], delimiter: str | None) -> RowTable:
+    source = read_lines(path)
+    used = delimiter or sniff_delimiter(source.lines[0])
+    rows = list((_plain_rows if used == "\t" else _quoted_rows)(source.lines, used, path))
+    header, rows = (list(column_names), rows) if column_names else (rows[0][1], rows[1:])
+    problems = _header_problems(header, path) + _width_problems(rows, header, path, bool(column_names))
+    if problems:
+        raise DataError(*capped(problems, path))
+    if not rows:
+        raise DataError(Problem("the file holds a header and no rows", path=path))
+    columns = {name: [cells[index] for _, cells in rows] for index, name in enumerate(header)}
+    return RowTable(columns, [line for line, _ in rows], path, are_texts=True, notes=source.notes)
+
+
+def sniff_delimiter(line: str) -> str:
+    """The separator that a first line uses most outside quotes; a comma where there is none."""
+    bare = "".join(line.split('"')[::2])
+    return max(DELIMITERS, key=bare.count)
+
+
+def _quoted_rows(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(first line, cells) of each record; a cell in quotes may hold line ends."""
+    csv.field_size_limit(LARGEST_CELL)
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    start = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield start, cells
+            start = reader.line_num + 1
+    except csv.Error as error:
+        unclosed = "unexpected end" in str(error)
+        found = "a quoted cell is opened in this row and never closed" if unclosed else f"the row is no CSV ({error})"
+        remedy = 'write a quote inside a quoted cell twice (""), or save the file as .tsv'
+        raise DataError(Problem(found, "", remedy, path, start)) from error
+
+
+def _plain_rows(lines: list[str], delimiter: str, _path: Path) -> Iterator[tuple[int, list[str]]]:
+    return ((number, line.split(delimiter)) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def _header_problems(header: list[str], path: Path) -> list[Problem]:
+    double = sorted({name for name in header if header.count(name) > 1})
+    return [Problem(f"the columns {listed(double)} occur twice", path=path, line=1)] if double else []
+
+
+def _width_problems(rows: list[tuple[int, list[str]]], header: list[str], path: Path, named: bool) -> list[Problem]:
+    wanted = f"{len(header)} are {'named with --column_names' if named else 'in the first line'}"
+    problems = [
+        Problem(f"the row has {len(cells)} columns", f"{wanted}: {listed(header)}", "", path, line)
+        for line, cells in rows
+        if len(cells) != len(header)
+    ]
+    return problems
+
+
+def _read_json(path: Path) -> RowTable:
+    source = read_lines(path)
+    is_list = source.lines[0].lstrip().startswith("[")
+    records, lines = (_json_list if is_list else _json_lines)(source.lines, path)
+    problems = [
+        Problem("this is no JSON object", 'one like {"text": ..., "label": ...} is allowed', "", path, line or None)
+        for record, line in zip(records, lines, strict=True)
+        if not isinstance(record, dict)
+    ]
+    if problems:
+        raise DataError(*capped(problems, path))
+    if not records:
+        raise DataError(Problem("the file holds no rows", path=path))
+    names = dict.fromkeys(name for record in records for name in record)
+    columns = {name: [record.get(name) for record in records] for name in names}
+    return RowTable(columns, lines, path, notes=source.notes)
+
+
+def _json_lines(lines: list[str], path: Path) -> tuple[list[Any], list[int]]:
+    records, places, problems = [], [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(json.loads(line))
+            places.append(number)
+        except json.JSONDecodeError as error:
+            found = f"the line is no JSON ({error.msg} at character {error.pos + 1})"
+            problems.append(Problem(found, "one JSON object a line is allowed", "", path, number))
+    if problems:
+        raise DataError(*capped(problems, path))
+    return records, places
+
+
+def _json_list(lines: list[str], path: Path) -> tuple[list[Any], list[int]]:
+    try:
+        records = json.loads("\n".join(lines))
+    except json.JSONDecodeError as error:
+        raise DataError(Problem(f"this is no JSON ({error.msg})", path=path, line=error.lineno)) from error
+    return records, [0] * len(records)
+
+
+def _read_parquet(path: Path) -> RowTable:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise DataError(Problem("no such file", path=path)) from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(Problem(f"this is no Parquet file ({str(error).splitlines()[0]})", path=path)) from error
+    features = Features.from_arrow_schema(table.schema)
+    return RowTable(table.to_pydict(), [0] * len(table), path, declared_names(features))
+
+
+def rows_of_dataset(rows: Any) -> RowTable:
+    """The columns of a data set of the hub (`datasets.Dataset`), with the label names that it declares."""
+    return RowTable(rows.to_dict(), [0] * len(rows), None, declared_names(rows.features))
+
+
+def declared_names(features: Any) -> dict[str, list[str]]:
+    """Names of class ids by column, for columns of one id and of lists of them."""
+    inner: Callable[[Any], Any] = lambda feature: getattr(feature, "feature", feature)  # noqa: E731
+    return {name: inner(kind).names for name, kind in features.items() if hasattr(inner(kind), "names")}
