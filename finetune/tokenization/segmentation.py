@@ -1,0 +1,84 @@
+"""Thai text -> words or syllables, each distinct stretch of text segmented once.
+
+Thai is written without spaces between words, so a word-level vocabulary needs a segmenter: `newmm` (dictionary-based
+maximal matching constrained by character clusters), `syllable` (the same over a dictionary of syllables, inside
+words) or marks `<|>` that a segmenter run beforehand left in the text (`fake_sefr_cut`).
+
+Segmenters cut; they never change, drop or add a character: the segments joined are the text (marks aside).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+MARK = "<|>"
+CACHE_AT_MOST = 500_000  # distinct stretches kept: about 150 MB of Thai phrases
+
+Cut = Callable[[str], list[str]]
+
+
+def cut_words(text: str) -> list[str]:
+    """Words by PyThaiNLP's `newmm`."""
+    from pythainlp.tokenize import word_tokenize
+
+    return word_tokenize(text, engine="newmm")
+
+
+def cut_syllables(text: str) -> list[str]:
+    """Syllables by PyThaiNLP's dictionary."""
+    from pythainlp.tokenize import syllable_tokenize
+
+    return syllable_tokenize(text, engine="dict")
+
+
+def cut_at_marks(text: str) -> list[str]:
+    """The stretches between marks; the marks themselves are no segments."""
+    return [segment for segment in text.split(MARK) if segment]
+
+
+CUTS: Mapping[str, Cut] = {"newmm": cut_words, "syllable": cut_syllables, "fake_sefr_cut": cut_at_marks}
+
+
+class Segmenter:
+    """One way of cutting, with a memory. Can be pickled; the memory stays behind.
+
+    Parameters
+    ----------
+    kind
+        "newmm", "syllable" or "fake_sefr_cut".
+    known
+        Segments of texts that are known already (`read_sefr_cache`); they win over `kind`.
+    """
+
+    def __init__(self, kind: str, known: Mapping[str, list[str]] | None = None) -> None:
+        self.kind = kind
+        self.known = dict(known or {})
+        self._memory: dict[str, tuple[slice, ...]] = {}
+
+    def cut(self, text: str) -> list[str]:
+        """The segments of one text."""
+        return self.known.get(text) or CUTS[self.kind](text)
+
+    def spans(self, text: str) -> tuple[slice, ...]:
+        """The segments of one text as slices of it, remembered."""
+        spans = self._memory.get(text)
+        if spans is None:
+            if len(self._memory) >= CACHE_AT_MOST:
+                self._memory.clear()
+            spans = self._memory[text] = self._find_spans(text)
+        return spans
+
+    def _find_spans(self, text: str) -> tuple[slice, ...]:
+        spans, position = [], 0
+        for segment in self.cut(text):
+            start = text.index(segment, position)  # marks lie between segments
+            position = start + len(segment)
+            spans.append(slice(start, position))
+        return tuple(spans)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"kind": self.kind, "known": self.known}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
