@@ -15,7 +15,7 @@ from typing import Any
 from finetune.arguments.fields import Field, default_of, describe_type
 
 TABLE = Path(__file__).with_name("training_table.py")
-HEADER = '''"""Generated: python -m finetune.arguments.make_training_table. A test compares it with the installed library."""
+HEADER = '''"""Generated: python -m finetune.arguments.make_training_table. A test compares it with the library."""
 
 from __future__ import annotations
 

@@ -14,12 +14,13 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     folded = word.casefold()
     begins = [name for name in by_folded if len(folded) >= 3 and name.startswith(folded)]
     found = begins or get_close_matches(folded, by_folded, n=1, cutoff=cutoff) or _holding(folded, by_folded)
-    return by_folded[min(found, key=len)] if found else None
+    return by_folded[found[0]] if found else None
 
 
 def _holding(word: str, names: Iterable[str]) -> list[str]:
-    """Names that a word is part of: `batch_size` -> `per_device_train_batch_size`."""
-    return [name for name in names if len(word) >= 4 and word in name]
+    """Names that a word is part of, those that end in it first: `batch_size` -> `per_device_train_batch_size`."""
+    holding = [name for name in names if len(word) >= 4 and word in name]
+    return sorted(holding, key=lambda name: not name.endswith(f"_{word}"))
 
 
 def allowed_values(word: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Generated: python -m finetune.arguments.make_training_table. A test compares it with the installed library."""
+"""Generated: python -m finetune.arguments.make_training_table. A test compares it with the library."""
 
 from __future__ import annotations
 

@@ -1,0 +1,226 @@
+"""The frame of every command, and `finetune NAME`, which starts one.
+
+`launch` parses, takes the output folder, sets up logging, calls the script's `main`, and is the one place that turns
+exceptions into sentences and exit codes. Whatever happens, the last line of stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.run import RunArguments
+from finetune.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, FinetuneError, Problem, ProblemError, UsageError
+from finetune.run.failures import explain
+from finetune.run.folder import Request, Run
+from finetune.run.logs import LogFile, set_up_logging
+from finetune.run.manifest import plain
+from finetune.run.signals import StopRequest
+
+logger = logging.getLogger(__name__)
+
+BUG = "this is a bug in finetune; please report it with the traceback above"
+
+MakeParser = Callable[[], CommandParser]
+Main = Callable[[Arguments, Run], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended; `result` is what its last line says beside the status."""
+
+    code: int = EXIT_DONE
+    status: str = "done"
+    result: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    def last_line(self, output_dir: str | None) -> str:
+        facts = {"status": self.status, "output_dir": output_dir, **self.result}
+        if self.reason:
+            facts["reason"] = self.reason
+        return json.dumps(plain(facts), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True) -> NoReturn:
+    """Run a script's `main` and exit; `needs_folder=False` is for commands that keep no run in an output folder.
+
+    Exit codes: 0 done, 1 the machine or a bug, 2 arguments or data, 3 non-finite training, 4 locked, 75 interrupted
+    with the state saved, 130 interrupted twice. `docs/errors.md` explains each.
+    """
+    command = Command(make_parser, main, needs_folder=needs_folder)
+    outcome = command.run()
+    if is_main_process() and outcome is not None:
+        _print_line(outcome.last_line(command.output_dir))
+    _flush_stdout()
+    sys.exit(outcome.code if outcome else EXIT_DONE)
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0 of a launch on several processes, or the only process."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) in ("", "-1", "0")
+
+
+class Command:
+    """One start of one script."""
+
+    def __init__(self, make_parser: MakeParser, main: Main, *, needs_folder: bool) -> None:
+        self.make_parser, self.main, self.needs_folder = make_parser, main, needs_folder
+        self.stop = StopRequest()
+        self.arguments: Arguments | None = None
+        self.run_of_folder: Run | None = None
+        self.log: LogFile | None = None
+
+    @property
+    def output_dir(self) -> str | None:
+        return None if self.arguments is None else self.arguments.get("output_dir")
+
+    def run(self) -> Outcome | None:
+        """Everything inside the one error boundary; None where stdout holds a text that was asked for, and no run."""
+        try:
+            self.stop.install()
+            self.arguments = self._parse()
+            return None if self.arguments is None else self._run(self.arguments)
+        except BaseException as error:
+            return self._end(outcome_of(error, show_traceback=self._shows_tracebacks()))
+        finally:
+            self._close()
+
+    def _parse(self) -> Arguments | None:
+        try:
+            arguments = self.make_parser().parse(sys.argv[1:])
+        except SystemExit:
+            return None  # --help has been printed
+        if _run_arguments(arguments).print_config:
+            print(arguments.as_yaml())
+            return None
+        return arguments
+
+    def _run(self, arguments: Arguments) -> Outcome:
+        os.environ.update(arguments.environment)
+        self.log = set_up_logging(verbose=_run_arguments(arguments).verbose)
+        for line in arguments.translated:
+            logger.warning("%s", line)
+        run = self.run_of_folder = self._open_run(arguments)
+        if run.already_done:
+            logger.info("%s holds this run, finished; nothing is left to do (--restart does it again).", run.folder)
+            return Outcome(status="already_done", result=run.result)
+        run.when_started(self.log.open_in)
+        _log_parameters(arguments)
+        return self._end(Outcome(result=self.main(arguments, run) or {}))
+
+    def _open_run(self, arguments: Arguments) -> Run:
+        asked = _run_arguments(arguments)
+        if not self.needs_folder or asked.dry_run:
+            return Run(stop=self.stop)
+        if not self.output_dir:
+            raise UsageError(Problem("--output_dir is missing", remedy="name the folder for the results"))
+        request = Request(
+            program=Path(sys.argv[0]).name,
+            arguments=arguments.effective(),
+            typed=arguments.typed,
+            overwrite=asked.overwrite_output_dir,
+            restart=asked.restart,
+        )
+        return Run.open(Path(self.output_dir), request, self.stop, owner=is_main_process())
+
+    def _end(self, outcome: Outcome) -> Outcome:
+        """Record the outcome; a disk that is too full even for that is one more reason, not another error."""
+        if self.run_of_folder is None:
+            return outcome
+        try:
+            with self.stop.finishing():
+                self.run_of_folder.finish(outcome.status, outcome.result, outcome.reason)
+        except OSError as error:
+            reason = f"{outcome.reason} {explain(error) or error}".strip()
+            logger.error("%s", reason)
+            return Outcome(outcome.code or EXIT_FAILED, "failed", outcome.result, reason)
+        return outcome
+
+    def _shows_tracebacks(self) -> bool:
+        return "--debug" in sys.argv if self.arguments is None else _run_arguments(self.arguments).show_tracebacks
+
+    def _close(self) -> None:
+        if self.run_of_folder is not None:
+            self.run_of_folder.close()
+        if self.log is not None:
+            self.log.close()
+
+
+def _run_arguments(arguments: Arguments) -> RunArguments:
+    """The group that says how a run behaves; a command without it gets its defaults."""
+    return arguments.groups.get(RunArguments) or RunArguments()
+
+
+def _log_parameters(arguments: Arguments) -> None:
+    for group in arguments.groups.values():
+        logger.info("%s %r", getattr(group, "LOGGED_AS", "Custom args"), group)
+
+
+def outcome_of(error: BaseException, *, show_traceback: bool = False) -> Outcome:
+    """What an exception means: said on stderr in sentences, with the traceback only for bugs or where asked for."""
+    if show_traceback and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+    if isinstance(error, SystemExit):
+        return _outcome_of_exit(error)
+    if isinstance(error, FinetuneError):
+        sentences = [str(item) for item in error.problems] if isinstance(error, ProblemError) else [str(error)]
+        _complain(sentences)
+        return Outcome(error.exit_code, error.status, reason=" ".join(sentences))
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome(EXIT_INTERRUPTED, "failed", reason="interrupted")
+    return _outcome_of_unexpected(error, shown_already=show_traceback)
+
+
+def _outcome_of_exit(error: SystemExit) -> Outcome:
+    if error.code is None or isinstance(error.code, int):
+        code = error.code or EXIT_DONE
+        return Outcome(code, "failed" if code else "done")
+    _complain([str(error.code)])
+    return Outcome(EXIT_FAILED, "failed", reason=str(error.code))
+
+
+def _outcome_of_unexpected(error: BaseException, *, shown_already: bool) -> Outcome:
+    sentence = explain(error)
+    if sentence is None:
+        if not shown_already:
+            traceback.print_exception(error)
+        logger.debug("traceback", exc_info=error)
+        sentence = f"{type(error).__name__}: {error}; {BUG}"
+    _complain([sentence + "."])
+    return Outcome(EXIT_FAILED, "failed", reason=sentence + ".")
+
+
+def _complain(sentences: list[str]) -> None:
+    """Errors go to the log once there is one, before that to bare stderr."""
+    for sentence in sentences:
+        if logging.getLogger().handlers:
+            logger.error("%s", sentence)
+        else:
+            print(f"error: {sentence}", file=sys.stderr)
+
+
+def _print_line(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        _give_up_stdout()
+
+
+def _flush_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_stdout()
+
+
+def _give_up_stdout() -> None:
+    """Nobody reads any more: what Python flushes at exit goes nowhere, without a second complaint."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,64 @@
+"""What an exception that nobody raised on purpose means to a user: the machine, the network, a closed pipe, or a bug."""
+
+from __future__ import annotations
+
+import errno
+
+NETWORK_PACKAGES = ("requests", "httpx", "urllib3", "huggingface_hub", "aiohttp")
+NETWORK_NAMES = ("ConnectionError", "ConnectError", "Timeout", "Offline", "LocalEntryNotFound", "MaxRetry", "HTTPError")
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def explain(error: BaseException) -> str | None:
+    """A sentence for a failure of the machine; None for what must be a bug of ours."""
+    for explanation in (_out_of_memory, _full_disk, _no_network, _closed_pipe, _no_permission):
+        if sentence := explanation(error):
+            return sentence
+    return None
+
+
+def _out_of_memory(error: BaseException) -> str | None:
+    """torch.OutOfMemoryError, recognised by name, because torch may not be imported at all."""
+    text = str(error).casefold()
+    of_torch = type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    )
+    if not of_torch and not isinstance(error, MemoryError):
+        return None
+    where = "the accelerator ran" if "cuda" in text or "mps" in text else "the machine ran"
+    return (
+        f"{where} out of memory; lower --per_device_train_batch_size (and raise --gradient_accumulation_steps by the "
+        "same factor), lower --max_length, or add --activation_checkpointing"
+    )
+
+
+def _full_disk(error: BaseException) -> str | None:
+    full = isinstance(error, OSError) and error.errno in FULL_DISK
+    # safetensors and torch.save wrap the same failure in exceptions of their own.
+    wrapped = any(text in str(error) for text in ("No space left on device", "StorageFull", "Disk quota exceeded"))
+    if not full and not wrapped:
+        return None
+    where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+    return f"the disk is full{where}; make room and run the same command again, it goes on from the last checkpoint"
+
+
+def _no_network(error: BaseException) -> str | None:
+    package = type(error).__module__.split(".")[0]
+    theirs = package in NETWORK_PACKAGES and any(name in type(error).__name__ for name in NETWORK_NAMES)
+    if not theirs and not (isinstance(error, ConnectionError) and not isinstance(error, BrokenPipeError)):
+        return None
+    return f"the network could not be reached ({_first_line(error)}); give local files and folders instead of hub names"
+
+
+def _closed_pipe(error: BaseException) -> str | None:
+    return "the program that reads standard output has closed it" if isinstance(error, BrokenPipeError) else None
+
+
+def _no_permission(error: BaseException) -> str | None:
+    if not isinstance(error, PermissionError):
+        return None
+    return f"no permission: {error.filename or _first_line(error)}; change its rights or choose another place"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,271 @@
+"""One run of one command in its output folder: start, go on, already done, or refuse."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import Problem, UsageError
+from finetune.run.checkpoints import newest_whole, set_broken_aside, step_of
+from finetune.run.comparing import argument_differences, fingerprints, input_differences
+from finetune.run.leftovers import list_files, remove_files, written_by_run
+from finetune.run.lock import FolderLock
+from finetune.run.manifest import (
+    MANIFEST,
+    command_line,
+    new_manifest,
+    now,
+    plain,
+    read_manifest,
+    write_json_atomically,
+)
+from finetune.run.signals import StopRequest
+
+logger = logging.getLogger(__name__)
+
+NAMED_AT_MOST = 5
+
+
+class Action(StrEnum):
+    """What to do with an output folder."""
+
+    START = "start"  # nothing of a run is there
+    DISCARD = "discard"  # remove what an earlier run left, then start
+    RESUME = "resume"
+    ALREADY_DONE = "already_done"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command asks of its output folder."""
+
+    program: str
+    arguments: Mapping[str, Any]
+    typed: Collection[str] = ()
+    overwrite: bool = False
+    restart: bool = False
+
+
+def decide(folder: Path, request: Request) -> Action:
+    """What to do with a folder; nothing on disk is touched.
+
+    Raises:
+        UsageError: it holds another run, with the differences, or files that no run wrote.
+        DataError: its run.json cannot be read.
+    """
+    before = read_manifest(folder)
+    if before is None:
+        return _decide_without_run(folder, request)
+    if request.restart:
+        return Action.DISCARD
+    differences = _differences(before, request)
+    finished = before["status"] == "done"
+    if not differences and not finished:
+        return Action.RESUME
+    if not differences and not request.overwrite:
+        return Action.ALREADY_DONE
+    if request.overwrite or not (finished or _holds_work(folder)):
+        return Action.DISCARD
+    raise UsageError(_holds_another_run(folder, finished), *(Problem(difference) for difference in differences))
+
+
+def _decide_without_run(folder: Path, request: Request) -> Action:
+    names = list_files(folder) if folder.is_dir() else []
+    if names and not request.overwrite:
+        more = f" and {len(names) - NAMED_AT_MOST:,} more" if len(names) > NAMED_AT_MOST else ""
+        found = f"the folder holds files that no run of finetune wrote: {', '.join(names[:NAMED_AT_MOST])}{more}"
+        remedy = "choose another --output_dir, or add --overwrite_output_dir to write beside and over them"
+        raise UsageError(Problem(found, remedy=remedy, path=folder))
+    return Action.START
+
+
+def _differences(before: Mapping[str, Any], request: Request) -> list[str]:
+    program = before.get("program", request.program)
+    other = [f"the command was {program}, is now {request.program}"] if program != request.program else []
+    differences = argument_differences(before["arguments"], request.arguments, request.typed)
+    return other + differences + input_differences(before.get("inputs", {}))
+
+
+def _holds_work(folder: Path) -> bool:
+    """Whether an unfinished run left something worth keeping: a whole checkpoint or a model."""
+    return newest_whole(folder) is not None or any(folder.glob("*.safetensors"))
+
+
+def _holds_another_run(folder: Path, finished: bool) -> Problem:
+    state = "a finished" if finished else "an unfinished"
+    remedy = "choose another --output_dir, or add --overwrite_output_dir to discard that run; the differences follow"
+    return Problem(f"the folder holds {state} run of another command", remedy=remedy, path=folder)
+
+
+@dataclass
+class Run:
+    """A run as scripts see it.
+
+    `folder` is None for commands without one and for dry runs. `checkpoint` is the newest whole checkpoint of an
+    interrupted run, or None; `resumed` says that the run goes on. Nothing is written before `start()`, so bad input
+    costs nothing that was there.
+    """
+
+    folder: Path | None = None
+    checkpoint: Path | None = None
+    resumed: bool = False
+    stop: StopRequest = field(default_factory=StopRequest)
+    already_done: bool = False
+    _action: Action = Action.START
+    _manifest: dict[str, Any] = field(default_factory=dict)
+    _lock: FolderLock | None = None
+    _made: list[Path] = field(default_factory=list)
+    _started: bool = False
+    _on_start: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, folder: Path, request: Request, stop: StopRequest, *, owner: bool = True) -> Run:
+        """Take the folder and decide what to do with it. Only the `owner` process (rank 0) locks it and writes.
+
+        Raises:
+            LockedError: another live process holds it.
+            UsageError: it cannot be used for this command.
+        """
+        run = cls(folder=folder, stop=stop)
+        run._made = _make_folder(folder) if owner else []
+        run._lock = FolderLock(folder) if owner else None
+        try:
+            run._take(request)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def _take(self, request: Request) -> None:
+        assert self.folder is not None
+        if self._lock:
+            _acquire(self._lock)
+        self._action = decide(self.folder, request)
+        self.already_done = self._action is Action.ALREADY_DONE
+        self.resumed = self._action is Action.RESUME
+        before = read_manifest(self.folder) or {}
+        if self.already_done or self.resumed:
+            self._manifest = before
+        else:
+            self._manifest = {"program": request.program, **new_manifest(request.arguments, command_line())}
+            self._manifest["foreign"] = self._foreign_files(before)
+        self.checkpoint = newest_whole(self.folder) if self.resumed else None
+
+    def _foreign_files(self, before: Mapping[str, Any]) -> list[str]:
+        assert self.folder is not None
+        own = set(self._left_by(before)) if before else set()
+        return [name for name in list_files(self.folder) if name not in own]
+
+    def _left_by(self, manifest: Mapping[str, Any]) -> list[str]:
+        assert self.folder is not None
+        return written_by_run(self.folder, manifest.get("files", ()), manifest.get("foreign", ()))
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The metrics of a run that is already done."""
+        return dict(self._manifest.get("result", {}))
+
+    def when_started(self, action: Any) -> None:
+        """Call `action(folder)` once the run writes to its folder, at once if it does already."""
+        self._on_start.append(action)
+        if self._started and self.folder:
+            action(self.folder)
+
+    def start(self) -> None:
+        """The input is good: discard what is to be discarded, and begin to write. Later calls do nothing.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written.
+        """
+        if self._started or self._lock is None or self.folder is None:
+            return
+        self._started = True
+        if self._action is Action.DISCARD:
+            self._discard()
+        if self.resumed:
+            set_broken_aside(self.folder)
+            self._manifest.setdefault("resumed", []).append(now())
+        self._manifest["status"] = "running"
+        self._write()
+        for action in self._on_start:
+            action(self.folder)
+        self._log_how()
+
+    def _discard(self) -> None:
+        assert self.folder is not None
+        before = read_manifest(self.folder) or {}
+        count = remove_files(self.folder, [name for name in self._left_by(before) if name != MANIFEST])
+        logger.warning("%s: the earlier run there is discarded (%d files).", self.folder, count)
+
+    def _log_how(self) -> None:
+        if self.checkpoint is not None:
+            logger.info("Going on from %s, at step %s.", self.checkpoint, f"{step_of(self.checkpoint):,}")
+        elif self.resumed:
+            logger.info("An interrupted run without a whole checkpoint is begun again.")
+
+    def record(self, **facts: Any) -> None:
+        """Add facts to run.json, at once if the run has started, else when it starts."""
+        for name, value in facts.items():
+            self._manifest[name] = plain(value)
+        if self._started:
+            self._write()
+
+    def record_inputs(self, files: Mapping[str, Iterable[Path]] | Iterable[Path]) -> None:
+        """Record sha256, size and time of input files, e.g. `corpus.files`; a change makes a later run another one."""
+        groups = files.values() if isinstance(files, Mapping) else [files]
+        paths = [path for group in groups for path in group]
+        self.record(inputs={**self._manifest.get("inputs", {}), **fingerprints(paths)})
+
+    def finish(self, status: str, result: Mapping[str, Any] | None = None, reason: str = "") -> None:
+        """Record how the run ended. A run that never started leaves no trace, unless it is done."""
+        if status == "done":
+            self._action = Action.START if not self._started else self._action
+            self.start()
+        if not self._started:
+            return
+        ending = {"status": status, "finished": now(), "reason": reason or None}
+        self.record(**ending, result=dict(result or {}))
+
+    def _write(self) -> None:
+        assert self.folder is not None
+        foreign = set(self._manifest.get("foreign", ()))
+        self._manifest["files"] = [name for name in list_files(self.folder) if name not in foreign]
+        write_json_atomically(self.folder / MANIFEST, self._manifest)
+
+    def close(self) -> None:
+        """Give the folder free; folders that were made for a run that never started go again."""
+        if self._lock is not None:
+            self._lock.release()
+        for folder in self._made if not self._started else ():
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _acquire(lock: FolderLock) -> None:
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise _cannot_write(lock.folder, error) from error
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder with its parents; returns those that were missing, the deepest first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    return missing
+
+
+def _cannot_write(folder: Path, error: OSError) -> UsageError:
+    reason = (
+        "is a file"
+        if isinstance(error, FileExistsError | NotADirectoryError)
+        else f"cannot be written ({error.strerror})"
+    )
+    return UsageError(Problem(f"the output folder {reason}", remedy="choose another --output_dir", path=folder))

@@ -1,0 +1,76 @@
+"""Logging: progress to stderr and to `<output_dir>/run.log`, results to stdout."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from logging.handlers import MemoryHandler
+from pathlib import Path
+
+FORMAT = "%(asctime)s - %(levelname)s - %(name)s -   %(message)s"
+DATE_FORMAT = "%m/%d/%Y %H:%M:%S"
+LOG_FILE = "run.log"
+OWN = ("finetune", "__main__")
+# These libraries have handlers of their own and do not propagate, so the log file has to be attached to each.
+SEPARATE = ("transformers", "datasets", "huggingface_hub")
+KEPT_AT_MOST = 100_000
+
+
+class OwnOrWarning(logging.Filter):
+    """Lets our own messages pass, and of others only warnings; Python warnings go to the log file alone."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        own = record.name.split(".")[0] in OWN
+        return own or (record.levelno >= logging.WARNING and record.name != "py.warnings")
+
+
+class LogFile:
+    """Keeps what is logged until the run begins to write; `open_in` then puts it all into `<folder>/run.log`.
+
+    A run that fails on bad input never opens it, so that nothing changes in the folder.
+    """
+
+    def __init__(self) -> None:
+        self._kept = MemoryHandler(capacity=KEPT_AT_MOST, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+        self._current: logging.Handler = self._kept
+        _attach(self._kept)
+
+    def open_in(self, folder: Path) -> None:
+        """Write to `<folder>/run.log` from now on, after what is there, beginning with what was kept."""
+        file = logging.FileHandler(folder / LOG_FILE, encoding="utf-8")
+        file.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
+        self._kept.setTarget(file)
+        self._kept.flush()
+        self.close()
+        _attach(file)
+        self._current = file
+
+    def close(self) -> None:
+        for name in (None, *SEPARATE):
+            logging.getLogger(name).removeHandler(self._current)
+        self._current.close()
+
+
+def _attach(handler: logging.Handler) -> None:
+    for name in (None, *SEPARATE):
+        logging.getLogger(name).addHandler(handler)
+
+
+def set_up_logging(*, verbose: bool = False) -> LogFile:
+    """Log to stderr; quiet libraries unless `verbose`; no progress bars where nobody watches."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
+    if not verbose:
+        handler.addFilter(OwnOrWarning())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    if not sys.stderr.isatty():
+        _switch_off_progress_bars()
+    return LogFile()
+
+
+def _switch_off_progress_bars() -> None:
+    """Every library reads its own variable, at import."""
+    for name in ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        os.environ.setdefault(name, "1")

@@ -1,0 +1,83 @@
+"""SIGTERM and SIGINT: the first asks for an orderly stop, the second ends at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from finetune.errors import EXIT_INTERRUPTED, Preempted
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """Knows whether a signal asked this process to stop.
+
+    Inside `with stop.deferred():` (training, which saves its state first) the first signal only sets `requested`;
+    outside, it raises `Preempted` where the program stands. The second signal ends the process with code 130.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.signal_name = ""
+        self._deferring = 0
+        self._owner = os.getpid()
+
+    def install(self) -> None:
+        """Handle the signals of this process. Only the main thread may call this."""
+        for number in SIGNALS:
+            signal.signal(number, self._handle)
+
+    @contextmanager
+    def deferred(self) -> Iterator[StopRequest]:
+        """Let the first signal wait until the block is left or `requested` is asked for.
+
+        Raises:
+            Preempted: at the end of the block, if a signal came and the block did not raise it itself.
+        """
+        self._deferring += 1
+        try:
+            yield self
+        finally:
+            self._deferring -= 1
+        if self.requested:
+            self.raise_preempted()
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Let the last writes of a run end undisturbed: the work is done, there is nothing to stop any more."""
+        self._deferring += 1
+        try:
+            yield
+        finally:
+            self._deferring -= 1
+
+    def raise_preempted(self) -> None:
+        raise Preempted(f"stopped by {self.signal_name}; run the same command again to go on")
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:
+            self._handle_in_child(number)
+            return
+        name = signal.Signals(number).name
+        if self.requested:
+            _say(f"{name} again: stopping at once.\n")
+            os._exit(EXIT_INTERRUPTED)
+        self.requested, self.signal_name = True, name
+        if not self._deferring:
+            self.raise_preempted()
+        _say(f"{name}: saving the state and stopping; once more stops at once without saving.\n")
+
+    @staticmethod
+    def _handle_in_child(number: int) -> None:
+        """A forked worker inherits this handler. Ctrl-C reaches it too, but its parent decides when it ends."""
+        if number != signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+def _say(text: str) -> None:
+    os.write(2, text.encode())  # logging may hold its lock at this very moment

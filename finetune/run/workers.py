@@ -1,0 +1,99 @@
+"""The same function over many items by several processes, results in the order of the items.
+
+Workers are started anew (not forked), so threads and locks of the parent are none of their business; they hold one
+tokenizer thread each, and die with the parent, however it dies.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import connection
+from typing import Any, TypeVar
+
+from finetune.errors import RunError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+IN_FLIGHT_PER_WORKER = 3  # enough that no worker waits for the reader, few enough that memory stays flat
+TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
+
+_function: Callable[[Any], Any] | None = None  # of this worker process
+
+
+def usable_cores() -> int:
+    """Cores that this process may use (batch systems give fewer than the machine has)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
+    """`function(item)` for each item, in order, by `workers` processes; by this one where there is but one.
+
+    At most `IN_FLIGHT_PER_WORKER` items a worker are read ahead. `function` and items must be picklable.
+
+    Raises:
+        RunError: a worker was killed (usually for memory). What `function` raises comes through.
+    """
+    if workers <= 1:
+        with one_tokenizer_thread():
+            yield from map(function, items)
+        return
+    executor = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(function,)
+    )
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(executor.submit(_call, item))
+            if len(pending) >= workers * IN_FLIGHT_PER_WORKER:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a worker process was killed, probably because memory ran out; use fewer workers or give more memory"
+        ) from error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def one_tokenizer_thread() -> Iterator[None]:
+    """Keep the Rust tokenizers to one thread: `workers` is what decides how many cores are used."""
+    before = os.environ.get(TOKENIZER_THREADS)
+    os.environ[TOKENIZER_THREADS] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(TOKENIZER_THREADS)
+        else:
+            os.environ[TOKENIZER_THREADS] = before
+
+
+def _start_worker(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+    os.environ[TOKENIZER_THREADS] = "false"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _call(item: Any) -> Any:
+    assert _function is not None, "the worker was started without its function"
+    return _function(item)
