@@ -1,0 +1,77 @@
+"""Features -> tensors: rows of unequal length padded into one batch.
+
+A collator gives the model's inputs and the labels, nothing else: columns that only we read (`word_positions`, `sentence`)
+stay in the data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+IGNORED = -100  # what torch's cross entropy skips
+
+
+@dataclass(frozen=True)
+class TaggingCollator:
+    """Pads rows of a token classifier to the longest of the batch.
+
+    Parameters
+    ----------
+    pad_token_id, pad_token_type_id
+        What `input_ids` and `token_type_ids` are padded with; labels are padded with -100.
+    pad_to_multiple_of
+        Widths are rounded up to a multiple of this.
+    padding_side
+        "right" or "left", as the tokenizer has it.
+    model_input_names
+        What the model takes; `attention_mask` is made if it is among them, columns of the rows are handed on if they are.
+    max_length
+        Pad every batch to this width (or to its longest row, if that is longer), not only as far as it needs.
+    """
+
+    pad_token_id: int
+    pad_to_multiple_of: int | None = None
+    padding_side: str = "right"
+    model_input_names: Sequence[str] = ("input_ids", "attention_mask")
+    max_length: int | None = None
+    pad_token_type_id: int = 0
+
+    def __call__(self, features: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
+        """Tensors (batch, width), dtype int64, of `input_ids`, `attention_mask`, `token_type_ids`, `labels`."""
+        lengths = np.array([len(row["input_ids"]) for row in features])
+        is_real = real_positions(lengths, self._width(int(lengths.max())), self.padding_side)
+        padding = {"input_ids": self.pad_token_id, "token_type_ids": self.pad_token_type_id, "labels": IGNORED}
+        wanted = {*self.model_input_names, "labels"}
+        batch = {
+            name: torch.from_numpy(pad_rows([row[name] for row in features], is_real, value))
+            for name, value in padding.items()
+            if name in wanted and name in features[0]
+        }
+        if "attention_mask" in wanted:
+            batch["attention_mask"] = torch.from_numpy(is_real.astype(np.int64))
+        return batch
+
+    def _width(self, longest: int) -> int:
+        width = max(longest, self.max_length or 0)
+        multiple = self.pad_to_multiple_of or 1
+        return -(-width // multiple) * multiple
+
+
+def real_positions(lengths: npt.NDArray[np.integer], width: int, padding_side: str = "right") -> npt.NDArray[np.bool_]:
+    """Where a padded batch holds real values: (batch, width), from the row lengths (batch,)."""
+    columns = np.arange(width)
+    if padding_side == "left":
+        return columns >= (width - lengths)[:, None]
+    return columns < lengths[:, None]
+
+
+def pad_rows(rows: Sequence[Sequence[int]], is_real: npt.NDArray[np.bool_], value: int) -> npt.NDArray[np.int64]:
+    """Rows of numbers as one array (batch, width) that is `value` where nothing real stands."""
+    padded = np.full(is_real.shape, value, dtype=np.int64)
+    padded[is_real] = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
+    return padded
