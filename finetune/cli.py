@@ -161,13 +161,14 @@ def _run_arguments(arguments: Arguments) -> RunArguments:
 
 def _log_parameters(arguments: Arguments) -> None:
     for group in arguments.groups.values():
-        logger.info("%s %r", getattr(group, "LOGGED_AS", "Custom args"), group)
+        if not isinstance(group, RunArguments):
+            logger.info("%s %r", getattr(group, "LOGGED_AS", "Custom args"), group)
 
 
 def outcome_of(error: BaseException, *, show_traceback: bool = False) -> Outcome:
     """What an exception means: said on stderr in sentences, with the traceback only for bugs or where asked for."""
     if show_traceback and not isinstance(error, SystemExit):
-        traceback.print_exception(error)
+        _show_traceback(error)
     if isinstance(error, SystemExit):
         return _outcome_of_exit(error)
     if isinstance(error, FinetuneError):
@@ -191,11 +192,14 @@ def _outcome_of_unexpected(error: BaseException, *, shown_already: bool) -> Outc
     sentence = explain(error)
     if sentence is None:
         if not shown_already:
-            traceback.print_exception(error)
-        logger.debug("traceback", exc_info=error)
+            _show_traceback(error)
         sentence = f"{type(error).__name__}: {error}; {BUG}"
     _complain([sentence + "."])
     return Outcome(EXIT_FAILED, "failed", reason=sentence + ".")
+
+
+def _show_traceback(error: BaseException) -> None:
+    _complain(["".join(traceback.format_exception(error)).rstrip()])
 
 
 def _complain(sentences: list[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from finetune.arguments.fields import Field
 from finetune.arguments.scanner import Typed
 from finetune.errors import Problem, UsageError
 
+NOT_WRITTEN = ("config_file", "print_config")
 SUFFIXES = (".json", ".yaml", ".yml")
 
 
@@ -100,20 +101,24 @@ def _word_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def format_config(sections: Iterable[tuple[str, Iterable[Field]]], values: Mapping[str, Any]) -> str:
-    """Every value as YAML under a comment per section; secrets are left out."""
+def format_config(
+    sections: Iterable[tuple[str, Iterable[Field]]], values: Mapping[str, Any], settled: Collection[str]
+) -> str:
+    """Every value as YAML, under a comment per section.
+
+    Only the fields in `settled` read back; the others stand as comments, because what they are may follow from others
+    (an `eval_strategy` that was never chosen). Secrets are left out.
+    """
     lines: list[str] = []
     for title, fields in sections:
         lines.append(f"# {title}")
-        lines.extend(_format_entry(field, values[field.name]) for field in fields)
+        lines.extend(_format_entry(item, values[item.name], settled) for item in fields if item.name not in NOT_WRITTEN)
         lines.append("")
     return "\n".join(lines)
 
 
-def _format_entry(field: Field, value: Any) -> str:
-    if field.secret:
-        return f"# {field.name} is secret and not written"
-    if isinstance(value, float):
-        return f"{field.name}: {value!r}"
-    text = yaml.safe_dump({field.name: value}, default_flow_style=None, allow_unicode=True, width=10**6)
-    return text.rstrip("\n")
+def _format_entry(item: Field, value: Any, settled: Collection[str]) -> str:
+    if item.secret:
+        return f"# {item.name} is secret and not written"
+    entry = f"{item.name}: {json.dumps(value, ensure_ascii=False)}"  # JSON values are YAML values
+    return entry if item.name in settled else f"# {entry}"

@@ -217,10 +217,3 @@ OLD_FLAGS: dict[str, OldFlag] = {
     "push_to_hub_organization": gone("write the organization into --hub_model_id, as organization/name"),
     "ray_scope": into_environment("RAY_SCOPE"),
 }
-
-# Old names of the model arguments, where a command has them.
-OLD_MODEL_FLAGS: dict[str, OldFlag] = {
-    "use_auth_token": gone("the token stored by `hf auth login` is used; --token gives another", "bool"),
-    "torch_dtype": gone("weights are loaded as float32 for training; choose --fp16 or --bf16"),
-    "low_cpu_mem_usage": gone("weights are always loaded one by one", "bool"),
-}

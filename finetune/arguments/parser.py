@@ -61,16 +61,17 @@ class Arguments:
 
     def as_yaml(self) -> str:
         """Every effective argument, as `--config_file` reads it back."""
-        return format_config(self.sections, self.values())
+        owned = {name for group in self.groups.values() for name in vars(group)}
+        return format_config(self.sections, self.values(), owned | set(self.training))
 
 
 class CommandParser:
     """Reads a command line into argument groups.
 
     `groups` are dataclasses of `argument()` fields; those with a `problems()` method judge themselves, and `checks`
-    judge several groups together. TrainingArguments fields are taken only if `training_defaults` is given (it may be
-    empty); `required` names those of them that must be typed. `positionals` name fields that may be given by place.
-    `legacy` are old flags of this command beside the common ones.
+    judge several groups together. `defaults` are this command's own for fields of the groups. TrainingArguments fields
+    are taken only if `training_defaults` is given (it may be empty); `required` names those of them that must be typed.
+    `positionals` name fields that may be given by place. `legacy` are old flags of this command beside the common ones.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class CommandParser:
         description: str,
         groups: Sequence[type],
         *,
+        defaults: Mapping[str, Any] | None = None,
         training_defaults: Mapping[str, Any] | None = None,
         required: Sequence[str] = ("output_dir",),
         legacy: Mapping[str, OldFlag] | None = None,
@@ -87,14 +89,21 @@ class CommandParser:
     ) -> None:
         self.description, self.groups, self.checks = description, tuple(groups), tuple(checks)
         self.prog = prog or Path(sys.argv[0]).name
-        self.sections = [(_title(group), fields_of(group)) for group in groups]
+        self.defaults = dict(defaults or {})
+        self.sections = [(_title(group), self._fields_of(group)) for group in groups]
         self.has_training = training_defaults is not None
         if training_defaults is not None:
             self.sections.append((TRAINING_TITLE, self._training_section(training_defaults, required)))
         self.fields = _by_name(self.sections)
         self.training_defaults = dict(training_defaults or {})
-        self.old_flags = {**(OLD_FLAGS if self.has_training else {}), **(legacy or {})}
+        self.old_flags = dict(OLD_FLAGS if self.has_training else {})
+        for table in (*(getattr(group, "OLD_FLAGS", {}) for group in groups), legacy or {}):
+            self.old_flags.update(table)
         self.positionals = [self.fields[name] for name in positionals]
+
+    def _fields_of(self, group: type) -> list[Field]:
+        """A group's fields with this command's defaults."""
+        return [replace(item, default=self.defaults.get(item.name, item.default)) for item in fields_of(group)]
 
     def _training_section(self, defaults: Mapping[str, Any], required: Sequence[str]) -> list[Field]:
         owned = {item.name for _, fields in self.sections for item in fields}
@@ -132,9 +141,14 @@ class CommandParser:
 
     def _gather_file(self, gathering: Gathering, path: Path) -> None:
         try:
-            gathering.add(read_config_file(path), FROM_FILE)
+            entries = read_config_file(path)
         except UsageError as error:
             gathering.problems.extend(error.problems)
+            return
+        nested = [entry for entry in entries if entry.name == "config_file"]
+        found = "a config file cannot name another one"
+        gathering.problems.extend(Problem(found, path=path, line=entry.line) for entry in nested)
+        gathering.add((entry for entry in entries if entry not in nested), FROM_FILE)
 
     def _place_words(self, gathering: Gathering, words: list[tuple[str, str]]) -> None:
         for item, (word, _) in zip(self.positionals, words, strict=False):
@@ -165,7 +179,7 @@ class CommandParser:
             typed=frozenset(gathering.given),
             sections=self.sections,
         )
-        arguments.groups = {group: _build_group(group, values) for group in self.groups}
+        arguments.groups = {group: _build_group(group, {**self.defaults, **values}) for group in self.groups}
         self._judge(arguments, problems)
         if problems:
             raise UsageError(*dict.fromkeys(problems))

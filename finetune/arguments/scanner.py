@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 _FLAG = re.compile(r"--?[A-Za-z_]")
@@ -44,9 +45,8 @@ def scan(argv: Sequence[str]) -> tuple[list[str], list[Typed]]:
     """The words before the first flag and after a lone `--`, and the flags in their order."""
     words, rest = _split_at_double_dash(list(argv))
     starts = [position for position, word in enumerate(words) if is_flag(word)]
-    leading = words[: starts[0]] if starts else words
-    ends = [*starts[1:], len(words)]
-    return leading + rest, [_typed(words[start:end]) for start, end in zip(starts, ends, strict=True) if start < end]
+    cuts = [*starts, len(words)]
+    return words[: cuts[0]] + rest, [_typed(words[start:end]) for start, end in pairwise(cuts)]
 
 
 def _split_at_double_dash(words: list[str]) -> tuple[list[str], list[str]]:

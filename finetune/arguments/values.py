@@ -44,7 +44,9 @@ def words_taken(field: Field, words: Sequence[str], attached: bool) -> int:
 
 
 def _fits_beside_bool(field: Field, word: str) -> bool:
-    return any(kind != "bool" for kind in field.kinds) and (not field.choices or word in field.choices)
+    return any(kind != "bool" for kind in field.kinds) and (
+        not field.choices or word.casefold() in map(str.casefold, field.choices)
+    )
 
 
 def read_value(field: Field, words: Sequence[str] | None, flag: str) -> Any:
@@ -93,11 +95,19 @@ def _read_one(field: Field, word: str, flag: str) -> Any:
 
 
 def _judged(field: Field, value: Any, word: str, flag: str) -> Any:
-    if isinstance(value, str) and field.choices and value not in field.choices:
-        raise UsageError(Problem(f"{flag} is {word!r}", allowed_values(word, field.choices)))
+    if isinstance(value, str) and field.choices:
+        return _chosen(field, value, flag)
     if isinstance(value, int | float) and not isinstance(value, bool) and not _in_range(field, value):
         raise UsageError(Problem(f"{flag} is {word}", f"it must be {_range_text(field)}"))
     return value
+
+
+def _chosen(field: Field, word: str, flag: str) -> str:
+    """The choice that a word names, in whatever case it is typed (`--task_type NER`)."""
+    for choice in field.choices:
+        if choice.casefold() == word.casefold():
+            return choice
+    raise UsageError(Problem(f"{flag} is {word!r}", allowed_values(word, field.choices)))
 
 
 def _in_range(field: Field, value: float) -> bool:

@@ -98,7 +98,7 @@ def _holds_work(folder: Path) -> bool:
 def _holds_another_run(folder: Path, finished: bool) -> Problem:
     state = "a finished" if finished else "an unfinished"
     remedy = "choose another --output_dir, or add --overwrite_output_dir to discard that run; the differences follow"
-    return Problem(f"the folder holds {state} run of another command", remedy=remedy, path=folder)
+    return Problem(f"the folder holds {state} run with other arguments", remedy=remedy, path=folder)
 
 
 @dataclass

@@ -1,0 +1,149 @@
+"""What a user can say about the classification of whole texts: where rows come from, their columns, how they train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finetune.arguments.fields import argument
+from finetune.errors import Problem
+
+LONG_TEXTS = ("truncate", "head_tail", "windows")
+THRESHOLDS = ("per_label", "global", "fixed")
+CALIBRATIONS = ("none", "temperature")
+BALANCED = "balanced"
+
+
+@dataclass
+class ClassificationDataArguments:
+    """Data: where the texts come from."""
+
+    dataset_name: str | None = argument(
+        None, help="a named corpus (wisesight_sentiment, goemotions, ...), or a data set of the hub"
+    )
+    dataset_config_name: str | None = argument(None, help="the configuration of a data set of the hub")
+    data_dir: str | None = argument(None, metavar="FOLDER", help="the folder with the files of a named corpus or task")
+    train_file: str | None = argument(None, metavar="FILE", help="training texts: .jsonl, .json, .csv, .tsv, .parquet")
+    validation_file: str | None = argument(None, metavar="FILE", help="texts to choose the best checkpoint on")
+    test_file: str | None = argument(None, metavar="FILE", help="texts to predict, and to score once if labelled")
+    validation_split_percentage: float | None = argument(
+        None, minimum=0.1, maximum=90, help="cut this share off train where there is no validation split"
+    )
+    train_split_name: str | None = argument(None, help="the split to train on, where it is not called train")
+    validation_split_name: str | None = argument(None, help="the split to validate on")
+    test_split_name: str | None = argument(None, help="the split to test on")
+    remove_splits: str | None = argument(None, help="splits to leave out, separated by commas")
+    max_train_samples: int | None = argument(None, minimum=1, help="use only the first so many rows of train")
+    max_eval_samples: int | None = argument(None, minimum=1, help="use only the first so many rows of validation")
+    max_predict_samples: int | None = argument(None, minimum=1, help="use only the first so many rows of test")
+    shuffle_train_dataset: bool = argument(False, help="shuffle train before --max_train_samples cuts it")
+    shuffle_seed: int = argument(42, help="the seed of --shuffle_train_dataset")
+
+    def problems(self) -> list[Problem]:
+        files = [name for name in ("train_file", "validation_file", "test_file") if getattr(self, name)]
+        if self.dataset_name and files:
+            found = f"--dataset_name {self.dataset_name} and --{files[0]} contradict each other"
+            return [Problem(found, remedy="give the name of a data set, or files")]
+        return []
+
+
+@dataclass
+class ColumnArguments:
+    """Columns: what to read from a file or a data set."""
+
+    text_column: str | None = argument(
+        None,
+        aliases=("text_column_name", "text_column_names"),
+        help="the column of the text; several, separated by commas, are joined",
+    )
+    text_pair_column: str | None = argument(
+        None, aliases=("text_pair_column_name",), help="the column of a second text, for pairs"
+    )
+    text_column_delimiter: str = argument(" ", help="what stands between joined text columns")
+    label_column: str | None = argument(
+        None,
+        aliases=("label_column_name",),
+        help="the column of the label: one, a list of them, a number with --do_regression; several columns of 0 and 1, "
+        "separated by commas, are a multi-label task",
+    )
+    label_delimiter: str | None = argument(None, help="what separates several labels in one cell of CSV or TSV")
+    do_regression: bool | None = argument(None, help="predict a number (by default: if the labels are fractions)")
+    column_names: str | None = argument(
+        None, help="the columns of CSV or TSV without a first line of names, separated by commas"
+    )
+    csv_delimiter: str | None = argument(None, help="what separates CSV columns (by default: what the first line uses)")
+    remove_columns: str | None = argument(None, help="columns to leave out, separated by commas")
+
+    def problems(self) -> list[Problem]:
+        if self.do_regression and self.label_column and "," in self.label_column:
+            found = "--do_regression predicts one number, but --label_column names several columns"
+            return [Problem(found, remedy="name one column")]
+        return []
+
+
+@dataclass
+class ClassificationArguments:
+    """Classification of whole texts."""
+
+    max_seq_length: int | None = argument(
+        None,
+        minimum=3,
+        aliases=("max_length", "max_seq_len"),
+        help="pieces per text, special tokens included (by default: what the model takes)",
+    )
+    long_text: str = argument(
+        "truncate",
+        choices=LONG_TEXTS,
+        help="longer texts: keep their head, keep head and tail, or read all in windows whose scores are averaged",
+    )
+    stride: int = argument(64, minimum=0, help="pieces that neighbouring windows share, with --long_text windows")
+    pad_to_max_length: bool = argument(
+        False, help="pad every text to --max_seq_length instead of to the longest of its batch (slower, same scores)"
+    )
+    class_weights: str | None = argument(
+        None, help=f"{BALANCED}, or one factor per label separated by commas, in the order of the labels"
+    )
+    focal_gamma: float = argument(
+        0.0, minimum=0.0, help="focus on hard texts: (1 - p)^gamma (Lin et al. 2017); 0 is off"
+    )
+    thresholds: str = argument(
+        "per_label",
+        choices=THRESHOLDS,
+        help="multi-label thresholds fitted on validation: one each, one for all, or 0.5",
+    )
+    calibrate: str = argument(
+        "none", choices=CALIBRATIONS, help="fit probabilities on validation (temperature: Guo et al. 2017)"
+    )
+    early_stopping_patience: int | None = argument(
+        None, minimum=1, help="stop after so many evaluations without improvement"
+    )
+    metric_name: str | None = argument(None, help="the score of the last line (by default: that of the task)")
+    listed_errors: int = argument(20, minimum=0, help="the most confident errors to list in report.txt")
+    preprocessing_num_workers: int | None = argument(
+        None, minimum=1, help="accepted; tokenizers use all cores on their own"
+    )
+    overwrite_cache: bool = argument(False, help="accepted; encoded rows are never cached")
+
+    def weights(self) -> list[float] | None:
+        """The factors typed for `--class_weights`; None for `balanced` and for nothing."""
+        if self.class_weights is None or self.class_weights == BALANCED:
+            return None
+        return [float(word) for word in self.class_weights.split(",")]
+
+    def problems(self) -> list[Problem]:
+        problems = []
+        try:
+            weights = self.weights() or []
+        except ValueError:
+            found = f"--class_weights is {self.class_weights!r}"
+            return [Problem(found, f"{BALANCED} or numbers separated by commas are allowed")]
+        if any(weight <= 0 for weight in weights):
+            problems.append(Problem(f"--class_weights {self.class_weights} holds a factor that is not above 0"))
+        if self.max_seq_length and self.long_text == "windows" and self.stride >= self.max_seq_length - 2:
+            found = f"--stride {self.stride} does not fit windows of --max_seq_length {self.max_seq_length}"
+            problems.append(Problem(found, "windows must reach further than the piece they share", "lower --stride"))
+        return problems
+
+
+def split_names(text: str | None) -> tuple[str, ...]:
+    """Names separated by commas, as a tuple; empty for None."""
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()

@@ -1,0 +1,164 @@
+"""Token classification: which sentences and labels, and how they become training examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from finetune.arguments.fields import argument
+from finetune.arguments.parser import Arguments
+from finetune.errors import Problem
+
+TASKS = ("ner", "pos", "chunk")
+
+
+@dataclass
+class TaggingDataArguments:
+    """Data."""
+
+    LOGGED_AS: ClassVar[str] = "Data parameters"
+
+    dataset_name: str | None = argument(
+        None,
+        metavar="NAME",
+        help="thainer, lst20, wnut17, conll2003, universal_dependencies, dummytest, or a hub data set",
+    )
+    dataset_config_name: str | None = argument(None, metavar="NAME", help="configuration of --dataset_name")
+    data_dir: str | None = argument(
+        None,
+        metavar="FOLDER",
+        help="folder with train, dev and test files (train.txt ...), or with --dataset_name's files",
+    )
+    train_file: str | None = argument(None, metavar="FILE", help="training sentences; the format follows the suffix")
+    validation_file: str | None = argument(None, metavar="FILE", help="sentences that choose the best checkpoint")
+    test_file: str | None = argument(None, metavar="FILE", help="sentences to predict and score at the end")
+    text_column_name: str | None = argument(
+        None, metavar="COLUMN", help="column of the words, by name or number from 0"
+    )
+    label_column_name: str | None = argument(
+        None, metavar="COLUMN", help="column of the tags, by name or number from 0"
+    )
+    label_name: str | None = argument(
+        None, metavar="NAME", help="which tags of a corpus that has several: ner_tags, pos_tags, ..."
+    )
+    labels: str | None = argument(
+        None, metavar="FILE", help="file with one label a line, in order; without it the training data's labels, sorted"
+    )
+    delimiter: str | None = argument(None, metavar="TEXT", help="what separates columns; without it tab, else spaces")
+    lst20_data_dir: str | None = argument(None, metavar="FOLDER", help="folder of LST20, which has to be asked for")
+    fix_labels: bool = argument(False, help="repair ill-formed tag sequences (an I- that follows nothing becomes B-)")
+    max_train_samples: int | None = argument(None, minimum=1, help="use only the first N training sentences")
+    max_eval_samples: int | None = argument(None, minimum=1, help="use only the first N validation sentences")
+    max_predict_samples: int | None = argument(None, minimum=1, help="use only the first N test sentences")
+    filter_thainer_with_mbert_tokenizer_threshold: int | None = argument(
+        None, minimum=1, help="keep only ThaiNER test sentences of fewer than N multilingual BERT pieces"
+    )
+    preprocessing_num_workers: int | None = argument(None, minimum=1, help="processes that encode the data")
+    overwrite_cache: bool = argument(False, help="encode again what an earlier run has cached")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files given by flag, by the flag's name."""
+        names = ("train_file", "validation_file", "test_file")
+        return {name: path for name in names if (path := getattr(self, name)) is not None}
+
+    @property
+    def has_folder_or_name(self) -> bool:
+        return self.dataset_name is not None or self.data_dir is not None
+
+    def problems(self) -> list[Problem]:
+        return [*self._source_problems(), *self._corpus_problems()]
+
+    def _source_problems(self) -> list[Problem]:
+        problems = [
+            Problem(f"--{source} and --{name} are both given", remedy="the data comes from one of them: drop the other")
+            for source in ("dataset_name", "data_dir")
+            for name in self.files
+            if getattr(self, source) is not None
+        ]
+        if self.dataset_config_name is not None and self.dataset_name is None:
+            problems.append(Problem("--dataset_config_name needs --dataset_name"))
+        return problems
+
+    def _corpus_problems(self) -> list[Problem]:
+        belonging = {"lst20_data_dir": "lst20", "filter_thainer_with_mbert_tokenizer_threshold": "thainer"}
+        return [
+            Problem(
+                f"--{flag} is only for --dataset_name {corpus}", f"--dataset_name is {self.dataset_name or 'not set'}"
+            )
+            for flag, corpus in belonging.items()
+            if getattr(self, flag) is not None and self.dataset_name != corpus
+        ]
+
+
+@dataclass
+class TaggingArguments:
+    """Token classification."""
+
+    task_name: str = argument(
+        "ner", choices=TASKS, aliases=("task_type",), help="what the tags are; decides the scores"
+    )
+    max_length: int | None = argument(
+        None,
+        minimum=4,
+        aliases=("max_seq_length",),
+        help="pieces in a window, special tokens included; longer sentences are cut into several windows. Without it "
+        "the model's longest input",
+    )
+    stride: int = argument(32, minimum=0, help="pieces that neighbouring windows of a long sentence share")
+    label_all_tokens: bool = argument(False, help="train on all pieces of a word instead of the first")
+    pad_to_max_length: bool = argument(False, help="pad every batch to --max_length instead of its longest window")
+    space_token: str | None = argument(None, metavar="TEXT", help="what replaces spaces inside words, e.g. <_>")
+    lowercase: bool = argument(False, help="lower-case words before they are cut into pieces")
+    class_weights: str | None = argument(
+        None,
+        metavar="balanced|FILE",
+        help="weight of each label in the loss: balanced, or a file of `label weight` lines",
+    )
+    constrained_decoding: bool = argument(False, help="forbid tag sequences that are ill-formed (Viterbi)")
+    return_entity_level_metrics: bool = argument(False, help="add scores for each entity type to the metrics")
+    early_stopping_patience: int | None = argument(
+        None, minimum=1, help="stop after N evaluations without a better score"
+    )
+    skip_do_eval: bool = argument(False, help="no evaluation after training, even with --do_eval")
+    no_train_report: bool = argument(False, help="no report on the training sentences")
+    no_eval_report: bool = argument(False, help="no report on the validation sentences")
+    no_test_report: bool = argument(False, help="no report on the test sentences")
+
+    def problems(self) -> list[Problem]:
+        if self.max_length is None or self.stride < self.max_length:
+            return []
+        found = f"--stride {self.stride} is not smaller than --max_length {self.max_length}"
+        return [Problem(found, remedy=f"windows would not advance; try --stride {self.max_length // 4}")]
+
+
+NEEDED_DATA = {"do_train": "train_file", "do_eval": "validation_file", "do_predict": "test_file"}
+
+
+def judge_tagging(arguments: Arguments) -> list[Problem]:
+    """What only shows when the groups are seen together: stages without data, stopping without evaluation."""
+    stages = [name for name in NEEDED_DATA if arguments.get(name)]
+    if not stages:
+        return [Problem("there is nothing to do", remedy="add --do_train, --do_eval or --do_predict")]
+    judges: tuple[Callable[[Arguments, list[str]], list[Problem]], ...] = (_missing_data, _idle_patience)
+    return [problem for judge in judges for problem in judge(arguments, stages)]
+
+
+def _missing_data(arguments: Arguments, stages: list[str]) -> list[Problem]:
+    data = arguments[TaggingDataArguments]
+    if data.has_folder_or_name:
+        return []
+    return [
+        Problem(f"--{stage} is given without data", remedy=f"add --{NEEDED_DATA[stage]}, --data_dir or --dataset_name")
+        for stage in stages
+        if NEEDED_DATA[stage] not in data.files
+    ]
+
+
+def _idle_patience(arguments: Arguments, stages: list[str]) -> list[Problem]:
+    if arguments[TaggingArguments].early_stopping_patience is None or "do_train" not in stages:
+        return []
+    never = arguments.training.get("eval_strategy") == "no" or "do_eval" not in stages
+    remedy = "add --do_eval and --eval_strategy steps or epoch"
+    return [Problem("--early_stopping_patience needs evaluation during training", remedy=remedy)] if never else []
