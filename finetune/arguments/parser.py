@@ -42,7 +42,8 @@ class Arguments:
     sections: list[tuple[str, list[Field]]] = field(default_factory=list)
 
     def __getitem__(self, group: type[Group]) -> Group:
-        return cast(Group, self.groups[group])
+        """The group of that class, or of the class that `with_defaults` made of it."""
+        return cast(Group, next(value for kind, value in self.groups.items() if issubclass(kind, group)))
 
     def get(self, name: str, default: Any = None) -> Any:
         """The effective value of a field, in whatever group it stands."""
