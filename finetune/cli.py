@@ -6,19 +6,33 @@ exceptions into sentences and exit codes. Whatever happens, the last line of std
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import os
+import runpy
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, FinetuneError, Problem, ProblemError, UsageError
+from finetune.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    FinetuneError,
+    Problem,
+    ProblemError,
+    RunError,
+    UsageError,
+)
 from finetune.run.failures import explain
 from finetune.run.folder import Request, Run
 from finetune.run.logs import LogFile, set_up_logging
@@ -199,7 +213,11 @@ def _outcome_of_unexpected(error: BaseException, *, shown_already: bool) -> Outc
 
 
 def _show_traceback(error: BaseException) -> None:
-    _complain(["".join(traceback.format_exception(error)).rstrip()])
+    """On stderr before there is a log, then in the log, which goes there too."""
+    if logging.getLogger().handlers:
+        logger.error("traceback:", exc_info=error)
+    else:
+        traceback.print_exception(error)
 
 
 def _complain(sentences: list[str]) -> None:
@@ -228,3 +246,69 @@ def _flush_stdout() -> None:
 def _give_up_stdout() -> None:
     """Nobody reads any more: what Python flushes at exit goes nowhere, without a second complaint."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> NoReturn:
+    """`finetune NAME ...`: run the script of that name as if it were started by its path."""
+    name, *rest = sys.argv[1:] or ["--help"]
+    commands = find_commands(find_scripts())
+    if name in ("-h", "--help", "help"):
+        print(format_commands(commands))
+        sys.exit(EXIT_DONE)
+    path = commands.get(_command_name(name))
+    if path is None:
+        _refuse_command(name, commands)
+    sys.argv = [str(path), *rest]
+    runpy.run_path(str(path), run_name="__main__")
+    sys.exit(EXIT_DONE)
+
+
+def find_scripts() -> Path:
+    """The folder of the scripts: `scripts/` of a checkout, else the installed package `finetune_scripts`.
+
+    Raises:
+        RunError: the installation holds neither.
+    """
+    checkout = Path(__file__).resolve().parents[1] / "scripts"
+    if checkout.is_dir():
+        return checkout
+    package = find_spec("finetune_scripts")
+    if package is None or not package.submodule_search_locations:
+        raise RunError("this installation has no commands; install finetune again: pip install --force-reinstall .")
+    return Path(next(iter(package.submodule_search_locations)))
+
+
+def find_commands(scripts: Path) -> dict[str, Path]:
+    """Name -> script. A name that two folders share goes with its folder: `distillation/train`."""
+    paths = sorted(path for path in scripts.rglob("*.py") if not path.name.startswith("_"))
+    stems = Counter(path.stem for path in paths)
+    return {
+        path.stem if stems[path.stem] == 1 else path.relative_to(scripts).with_suffix("").as_posix(): path
+        for path in paths
+    }
+
+
+def _command_name(typed: str) -> str:
+    """`run-ner`, `run_ner.py` and `downstream/run_ner` mean `run_ner`, where that is the name."""
+    return typed.removesuffix(".py").replace("-", "_")
+
+
+def format_commands(commands: Mapping[str, Path]) -> str:
+    """The list of commands with the first line of each script, which is read but not run."""
+    width = max(map(len, commands), default=0)
+    lines = [f"  {name:<{width}}  {_first_doc_line(path)}".rstrip() for name, path in commands.items()]
+    return "\n".join(
+        ["usage: finetune NAME [--flag value ...]", "", *lines, "", "finetune NAME --help lists its flags."]
+    )
+
+
+def _first_doc_line(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    return text.splitlines()[0] if text else ""
+
+
+def _refuse_command(name: str, commands: Mapping[str, Path]) -> NoReturn:
+    problem = Problem(f"unknown command {name}", allowed_values(_command_name(name), commands))
+    outcome = outcome_of(UsageError(problem))
+    _print_line(outcome.last_line(None))
+    sys.exit(outcome.code)

@@ -44,9 +44,9 @@ def words_taken(field: Field, words: Sequence[str], attached: bool) -> int:
 
 
 def _fits_beside_bool(field: Field, word: str) -> bool:
-    return any(kind != "bool" for kind in field.kinds) and (
-        not field.choices or word.casefold() in map(str.casefold, field.choices)
-    )
+    if all(kind == "bool" for kind in field.kinds):
+        return False
+    return not field.choices or word.casefold() in map(str.casefold, field.choices)
 
 
 def read_value(field: Field, words: Sequence[str] | None, flag: str) -> Any:
