@@ -140,8 +140,14 @@ def run_side(options: argparse.Namespace) -> dict:
 
         windows = {
             name: encode_tagging(
-                splits[name], tokenizer, labels, max_length=max_length, stride=0, label_all_tokens=False,
-                space_token="<_>", lowercase=False,
+                splits[name],
+                tokenizer,
+                labels,
+                max_length=max_length,
+                stride=0,
+                label_all_tokens=False,
+                space_token="<_>",
+                lowercase=False,
             )  # fmt: skip
             for name in names
         }
@@ -206,7 +212,7 @@ def train_ours(model, tokenizer, encoded, values, clock, options):
         model=model, tokenizer=tokenizer, collator=TaggingCollator.for_tokenizer(tokenizer), loss=TokenLoss(),
         train=encoded["train"], callbacks=[clock],
     )  # fmt: skip
-    run = Run.without_folder()
+    run = Run()
     trainer = build_trainer(parts, values, run)
     train(trainer, run)
     return trainer
@@ -217,7 +223,10 @@ def score_words(predicted, gold, labels: list[str]) -> float:
     from seqeval.metrics import f1_score
 
     rows = [
-        ([labels[g] for g in gold_row if g != -100], [labels[p] for p, g in zip(row, gold_row, strict=True) if g != -100])
+        (
+            [labels[g] for g in gold_row if g != -100],
+            [labels[p] for p, g in zip(row, gold_row, strict=True) if g != -100],
+        )
         for row, gold_row in zip(predicted, gold, strict=True)
     ]
     return float(f1_score([gold for gold, _ in rows], [predicted for _, predicted in rows]))
@@ -304,7 +313,11 @@ def compare_scores(epochs: int) -> dict:
 def describe_machine() -> str:
     import torch
 
-    names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 

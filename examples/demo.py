@@ -47,7 +47,9 @@ def main() -> int:
         print(f"\nThe tagger, its report and its predictions are in {CHECKOUT / OUTPUT}:")
         for path in sorted((CHECKOUT / OUTPUT).iterdir()):
             print(f"  {path.name}")
-        print(f"Try it: echo 'Maria flew to Berlin' | {sys.executable} scripts/predict.py --model_name_or_path {OUTPUT}")
+        print(
+            f"Try it: echo 'Maria flew to Berlin' | {sys.executable} scripts/predict.py --model_name_or_path {OUTPUT}"
+        )
     return code
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import transformers
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from finetune.errors import Problem
+from finetune.encoding.labels import match_labels
+from finetune.errors import DataError, Problem
 from finetune.models.loading import HEADS
 
 logger = logging.getLogger(__name__)
@@ -101,38 +102,24 @@ class LabelMatch:
     problems: tuple[Problem, ...] = ()
 
 
-def match_labels(config: PretrainedConfig, labels: Sequence[str], *, trains: bool) -> LabelMatch:
+def match_head(config: PretrainedConfig, labels: Sequence[str], *, trains: bool, folder: str) -> LabelMatch:
     """Match the labels of data and model by name.
 
-    A checkpoint that already tags with (at least) these names keeps its head and its order. Otherwise the head is made
-    anew for the data's labels; without training that cannot help, and the labels that the model lacks are a problem.
+    A checkpoint that already knows (at least) these labels keeps its head and its order. Otherwise the head is made anew
+    for the data's labels; without training that cannot help, and the labels that the model lacks are problems.
     """
+    if not any("Classification" in name for name in config.architectures or ()):
+        remedy = "add --do_train, or give a fine-tuned model"
+        untrained = Problem(f"the model in {folder} has no trained head for this task", remedy=remedy)
+        return LabelMatch(list(labels), new_head=False, problems=() if trains else (untrained,))
     own = [config.id2label[number] for number in range(len(config.id2label))]
-    fine_tuned = any("Classification" in name for name in config.architectures or ())
-    named = own != [f"LABEL_{number}" for number in range(len(own))]
-    if fine_tuned and named and set(labels) <= set(own):
-        return LabelMatch(own, new_head=False)
-    if fine_tuned and not named and len(own) == len(labels):
-        logger.warning("The model's labels have no names (LABEL_0, ...): taken in the order %s.", ", ".join(labels))
-        return LabelMatch(list(labels), new_head=False)
-    if trains:
-        if fine_tuned and named:
-            logger.warning("The model's head has other labels (%s): a new head is trained.", ", ".join(own[:12]))
-        return LabelMatch(list(labels), new_head=fine_tuned)
-    return LabelMatch(list(labels), new_head=True, problems=(judge_untrained_head(own, labels, fine_tuned),))
-
-
-def judge_untrained_head(own: Sequence[str], labels: Sequence[str], fine_tuned: bool) -> Problem:
-    if not fine_tuned:
-        return Problem(
-            "the model has no trained head for this task", remedy="add --do_train, or give a fine-tuned model"
-        )
-    missing = sorted(set(labels) - set(own))
-    return Problem(
-        f"the data has labels that the model does not know: {', '.join(missing)}",
-        f"the model's labels: {', '.join(own[:20])}",
-        "add --do_train to train a new head, or give the model that was trained on these labels",
-    )
+    try:
+        return LabelMatch(match_labels(own, labels, folder=folder), new_head=False)
+    except DataError as error:
+        if not trains:
+            return LabelMatch(list(labels), new_head=True, problems=error.problems)
+        logger.warning("The model's head has other labels (%s): a new head is trained.", ", ".join(own[:12]))
+        return LabelMatch(list(labels), new_head=True)
 
 
 def name_labels(config: PretrainedConfig, labels: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, UsageError
+from finetune.tokenization.loading import resolve_name
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def load_config(arguments: ModelArguments, **changes: Any) -> PretrainedConfig:
         DataError: no configuration can be reached under that name.
         UsageError: `--config_overrides` names a field that the configuration lacks.
     """
-    name = arguments.config_name or arguments.model_name_or_path
+    name = resolve_name(arguments.config_name or arguments.model_name_or_path)
     try:
         config = AutoConfig.from_pretrained(name, **hub_arguments(arguments))
     except (OSError, ValueError) as error:
@@ -123,7 +124,7 @@ def load_model(
     auto_class = getattr(transformers, HEADS[task])
     with quiet_loading():
         model, report = auto_class.from_pretrained(
-            arguments.model_name_or_path,
+            resolve_name(arguments.model_name_or_path),
             config=config,
             dtype=torch.float32,
             ignore_mismatched_sizes=new_head or arguments.ignore_mismatched_sizes,

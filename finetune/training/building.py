@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
@@ -87,7 +86,7 @@ def build_trainer(parts: TrainerParts, values: dict[str, Any], run: Run, *, pati
         *([EarlyStopping(patience)] if patience else []),
         *parts.callbacks,
     ]
-    show_training_log()
+    relay_trainer_log()
     trainer = Trainer(
         model=parts.model,
         args=arguments,
@@ -105,11 +104,22 @@ def build_trainer(parts: TrainerParts, values: dict[str, Any], run: Run, *, pati
     return trainer
 
 
-def show_training_log() -> None:
-    """Let the Trainer's own lines (`***** Running training *****`, `Saving model checkpoint to`) into our log."""
-    transformers.logging.disable_default_handler()
-    transformers.logging.enable_propagation()
-    logging.getLogger("transformers.trainer").setLevel(logging.INFO)
+class TrainerLogRelay(logging.Handler):
+    """Passes on the Trainer's own lines (`***** Running training *****`, `Saving model checkpoint to`) as ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in record.getMessage().strip().splitlines():
+            if line.strip() and "share your model" not in line:
+                logger.log(record.levelno, "%s", line)
+
+
+def relay_trainer_log() -> None:
+    """Let the Trainer's lines into our log, whatever transformers' own verbosity is."""
+    source = logging.getLogger("transformers.trainer")
+    source.setLevel(logging.INFO)
+    source.propagate = False
+    if not any(isinstance(handler, TrainerLogRelay) for handler in source.handlers):
+        source.addHandler(TrainerLogRelay())
 
 
 def train(trainer: Trainer, run: Run) -> dict[str, float]:
@@ -120,8 +130,6 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
         NonFiniteError: the loss left the finite numbers.
     """
     checkpoint = None if run.checkpoint is None else str(run.checkpoint)
-    if checkpoint:
-        logger.info("Going on from %s.", checkpoint)
     with run.stop.deferred():
         result = trainer.train(resume_from_checkpoint=checkpoint)
         if run.stop.requested:

@@ -66,7 +66,7 @@ def read_history(trainer: Trainer, key: str) -> list[float]:
 def train_ours(examples, tokenizer, folder, batch: int, accumulation: int) -> Trainer:
     collator = TaggingCollator.for_tokenizer(tokenizer)
     parts = TrainerParts(make_model(), tokenizer, collator, TokenLoss(), train=examples)
-    run = Run.without_folder()
+    run = Run()
     trainer = build_trainer(parts, make_values(folder, batch, accumulation), run)
     train(trainer, run)
     return trainer

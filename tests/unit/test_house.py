@@ -66,7 +66,9 @@ def test_rooms_import_only_from_rooms_above_them(repository):
 
 
 def test_every_module_belongs_to_a_room(repository):
-    rooms = {path.relative_to(repository / "finetune").parts[0].removesuffix(".py") for path in find_modules(repository)}
+    rooms = {
+        path.relative_to(repository / "finetune").parts[0].removesuffix(".py") for path in find_modules(repository)
+    }
     assert rooms <= set(ROOMS)
 
 
@@ -87,7 +89,11 @@ def test_init_files_re_export_nothing(repository):
 
 
 def test_light_rooms_and_scripts_start_without_heavy_libraries(repository):
-    files = [path for path in find_modules(repository) if path.relative_to(repository / "finetune").parts[0].split(".")[0] in LIGHT]
+    files = [
+        path
+        for path in find_modules(repository)
+        if path.relative_to(repository / "finetune").parts[0].split(".")[0] in LIGHT
+    ]
     files += [path for path in (repository / "scripts").rglob("*.py")]
     wrong = {str(path): heavy for path in files if (heavy := find_top_level_imports(path) & HEAVY)}
     assert not wrong

@@ -18,7 +18,7 @@ from finetune.models.judging import (
     judge_head,
     judge_max_length,
     judge_vocabulary,
-    match_labels,
+    match_head,
     name_labels,
     settle_max_length,
 )
@@ -99,22 +99,22 @@ def make_tagger_config(labels: list[str]) -> BertConfig:
 
 
 def test_a_taggers_own_order_is_kept_when_it_knows_all_labels():
-    match = match_labels(make_tagger_config(["B-PER", "I-PER", "O", "B-LOC"]), ["B-PER", "I-PER", "O"], trains=False)
+    match = match_head(make_tagger_config(["B-PER", "I-PER", "O", "B-LOC"]), ["B-PER", "I-PER", "O"], trains=False, folder="m")
     assert match.labels == ["B-PER", "I-PER", "O", "B-LOC"]
     assert not match.new_head and not match.problems
 
 
 def test_a_bare_encoder_gets_the_datas_labels():
-    match = match_labels(AutoConfig.for_model("bert"), ["O", "B-X"], trains=True)
+    match = match_head(AutoConfig.for_model("bert"), ["O", "B-X"], trains=True, folder="m")
     assert match.labels == ["O", "B-X"] and not match.problems
 
 
 def test_unknown_labels_without_training_are_a_problem_that_names_them():
-    match = match_labels(make_tagger_config(["O", "B-PER"]), ["O", "B-ORG"], trains=False)
+    match = match_head(make_tagger_config(["O", "B-PER"]), ["O", "B-ORG"], trains=False, folder="m")
     assert "B-ORG" in str(match.problems[0]) and "B-PER" in str(match.problems[0])
-    assert match_labels(make_tagger_config(["O", "B-PER"]), ["O", "B-ORG"], trains=True).new_head
+    assert match_head(make_tagger_config(["O", "B-PER"]), ["O", "B-ORG"], trains=True, folder="m").new_head
 
 
 def test_nameless_labels_of_the_right_number_are_taken_in_order():
-    match = match_labels(BertConfig(architectures=["BertForTokenClassification"]), ["O", "B-X"], trains=False)
+    match = match_head(BertConfig(architectures=["BertForTokenClassification"]), ["O", "B-X"], trains=False, folder="m")
     assert match.labels == ["O", "B-X"] and not match.new_head

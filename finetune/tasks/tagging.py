@@ -1,0 +1,287 @@
+"""Token classification, step by step in the order data flows: what the tagging commands share."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PretrainedConfig, PreTrainedTokenizerBase, Trainer
+
+from finetune.arguments.model import ModelArguments
+from finetune.arguments.nearest import nearest
+from finetune.arguments.parser import Arguments
+from finetune.arguments.tagging import TaggingArguments, TaggingDataArguments
+from finetune.collators import TaggingCollator
+from finetune.data.corpus import Corpus
+from finetune.data.tagging import load_tagging_corpus
+from finetune.encoding.labels import build_label_list, prepare_tags
+from finetune.encoding.tagging import EncodedTagging, encode_tagging
+from finetune.encoding.tags import TagScheme
+from finetune.encoding.words import WordEncoder
+from finetune.errors import DataError, Problem, ProblemList
+from finetune.metrics.pos import score_piece_tags
+from finetune.metrics.tagging import score_pieces
+from finetune.metrics.viterbi import decode_constrained, estimate_transitions, forbid_illegal
+from finetune.models.judging import (
+    judge_head,
+    judge_max_length,
+    judge_vocabulary,
+    match_head,
+    name_labels,
+    settle_max_length,
+)
+from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.run.folder import Run
+from finetune.tokenization.loading import find_space_token, load_tokenizer
+from finetune.training.building import TrainerParts, build_trainer
+from finetune.training.cadence import settle_cadence
+from finetune.training.losses import IGNORED, TokenLoss, balance_class_weights
+from finetune.training.tagging import Decode, TaggedSplit, build_piece_metrics, predict_tags
+
+logger = logging.getLogger(__name__)
+
+TASK = "token_classification"
+LONGEST_DEFAULT_STRIDE = 32
+
+
+@dataclass
+class TaggingTask:
+    """Everything that is known before weights are read; nothing in it is wrong."""
+
+    arguments: Arguments
+    corpus: Corpus
+    scheme: TagScheme
+    tokenizer: PreTrainedTokenizerBase
+    config: PretrainedConfig
+    labels: list[str]
+    new_head: bool
+    values: dict[str, Any]  # TrainingArguments by name, settled
+    max_length: int
+    encoded: dict[str, EncodedTagging]
+
+    @property
+    def options(self) -> TaggingArguments:
+        return self.arguments[TaggingArguments]
+
+    @property
+    def is_entities(self) -> bool:
+        """Whether tags spell entities (scored by spans) or are one label per word (scored by words)."""
+        return self.scheme is not TagScheme.POS
+
+
+def open_task(arguments: Arguments) -> TaggingTask:
+    """Read data, tokenizer and configuration, judge them together, and encode.
+
+    Raises:
+        DataError: with every problem of all of them.
+    """
+    problems = ProblemList()
+    model, training = arguments[ModelArguments], arguments.training
+    corpus = problems.attempt(open_corpus, arguments)
+    tokenizer = problems.attempt(open_tokenizer, arguments)
+    config = problems.attempt(load_config, model)
+    problems.extend(judge_weights(model))
+    values = problems.attempt(
+        settle_cadence, training, has_validation=bool(training.get("do_eval")) and has_split(corpus, "validation")
+    )
+    if config is not None:
+        problems.extend(judge_head(config, TASK))
+        problems.extend(judge_max_length(arguments[TaggingArguments].max_length, config))
+    if config is not None and tokenizer is not None:
+        problems.extend(judge_vocabulary(config, tokenizer))
+    labels = problems.attempt(build_label_list, corpus[0]) if corpus else None
+    if config is not None and labels is not None:
+        match = match_head(config, labels, trains=bool(training.get("do_train")), folder=model.model_name_or_path)
+        problems.extend(match.problems)
+    problems.raise_any(DataError)
+    assert corpus and tokenizer is not None and config is not None and values is not None
+    name_labels(config, match.labels)
+    max_length = settle_max_length(arguments[TaggingArguments].max_length, config, tokenizer)
+    task = TaggingTask(
+        arguments, *corpus, tokenizer, config, match.labels, match.new_head, values, max_length, encoded={}
+    )
+    task.encoded = encode_splits(task)
+    return task
+
+
+def has_split(corpus: tuple[Corpus, TagScheme] | None, name: str) -> bool:
+    """Whether the split is there; a corpus that could not be read is taken to have it, to judge the rest."""
+    return corpus is None or name in corpus[0].splits
+
+
+def open_corpus(arguments: Arguments) -> tuple[Corpus, TagScheme]:
+    """The corpus with its tags spelt one way, and their scheme; every count is logged."""
+    data, training = arguments[TaggingDataArguments], arguments.training
+    corpus = load_tagging_corpus(data, seed=int(arguments.get("seed", 42)))
+    is_pos = arguments[TaggingArguments].task_name == "pos" or "pos" in (data.label_name or "")
+    prepared = prepare_tags(corpus, fix_labels=data.fix_labels, scheme=TagScheme.POS if is_pos else None)
+    prepared.corpus.log_notes()
+    for note in prepared.notes:
+        logger.info("%s", note)
+    check_stages(prepared.corpus, training)
+    return prepared.corpus, prepared.scheme
+
+
+def check_stages(corpus: Corpus, training: dict[str, Any]) -> None:
+    """Each stage that was asked for needs its split.
+
+    Raises:
+        DataError: splits are missing.
+    """
+    needed = {"do_train": "train", "do_eval": "validation", "do_predict": "test"}
+    missing = [(flag, split) for flag, split in needed.items() if training.get(flag) and split not in corpus.splits]
+    if missing:
+        raise DataError(
+            *(
+                Problem(f"--{flag} needs a {split} split", f"{corpus.name} has {', '.join(corpus.splits)}")
+                for flag, split in missing
+            )
+        )
+
+
+def open_tokenizer(arguments: Arguments) -> PreTrainedTokenizerBase:
+    space_token = arguments[TaggingArguments].space_token
+    return load_tokenizer(arguments[ModelArguments], space_token=space_token, add_prefix_space=True)
+
+
+def encode_splits(task: TaggingTask) -> dict[str, EncodedTagging]:
+    """Encode every split of the corpus; words of one split are not tokenized again in the next."""
+    options = task.options
+    space_token = find_space_token(task.tokenizer, options.space_token)
+    encoder = WordEncoder(task.tokenizer, lowercase=options.lowercase, space_token=space_token)
+    stride = min(LONGEST_DEFAULT_STRIDE, task.max_length // 4) if options.stride is None else options.stride
+    problems = ProblemList()
+    encoded = {
+        name: problems.attempt(
+            encode_tagging,
+            split,
+            task.tokenizer,
+            task.labels,
+            max_length=task.max_length,
+            stride=stride,
+            label_all_tokens=options.label_all_tokens,
+            encoder=encoder,
+            name=name,
+            files=task.corpus.files.get(name, ()),
+        )
+        for name, split in task.corpus.splits.items()
+    }
+    problems.raise_any()
+    return {name: split for name, split in encoded.items() if split is not None}
+
+
+def build_tagging_trainer(task: TaggingTask, run: Run) -> Trainer:
+    """Load the model and build the Trainer of this task."""
+    from transformers import set_seed
+
+    set_seed(int(task.arguments.get("seed", 42)))  # the new head is drawn here
+    model = load_model(task.arguments[ModelArguments], task.config, task.tokenizer, task=TASK, new_head=task.new_head)
+    weights = read_class_weights(task)
+    smoothing = float(task.values.get("label_smoothing_factor") or 0.0)
+    values = {name: value for name, value in task.values.items() if name != "label_smoothing_factor"}
+    parts = TrainerParts(
+        model=model,
+        tokenizer=task.tokenizer,
+        collator=build_collator(task),
+        loss=TokenLoss(weights, smoothing),
+        train=task.encoded["train"].dataset if "train" in task.encoded else None,
+        validation=task.encoded["validation"].dataset if "validation" in task.encoded else None,
+        compute_metrics=build_piece_metrics(build_piece_score(task)),
+    )
+    return build_trainer(parts, values, run, patience=task.options.early_stopping_patience)
+
+
+def build_piece_score(task: TaggingTask) -> Any:
+    if task.is_entities:
+        return partial(score_pieces, label_list=task.labels, scheme=task.scheme)
+    return partial(score_piece_tags, label_list=task.labels)
+
+
+def build_collator(task: TaggingTask) -> TaggingCollator:
+    tokenizer = task.tokenizer
+    return TaggingCollator(
+        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        padding_side=tokenizer.padding_side,
+        model_input_names=tuple(tokenizer.model_input_names),
+        max_length=task.max_length if task.options.pad_to_max_length else None,
+        pad_token_type_id=tokenizer.pad_token_type_id,
+    )
+
+
+def read_class_weights(task: TaggingTask) -> list[float] | None:
+    """`--class_weights balanced` from the training labels, or a file of `label weight` lines or a JSON object.
+
+    Raises:
+        DataError: the file names unknown labels or lacks some, or a weight is no positive number.
+    """
+    asked = task.options.class_weights
+    if asked is None:
+        return None
+    if asked == "balanced":
+        column = task.encoded["train"].dataset.with_format("arrow")[:]["labels"]
+        weights = balance_class_weights(column.combine_chunks().flatten().to_numpy(), len(task.labels))
+    else:
+        weights = read_weight_file(Path(asked), task.labels)
+    shown = ", ".join(f"{label} {weight:.3g}" for label, weight in zip(task.labels, weights, strict=True))
+    logger.info("Class weights: %s.", shown)
+    return weights
+
+
+def read_weight_file(path: Path, labels: Sequence[str]) -> list[float]:
+    if not path.is_file():
+        raise DataError(Problem("there is no such file of class weights", "balanced, or a file of `label weight` lines", path=path))
+    text = path.read_text(encoding="utf-8")
+    pairs = json.loads(text).items() if text.lstrip().startswith("{") else enumerate_weight_lines(text, path)
+    weights, problems = dict(pairs), ProblemList()
+    for label in weights:
+        if label not in labels:
+            problems.append(Problem(f"there is no label {label!r}", f"nearest: {nearest(label, labels)}", path=path))
+    problems.extend(Problem(f"the label {label!r} has no weight", path=path) for label in labels if label not in weights)
+    problems.extend(
+        Problem(f"the weight of {label!r} is {weight!r}", "a positive number is needed", path=path)
+        for label, weight in weights.items()
+        if not isinstance(weight, int | float) or not 0 < weight < float("inf")
+    )
+    problems.raise_any()
+    return [float(weights[label]) for label in labels]
+
+
+def enumerate_weight_lines(text: str, path: Path) -> list[tuple[str, float]]:
+    pairs = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        label, _, weight = line.strip().rpartition(" ") if "\t" not in line else line.strip().rpartition("\t")
+        if not line.strip():
+            continue
+        try:
+            pairs.append((label.strip(), float(weight)))
+        except ValueError as error:
+            raise DataError(Problem(f"{line.strip()!r} is not `label weight`", path=path, line=number)) from error
+    return pairs
+
+
+def build_decoder(task: TaggingTask) -> Decode | None:
+    """Viterbi over legal tag sequences for `--constrained_decoding`; transitions are learned from training tags on request."""
+    asked = task.options.constrained_decoding
+    if asked is None or not task.is_entities:
+        return None
+    scores = None
+    if asked == "learned":
+        sentences = task.corpus.splits["train"]["tags"]
+        ids = [task.labels.index(tag) for tag in chain.from_iterable(sentences)]
+        offsets = np.concatenate([[0], np.cumsum([len(tags) for tags in sentences])])
+        scores = estimate_transitions(ids, offsets, len(task.labels))
+    return partial(decode_constrained, transitions=forbid_illegal(task.labels, task.scheme, scores))
+
+
+def predict_split(trainer: Trainer, task: TaggingTask, name: str) -> TaggedSplit:
+    """Tag a split with the model that the Trainer holds: after training, the best by validation."""
+    return predict_tags(
+        trainer, task.encoded[name], padding_side=task.tokenizer.padding_side, decode=build_decoder(task)
+    )
