@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 PROBES = ["Hello, world! don't  stop", "ภาษาไทย ง่าย นิดเดียว", "中文 test", "naïve Café 1,234.5", "a<_>b", ""]
 CONTINUATION_MARKS = ("##",)  # WordPiece: this piece goes on with the word
 WORD_START_MARKS = ("▁", "Ġ")  # SentencePiece, byte-level BPE: a word begins here
+MARKED_SHARE = 0.01  # of a vocabulary that uses a mark; a word-level one may hold "##" or "▁" as a word
 
 
 @dataclass(frozen=True)
@@ -157,10 +158,10 @@ def find_starts_by_id(tokenizer: Any, *, is_rust: bool) -> npt.NDArray[np.bool_]
     if is_rust:
         is_wordpiece = type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece"
         return ~continues if is_wordpiece else None
-    if continues.sum() > 1:
+    if continues.mean() > MARKED_SHARE:
         return ~continues
     marked = np.array([token.startswith(WORD_START_MARKS) for token in spelled], dtype=bool)
-    if marked.sum() <= 1:
+    if marked.mean() <= MARKED_SHARE:
         return np.ones(len(spelled), dtype=bool)
     marked[tokenizer.all_special_ids] = True
     return marked

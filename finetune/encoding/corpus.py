@@ -1,0 +1,201 @@
+"""Files of raw text -> a token store: tokenized once, in parallel, in flat memory; found again when asked for again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.data.files import fingerprint, listed
+from finetune.data.text import PACKED_SUFFIX, read_chunks
+from finetune.encoding.blocks import Blocks, LinePacker, Packer, SentencePacker, StreamPacker
+from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, encode_lines
+from finetune.encoding.pieces import PieceEncoder
+from finetune.encoding.special_tokens import find_special_tokens
+from finetune.encoding.token_store import DESCRIPTION, FORMAT, TokenStoreWriter, only_one_prepares
+from finetune.errors import DataError, Problem
+from finetune.run.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+BYTES_WORTH_A_WORKER = 1 << 21  # below, starting a process takes longer than what it saves
+SEPARATOR_PIECES = ("▁", "\n")  # what thai2transformers puts between two lines of an example
+
+
+class Packing(StrEnum):
+    """How lines become examples."""
+
+    LINES = "lines"
+    SENTENCES = "sentences"
+    STREAM = "stream"
+
+
+@dataclass(frozen=True)
+class CorpusSettings:
+    """Everything but text and tokenizer that decides the examples.
+
+    `frame_lines`: a stream has special tokens around each line. `end_documents`: a stream has the end-of-sequence
+    token after each document. `within_documents`: no sentence block spans two documents. `keep_flags`: the store says
+    where words and documents begin.
+    """
+
+    packing: Packing
+    max_length: int
+    rules: LineRules = field(default_factory=LineRules)
+    frame_lines: bool = False
+    end_documents: bool = False
+    within_documents: bool = False
+    keep_flags: bool = False
+    find_words: bool = False
+
+
+def prepare_store(
+    paths: Sequence[Path],
+    tokenizer: Any,
+    settings: CorpusSettings,
+    cache_dir: Path,
+    *,
+    workers: int,
+    overwrite: bool = False,
+) -> Path:
+    """The folder of the token store of these files, made now unless it is there.
+
+    Its arrays are the same, byte for byte, for any number of workers, and for packed and unpacked files. Several
+    processes may ask at once: one makes it, the others wait.
+
+    Raises:
+        DataError: the files hold no text, text that is not UTF-8, or cannot be read.
+    """
+    encoder = PieceEncoder(tokenizer, words=settings.find_words)
+    files = [fingerprint(path) for path in paths]
+    folder = cache_dir / store_name(files, encoder.fingerprint, settings)
+    with only_one_prepares(folder):
+        if (folder / DESCRIPTION).is_file() and not overwrite:
+            logger.info("Tokenized corpus found at %s (%s).", folder, listed([path.name for path in paths]))
+            return folder
+        packer = build_packer(settings, tokenizer)
+        with TokenStoreWriter(folder, dtype=encoder.dtype, has_flags=settings.keep_flags) as writer:
+            counts = _fill(writer, packer, LineEncoder(encoder, settings.rules), paths, workers)
+            description = {
+                "counts": counts,
+                "settings": asdict(settings),
+                "tokenizer": describe_tokenizer(tokenizer, encoder.fingerprint),
+                "files": files,
+            }
+            writer.commit(description)
+        tell_counts(counts, writer.examples, writer.tokens, settings.max_length)
+    return folder
+
+
+def store_name(files: Sequence[dict[str, Any]], tokenizer: str, settings: CorpusSettings) -> str:
+    """A name that content, tokenizer and settings share with no other."""
+    parts = {"format": FORMAT, "files": [item["sha256"] for item in files], "tokenizer": tokenizer, **asdict(settings)}
+    return "corpus-" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def describe_tokenizer(tokenizer: Any, fingerprint: str) -> dict[str, Any]:
+    """What messages say of a tokenizer, and the hash that tells it from others."""
+    return {
+        "name": str(tokenizer.name_or_path),
+        "class": type(tokenizer).__name__,
+        "size": len(tokenizer),
+        "lowercase": bool(getattr(tokenizer, "do_lower_case", False)),
+        "sha256": fingerprint,
+    }
+
+
+def build_packer(settings: CorpusSettings, tokenizer: Any) -> Packer:
+    """The packer that `settings` ask for, with the special tokens of `tokenizer`.
+
+    Raises:
+        DataError: `max_length` leaves no room for text, or documents cannot be ended.
+    """
+    specials = find_special_tokens(tokenizer)
+    if settings.max_length <= len(specials):
+        found = f"a length of {settings.max_length} ids leaves no room for text"
+        raise DataError(Problem(found, f"this tokenizer alone puts {len(specials)} special tokens around it"))
+    if settings.packing == Packing.LINES:
+        return LinePacker(settings.max_length, specials)
+    if settings.packing == Packing.SENTENCES:
+        separator = find_separator(tokenizer)
+        return SentencePacker(
+            settings.max_length, specials, separator=separator, within_documents=settings.within_documents
+        )
+    end = _document_end(tokenizer) if settings.end_documents else None
+    return StreamPacker(settings.max_length, specials=specials if settings.frame_lines else None, document_end=end)
+
+
+def find_separator(tokenizer: Any) -> npt.NDArray[np.int64]:
+    """Ids between two lines of an example: a lone "▁" or newline where the vocabulary has one, else the separator."""
+    vocabulary = tokenizer.get_vocab()
+    known = [vocabulary[piece] for piece in SEPARATOR_PIECES if piece in vocabulary]
+    fallback = [index for index in (tokenizer.sep_token_id, tokenizer.eos_token_id) if index is not None]
+    return np.array((known or fallback)[:1], dtype=np.int64)
+
+
+def _document_end(tokenizer: Any) -> npt.NDArray[np.int64]:
+    if tokenizer.eos_token_id is None:
+        found = f"the tokenizer {type(tokenizer).__name__} has no end-of-sequence token"
+        raise DataError(Problem(found, "documents are parted by one", "add an eos_token to its tokenizer_config.json"))
+    return np.array([tokenizer.eos_token_id], dtype=np.int64)
+
+
+def pack_lines(batches: Iterator[EncodedLines], packer: Packer, counts: Counter[str]) -> Iterator[Blocks]:
+    """Blocks of all batches of lines; `counts` is completed on the way."""
+    for lines in batches:
+        counts.update(bytes=lines.bytes_read, lines_without_pieces=lines.without_pieces)
+        yield packer.pack(lines)
+    yield packer.finish()
+    counts.update(packer.counts)
+
+
+def _fill(
+    writer: TokenStoreWriter, packer: Packer, encoder: LineEncoder, paths: Sequence[Path], workers: int
+) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    workers = min(workers, 1 + sum(path.stat().st_size for path in paths) // BYTES_WORTH_A_WORKER)
+    batches = encode_lines(read_chunks(paths), encoder, paths=paths, workers=workers)
+    with Progress("Tokenizing", total=known_size(paths), unit="B") as progress:
+        for blocks in pack_lines(batches, packer, counts):
+            writer.add(blocks)
+            progress.advance(counts["bytes"] - progress.done)
+    if not writer.examples:
+        raise DataError(no_text(paths))
+    return dict(counts)
+
+
+def known_size(paths: Sequence[Path]) -> int | None:
+    """Bytes of all files; None where one is packed, because its content is larger than it."""
+    if any(path.name.endswith(PACKED_SUFFIX) for path in paths):
+        return None
+    return sum(path.stat().st_size for path in paths)
+
+
+def no_text(paths: Sequence[Path]) -> Problem:
+    """The problem of files without a single line of text."""
+    names = listed([path.name for path in paths])
+    return Problem(f"there is no text in {names}", "at least one line that is not empty is needed")
+
+
+def tell_counts(counts: dict[str, int], examples: int, tokens: int, max_length: int) -> None:
+    """Say what became of the corpus; what may surprise is a warning."""
+    logger.info(
+        f"{counts['lines']:,} lines of text became {examples:,} examples of at most {max_length:,} ids, {tokens:,} ids in "
+        f"all; the last example holds {counts.get('tail', 0):,}."
+    )
+    if counts["lines_without_pieces"]:
+        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no pieces at all and were left out.")
+    if counts.get("lines_cut"):
+        logger.warning(
+            f"{counts['lines_cut']:,} of {counts['lines']:,} lines were longer than an example and were cut into several; "
+            "nothing of them is lost."
+        )

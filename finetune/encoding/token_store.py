@@ -1,0 +1,186 @@
+"""Encoded examples on disk, memory-mapped: a folder of flat arrays under a name that says what they were made from.
+
+The name is a hash of the content of the files, of the tokenizer and of every setting, so a store is either exactly what
+is asked for or another one. It is written aside and renamed when it is whole; what a killed process leaves is never
+mistaken for a store, and is removed by the next one.
+
+    <name>/tokens.bin     ids of all examples, one after the other (uint16 or uint32, little endian)
+    <name>/offsets.bin    where each example begins, and the end (int64)
+    <name>/flags.bin      one byte an id: 1 where a word begins, 2 where a document begins (only where asked for)
+    <name>/store.json     what it is: sizes, counts, settings, tokenizer, files
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from multiprocessing.sharedctypes import RawValue
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.encoding.blocks import Blocks
+from finetune.encoding.draws import draw_number
+from finetune.errors import RunError
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+DESCRIPTION = "store.json"
+TOKENS, OFFSETS, FLAGS = "tokens.bin", "offsets.bin", "flags.bin"
+ASIDE = ".partial-"
+
+
+class TokenStore:
+    """Examples of a corpus, read where they lie: `store[i]` is a dict of NumPy arrays `input_ids` (and `flags`).
+
+    With `seed`, an example also has a `draw`: a number that seed, epoch and index decide, and nothing else. The masking
+    collator draws from it, so masks change with every epoch and are the same however the examples are put into
+    batches, spread over processes or resumed. `set_epoch` reaches data loader workers that already run.
+    """
+
+    def __init__(self, folder: Path, *, seed: int | None = None) -> None:
+        self.folder, self.seed = folder, seed
+        self.description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        self._epoch = RawValue("q", 0)
+        self._offsets = _map(folder / OFFSETS, "<i8")
+        self._tokens = _map(folder / TOKENS, self.description["dtype"])
+        self._flags = _map(folder / FLAGS, "|u1") if self.description["has_flags"] else None
+        self._count = len(self._offsets) - 1
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        flags = len(self._tokens) if self._flags is None else len(self._flags)
+        found = (self._count, len(self._tokens), int(self._offsets[-1]), flags)
+        tokens = self.description["tokens"]
+        if found != (self.description["examples"], tokens, tokens, tokens):
+            raise RunError(f"{self.folder}: the files of this token store disagree; remove the folder to make it anew.")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted while it was made: lines, lines cut, tail..."""
+        return self.description["counts"]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Ids of each example."""
+        return np.diff(self._offsets[: self._count + 1])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not -self._count <= index < self._count:
+            raise IndexError(index)
+        index = int(index) % self._count
+        start, end = int(self._offsets[index]), int(self._offsets[index + 1])
+        example: dict[str, Any] = {"input_ids": self._tokens[start:end].astype(np.int64)}
+        if self._flags is not None:
+            example["flags"] = self._flags[start:end]
+        if self.seed is not None:
+            example["draw"] = draw_number(self.seed, self._epoch.value, index)
+        return example
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other masks from now on."""
+        self._epoch.value = epoch
+
+    def first(self, count: int | None) -> TokenStore:
+        """The first `count` examples of this store; all of them for None."""
+        return _reopen(self.folder, self.seed, self._epoch, min(self._count, self._count if count is None else count))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Worker processes that are started anew map the files themselves."""
+        return _reopen, (self.folder, self.seed, self._epoch, self._count)
+
+
+def _reopen(folder: Path, seed: int | None, epoch: Any, count: int) -> TokenStore:
+    store = TokenStore(folder, seed=seed)
+    store._epoch, store._count = epoch, count
+    return store
+
+
+def _map(path: Path, dtype: str) -> npt.NDArray:
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype=dtype)
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))  # a plain view: slicing a memmap costs microseconds
+
+
+class TokenStoreWriter:
+    """Writes a store aside; `commit` makes it whole and gives it its name. Left by an exception, it leaves nothing."""
+
+    def __init__(self, folder: Path, *, dtype: npt.DTypeLike, has_flags: bool) -> None:
+        self.folder = folder
+        self.aside = folder.with_name(f"{folder.name}{ASIDE}{os.getpid()}")
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self.has_flags = has_flags
+        self.examples = self.tokens = 0
+
+    def __enter__(self) -> TokenStoreWriter:
+        for leftover in self.folder.parent.glob(f"{self.folder.name}{ASIDE}*"):
+            shutil.rmtree(leftover)  # of a process that was killed: the caller holds the lock
+        self.aside.mkdir(parents=True)
+        self._files = ExitStack()
+        names = (TOKENS, OFFSETS, FLAGS) if self.has_flags else (TOKENS, OFFSETS)
+        self._streams = {name: self._files.enter_context((self.aside / name).open("wb")) for name in names}
+        self._streams[OFFSETS].write(np.zeros(1, "<i8").tobytes())
+        return self
+
+    def add(self, blocks: Blocks) -> None:
+        """Append examples."""
+        if not len(blocks.lengths):
+            return
+        ends = self.tokens + np.cumsum(blocks.lengths, dtype="<i8")
+        self._streams[TOKENS].write(blocks.ids.astype(self.dtype, copy=False).tobytes())
+        self._streams[OFFSETS].write(ends.tobytes())
+        if self.has_flags:
+            self._streams[FLAGS].write(blocks.flags.tobytes())
+        self.examples += len(blocks.lengths)
+        self.tokens = int(ends[-1])
+
+    def commit(self, description: Mapping[str, Any]) -> None:
+        """Finish: sizes and `description` are written, everything is on the disk, the folder gets its name."""
+        for stream in self._streams.values():
+            stream.flush()
+            os.fsync(stream.fileno())
+        sizes = {"examples": self.examples, "tokens": self.tokens, "dtype": self.dtype.str, "has_flags": self.has_flags}
+        with (self.aside / DESCRIPTION).open("w", encoding="utf-8") as file:
+            json.dump({"format": FORMAT, **sizes, **description}, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.aside.rename(self.folder)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._files.close()
+        if self.aside.exists():
+            shutil.rmtree(self.aside)
+
+
+@contextmanager
+def only_one_prepares(folder: Path) -> Iterator[None]:
+    """Hold the lock of a store that may have to be made; another process that wants the same one waits, then reads it.
+
+    A record lock: the kernel frees it when its owner dies, however it dies.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(folder.name + ".lock")
+    with path.open("a") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            logger.info("Another process is preparing %s: waiting for it.", folder)
+            fcntl.lockf(stream, fcntl.LOCK_EX)
+        yield
+        path.unlink(missing_ok=True)  # whoever waits on it finds the store made
