@@ -206,7 +206,7 @@ def convert_to_iob2(tags: Sequence[str], scheme: TagScheme) -> list[str]:
     A span whose begin is not well formed in `scheme` keeps its `I-`, so that strict scoring goes on refusing it; only
     where it touches another span of its type must it become a `B-`.
     """
-    legal = _legal_begins(scheme)
+    legal = legal_begins(scheme)
     converted = [OUTSIDE] * len(tags)
     before: Span = ("", -1, -1)
     for span in read_spans(tags):
@@ -218,7 +218,8 @@ def convert_to_iob2(tags: Sequence[str], scheme: TagScheme) -> list[str]:
     return converted
 
 
-def _legal_begins(scheme: TagScheme) -> str:
+def legal_begins(scheme: TagScheme) -> str:
+    """Letters that may begin a span which touches no other of its type."""
     return {TagScheme.IOB1: "IB", TagScheme.IO: "I", TagScheme.BIOES: "BS", TagScheme.BILOU: "BU"}.get(scheme, "B")
 
 
