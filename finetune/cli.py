@@ -103,6 +103,7 @@ class Command:
             self.arguments = self._parse()
             return None if self.arguments is None else self._run(self.arguments)
         except BaseException as error:
+            self.stop.hold()
             return self._end(outcome_of(error, show_traceback=self._shows_tracebacks()))
         finally:
             self._close()
@@ -110,12 +111,15 @@ class Command:
     def _parse(self) -> Arguments | None:
         try:
             arguments = self.make_parser().parse(sys.argv[1:])
+            if _run_arguments(arguments).print_config:
+                print(arguments.as_yaml())
+                return None
+            return arguments
         except SystemExit:
             return None  # --help has been printed
-        if _run_arguments(arguments).print_config:
-            print(arguments.as_yaml())
+        except BrokenPipeError:
+            _give_up_stdout()  # `--help | head`
             return None
-        return arguments
 
     def _run(self, arguments: Arguments) -> Outcome:
         os.environ.update(arguments.environment)
@@ -140,18 +144,20 @@ class Command:
             program=Path(sys.argv[0]).name,
             arguments=arguments.effective(),
             typed=arguments.typed,
+            command=arguments.redact([sys.executable, *sys.argv]),
+            checkpoint=arguments.get("resume_from_checkpoint"),
             overwrite=asked.overwrite_output_dir,
             restart=asked.restart,
         )
         return Run.open(Path(self.output_dir), request, self.stop, owner=is_main_process())
 
     def _end(self, outcome: Outcome) -> Outcome:
-        """Record the outcome; a disk that is too full even for that is one more reason, not another error."""
+        """Record the outcome, undisturbed by signals; a disk too full even for that is one more reason, no new error."""
+        self.stop.hold()
         if self.run_of_folder is None:
             return outcome
         try:
-            with self.stop.finishing():
-                self.run_of_folder.finish(outcome.status, outcome.result, outcome.reason)
+            self.run_of_folder.finish(outcome.status, outcome.result, outcome.reason)
         except OSError as error:
             reason = f"{outcome.reason} {explain(error) or error}".strip()
             logger.error("%s", reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -51,14 +51,23 @@ class Arguments:
 
     def values(self) -> dict[str, Any]:
         """Every argument by name with its effective value, TrainingArguments fields included."""
-        defaults = {item.name: item.default for _, fields in self.sections for item in fields}
+        fields = [item for _, members in self.sections for item in members]
+        defaults = {item.name: None if item.required else item.default for item in fields}
         owned = {name: value for group in self.groups.values() for name, value in vars(group).items()}
         return {**defaults, **self.training, **owned}
 
     def effective(self) -> dict[str, Any]:
         """`values()` as it may be written to a file: without secrets."""
-        secrets = {item.name for _, fields in self.sections for item in fields if item.secret}
-        return {name: HIDDEN if name in secrets and value else value for name, value in self.values().items()}
+        return {name: HIDDEN if name in self._secrets() and value else value for name, value in self.values().items()}
+
+    def redact(self, words: Iterable[str]) -> list[str]:
+        """Words of a command line without the secrets that were typed."""
+        values = self.values()
+        hidden = [str(values[name]) for name in self._secrets() if values[name]]
+        return [_hide(word, hidden) for word in words]
+
+    def _secrets(self) -> set[str]:
+        return {item.name for _, fields in self.sections for item in fields if item.secret}
 
     def as_yaml(self) -> str:
         """Every effective argument, as `--config_file` reads it back."""
@@ -91,6 +100,9 @@ class CommandParser:
         self.description, self.groups, self.checks = description, tuple(groups), tuple(checks)
         self.prog = prog or Path(sys.argv[0]).name
         self.defaults = dict(defaults or {})
+        unknown = set(self.defaults) - {item.name for group in groups for item in fields_of(group)}
+        if unknown:
+            raise ValueError(f"defaults for fields of no group: {', '.join(sorted(unknown))}")
         self.sections = [(_title(group), self._fields_of(group)) for group in groups]
         self.has_training = training_defaults is not None
         if training_defaults is not None:
@@ -170,6 +182,7 @@ class CommandParser:
     def _build(self, gathering: Gathering) -> Arguments:
         problems = gathering.problems
         values = self._read_values(gathering.given, problems)
+        unread = {name for name in gathering.given if name not in values}
         missing = [item for item in self.fields.values() if item.required and item.name not in gathering.given]
         problems.extend(self._missing(item) for item in missing)
         arguments = Arguments(
@@ -181,7 +194,7 @@ class CommandParser:
             sections=self.sections,
         )
         arguments.groups = {group: _build_group(group, {**self.defaults, **values}) for group in self.groups}
-        self._judge(arguments, problems)
+        self._judge(arguments, problems, unread | {item.name for item in missing})
         if problems:
             raise UsageError(*dict.fromkeys(problems))
         return arguments
@@ -205,17 +218,23 @@ class CommandParser:
         trained = {item.name for item in self.sections[-1][1]}
         return {**self.training_defaults, **{name: value for name, value in values.items() if name in trained}}
 
-    def _judge(self, arguments: Arguments, problems: list[Problem]) -> None:
-        """What groups say of themselves, then of each other; only values that could be read are judged."""
+    def _judge(self, arguments: Arguments, problems: list[Problem], unknown: set[str]) -> None:
+        """What groups say of themselves, then of each other; a group with unknown values cannot."""
         for group in arguments.groups.values():
             judge = getattr(group, "problems", None)
-            problems.extend(judge() if judge else ())
+            problems.extend(judge() if judge and not unknown & set(vars(group)) else ())
             extra = getattr(group, "training_values", None)
             arguments.training.update(extra() if extra and self.has_training else {})
         if self.has_training:
             problems.extend(training_problems(arguments.values()))
         for check in self.checks:
             problems.extend(check(arguments))
+
+
+def _hide(word: str, hidden: Iterable[str]) -> str:
+    for secret in hidden:
+        word = word.replace(secret, HIDDEN)
+    return word
 
 
 def _title(group: type) -> str:

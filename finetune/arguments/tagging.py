@@ -106,7 +106,11 @@ class TaggingArguments:
         help="pieces in a window, special tokens included; longer sentences are cut into several windows. Without it "
         "the model's longest input",
     )
-    stride: int = argument(32, minimum=0, help="pieces that neighbouring windows of a long sentence share")
+    stride: int | None = argument(
+        None,
+        minimum=0,
+        help="pieces that neighbouring windows of a long sentence share; without it a quarter of a window, at most 32",
+    )
     label_all_tokens: bool = argument(False, help="train on all pieces of a word instead of the first")
     pad_to_max_length: bool = argument(False, help="pad every batch to --max_length instead of its longest window")
     space_token: str | None = argument(None, metavar="TEXT", help="what replaces spaces inside words, e.g. <_>")
@@ -114,9 +118,15 @@ class TaggingArguments:
     class_weights: str | None = argument(
         None,
         metavar="balanced|FILE",
-        help="weight of each label in the loss: balanced, or a file of `label weight` lines",
+        help="weight of each label in the loss: balanced, or a file of `label weight` lines or a JSON object",
     )
-    constrained_decoding: bool = argument(False, help="forbid tag sequences that are ill-formed (Viterbi)")
+    constrained_decoding: str | None = argument(
+        None,
+        const="zero",
+        choices=("zero", "learned"),
+        help="forbid tag sequences that are ill-formed (Viterbi), with transition scores of zero or learned from the "
+        "training tags",
+    )
     return_entity_level_metrics: bool = argument(False, help="add scores for each entity type to the metrics")
     early_stopping_patience: int | None = argument(
         None, minimum=1, help="stop after N evaluations without a better score"
@@ -127,7 +137,7 @@ class TaggingArguments:
     no_test_report: bool = argument(False, help="no report on the test sentences")
 
     def problems(self) -> list[Problem]:
-        if self.max_length is None or self.stride < self.max_length:
+        if self.max_length is None or self.stride is None or self.stride < self.max_length:
             return []
         found = f"--stride {self.stride} is not smaller than --max_length {self.max_length}"
         return [Problem(found, remedy=f"windows would not advance; try --stride {self.max_length // 4}")]

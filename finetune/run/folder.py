@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -16,11 +16,11 @@ from finetune.run.leftovers import list_files, remove_files, written_by_run
 from finetune.run.lock import FolderLock
 from finetune.run.manifest import (
     MANIFEST,
-    command_line,
     new_manifest,
     now,
     plain,
     read_manifest,
+    version_changes,
     write_json_atomically,
 )
 from finetune.run.signals import StopRequest
@@ -28,6 +28,7 @@ from finetune.run.signals import StopRequest
 logger = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 5
+TRAINER_STATE = "trainer_state.json"
 
 
 class Action(StrEnum):
@@ -46,6 +47,8 @@ class Request:
     program: str
     arguments: Mapping[str, Any]
     typed: Collection[str] = ()
+    command: Sequence[str] = ()
+    checkpoint: str | None = None  # asked for by --resume_from_checkpoint
     overwrite: bool = False
     restart: bool = False
 
@@ -151,9 +154,16 @@ class Run:
         if self.already_done or self.resumed:
             self._manifest = before
         else:
-            self._manifest = {"program": request.program, **new_manifest(request.arguments, command_line())}
+            self._manifest = {"program": request.program, **new_manifest(request.arguments, request.command)}
             self._manifest["foreign"] = self._foreign_files(before)
-        self.checkpoint = newest_whole(self.folder) if self.resumed else None
+        self.checkpoint = _asked_checkpoint(request) or (newest_whole(self.folder) if self.resumed else None)
+        if (
+            self._action is Action.DISCARD
+            and self.checkpoint
+            and self.folder.resolve() in self.checkpoint.resolve().parents
+        ):
+            found = f"--resume_from_checkpoint {self.checkpoint} belongs to the run that would be discarded"
+            raise UsageError(Problem(found, remedy="choose another --output_dir"))
 
     def _foreign_files(self, before: Mapping[str, Any]) -> list[str]:
         assert self.folder is not None
@@ -206,6 +216,9 @@ class Run:
             logger.info("Going on from %s, at step %s.", self.checkpoint, f"{step_of(self.checkpoint):,}")
         elif self.resumed:
             logger.info("An interrupted run without a whole checkpoint is begun again.")
+        changes = version_changes(self._manifest["versions"]) if self.resumed else []
+        if changes:
+            logger.warning("The run goes on with other versions than it began with: %s.", ", ".join(changes))
 
     def record(self, **facts: Any) -> None:
         """Add facts to run.json, at once if the run has started, else when it starts."""
@@ -243,6 +256,17 @@ class Run:
         for folder in self._made if not self._started else ():
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _asked_checkpoint(request: Request) -> Path | None:
+    """The folder after --resume_from_checkpoint; `True`, as the Trainer takes it, asks for what happens anyway."""
+    if request.checkpoint in (None, "True", "False"):
+        return None
+    folder = Path(str(request.checkpoint))
+    if not (folder / TRAINER_STATE).is_file():
+        found = f"--resume_from_checkpoint: there is no {TRAINER_STATE} in this folder"
+        raise UsageError(Problem(found, remedy="name a checkpoint-N folder of an earlier run", path=folder))
+    return folder
 
 
 def _acquire(lock: FolderLock) -> None:

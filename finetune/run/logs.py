@@ -25,6 +25,17 @@ class OwnOrWarning(logging.Filter):
         return own or (record.levelno >= logging.WARNING and record.name != "py.warnings")
 
 
+class CarefulFileHandler(logging.FileHandler):
+    """A disk that is full stops the log, said once, and not the run."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.failed:
+            self.failed = True
+            sys.stderr.write(f"{self.baseFilename} cannot be written ({sys.exc_info()[1]}); the log there has gaps.\n")
+
+
 class LogFile:
     """Keeps what is logged until the run begins to write; `open_in` then puts it all into `<folder>/run.log`.
 
@@ -38,7 +49,7 @@ class LogFile:
 
     def open_in(self, folder: Path) -> None:
         """Write to `<folder>/run.log` from now on, after what is there, beginning with what was kept."""
-        file = logging.FileHandler(folder / LOG_FILE, encoding="utf-8")
+        file = CarefulFileHandler(folder / LOG_FILE, encoding="utf-8")
         file.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
         self._kept.setTarget(file)
         self._kept.flush()

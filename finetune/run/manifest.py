@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -104,7 +103,7 @@ def new_manifest(arguments: Mapping[str, Any], argv: Iterable[str]) -> dict[str,
         "arguments": plain(arguments),
         "seed": arguments.get("seed"),
         "started": now(),
-        "versions": {"python": platform.python_version(), **_package_versions()},
+        "versions": _versions(),
         "git_commit": _git_commit(),
         "host": platform.node(),
         "working_directory": str(Path.cwd()),
@@ -115,9 +114,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _package_versions() -> dict[str, str]:
-    """Versions from the packages' metadata, without importing them."""
-    found = {}
+def _versions() -> dict[str, str]:
+    """Versions of Python and of the packages, from their metadata, without importing them."""
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
@@ -144,5 +143,7 @@ def _git(checkout: Path, *words: str) -> str:
         return ""
 
 
-def command_line() -> list[str]:
-    return [sys.executable, *sys.argv]
+def version_changes(before: Mapping[str, str]) -> list[str]:
+    """One phrase per package whose version is not the recorded one."""
+    found = _versions()
+    return [f"{name} {old} -> {found.get(name, 'missing')}" for name, old in before.items() if found.get(name) != old]

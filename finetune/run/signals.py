@@ -24,6 +24,7 @@ class StopRequest:
         self.requested = False
         self.signal_name = ""
         self._deferring = 0
+        self._ending = False
         self._owner = os.getpid()
 
     def install(self) -> None:
@@ -46,14 +47,10 @@ class StopRequest:
         if self.requested:
             self.raise_preempted()
 
-    @contextmanager
-    def finishing(self) -> Iterator[None]:
-        """Let the last writes of a run end undisturbed: the work is done, there is nothing to stop any more."""
+    def hold(self) -> None:
+        """From now on let the first signal change nothing: the work is done or has failed, only its end is written."""
         self._deferring += 1
-        try:
-            yield
-        finally:
-            self._deferring -= 1
+        self._ending = True
 
     def raise_preempted(self) -> None:
         raise Preempted(f"stopped by {self.signal_name}; run the same command again to go on")
@@ -69,7 +66,8 @@ class StopRequest:
         self.requested, self.signal_name = True, name
         if not self._deferring:
             self.raise_preempted()
-        _say(f"{name}: saving the state and stopping; once more stops at once without saving.\n")
+        doing = "writing how the run ended" if self._ending else "saving the state"
+        _say(f"{name}: {doing}, then stopping; once more stops at once.\n")
 
     @staticmethod
     def _handle_in_child(number: int) -> None:
