@@ -17,6 +17,15 @@ from dataclasses import MISSING, dataclass
 from typing import Any, Literal, Union
 
 METADATA_KEY = "finetune"
+
+
+class Requirement(enum.Enum):
+    """The default of a field that has none (dataclasses' own MISSING cannot be a default itself)."""
+
+    REQUIRED = "required"
+
+
+REQUIRED = Requirement.REQUIRED
 SCALARS: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str", dict: "dict"}
 
 
@@ -30,7 +39,7 @@ class Field:
 
     name: str
     kinds: tuple[str, ...]
-    default: Any = MISSING
+    default: Any = REQUIRED
     optional: bool = False
     choices: tuple[str, ...] = ()
     help: str = ""
@@ -43,7 +52,7 @@ class Field:
 
     @property
     def required(self) -> bool:
-        return self.default is MISSING
+        return self.default is REQUIRED
 
     @property
     def takes_many(self) -> bool:
@@ -112,7 +121,10 @@ def _field_of(declared: dataclasses.Field, hint: Any) -> Field:
 
 
 def default_of(declared: dataclasses.Field) -> Any:
-    return declared.default_factory() if declared.default_factory is not MISSING else declared.default
+    """The default of a dataclass field, made if it is made anew each time; REQUIRED where there is none."""
+    if declared.default_factory is not MISSING:
+        return declared.default_factory()
+    return REQUIRED if declared.default is MISSING else declared.default
 
 
 def describe_type(hint: Any) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:

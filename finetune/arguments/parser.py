@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from finetune.arguments.config_file import format_config, is_config_file, read_config_file
-from finetune.arguments.fields import Field, fields_of
+from finetune.arguments.fields import REQUIRED, Field, fields_of
 from finetune.arguments.gathering import FROM_COMMAND_LINE, FROM_FILE, Gathering, Given
 from finetune.arguments.help import format_help
 from finetune.arguments.legacy import OLD_FLAGS, OldFlag
@@ -122,7 +122,7 @@ class CommandParser:
         owned = {item.name for _, fields in self.sections for item in fields}
         fields = [item for item in training_fields(defaults) if item.name not in owned]
         must = set(required) - set(defaults)
-        return [replace(item, default=MISSING, optional=False) if item.name in must else item for item in fields]
+        return [replace(item, default=REQUIRED, optional=False) if item.name in must else item for item in fields]
 
     def format_help(self) -> str:
         return format_help(self.prog, self.description, self.sections, self.positionals)

@@ -77,7 +77,7 @@ def _precision_problems(training: Mapping[str, Any]) -> list[Problem]:
 
 def _cadence_problems(training: Mapping[str, Any]) -> list[Problem]:
     problems = []
-    if training["eval_strategy"] == "no":
+    if training["eval_strategy"] == "no" and not training["do_eval"]:  # --do_eval alone means every epoch
         if training["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy"):
             problems.append(
                 Problem(

@@ -69,3 +69,14 @@ def count_word_confusions(tagging: Tagging) -> dict[tuple[str, str], int]:
     pairs = Counter(zip(tagging.expected.tolist(), tagging.predicted.tolist(), strict=True))
     named = {(names[expected], names[predicted]): count for (expected, predicted), count in pairs.items()}
     return dict(sorted(named.items(), key=lambda item: (-item[1], item[0])))
+
+
+def score_piece_tags(predicted: ArrayLike, labels: ArrayLike, label_list: Sequence[str]) -> dict[str, float]:
+    """The same figures over labelled pieces: what is watched during training, not what is reported.
+
+    Takes label ids (rows, width); places with the label -100 do not count.
+    """
+    predicted, labels = np.asarray(predicted), np.asarray(labels)
+    counted = labels != IGNORED
+    offsets = offsets_of(counted.sum(axis=1))
+    return score_words(Tagging(predicted[counted], labels[counted], offsets, label_list, TagScheme.POS)).as_dict()

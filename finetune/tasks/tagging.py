@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,10 +13,10 @@ import numpy as np
 from transformers import PretrainedConfig, PreTrainedTokenizerBase, Trainer
 
 from finetune.arguments.model import ModelArguments
-from finetune.arguments.nearest import nearest
 from finetune.arguments.parser import Arguments
 from finetune.arguments.tagging import TaggingArguments, TaggingDataArguments
 from finetune.collators import TaggingCollator
+from finetune.data.class_weights import read_class_weights
 from finetune.data.corpus import Corpus
 from finetune.data.tagging import load_tagging_corpus
 from finetune.encoding.labels import build_label_list, prepare_tags
@@ -38,11 +36,13 @@ from finetune.models.judging import (
     settle_max_length,
 )
 from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.models.settings import TaggerSettings
 from finetune.run.folder import Run
 from finetune.tokenization.loading import find_space_token, load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.cadence import settle_cadence
-from finetune.training.losses import IGNORED, TokenLoss, balance_class_weights
+from finetune.training.dry_run import estimate_plan, format_examples, format_plan
+from finetune.training.losses import TokenLoss, balance_class_weights
 from finetune.training.tagging import Decode, TaggedSplit, build_piece_metrics, predict_tags
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,12 @@ class TaggingTask:
     @property
     def options(self) -> TaggingArguments:
         return self.arguments[TaggingArguments]
+
+    @property
+    def stride(self) -> int:
+        """Pieces that neighbouring windows share; without --stride a quarter of a window, at most 32."""
+        typed = self.options.stride
+        return min(LONGEST_DEFAULT_STRIDE, self.max_length // 4) if typed is None else typed
 
     @property
     def is_entities(self) -> bool:
@@ -119,7 +125,8 @@ def has_split(corpus: tuple[Corpus, TagScheme] | None, name: str) -> bool:
 def open_corpus(arguments: Arguments) -> tuple[Corpus, TagScheme]:
     """The corpus with its tags spelt one way, and their scheme; every count is logged."""
     data, training = arguments[TaggingDataArguments], arguments.training
-    corpus = load_tagging_corpus(data, seed=int(arguments.get("seed", 42)))
+    needs_validation = bool(training.get("do_eval"))
+    corpus = load_tagging_corpus(data, seed=int(arguments.get("seed", 42)), validation_needed=needs_validation)
     is_pos = arguments[TaggingArguments].task_name == "pos" or "pos" in (data.label_name or "")
     prepared = prepare_tags(corpus, fix_labels=data.fix_labels, scheme=TagScheme.POS if is_pos else None)
     prepared.corpus.log_notes()
@@ -156,7 +163,6 @@ def encode_splits(task: TaggingTask) -> dict[str, EncodedTagging]:
     options = task.options
     space_token = find_space_token(task.tokenizer, options.space_token)
     encoder = WordEncoder(task.tokenizer, lowercase=options.lowercase, space_token=space_token)
-    stride = min(LONGEST_DEFAULT_STRIDE, task.max_length // 4) if options.stride is None else options.stride
     problems = ProblemList()
     encoded = {
         name: problems.attempt(
@@ -165,7 +171,7 @@ def encode_splits(task: TaggingTask) -> dict[str, EncodedTagging]:
             task.tokenizer,
             task.labels,
             max_length=task.max_length,
-            stride=stride,
+            stride=task.stride,
             label_all_tokens=options.label_all_tokens,
             encoder=encoder,
             name=name,
@@ -183,7 +189,7 @@ def build_tagging_trainer(task: TaggingTask, run: Run) -> Trainer:
 
     set_seed(int(task.arguments.get("seed", 42)))  # the new head is drawn here
     model = load_model(task.arguments[ModelArguments], task.config, task.tokenizer, task=TASK, new_head=task.new_head)
-    weights = read_class_weights(task)
+    weights = settle_class_weights(task)
     smoothing = float(task.values.get("label_smoothing_factor") or 0.0)
     values = {name: value for name, value in task.values.items() if name != "label_smoothing_factor"}
     parts = TrainerParts(
@@ -215,12 +221,8 @@ def build_collator(task: TaggingTask) -> TaggingCollator:
     )
 
 
-def read_class_weights(task: TaggingTask) -> list[float] | None:
-    """`--class_weights balanced` from the training labels, or a file of `label weight` lines or a JSON object.
-
-    Raises:
-        DataError: the file names unknown labels or lacks some, or a weight is no positive number.
-    """
+def settle_class_weights(task: TaggingTask) -> list[float] | None:
+    """`--class_weights balanced` from the training labels, or as a file says."""
     asked = task.options.class_weights
     if asked is None:
         return None
@@ -228,46 +230,14 @@ def read_class_weights(task: TaggingTask) -> list[float] | None:
         column = task.encoded["train"].dataset.with_format("arrow")[:]["labels"]
         weights = balance_class_weights(column.combine_chunks().flatten().to_numpy(), len(task.labels))
     else:
-        weights = read_weight_file(Path(asked), task.labels)
+        weights = read_class_weights(Path(asked), task.labels)
     shown = ", ".join(f"{label} {weight:.3g}" for label, weight in zip(task.labels, weights, strict=True))
     logger.info("Class weights: %s.", shown)
     return weights
 
 
-def read_weight_file(path: Path, labels: Sequence[str]) -> list[float]:
-    if not path.is_file():
-        raise DataError(Problem("there is no such file of class weights", "balanced, or a file of `label weight` lines", path=path))
-    text = path.read_text(encoding="utf-8")
-    pairs = json.loads(text).items() if text.lstrip().startswith("{") else enumerate_weight_lines(text, path)
-    weights, problems = dict(pairs), ProblemList()
-    for label in weights:
-        if label not in labels:
-            problems.append(Problem(f"there is no label {label!r}", f"nearest: {nearest(label, labels)}", path=path))
-    problems.extend(Problem(f"the label {label!r} has no weight", path=path) for label in labels if label not in weights)
-    problems.extend(
-        Problem(f"the weight of {label!r} is {weight!r}", "a positive number is needed", path=path)
-        for label, weight in weights.items()
-        if not isinstance(weight, int | float) or not 0 < weight < float("inf")
-    )
-    problems.raise_any()
-    return [float(weights[label]) for label in labels]
-
-
-def enumerate_weight_lines(text: str, path: Path) -> list[tuple[str, float]]:
-    pairs = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        label, _, weight = line.strip().rpartition(" ") if "\t" not in line else line.strip().rpartition("\t")
-        if not line.strip():
-            continue
-        try:
-            pairs.append((label.strip(), float(weight)))
-        except ValueError as error:
-            raise DataError(Problem(f"{line.strip()!r} is not `label weight`", path=path, line=number)) from error
-    return pairs
-
-
 def build_decoder(task: TaggingTask) -> Decode | None:
-    """Viterbi over legal tag sequences for `--constrained_decoding`; transitions are learned from training tags on request."""
+    """Viterbi over legal tag sequences; `learned` takes transition scores from the training tags."""
     asked = task.options.constrained_decoding
     if asked is None or not task.is_entities:
         return None
@@ -285,3 +255,42 @@ def predict_split(trainer: Trainer, task: TaggingTask, name: str) -> TaggedSplit
     return predict_tags(
         trainer, task.encoded[name], padding_side=task.tokenizer.padding_side, decode=build_decoder(task)
     )
+
+
+def stages(arguments: Arguments, splits: dict[str, str]) -> list[str]:
+    """The splits of the stages that were asked for, e.g. {"do_eval": "validation"}."""
+    return [split for flag, split in splits.items() if arguments.training.get(flag)]
+
+
+def reported_splits(task: TaggingTask) -> list[str]:
+    """What the Thai command reports: every split that there is, but for those switched off."""
+    options = task.options
+    off = {"train": options.no_train_report, "validation": options.no_eval_report, "test": options.no_test_report}
+    return [name for name in task.encoded if not off[name] and not (options.skip_do_eval and name == "validation")]
+
+
+def save_tagger(trainer: Trainer, task: TaggingTask) -> None:
+    """Model, tokenizer, and how words become its input: all that `predict.py` needs to do the same."""
+    folder = Path(trainer.args.output_dir)
+    trainer.save_model(str(folder))
+    options = task.options
+    settings = TaggerSettings(
+        scheme=task.scheme.value,
+        max_length=task.max_length,
+        stride=task.stride,
+        lowercase=options.lowercase,
+        space_token=find_space_token(task.tokenizer, options.space_token),
+        constrained_decoding=options.constrained_decoding is not None,
+    )
+    settings.save(folder)
+
+
+def show_plan(trainer: Trainer, task: TaggingTask) -> dict[str, Any]:
+    """`--dry_run`: print examples and the estimate; returns the estimate for the last line."""
+    first = next(iter(task.encoded.values())).dataset
+    print(format_examples(first, task.tokenizer, task.labels))
+    if trainer.train_dataset is None:
+        return {"dry_run": True}
+    plan = estimate_plan(trainer)
+    print(format_plan(plan))
+    return {"dry_run": True, **asdict(plan)}

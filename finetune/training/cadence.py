@@ -25,7 +25,7 @@ def settle_cadence(values: dict[str, Any], *, has_validation: bool) -> dict[str,
     settled = dict(values)
     if not settled.get("do_train"):
         return {**settled, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
-    if not has_validation:
+    if not has_validation or settled.get("eval_strategy") == "no":
         return settle_without_validation(settled)
     if "eval_strategy" not in settled:
         settled["eval_strategy"] = "steps" if "eval_steps" in settled else "epoch"
@@ -39,7 +39,7 @@ def settle_cadence(values: dict[str, Any], *, has_validation: bool) -> dict[str,
 def settle_without_validation(values: dict[str, Any]) -> dict[str, Any]:
     """Without a validation split nothing can be chosen: the last checkpoint is the result."""
     problems = [
-        Problem(f"--{name} {values[name]} needs a validation split and --do_eval", remedy="add both, or drop the flag")
+        Problem(f"--{name} {values[name]} needs evaluation during training", remedy="add --do_eval and a validation set")
         for name, off in (("eval_strategy", ("no", None)), ("load_best_model_at_end", (False, None)))
         if values.get(name, off[0]) not in off
     ]
@@ -79,6 +79,12 @@ def find_unscored_saves(values: dict[str, Any]) -> str:
         return ""
     if save != evaluate:
         return f"checkpoints are saved by {save} and scored by {evaluate}"
-    if save == "steps" and values["save_steps"] % values["eval_steps"]:
+    if save == "steps" and not is_multiple(values["save_steps"], values["eval_steps"]):
         return f"checkpoints are saved every {values['save_steps']} steps and scored every {values['eval_steps']}"
     return ""
+
+
+def is_multiple(steps: float, of: float) -> bool:
+    """Whether every `steps`-th step is also an `of`-th one; both may be shares of all steps."""
+    ratio = steps / of
+    return abs(ratio - round(ratio)) < 1e-6 and (steps < 1) == (of < 1)

@@ -42,10 +42,22 @@ def test_saves_without_scores_keep_the_last_checkpoint():
 
 
 def test_without_validation_evaluation_is_refused_by_name():
-    with pytest.raises(UsageError, match="--eval_strategy steps needs a validation split"):
+    with pytest.raises(UsageError, match="--eval_strategy steps needs evaluation during training"):
         settle_cadence({"do_train": True, "eval_strategy": "steps"}, has_validation=False)
     settled = settle_cadence({"do_train": True}, has_validation=False)
     assert (settled["eval_strategy"], settled["save_strategy"]) == ("no", "epoch")
+
+
+def test_evaluation_switched_off_still_saves():
+    settled = settle(eval_strategy="no")
+    assert (settled["save_strategy"], settled["load_best_model_at_end"]) == ("epoch", False)
+    with pytest.raises(UsageError, match="load_best_model_at_end True needs evaluation"):
+        settle(eval_strategy="no", load_best_model_at_end=True)
+
+
+def test_shares_of_all_steps_are_compared_as_shares():
+    assert settle(eval_strategy="steps", eval_steps=0.1, save_steps=0.3)["load_best_model_at_end"] is True
+    assert settle(eval_strategy="steps", eval_steps=0.1, save_steps=100)["load_best_model_at_end"] is False
 
 
 def test_without_training_nothing_is_saved_or_chosen():

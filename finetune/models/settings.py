@@ -1,0 +1,43 @@
+"""What a saved model must be told about its input beside its own configuration: `finetune_settings.json` in its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from finetune.errors import DataError, Problem
+
+FILE = "finetune_settings.json"
+
+
+@dataclass(frozen=True)
+class TaggerSettings:
+    """How words become the input of a tagger, and its output tags."""
+
+    scheme: str = "IOB2"
+    max_length: int | None = None
+    stride: int | None = None
+    lowercase: bool = False
+    space_token: str | None = None
+    constrained_decoding: bool = False
+
+    def save(self, folder: Path) -> None:
+        (folder / FILE).write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self | None:
+        """The settings of a folder; None where another program saved the model.
+
+        Raises:
+            DataError: the file is no JSON object of these settings.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{field.name: held[field.name] for field in fields(cls) if field.name in held})
+        except (ValueError, TypeError) as error:
+            raise DataError(Problem(f"these settings cannot be read: {error}", path=path)) from error
