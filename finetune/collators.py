@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from finetune.encoding.blocks import WORD_START
+from finetune.encoding.masking import Masker
 
 IGNORED = -100  # what torch's cross entropy skips
 
@@ -44,7 +48,8 @@ class TaggingCollator:
     def __call__(self, features: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
         """Tensors (batch, width), dtype int64, of `input_ids`, `attention_mask`, `token_type_ids`, `labels`."""
         lengths = np.array([len(row["input_ids"]) for row in features])
-        is_real = real_positions(lengths, self._width(int(lengths.max())), self.padding_side)
+        width = padded_width(int(lengths.max()), self.max_length, self.pad_to_multiple_of)
+        is_real = real_positions(lengths, width, self.padding_side)
         padding = {"input_ids": self.pad_token_id, "token_type_ids": self.pad_token_type_id, "labels": IGNORED}
         wanted = {*self.model_input_names, "labels"}
         batch = {
@@ -56,10 +61,11 @@ class TaggingCollator:
             batch["attention_mask"] = torch.from_numpy(is_real.astype(np.int64))
         return batch
 
-    def _width(self, longest: int) -> int:
-        width = max(longest, self.max_length or 0)
-        multiple = self.pad_to_multiple_of or 1
-        return -(-width // multiple) * multiple
+
+def padded_width(longest: int, max_length: int | None, multiple: int | None) -> int:
+    """The width of a batch: its longest row, `max_length` if that is asked for, rounded up to `multiple`."""
+    multiple = multiple or 1
+    return -(-max(longest, max_length or 0) // multiple) * multiple
 
 
 def real_positions(lengths: npt.NDArray[np.integer], width: int, padding_side: str = "right") -> npt.NDArray[np.bool_]:
@@ -75,3 +81,35 @@ def pad_rows(rows: Sequence[Sequence[int]], is_real: npt.NDArray[np.bool_], valu
     padded = np.full(is_real.shape, value, dtype=np.int64)
     padded[is_real] = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
     return padded
+
+
+@dataclass(frozen=True)
+class MaskingCollator:
+    """Pads examples of a token store and masks the whole batch at once, anew in every epoch.
+
+    Parameters
+    ----------
+    masker
+        Decides what is predicted, by each example's `draw`.
+    pad_token_id, pad_to_multiple_of, padding_side, max_length
+        As for `TaggingCollator`; the padding token must be special to the masker.
+    """
+
+    masker: Masker
+    pad_token_id: int
+    pad_to_multiple_of: int | None = None
+    padding_side: str = "right"
+    max_length: int | None = None
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Tensors (batch, width), dtype int64: `input_ids`, `attention_mask`, `labels` (-100 where nothing is predicted)."""
+        lengths = np.array([len(row["input_ids"]) for row in features])
+        width = padded_width(int(lengths.max()), self.max_length, self.pad_to_multiple_of)
+        is_real = real_positions(lengths, width, self.padding_side)
+        ids = pad_rows([row["input_ids"] for row in features], is_real, self.pad_token_id)
+        starts = None
+        if self.masker.whole_words:
+            starts = pad_rows([row["flags"] for row in features], is_real, WORD_START) & WORD_START > 0
+        inputs, labels = self.masker.mask(ids, [row["draw"] for row in features], starts)
+        batch = {"input_ids": inputs, "attention_mask": is_real.astype(np.int64), "labels": labels}
+        return {name: torch.from_numpy(values) for name, values in batch.items()}

@@ -20,8 +20,9 @@ from finetune.data.text import PACKED_SUFFIX, read_chunks
 from finetune.encoding.blocks import Blocks, LinePacker, Packer, SentencePacker, StreamPacker
 from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, encode_lines
 from finetune.encoding.pieces import PieceEncoder
-from finetune.encoding.special_tokens import find_special_tokens
+from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
 from finetune.encoding.token_store import DESCRIPTION, FORMAT, TokenStoreWriter, only_one_prepares
+from finetune.encoding.word_references import join_words
 from finetune.errors import DataError, Problem
 from finetune.run.progress import Progress
 
@@ -66,8 +67,11 @@ def prepare_store(
     *,
     workers: int,
     overwrite: bool = False,
+    references: Path | None = None,
 ) -> Path:
     """The folder of the token store of these files, made now unless it is there.
+
+    `references` is a file that joins pieces into words (see `word_references.py`); for lines as examples.
 
     Its arrays are the same, byte for byte, for any number of workers, and for packed and unpacked files. Several
     processes may ask at once: one makes it, the others wait.
@@ -76,15 +80,19 @@ def prepare_store(
         DataError: the files hold no text, text that is not UTF-8, or cannot be read.
     """
     encoder = PieceEncoder(tokenizer, words=settings.find_words)
-    files = [fingerprint(path) for path in paths]
+    files = [fingerprint(path) for path in (*paths, *([references] if references else []))]
     folder = cache_dir / store_name(files, encoder.fingerprint, settings)
     with only_one_prepares(folder):
         if (folder / DESCRIPTION).is_file() and not overwrite:
             logger.info("Tokenized corpus found at %s (%s).", folder, listed([path.name for path in paths]))
             return folder
-        packer = build_packer(settings, tokenizer)
+        specials = find_special_tokens(tokenizer)
+        packer = build_packer(settings, tokenizer, specials)
         with TokenStoreWriter(folder, dtype=encoder.dtype, has_flags=settings.keep_flags) as writer:
-            counts = _fill(writer, packer, LineEncoder(encoder, settings.rules), paths, workers)
+            batches = encode_files(paths, LineEncoder(encoder, settings.rules), workers=workers)
+            if references:
+                batches = join_words(batches, references, len(specials.prefix))
+            counts = _fill(writer, packer, batches, paths)
             description = {
                 "counts": counts,
                 "settings": asdict(settings),
@@ -113,13 +121,12 @@ def describe_tokenizer(tokenizer: Any, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def build_packer(settings: CorpusSettings, tokenizer: Any) -> Packer:
+def build_packer(settings: CorpusSettings, tokenizer: Any, specials: SpecialTokens) -> Packer:
     """The packer that `settings` ask for, with the special tokens of `tokenizer`.
 
     Raises:
         DataError: `max_length` leaves no room for text, or documents cannot be ended.
     """
-    specials = find_special_tokens(tokenizer)
     if settings.max_length <= len(specials):
         found = f"a length of {settings.max_length} ids leaves no room for text"
         raise DataError(Problem(found, f"this tokenizer alone puts {len(specials)} special tokens around it"))
@@ -158,12 +165,16 @@ def pack_lines(batches: Iterator[EncodedLines], packer: Packer, counts: Counter[
     counts.update(packer.counts)
 
 
+def encode_files(paths: Sequence[Path], encoder: LineEncoder, *, workers: int) -> Iterator[EncodedLines]:
+    """The lines of all files, by as many of `workers` as the amount of text is worth."""
+    workers = min(workers, 1 + sum(path.stat().st_size for path in paths) // BYTES_WORTH_A_WORKER)
+    return encode_lines(read_chunks(paths), encoder, paths=paths, workers=workers)
+
+
 def _fill(
-    writer: TokenStoreWriter, packer: Packer, encoder: LineEncoder, paths: Sequence[Path], workers: int
+    writer: TokenStoreWriter, packer: Packer, batches: Iterator[EncodedLines], paths: Sequence[Path]
 ) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    workers = min(workers, 1 + sum(path.stat().st_size for path in paths) // BYTES_WORTH_A_WORKER)
-    batches = encode_lines(read_chunks(paths), encoder, paths=paths, workers=workers)
     with Progress("Tokenizing", total=known_size(paths), unit="B") as progress:
         for blocks in pack_lines(batches, packer, counts):
             writer.add(blocks)

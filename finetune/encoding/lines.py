@@ -48,13 +48,14 @@ class EncodedLines:
     """Lines that have pieces, in order; `begins_document` says of each whether a document begins there.
 
     `border_waits`: a document border lies behind the last of them. `lines_read` counts lines with text,
-    `without_pieces` those of them that the tokenizer gives nothing.
+    `without_pieces` those of them that the tokenizer gives nothing; `places` are the numbers of the others among them.
     """
 
     ids: npt.NDArray[np.unsignedinteger]  # (pieces,)
     lengths: npt.NDArray[np.int32]  # (lines,)
     begins_document: npt.NDArray[np.bool_]  # (lines,)
     word_starts: npt.NDArray[np.bool_] | None = None  # (pieces,)
+    places: npt.NDArray[np.int64] | None = None  # (lines,)
     border_waits: bool = False
     lines_read: int = 0
     without_pieces: int = 0
@@ -85,6 +86,7 @@ class LineEncoder:
             lengths=pieces.lengths[has_pieces],
             begins_document=begins_document,
             word_starts=pieces.word_starts,
+            places=np.flatnonzero(has_pieces),
             border_waits=border_waits or bool(is_blank[-1] and self.rules.boundary == Boundary.BLANK_LINE),
             lines_read=len(kept),
             without_pieces=int((~has_pieces).sum()),

@@ -1,0 +1,98 @@
+"""Masked-language-model corruption of whole batches: which positions are predicted, and what stands there instead.
+
+Devlin et al. 2019 (BERT): 15 % of the positions are predicted; of those, 80 % show the mask, 10 % a random token, 10 %
+what was there. With whole words, all pieces of a word are predicted or none; what each shows is still drawn piece by
+piece. Special tokens are never predicted. Every draw is a function of the example's `draw` number and the position, so an
+example is masked the same way in any batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.encoding.draws import Bits, as_fraction, below, draw_bits
+from finetune.errors import DataError, Problem
+
+IGNORED = -100
+MASK_SHARE = 0.8
+RANDOM_SHARE = 0.1
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Masker:
+    """Masks batches of padded ids.
+
+    Parameters
+    ----------
+    mask_id
+        Id of the mask token.
+    is_special
+        For every id of the vocabulary whether it is never predicted and never a random replacement.
+    probability
+        Share of the other positions that are predicted.
+    whole_words
+        Predict all pieces of a word or none.
+    """
+
+    mask_id: int
+    is_special: npt.NDArray[np.bool_]
+    probability: float = 0.15
+    whole_words: bool = False
+
+    @classmethod
+    def for_tokenizer(cls, tokenizer: Any, *, probability: float = 0.15, whole_words: bool = False) -> Masker:
+        """The masker for this tokenizer's vocabulary and special tokens.
+
+        Raises:
+            DataError: the tokenizer has no mask token.
+        """
+        if tokenizer.mask_token_id is None:
+            raise DataError(
+                Problem(
+                    f"the tokenizer {type(tokenizer).__name__} has no mask token",
+                    "masked language modelling needs one",
+                    "train a causal model with run_clm.py, or give a tokenizer with a mask_token",
+                )
+            )
+        return cls(tokenizer.mask_token_id, find_special_ids(tokenizer), probability, whole_words)
+
+    def mask(self, ids: Ids, draws: npt.ArrayLike, word_starts: npt.NDArray[np.bool_] | None = None) -> tuple[Ids, Ids]:
+        """Inputs and labels (both (batch, length)) for ids (batch, length) and draws (batch,).
+
+        `word_starts` (batch, length) says where words begin; it is needed for whole words. Padding must be a special id.
+        """
+        bits = draw_bits(draws, ids.shape[1])
+        decisive = bits if word_starts is None or not self.whole_words else bits_of_words(bits, word_starts)
+        is_predicted = (as_fraction(decisive) < self.probability) & ~self.is_special[ids]
+        labels = np.where(is_predicted, ids, IGNORED)
+        inputs = ids.copy()
+        inputs[is_predicted] = self._replace(ids[is_predicted], bits[is_predicted])
+        return inputs, labels
+
+    def _replace(self, ids: Ids, bits: Bits) -> Ids:
+        """What predicted positions show. `bits` decided that they are predicted, so fresh ones are drawn from them."""
+        fresh = draw_bits(bits, 2)
+        kind = as_fraction(fresh[:, 0])
+        ordinary = np.flatnonzero(~self.is_special)
+        random_ids = ordinary[below(fresh[:, 1], len(ordinary))]
+        return np.where(kind < MASK_SHARE, self.mask_id, np.where(kind < MASK_SHARE + RANDOM_SHARE, random_ids, ids))
+
+
+def bits_of_words(bits: Bits, word_starts: npt.NDArray[np.bool_]) -> Bits:
+    """The bits of each piece's word: those of its first piece. A row begins with a word."""
+    columns = np.arange(bits.shape[1])
+    firsts = np.maximum.accumulate(np.where(word_starts, columns, 0), axis=1)
+    return np.take_along_axis(bits, firsts, axis=1)
+
+
+def find_special_ids(tokenizer: Any) -> npt.NDArray[np.bool_]:
+    """For every id whether the tokenizer counts it as special (its own judgement: a space token is text to some)."""
+    ids = list(range(len(tokenizer)))
+    flags = tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
+    return np.array(flags, dtype=bool)
