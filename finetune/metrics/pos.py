@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from finetune.metrics.classification import ClassScore, score_multiclass
+from finetune.encoding.ragged import offsets_of
+from finetune.encoding.tags import TagScheme
+from finetune.metrics.classification import ClassScore
 from finetune.metrics.tagging import IGNORED, WORDS, Tagging, TagScores
 
 
@@ -53,14 +55,15 @@ def _average(tagging: Tagging, average: str) -> ClassScore:
     return ClassScore(f"{average} avg", float(precision), float(recall), float(f1), support)
 
 
-def score_pieces(predicted: ArrayLike, labels: ArrayLike) -> dict[str, float]:
-    """Accuracy and micro and macro averages over the labelled pieces: watched during training, not reported.
+def score_piece_tags(predicted: ArrayLike, labels: ArrayLike, label_list: Sequence[str]) -> dict[str, float]:
+    """The same figures over the labelled pieces: watched during training, not reported.
 
     Takes label ids (rows, width) of predictions and labels; places with the label -100 do not count.
     """
     predicted, labels = np.asarray(predicted), np.asarray(labels)
     counted = labels != IGNORED
-    return score_multiclass(predicted[counted], labels[counted])
+    offsets = offsets_of(counted.sum(axis=1))
+    return score_words(Tagging(predicted[counted], labels[counted], offsets, label_list, TagScheme.POS)).as_dict()
 
 
 def count_word_confusions(tagging: Tagging) -> dict[tuple[str, str], int]:
@@ -69,14 +72,3 @@ def count_word_confusions(tagging: Tagging) -> dict[tuple[str, str], int]:
     pairs = Counter(zip(tagging.expected.tolist(), tagging.predicted.tolist(), strict=True))
     named = {(names[expected], names[predicted]): count for (expected, predicted), count in pairs.items()}
     return dict(sorted(named.items(), key=lambda item: (-item[1], item[0])))
-
-
-def score_piece_tags(predicted: ArrayLike, labels: ArrayLike, label_list: Sequence[str]) -> dict[str, float]:
-    """The same figures over labelled pieces: what is watched during training, not what is reported.
-
-    Takes label ids (rows, width); places with the label -100 do not count.
-    """
-    predicted, labels = np.asarray(predicted), np.asarray(labels)
-    counted = labels != IGNORED
-    offsets = offsets_of(counted.sum(axis=1))
-    return score_words(Tagging(predicted[counted], labels[counted], offsets, label_list, TagScheme.POS)).as_dict()

@@ -10,7 +10,7 @@ from seqeval.metrics import classification_report as seqeval_report
 from sklearn.metrics import classification_report, f1_score
 
 from finetune.encoding.tags import TagScheme
-from finetune.metrics.pos import count_word_confusions, score_pieces, score_words
+from finetune.metrics.pos import count_word_confusions, score_piece_tags, score_words
 from finetune.metrics.tagging import compare_tags
 
 tags = st.sampled_from(["NOUN", "VERB", "PROPN", "X"])
@@ -49,7 +49,7 @@ def test_no_letter_of_a_tag_is_eaten():
 
 
 def test_pieces_without_a_label_do_not_count():
-    scores = score_pieces([[1, 0, 1], [2, 2, 0]], [[1, 1, -100], [-100, 2, -100]])
+    scores = score_piece_tags([[1, 0, 1], [2, 2, 0]], [[1, 1, -100], [-100, 2, -100]], ["A", "B", "C"])
     assert scores["accuracy"] == pytest.approx(2 / 3)
     assert scores["f1_macro"] == pytest.approx(f1_score([1, 1, 2], [1, 0, 2], average="macro"))
 
