@@ -1,0 +1,47 @@
+"""Files that a person opens, written aside and then renamed: a reader sees the old file or the new one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from finetune.run.manifest import sync_folder, write_json_atomically
+
+logger = logging.getLogger(__name__)
+
+METRICS = "metrics.json"
+REPORT = "report.txt"
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write UTF-8 text with `\\n` line ends, whole or not at all; the folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return path
+
+
+def write_metrics(folder: Path, splits: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Write metrics.json: one object per split; a figure that is not a finite number becomes null."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json_atomically(folder / METRICS, splits)
+    return folder / METRICS
+
+
+def write_results(path: Path, values: Mapping[str, Any], *, title: str) -> Path:
+    """Write `key = value` lines as the examples of transformers 2 to 4 did (`eval_results.txt`), and log the same."""
+    logger.info("***** %s *****", title)
+    for key, value in values.items():
+        logger.info("  %s = %s", key, value)
+    return write_text(path, "".join(f"{key} = {value}\n" for key, value in values.items()))
