@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune.arguments.fields import Field
@@ -58,11 +58,14 @@ class Gathering:
         self.given[field.name] = Given(field.name, (word,), FROM_COMMAND_LINE)
 
     def _add_one(self, typed: Typed, rank: int) -> None:
-        name = self.names.get(typed.name)
-        if name is not None:
+        positive = typed.name.removeprefix("no_")
+        if typed.name in self.old_flags:  # before living names: TrainingArguments keeps some old flags, deprecated
+            self._add_old(typed.name, typed, rank)
+        elif name := self.names.get(typed.name):
             self._insert(name, self._keep(typed, self.fields[name], rank))
-        elif typed.name in self.old_flags:
-            self._add_old(typed, rank)
+        elif positive in self.old_flags and self.old_flags[positive].takes == "bool":
+            self._put_back(typed.words or (), typed.flag)
+            self._add_old(positive, replace(typed, words=("False",), attached=True), rank)
         elif (negated := self._negated(typed)) is not None:
             self._insert(negated, self._given(typed, ("False",), rank))
             self._put_back(typed.words or (), typed.flag)
@@ -91,16 +94,17 @@ class Gathering:
         flag = typed.flag if typed.path is None else typed.flag.lstrip("-")
         return Given(flag, words, rank, typed.path, typed.line)
 
-    def _add_old(self, typed: Typed, rank: int) -> None:
+    def _add_old(self, name: str, typed: Typed, rank: int) -> None:
+        takes_value = self.old_flags[name].takes == "value"
         words = typed.words or ()
-        takes_word = self.old_flags[typed.name].takes == "value" or typed.attached or (words and is_bool(words[0]))
+        takes_word = takes_value or typed.attached or (words and is_bool(words[0]))
         taken = 1 if takes_word else 0
         self._put_back(words[taken:], typed.flag)
         word = words[0] if words and taken else None
-        if word is None and self.old_flags[typed.name].takes == "value":
+        if word is None and takes_value:
             self.problems.append(Problem(f"{typed.flag} is given without a value", path=typed.path, line=typed.line))
             return
-        self.old[typed.name] = (self._given(typed, words[:taken], rank), word or "True")
+        self.old[name] = (self._given(typed, words[:taken], rank), word or "True")
 
     def translate_old_flags(self) -> None:
         """Turn the old flags that were given into today's, one line each. Call once, after every `add`."""

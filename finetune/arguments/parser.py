@@ -63,7 +63,7 @@ class Arguments:
     def redact(self, words: Iterable[str]) -> list[str]:
         """Words of a command line without the secrets that were typed."""
         values = self.values()
-        hidden = [str(values[name]) for name in self._secrets() if values[name]]
+        hidden = sorted((str(values[name]) for name in self._secrets() if values[name]), key=len, reverse=True)
         return [_hide(word, hidden) for word in words]
 
     def _secrets(self) -> set[str]:
@@ -104,6 +104,7 @@ class CommandParser:
         if unknown:
             raise ValueError(f"defaults for fields of no group: {', '.join(sorted(unknown))}")
         self.sections = [(_title(group), self._fields_of(group)) for group in groups]
+        own_sections = list(self.sections)
         self.has_training = training_defaults is not None
         if training_defaults is not None:
             self.sections.append((TRAINING_TITLE, self._training_section(training_defaults, required)))
@@ -112,6 +113,8 @@ class CommandParser:
         self.old_flags = dict(OLD_FLAGS if self.has_training else {})
         for table in (*(getattr(group, "OLD_FLAGS", {}) for group in groups), legacy or {}):
             self.old_flags.update(table)
+        own = {spelling for _, fields in own_sections for item in fields for spelling in (item.name, *item.aliases)}
+        self.old_flags = {name: old for name, old in self.old_flags.items() if name not in own}
         self.positionals = [self.fields[name] for name in positionals]
 
     def _fields_of(self, group: type) -> list[Field]:
@@ -226,7 +229,7 @@ class CommandParser:
             extra = getattr(group, "training_values", None)
             arguments.training.update(extra() if extra and self.has_training else {})
         if self.has_training:
-            problems.extend(training_problems(arguments.values()))
+            problems.extend(training_problems(arguments.values(), arguments.training))
         for check in self.checks:
             problems.extend(check(arguments))
 

@@ -56,11 +56,18 @@ def _complete(field: Field, defaults: Mapping[str, Any]) -> Field:
     return replace(field, default=default, minimum=minimum, maximum=maximum, choices=choices)
 
 
-def training_problems(training: Mapping[str, Any]) -> list[Problem]:
-    """Contradictions among effective TrainingArguments values that transformers would raise one by one, late."""
+def training_problems(training: Mapping[str, Any], explicit: Mapping[str, Any]) -> list[Problem]:
+    """Contradictions that transformers would raise one by one, late.
+
+    Args:
+        training: every effective TrainingArguments value.
+        explicit: those that the user typed or the command sets. An evaluation rhythm that nobody set is no
+            contradiction: it is chosen once the data is known.
+    """
     return [
         *_precision_problems(training),
-        *_cadence_problems(training),
+        *(_needing_evaluation(training) if explicit.get("eval_strategy") == "no" else ()),
+        *_logging_problems(training),
         *_fraction_problems(training),
         *_worker_problems(training),
     ]
@@ -75,26 +82,18 @@ def _precision_problems(training: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
-def _cadence_problems(training: Mapping[str, Any]) -> list[Problem]:
-    problems = []
-    if training["eval_strategy"] == "no" and not training["do_eval"]:  # --do_eval alone means every epoch
-        if training["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy"):
-            problems.append(
-                Problem(
-                    f"--lr_scheduler_type {training['lr_scheduler_type']} needs evaluation during training",
-                    remedy="add --eval_strategy steps or --eval_strategy epoch",
-                )
-            )
-        if training["load_best_model_at_end"]:
-            problems.append(
-                Problem(
-                    "--load_best_model_at_end needs evaluation during training",
-                    remedy="add --eval_strategy steps or --eval_strategy epoch",
-                )
-            )
-    if training["logging_strategy"] == "steps" and training["logging_steps"] == 0:
-        problems.append(Problem("--logging_steps is 0", remedy="to log nothing say --logging_strategy no"))
-    return problems
+def _needing_evaluation(training: Mapping[str, Any]) -> list[Problem]:
+    schedule = training["lr_scheduler_type"]
+    needing = [f"--lr_scheduler_type {schedule}"] if schedule in ("reduce_lr_on_plateau", "greedy") else []
+    needing += ["--load_best_model_at_end"] if training["load_best_model_at_end"] else []
+    remedy = "use --eval_strategy steps or --eval_strategy epoch"
+    return [Problem(f"{flag} needs evaluation, but --eval_strategy is no", remedy=remedy) for flag in needing]
+
+
+def _logging_problems(training: Mapping[str, Any]) -> list[Problem]:
+    if training["logging_strategy"] != "steps" or training["logging_steps"] != 0:
+        return []
+    return [Problem("--logging_steps is 0", remedy="to log nothing say --logging_strategy no")]
 
 
 def _fraction_problems(training: Mapping[str, Any]) -> list[Problem]:
