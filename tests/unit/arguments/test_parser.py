@@ -1,4 +1,3 @@
-# ruff: noqa: RUF009 - argument() makes dataclass fields
 from __future__ import annotations
 
 import json
