@@ -25,9 +25,6 @@ class ClassificationDataArguments:
     train_file: str | None = argument(None, metavar="FILE", help="training texts: .jsonl, .json, .csv, .tsv, .parquet")
     validation_file: str | None = argument(None, metavar="FILE", help="texts to choose the best checkpoint on")
     test_file: str | None = argument(None, metavar="FILE", help="texts to predict, and to score once if labelled")
-    validation_split_percentage: float | None = argument(
-        None, minimum=0.1, maximum=90, help="cut this share off train where there is no validation split"
-    )
     train_split_name: str | None = argument(None, help="the split to train on, where it is not called train")
     validation_split_name: str | None = argument(None, help="the split to validate on")
     test_split_name: str | None = argument(None, help="the split to test on")

@@ -71,7 +71,7 @@ class TableReading:
             self.notes.append(
                 f"{self.split}: {empty:,} of {len(values):,} rows have an empty text in {name}; they are kept."
             )
-        return values
+        return [value if isinstance(value, str) else "" for value in values]
 
     def _labels(self, problem_type: ProblemType, *, needs_label: bool) -> pa.Array | None:
         """The labels in their canonical type; None where no row has one and none is needed."""

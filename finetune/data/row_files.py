@@ -119,8 +119,19 @@ def _width_problems(rows: list[tuple[int, list[str]]], header: list[str], path: 
 
 def _read_json(path: Path) -> RowTable:
     source = read_lines(path)
-    is_list = source.lines[0].lstrip().startswith("[")
-    records, lines = (_json_list if is_list else _json_lines)(source.lines, path)
+    table = parse_json_rows(source.lines, path)
+    table.notes += source.notes
+    return table
+
+
+def parse_json_rows(texts: list[str], path: Path) -> RowTable:
+    """The rows of JSON lines, or of the lines of one JSON list.
+
+    Raises:
+        DataError: every line that is no JSON object; no rows.
+    """
+    is_list = bool(texts) and texts[0].lstrip().startswith("[")
+    records, lines = (_json_list if is_list else _json_lines)(texts, path)
     problems = [
         Problem("this is no JSON object", 'one like {"text": ..., "label": ...} is allowed', "", path, line or None)
         for record, line in zip(records, lines, strict=True)
@@ -132,7 +143,7 @@ def _read_json(path: Path) -> RowTable:
         raise DataError(Problem("the file holds no rows", path=path))
     names = dict.fromkeys(name for record in records for name in record)
     columns = {name: [record.get(name) for record in records] for name in names}
-    return RowTable(columns, lines, path, notes=source.notes)
+    return RowTable(columns, lines, path)
 
 
 def _json_lines(lines: list[str], path: Path) -> tuple[list[Any], list[int]]:
@@ -172,6 +183,23 @@ def _read_parquet(path: Path) -> RowTable:
         raise DataError(Problem(f"this is no Parquet file ({str(error).splitlines()[0]})", path=path)) from error
     features = Features.from_arrow_schema(table.schema)
     return RowTable(table.to_pydict(), [0] * len(table), path, declared_names(features))
+
+
+def merge_tables(tables: Sequence[RowTable]) -> RowTable:
+    """The rows of several files of one split, one file after the other; a column that a file lacks holds None there."""
+    if len(tables) == 1:
+        return tables[0]
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    columns = {
+        name: [value for table in tables for value in table.columns.get(name, [None] * len(table))] for name in names
+    }
+    return RowTable(
+        columns,
+        [0 for table in tables for _ in table.lines],  # a line says nothing where the file is not known
+        label_names={name: values for table in tables for name, values in table.label_names.items()},
+        are_texts=all(table.are_texts for table in tables),
+        notes=[note for table in tables for note in table.notes],
+    )
 
 
 def rows_of_dataset(rows: Any) -> RowTable:
