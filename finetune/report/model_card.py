@@ -79,8 +79,8 @@ def _is_local(name: str) -> bool:
 
 
 def _summary(card: ModelCard) -> str:
-    base = f"`{card.base_model}`" if card.base_model else "a model from scratch"
-    return f"Fine-tuned from {base} for {card.task} on `{card.dataset}`.\n"
+    how = f"Fine-tuned from `{card.base_model}`" if card.base_model else "Trained from scratch"
+    return f"{how} for {card.task} on `{card.dataset}`.\n"
 
 
 def _training(card: ModelCard) -> str:

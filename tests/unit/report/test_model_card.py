@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from huggingface_hub import ModelCard as HubCard
+
+from finetune.report.model_card import ModelCard, front_matter, write_model_card
+
+CARD = ModelCard(
+    name="thainer-tagger",
+    task="token-classification",
+    base_model="airesearch/wangchanberta-base-att-spm-uncased",
+    dataset="thainer",
+    figures={"validation": {"f1_micro": 0.8712, "nb_samples": 635}, "test": {"f1_micro": 0.89479, "accuracy": 0.98}},
+    headline=("f1_micro", "accuracy"),
+    labels=["B-PER", "O"],
+    language="th",
+    sizes={"train": 5078, "test": 635},
+    facts={"num_train_epochs": 3, "seed": 42},
+    command=["finetune", "x.py", "--space_token", "<_>", "--config_overrides", "a b"],
+    versions={"torch": "2.13.0", "transformers": "5.23.0"},
+    notes=["2 words were cut."],
+)
+
+
+def test_the_hub_reads_the_card_with_its_figures(tmp_path):
+    card = HubCard.load(write_model_card(tmp_path, CARD))
+    results = {(r.dataset_split, r.metric_name): r.metric_value for r in card.data.eval_results}
+    assert results == {
+        ("validation", "f1_micro"): 0.8712,
+        ("test", "f1_micro"): 0.89479,
+        ("test", "accuracy"): 0.98,
+    }
+    assert card.data.model_name == "thainer-tagger"
+    assert (card.data.base_model, card.data.language, card.data.pipeline_tag) == (
+        CARD.base_model,
+        "th",
+        "token-classification",
+    )
+
+
+def test_the_text_has_data_labels_command_and_versions(tmp_path):
+    text = write_model_card(tmp_path, CARD).read_text(encoding="utf-8")
+    assert "| f1_micro | 0.8712 | 0.8948 |\n| nb_samples | 635 |  |\n| accuracy |  | 0.9800 |\n" in text
+    assert "| examples in train | 5,078 |" in text and "| seed | 42 |" in text
+    assert "finetune x.py --space_token '<_>' --config_overrides 'a b'" in text
+    assert "`B-PER`, `O`" in text and "torch 2.13.0, transformers 5.23.0" in text and "- 2 words were cut." in text
+
+
+def test_paths_are_no_hub_ids(tmp_path):
+    front = front_matter(replace(CARD, base_model=str(tmp_path), dataset="./data/mine"))
+    assert "base_model" not in front and "datasets" not in front
+    assert front["model-index"][0]["results"][0]["dataset"]["name"] == "mine"
+
+
+def test_what_is_empty_is_left_out(tmp_path):
+    card = ModelCard("m", "token-classification", "", "wnut17", figures={}, headline=())
+    text = write_model_card(tmp_path, card).read_text(encoding="utf-8")
+    assert text.endswith("# m\n\nTrained from scratch for token-classification on `wnut17`.\n\n")
+    assert "model-index" not in text and "##" not in text
