@@ -35,7 +35,6 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.report.legacy_ner import write_legacy_results
 
     from finetune.tasks import tagging, tagging_results
     from finetune.training.building import train
@@ -51,8 +50,8 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
         tagging.save_tagger(trainer, task)
     wanted = tagging.stages(arguments, {"do_eval": "validation", "do_predict": "test"})
     results = tagging_results.score_splits(trainer, task, wanted)
-    write_legacy_results(run.folder, results, trainer.state)
-    return tagging_results.write_results(run.folder, task, results)
+    tagging_results.write_legacy_results(run, task, results, trainer)
+    return tagging_results.write_tagging_results(run, task, results)
 
 
 if __name__ == "__main__":

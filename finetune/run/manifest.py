@@ -103,7 +103,7 @@ def new_manifest(arguments: Mapping[str, Any], argv: Iterable[str]) -> dict[str,
         "arguments": plain(arguments),
         "seed": arguments.get("seed"),
         "started": now(),
-        "versions": _versions(),
+        "versions": library_versions(),
         "git_commit": _git_commit(),
         "host": platform.node(),
         "working_directory": str(Path.cwd()),
@@ -114,7 +114,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Versions of Python and of the packages, from their metadata, without importing them."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -145,5 +145,5 @@ def _git(checkout: Path, *words: str) -> str:
 
 def version_changes(before: Mapping[str, str]) -> list[str]:
     """One phrase per package whose version is not the recorded one."""
-    found = _versions()
+    found = library_versions()
     return [f"{name} {old} -> {found.get(name, 'missing')}" for name, old in before.items() if found.get(name) != old]

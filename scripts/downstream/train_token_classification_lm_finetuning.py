@@ -52,7 +52,7 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
         train(trainer, run)
         tagging.save_tagger(trainer, task)
     results = tagging_results.score_splits(trainer, task, tagging.reported_splits(task))
-    return tagging_results.write_results(run.folder, task, results)
+    return tagging_results.write_tagging_results(run, task, results)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""Prediction with a trained model: what comes in, what goes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from finetune.arguments.fields import argument
+from finetune.arguments.legacy import OldFlag, gone
+from finetune.errors import Problem
+
+INPUT_FORMATS = ("auto", "text", "words", "conll", "jsonl")
+OUTPUT_FORMATS = ("jsonl", "conll")
+
+
+@dataclass
+class PredictArguments:
+    """Prediction."""
+
+    OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {"no_cuda": gone("--device cpu does the same", "bool")}
+
+    input_file: list[str] | None = argument(
+        None, metavar="FILE", help="texts to predict, .gz too, several files or patterns; without it standard input"
+    )
+    output_file: str | None = argument(None, metavar="FILE", help="where results go; without it standard output")
+    overwrite_output_file: bool = argument(False, help="replace --output_file")
+    input_format: str = argument(
+        "auto",
+        choices=INPUT_FORMATS,
+        help="text: one text a line; words: words separated by spaces; conll: one word a line; jsonl: objects with "
+        "text or words. auto follows the suffix, else text",
+    )
+    output_format: str = argument("jsonl", choices=OUTPUT_FORMATS, help="conll is for taggers only")
+    batch_size: int = argument(32, minimum=1, aliases=("per_device_eval_batch_size",), help="windows or texts at once")
+    max_length: int | None = argument(
+        None, minimum=4, aliases=("max_seq_length",), help="pieces at once; without it what the model was trained with"
+    )
+    constrained_decoding: bool | None = argument(
+        None, help="forbid ill-formed tag sequences; without it as the model was trained"
+    )
+    device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
+    bf16: bool = argument(False, help="compute in bfloat16")
+
+    def problems(self) -> list[Problem]:
+        if self.output_format == "conll" and self.output_file and self.output_file.endswith(".jsonl"):
+            return [Problem(f"--output_format conll and --output_file {self.output_file} contradict each other")]
+        return []

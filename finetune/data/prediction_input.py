@@ -1,0 +1,133 @@
+"""Texts to predict, from files or standard input, in chunks: a stream of any length needs little memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from finetune.data.files import find_paths, iterate_lines
+from finetune.data.words import split_words
+from finetune.errors import DataError, Problem
+
+STDIN = Path("<stdin>")
+SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".json": "jsonl",
+    ".conll": "conll",
+    ".conllu": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+}
+
+
+@dataclass(frozen=True)
+class InputText:
+    """One thing to predict, and where it stood. `words` are given, or None where `text` is to be split."""
+
+    text: str
+    words: list[str] | None
+    path: Path
+    line: int
+    fields: dict[str, Any]  # what else a JSON object held; handed on to the output
+
+    def split(self) -> tuple[list[str], list[tuple[int, int]]]:
+        """Words and their places in `text`."""
+        if self.words is None:
+            places = split_words(self.text)
+            return [self.text[start:end] for start, end in places], places
+        return self.words, list(place_words(self.words))
+
+
+def place_words(words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Places of words in the text that joins them by one space."""
+    position = 0
+    for word in words:
+        yield position, position + len(word)
+        position += len(word) + 1
+
+
+def read_inputs(patterns: Sequence[str] | None, input_format: str) -> Iterator[InputText]:
+    """Every text of the files (or of standard input) in their order; empty lines of text are texts too.
+
+    Raises:
+        DataError: a file is missing or not UTF-8, or a line is not of its format.
+    """
+    if not patterns:
+        yield from read_stream(iterate_standard_input(), STDIN, "text" if input_format == "auto" else input_format)
+        return
+    for path in (path for pattern in patterns for path in find_paths(pattern, flag="--input_file")):
+        suffix = Path(path.name.removesuffix(".gz")).suffix
+        kind = SUFFIXES.get(suffix, "text") if input_format == "auto" else input_format
+        yield from read_stream(iterate_lines(path), path, kind)
+
+
+def iterate_standard_input() -> Iterator[str]:
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                Problem(f"not UTF-8: {error.reason} at byte {error.start}", path=STDIN, line=number)
+            ) from error
+
+
+def read_stream(lines: Iterable[str], path: Path, kind: str) -> Iterator[InputText]:
+    readers = {"text": read_text_line, "words": read_words_line, "jsonl": read_json_line}
+    if kind == "conll":
+        yield from read_conll_lines(lines, path)
+        return
+    for number, line in enumerate(lines, start=1):
+        if kind != "jsonl" or line.strip():
+            yield readers[kind](line, path, number)
+
+
+def read_text_line(line: str, path: Path, number: int) -> InputText:
+    return InputText(line, None, path, number, {})
+
+
+def read_words_line(line: str, path: Path, number: int) -> InputText:
+    words = [word for word in line.split(" ") if word]
+    return InputText(" ".join(words), words, path, number, {})
+
+
+def read_json_line(line: str, path: Path, number: int) -> InputText:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(Problem(f"not a JSON object: {error}", path=path, line=number)) from error
+    if not isinstance(row, dict) or not ({"text", "words", "tokens"} & set(row)):
+        allowed = 'an object with "text" (a string) or "words" (a list of strings) is needed'
+        raise DataError(Problem(f"{line[:60]!r} holds nothing to predict", allowed, path=path, line=number))
+    words = row.pop("words", None) or row.pop("tokens", None)
+    text = row.pop("text", None)
+    if words is not None and not all(isinstance(word, str) for word in words):
+        raise DataError(Problem("its words are not all strings", path=path, line=number))
+    return InputText(" ".join(words) if words is not None else str(text), words, path, number, row)
+
+
+def read_conll_lines(lines: Iterable[str], path: Path) -> Iterator[InputText]:
+    """One word a line, further columns ignored; a line that is empty or only a tab ends a sentence."""
+    words: list[str] = []
+    first = 1
+    for number, line in enumerate(lines, start=1):
+        if line in ("", "\t"):
+            yield from finish_sentence(words, path, first)
+            words, first = [], number + 1
+        elif not line.startswith("-DOCSTART-"):
+            words.append(line.split("\t")[0] if "\t" in line else line.split(" ")[0] or " ")
+    yield from finish_sentence(words, path, first)
+
+
+def finish_sentence(words: list[str], path: Path, line: int) -> Iterator[InputText]:
+    if words:
+        yield InputText(" ".join(words), words, path, line, {})
+
+
+def in_chunks(items: Iterator[InputText], size: int) -> Iterator[list[InputText]]:
+    while chunk := list(islice(items, size)):
+        yield chunk

@@ -1,0 +1,92 @@
+"""A trained model over a stream of texts: which kind of model it is, chunk by chunk, results written as they come."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from finetune.arguments.model import ModelArguments
+from finetune.arguments.predict import PredictArguments
+from finetune.data.prediction_input import InputText, in_chunks, read_inputs
+from finetune.errors import DataError, Problem
+from finetune.tasks.tagging_prediction import format_conll, open_tagger
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 1000  # texts: enough to batch by length, little to hold
+SECONDS_BETWEEN_LINES = 10
+
+
+class Predictor(Protocol):
+    """A trained model of any task."""
+
+    def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
+        """One result for each text, in their order."""
+
+
+def open_predictor(model: ModelArguments, options: PredictArguments) -> Predictor:
+    """Load the model after its output file is known to be free.
+
+    Raises:
+        DataError: the file is there, or the model cannot be used.
+    """
+    if options.output_file is not None:
+        refuse_existing(Path(options.output_file), options.overwrite_output_file)
+    return open_tagger(model, options)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        remedy = "choose another --output_file, or add --overwrite_output_file"
+        raise DataError(Problem("the output file exists", remedy=remedy, path=path))
+
+
+def predict_stream(predictor: Predictor, options: PredictArguments) -> dict[str, Any]:
+    """Predict every input text; returns how many there were, for the last line."""
+    write = format_conll if options.output_format == "conll" else format_json
+    start = said = time.monotonic()
+    count = 0
+    with open_output(options.output_file) as file:
+        for chunk in in_chunks(read_inputs(options.input_file, options.input_format), CHUNK):
+            write_results(file, predictor.tag(chunk), write)
+            count += len(chunk)
+            if time.monotonic() - said > SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                logger.info("%d texts, %.0f a second.", count, count / (said - start))
+    seconds = time.monotonic() - start
+    logger.info("%d texts predicted in %.1f seconds.", count, seconds)
+    return {"texts": count, "texts_per_second": round(count / seconds, 1) if count else 0.0}
+
+
+def write_results(file: IO[str], results: Iterator[dict[str, Any]], write: Callable[[dict[str, Any]], str]) -> None:
+    for result in results:
+        file.write(write(result))
+    file.flush()
+
+
+def format_json(result: dict[str, Any]) -> str:
+    return json.dumps(result, ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def open_output(name: str | None) -> Iterator[IO[str]]:
+    """Standard output, or a file that appears under its name only once it is whole."""
+    if name is None:
+        yield sys.stdout
+        return
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,144 @@
+"""A trained tagger's results, step by step: every split scored by words, the report printed and written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer
+
+from finetune.arguments.model import ModelArguments
+from finetune.arguments.tagging import TaggingDataArguments
+from finetune.metrics.tagging import compare_tags, name_tags
+from finetune.metrics.tagging_summary import TaggingSummary, summarise_tagging
+from finetune.report.files import write_metrics, write_results
+from finetune.report.model_card import ModelCard, write_model_card
+from finetune.report.tagging import format_result, write_legacy_predictions, write_predictions, write_report
+from finetune.run.folder import Run
+from finetune.run.manifest import command_line, library_versions
+from finetune.tasks.tagging import TaggingTask, predict_split
+
+logger = logging.getLogger(__name__)
+
+HEADLINE = ("f1_micro", "precision_micro", "recall_micro", "accuracy")
+CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed")
+MAIN = {True: ("f1_micro", "precision_micro", "recall_micro"), False: ("accuracy", "f1_macro")}  # by is_entities
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """Tags of every word of a split; `expected`, `summary` and `loss` are None where it has no labels."""
+
+    words: list[list[str]]
+    predicted: list[list[str]]
+    expected: list[list[str]] | None
+    summary: TaggingSummary | None
+    loss: float | None
+
+
+def score_splits(trainer: Trainer, task: TaggingTask, names: Sequence[str]) -> dict[str, SplitResult]:
+    """Tag the splits and score those that have labels; the text of each report goes to standard output."""
+    results = {}
+    for name in names:
+        result = results[name] = score_split(trainer, task, name)
+        if result.summary is not None:
+            print(format_result(name, result.summary))
+        else:
+            logger.info("%s has no labels: it is predicted, not scored.", name)
+    return results
+
+
+def score_split(trainer: Trainer, task: TaggingTask, name: str) -> SplitResult:
+    tagged = predict_split(trainer, task, name)
+    logger.info("%s: %d sentences tagged in %.1f seconds.", name, len(tagged.words.offsets) - 1, tagged.seconds)
+    predicted = name_tags(tagged.words.values, tagged.words.offsets, task.labels)
+    split = task.corpus.splits[name]
+    words = split["words"][:]
+    if "tags" not in split.column_names:
+        return SplitResult(words, predicted, None, None, None)
+    expected = split["tags"][:]
+    summary = summarise_tagging(compare_tags(predicted, expected, task.scheme))
+    return SplitResult(words, predicted, expected, summary, tagged.loss)
+
+
+def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitResult]) -> dict[str, Any]:
+    """Write metrics.json, report.txt, predictions.<split>.conll and README.md; returns the figures of the last line."""
+    assert run.folder is not None
+    metrics = {name: as_metrics(task, result) for name, result in results.items() if result.summary is not None}
+    summaries = {name: result.summary for name, result in results.items() if result.summary is not None}
+    for name, result in results.items():
+        if name != "train":
+            write_predictions(run.folder, name, result.words, result.predicted, result.expected)
+    write_metrics(run.folder, metrics)
+    write_report(run.folder, summaries, notes=task.corpus.notes)
+    write_model_card(run.folder, make_card(run.folder, task, metrics))
+    return {name: {key: metrics[name][key] for key in MAIN[task.is_entities]} for name in metrics}
+
+
+def as_metrics(task: TaggingTask, result: SplitResult) -> dict[str, Any]:
+    """One split of metrics.json: the keys of thai2transformers' report, the loss, and every other reading by name."""
+    assert result.summary is not None
+    metrics = {**result.summary.as_dict(), "loss": result.loss}
+    if task.options.return_entity_level_metrics:
+        metrics |= flatten_classes(result.summary)
+    return metrics
+
+
+def flatten_classes(summary: TaggingSummary) -> dict[str, float]:
+    """`PER_precision`, `PER_recall`, `PER_f1`, `PER_number`: run_ner.py's --return_entity_level_metrics."""
+    figures: dict[str, float] = {}
+    for row in summary.main.classes:
+        named = {"precision": row.precision, "recall": row.recall, "f1": row.f1, "number": row.support}
+        figures |= {f"{row.label}_{name}": value for name, value in named.items()}
+    return figures
+
+
+def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
+    data = task.arguments[TaggingDataArguments]
+    figures = {
+        name: {key: value for key, value in row.items() if isinstance(value, int | float)}
+        for name, row in metrics.items()
+    }
+    return ModelCard(
+        name=folder.name,
+        task="token-classification",
+        base_model=task.arguments[ModelArguments].model_name_or_path,
+        dataset=data.dataset_name or task.corpus.name,
+        figures=figures,
+        headline=HEADLINE,
+        labels=task.labels,
+        sizes={name: len(split) for name, split in task.corpus.splits.items()},
+        facts={name: task.arguments.get(name) for name in CARD_FACTS},
+        command=command_line(),
+        versions=library_versions(),
+        notes=task.corpus.notes,
+        usage=f"```\npython scripts/predict.py --model_name_or_path {folder} --input_file texts.txt\n```",
+    )
+
+
+def write_legacy_results(run: Run, task: TaggingTask, results: dict[str, SplitResult], trainer: Trainer) -> None:
+    """`eval_results.txt`, `test_results.txt` and `test_predictions.txt`, as run_ner.py of transformers 2 to 4 wrote them."""
+    assert run.folder is not None
+    for name, prefix in (("validation", "eval"), ("test", "test")):
+        result = results.get(name)
+        if result is None or result.summary is None:
+            continue
+        averages = result.summary.main
+        values = {
+            f"{prefix}_loss": result.loss,
+            f"{prefix}_accuracy_score": averages.accuracy,
+            f"{prefix}_precision": averages.micro.precision,
+            f"{prefix}_recall": averages.micro.recall,
+            f"{prefix}_f1": averages.micro.f1,
+            "epoch": trainer.state.epoch,
+            "total_flos": trainer.state.total_flos,
+        }
+        write_results(run.folder / f"{prefix}_results.txt", values, title=f"{prefix.capitalize()} results")
+    if "test" in results:
+        files = [path for path in task.corpus.files.get("test", []) if path.suffix == ".txt"]
+        target = run.folder / "test_predictions.txt"
+        source = files[0] if len(files) == 1 else None
+        write_legacy_predictions(target, results["test"].words, results["test"].predicted, source=source)

@@ -1,0 +1,36 @@
+"""Predict with a model that was trained here: texts in, JSON lines out.
+
+    echo 'Maria flew to Berlin' | python predict.py --model_name_or_path outputs/wnut17
+    python predict.py --model_name_or_path outputs/wnut17 --input_file news.txt.gz --output_file news.jsonl
+    python predict.py --model_name_or_path outputs/wnut17 --input_file dev.conll --output_format conll
+
+Each line of the output holds the text, its words, tags with probabilities, and the entities with character offsets. Without
+--output_file results go to standard output; its last line is the status of the command, as for every command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finetune import cli
+from finetune.arguments.model import ModelArguments
+from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.predict import PredictArguments
+from finetune.arguments.run import RunArguments
+from finetune.run.folder import Run
+
+
+def make_parser() -> CommandParser:
+    return CommandParser(__doc__ or "", (ModelArguments, PredictArguments, RunArguments))
+
+
+def main(arguments: Arguments, _run: Run) -> dict[str, Any]:
+    from finetune.tasks.prediction import open_predictor, predict_stream
+
+    options = arguments[PredictArguments]
+    predictor = open_predictor(arguments[ModelArguments], options)
+    return predict_stream(predictor, options)
+
+
+if __name__ == "__main__":
+    cli.launch(make_parser, main, needs_folder=False)
