@@ -144,7 +144,7 @@ class Command:
             program=Path(sys.argv[0]).name,
             arguments=arguments.effective(),
             typed=arguments.typed,
-            command=arguments.redact([sys.executable, *sys.argv]),
+            command=arguments.command_line(),
             checkpoint=arguments.get("resume_from_checkpoint"),
             overwrite=asked.overwrite_output_dir,
             restart=asked.restart,
@@ -176,7 +176,7 @@ class Command:
 
 def _run_arguments(arguments: Arguments) -> RunArguments:
     """The group that says how a run behaves; a command without it gets its defaults."""
-    return arguments.groups.get(RunArguments) or RunArguments()
+    return arguments.find(RunArguments) or RunArguments()
 
 
 def _log_parameters(arguments: Arguments) -> None:

@@ -100,6 +100,8 @@ def with_defaults(group: type, **defaults: Any) -> type:
     """
     hints = typing.get_type_hints(group)
     declared = {item.name: item for item in dataclasses.fields(group)}
+    if unknown := set(defaults) - set(declared):
+        raise ValueError(f"{group.__name__} has no fields {', '.join(sorted(unknown))}")
     changed = [
         (name, hints[name], dataclasses.field(default=value, metadata=declared[name].metadata, kw_only=True))
         for name, value in defaults.items()

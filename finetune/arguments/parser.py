@@ -40,10 +40,22 @@ class Arguments:
     environment: dict[str, str] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
     sections: list[tuple[str, list[Field]]] = field(default_factory=list)
+    argv: tuple[str, ...] = ()
+
+    def find(self, group: type[Group]) -> Group | None:
+        """The group of that class, or of the class that `with_defaults` made of it; None where the command has none."""
+        return cast("Group | None", next((found for found in self.groups.values() if isinstance(found, group)), None))
 
     def __getitem__(self, group: type[Group]) -> Group:
-        """The group of that class, or of the class that `with_defaults` made of it."""
-        return cast(Group, next(value for kind, value in self.groups.items() if issubclass(kind, group)))
+        """`find(group)` for a group that the command has.
+
+        Raises:
+            KeyError: it has no such group.
+        """
+        found = self.find(group)
+        if found is None:
+            raise KeyError(group.__name__)
+        return found
 
     def get(self, name: str, default: Any = None) -> Any:
         """The effective value of a field, in whatever group it stands."""
@@ -60,11 +72,11 @@ class Arguments:
         """`values()` as it may be written to a file: without secrets."""
         return {name: HIDDEN if name in self._secrets() and value else value for name, value in self.values().items()}
 
-    def redact(self, words: Iterable[str]) -> list[str]:
-        """Words of a command line without the secrets that were typed."""
+    def command_line(self) -> list[str]:
+        """The words that started this command, without the secrets among them."""
         values = self.values()
         hidden = sorted((str(values[name]) for name in self._secrets() if values[name]), key=len, reverse=True)
-        return [_hide(word, hidden) for word in words]
+        return [_hide(word, hidden) for word in ("python", sys.argv[0], *self.argv)]
 
     def _secrets(self) -> set[str]:
         return {item.name for _, fields in self.sections for item in fields if item.secret}
@@ -79,9 +91,9 @@ class CommandParser:
     """Reads a command line into argument groups.
 
     `groups` are dataclasses of `argument()` fields; those with a `problems()` method judge themselves, and `checks`
-    judge several groups together. `defaults` are this command's own for fields of the groups. TrainingArguments fields
-    are taken only if `training_defaults` is given (it may be empty); `required` names those of them that must be typed.
-    `positionals` name fields that may be given by place. `legacy` are old flags of this command beside the common ones.
+    judge several groups together. TrainingArguments fields are taken only if `training_defaults` is given (it may be
+    empty); `required` names those of them that must be typed. `positionals` name fields that may be given by place.
+    `legacy` are old flags of this command beside the common ones.
     """
 
     def __init__(
@@ -89,7 +101,6 @@ class CommandParser:
         description: str,
         groups: Sequence[type],
         *,
-        defaults: Mapping[str, Any] | None = None,
         training_defaults: Mapping[str, Any] | None = None,
         required: Sequence[str] = ("output_dir",),
         legacy: Mapping[str, OldFlag] | None = None,
@@ -99,11 +110,7 @@ class CommandParser:
     ) -> None:
         self.description, self.groups, self.checks = description, tuple(groups), tuple(checks)
         self.prog = prog or Path(sys.argv[0]).name
-        self.defaults = dict(defaults or {})
-        unknown = set(self.defaults) - {item.name for group in groups for item in fields_of(group)}
-        if unknown:
-            raise ValueError(f"defaults for fields of no group: {', '.join(sorted(unknown))}")
-        self.sections = [(_title(group), self._fields_of(group)) for group in groups]
+        self.sections = [(_title(group), fields_of(group)) for group in groups]
         own_sections = list(self.sections)
         self.has_training = training_defaults is not None
         if training_defaults is not None:
@@ -116,10 +123,6 @@ class CommandParser:
         own = {spelling for _, fields in own_sections for item in fields for spelling in (item.name, *item.aliases)}
         self.old_flags = {name: old for name, old in self.old_flags.items() if name not in own}
         self.positionals = [self.fields[name] for name in positionals]
-
-    def _fields_of(self, group: type) -> list[Field]:
-        """A group's fields with this command's defaults."""
-        return [replace(item, default=self.defaults.get(item.name, item.default)) for item in fields_of(group)]
 
     def _training_section(self, defaults: Mapping[str, Any], required: Sequence[str]) -> list[Field]:
         owned = {item.name for _, fields in self.sections for item in fields}
@@ -143,7 +146,7 @@ class CommandParser:
             raise SystemExit(0)
         gathering = Gathering(self.fields, self.old_flags)
         self._gather(gathering, leading, typed)
-        return self._build(gathering)
+        return self._build(gathering, tuple(argv))
 
     def _gather(self, gathering: Gathering, leading: list[str], typed: list[Typed]) -> None:
         if len(leading) == 1 and is_config_file(leading[0]) and "config_file" in self.fields and not self.positionals:
@@ -182,7 +185,7 @@ class CommandParser:
             return Problem(found, f"{flag} takes {expected(item)}", "put a value that holds spaces in quotes")
         return Problem(found, remedy="put a value that holds spaces in quotes")
 
-    def _build(self, gathering: Gathering) -> Arguments:
+    def _build(self, gathering: Gathering, argv: tuple[str, ...]) -> Arguments:
         problems = gathering.problems
         values = self._read_values(gathering.given, problems)
         unread = {name for name in gathering.given if name not in values}
@@ -195,8 +198,9 @@ class CommandParser:
             environment=gathering.environment,
             typed=frozenset(gathering.given),
             sections=self.sections,
+            argv=argv,
         )
-        arguments.groups = {group: _build_group(group, {**self.defaults, **values}) for group in self.groups}
+        arguments.groups = {group: _build_group(group, values) for group in self.groups}
         self._judge(arguments, problems, unread | {item.name for item in missing})
         if problems:
             raise UsageError(*dict.fromkeys(problems))

@@ -14,11 +14,12 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.tagging import TaggingDataArguments
 from finetune.metrics.tagging import compare_tags, name_tags
 from finetune.metrics.tagging_summary import TaggingSummary, summarise_tagging
-from finetune.report.files import write_metrics, write_results
+from finetune.report import legacy_ner
+from finetune.report.files import write_metrics
 from finetune.report.model_card import ModelCard, write_model_card
-from finetune.report.tagging import format_result, write_legacy_predictions, write_predictions, write_report
+from finetune.report.tagging import format_result, write_predictions, write_report
 from finetune.run.folder import Run
-from finetune.run.manifest import command_line, library_versions
+from finetune.run.manifest import library_versions
 from finetune.tasks.tagging import TaggingTask, predict_split
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]
         labels=task.labels,
         sizes={name: len(split) for name, split in task.corpus.splits.items()},
         facts={name: task.arguments.get(name) for name in CARD_FACTS},
-        command=command_line(),
+        command=task.arguments.command_line(),
         versions=library_versions(),
         notes=task.corpus.notes,
         usage=f"```\npython scripts/predict.py --model_name_or_path {folder} --input_file texts.txt\n```",
@@ -122,23 +123,13 @@ def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]
 def write_legacy_results(run: Run, task: TaggingTask, results: dict[str, SplitResult], trainer: Trainer) -> None:
     """`eval_results.txt`, `test_results.txt` and `test_predictions.txt`, as run_ner.py of transformers 2 to 4 wrote them."""
     assert run.folder is not None
-    for name, prefix in (("validation", "eval"), ("test", "test")):
+    for name in ("validation", "test"):
         result = results.get(name)
-        if result is None or result.summary is None:
-            continue
-        averages = result.summary.main
-        values = {
-            f"{prefix}_loss": result.loss,
-            f"{prefix}_accuracy_score": averages.accuracy,
-            f"{prefix}_precision": averages.micro.precision,
-            f"{prefix}_recall": averages.micro.recall,
-            f"{prefix}_f1": averages.micro.f1,
-            "epoch": trainer.state.epoch,
-            "total_flos": trainer.state.total_flos,
-        }
-        write_results(run.folder / f"{prefix}_results.txt", values, title=f"{prefix.capitalize()} results")
+        if result is not None and result.summary is not None:
+            state = {"epoch": trainer.state.epoch, "total_flos": trainer.state.total_flos}
+            legacy_ner.write_legacy_results(run.folder, name, result.summary.main, loss=result.loss, **state)
     if "test" in results:
         files = [path for path in task.corpus.files.get("test", []) if path.suffix == ".txt"]
         target = run.folder / "test_predictions.txt"
         source = files[0] if len(files) == 1 else None
-        write_legacy_predictions(target, results["test"].words, results["test"].predicted, source=source)
+        legacy_ner.write_legacy_predictions(target, results["test"].words, results["test"].predicted, source=source)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.arguments.fields import argument
+from finetune.arguments.fields import argument, with_defaults
 from finetune.arguments.parser import HIDDEN, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.errors import Problem, UsageError
@@ -157,15 +157,24 @@ def test_positionals_take_their_place_wherever_they_stand():
 
 
 def test_commands_have_their_own_defaults():
-    options = {"defaults": {"stride": 4}, "training_defaults": {"learning_rate": 1e-5}}
-    arguments = parse(**options)
-    assert arguments[Sample].stride == 4
+    habits = with_defaults(Sample, stride=4)
+    parser = CommandParser("", [habits], training_defaults={"learning_rate": 1e-5}, prog="x")
+    arguments = parser.parse(REQUIRED)
+    assert arguments[Sample].stride == 4 and isinstance(arguments[Sample], Sample)
     assert arguments.training == {"learning_rate": 1e-5, "output_dir": "out"}
-    assert parse("--stride", "0", **options)[Sample].stride == 0
+    assert parser.parse([*REQUIRED, "--stride", "0"])[Sample].stride == 0
+    assert "overlap (default: 4)" in " ".join(parser.format_help().split())
     with pytest.raises(ValueError, match="no_such_field"):
-        make_parser(defaults={"no_such_field": 1})
+        with_defaults(Sample, no_such_field=1)
     with pytest.raises(ValueError, match="no_such_field"):
         make_parser(training_defaults={"no_such_field": 1})
+
+
+def test_a_group_that_the_command_has_not():
+    arguments = CommandParser("", [Sample], prog="x").parse(["--train_file", "x"])
+    assert arguments.find(RunArguments) is None
+    with pytest.raises(KeyError, match="RunArguments"):
+        arguments[RunArguments]
 
 
 def test_two_groups_may_not_declare_the_same_field():
@@ -182,13 +191,13 @@ def test_commands_without_training_know_no_training_flags():
 
 def test_help_shows_groups_defaults_and_aliases(capsys):
     with pytest.raises(SystemExit) as caught:
-        parse("--help", defaults={"stride": 4}, training_defaults={"learning_rate": 1e-5})
+        parse("--help", training_defaults={"learning_rate": 1e-5})
     text = " ".join(capsys.readouterr().out.split())
     assert caught.value.code == 0
     assert "usage: sample --train_file TEXT --output_dir TEXT" in text
     assert "Sample data:" in text and "How the run behaves:" in text
     assert "--max_length N, --max_seq_length N pieces (default: not set)" in text
-    assert "overlap (default: 4)" in text
+    assert "overlap (default: 0)" in text
     assert "The initial learning rate for the optimizer. (default: 1e-05)" in text
     assert "slower training" in text  # a percent sign in a help text is no format
 
@@ -203,7 +212,7 @@ def test_secrets_are_not_written():
     arguments = parse("--token", "hush", "--hub_token=hush2")
     assert arguments.values()["token"] == "hush" and arguments.training["hub_token"] == "hush2"
     assert arguments.effective()["token"] == arguments.effective()["hub_token"] == HIDDEN
-    assert arguments.redact(["--token", "hush", "--hub_token=hush2"]) == ["--token", HIDDEN, f"--hub_token={HIDDEN}"]
+    assert arguments.command_line()[-3:] == ["--token", HIDDEN, f"--hub_token={HIDDEN}"]
     assert "hush" not in arguments.as_yaml()
 
 
