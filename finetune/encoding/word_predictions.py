@@ -21,7 +21,7 @@ class WordPredictions:
 
     def sentences(self) -> list[npt.NDArray]:
         """One array per sentence of the split, with one entry per word."""
-        return np.split(self.values, self.offsets[1:-1])
+        return np.split(self.values, self.offsets[1:])[:-1]
 
 
 def collect_word_predictions(

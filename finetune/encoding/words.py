@@ -240,7 +240,10 @@ def _needs_prefix_space(tokenizer: Any) -> bool:
     """Byte-level BPE marks the begin of a word by the space before it; without one, words look like word ends."""
     if not tokenizer.is_fast or tokenizer.backend_tokenizer.pre_tokenizer is None:
         return False
-    state = json.loads(tokenizer.backend_tokenizer.pre_tokenizer.__getstate__())
+    try:
+        state = json.loads(tokenizer.backend_tokenizer.pre_tokenizer.__getstate__())
+    except Exception:  # what the Rust library raises for a pre-tokenizer written in Python, which is no byte-level one
+        return False
     parts = state.get("pretokenizers", [state])
     byte_level = [part for part in parts if part.get("type") == "ByteLevel"]
     return bool(byte_level) and not any(part.get("add_prefix_space") for part in byte_level)

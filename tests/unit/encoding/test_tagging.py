@@ -170,3 +170,10 @@ def test_unknown_tags_are_all_named_with_place_and_nearest(bert):
 def test_lengths_that_cannot_work_are_refused(bert, options, sentence):
     with pytest.raises(UsageError, match=sentence):
         encode_tagging(make_split([["fox"]]), bert, LABELS, **options)
+
+
+def test_a_split_without_rows(bert):
+    split = make_split([["fox"]], [["O"]]).select([])
+    encoded = encode_tagging(split, bert, LABELS, max_length=16)
+    assert len(encoded.dataset) == 0 and encoded.counts["words"] == 0
+    assert collect_word_predictions(np.zeros((0, 5)), encoded).sentences() == []

@@ -159,3 +159,17 @@ def test_lowercase_comes_before_the_space_token(camembert):
     encoder = WordEncoder(camembert, lowercase=True, space_token="<_>")
     assert encoder.encode([["FOX Dog"]]).rows() == encoder.encode([["fox dog"]]).rows()
     assert WordEncoder(camembert).encode([["FOX"]]).rows() != encoder.encode([["FOX"]]).rows()
+
+
+def test_a_pre_tokenizer_written_in_python_is_no_obstacle():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    class Letters:
+        def pre_tokenize(self, text):
+            text.split(lambda _, part: [part[k : k + 1] for k in range(len(str(part)))])
+
+    model = models.WordLevel({"a": 0, "b": 1, "[UNK]": 2}, unk_token="[UNK]")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), unk_token="[UNK]")
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.PreTokenizer.custom(Letters())
+    assert WordEncoder(tokenizer).encode([["ab", "c"]]).rows() == [[[0, 1], [2]]]
