@@ -24,7 +24,7 @@ class TokenizerTrainingArguments:
         "eval_dir": gone("only the text of --train_dir makes the vocabulary"),
     }
 
-    train_dir: list[str] = argument(  # noqa: RUF009 (makes a field, not a list)
+    train_dir: list[str] = argument(
         metavar="PATH", help="text to train on: folders (their *.EXT and *.EXT.gz), files, or patterns in quotes"
     )
     ext: str = argument("txt", help="ending of the files to take from folders, with or without its dot")

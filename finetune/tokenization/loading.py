@@ -20,7 +20,6 @@ from finetune.arguments.nearest import allowed_values
 from finetune.data.files import listed
 from finetune.errors import DataError, Problem, UsageError
 from finetune.tokenization.pieces import (
-    MODEL_FILE,
     PieceTokenizer,
     ThaiCamembertTokenizer,
     ThaiRobertaTokenizer,
@@ -28,7 +27,7 @@ from finetune.tokenization.pieces import (
     load_raw_pieces,
 )
 from finetune.tokenization.thai_words import THAI_WORD_TOKENIZERS, ThaiWordsTokenizer
-from finetune.tokenization.vocabulary import SPACE
+from finetune.tokenization.vocabulary import MODEL_FILE, SPACE
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "voca
 class TokenizerArguments(Protocol):
     """What is read of `ModelArguments`."""
 
-    model_name_or_path: str
+    model_name_or_path: str | None
     tokenizer_name_or_path: str | None
     tokenizer_type: str
     cache_dir: str | None
@@ -86,7 +85,10 @@ def load_tokenizer(
         UsageError: an unknown `--tokenizer_type`.
         DataError: the folder lacks the files of that type, they are broken, or the hub is out of reach.
     """
-    name = resolve_name(arguments.tokenizer_name_or_path or arguments.model_name_or_path)
+    given = arguments.tokenizer_name_or_path or arguments.model_name_or_path
+    if not given:
+        raise UsageError(Problem("no tokenizer was named", remedy="give --tokenizer_name_or_path"))
+    name = resolve_name(given)
     kind = find_tokenizer_type(arguments.tokenizer_type, name)
     hub = {"cache_dir": arguments.cache_dir, "revision": arguments.model_revision, "token": arguments.token}
     if kind in THAI_WORD_TOKENIZERS:

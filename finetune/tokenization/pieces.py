@@ -24,9 +24,8 @@ from transformers import TokenizersBackend
 from transformers.tokenization_utils_base import generate_merges
 
 from finetune.errors import DataError, Problem
+from finetune.tokenization.vocabulary import MODEL_FILE, SPACE
 
-MODEL_FILE = "sentencepiece.bpe.model"
-SPACE = "<_>"
 UNIGRAM, BPE = 1, 2
 UNKNOWN_PIECE, CONTROL_PIECE, USER_PIECE = 2, 3, 4
 FAIRSEQ_TOKENS = ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>")

@@ -79,7 +79,7 @@ class ThaiWordsTokenizer(TokenizersBackend):
         self._tokenizer.post_processor = sentence_layout(self)
 
     @classmethod
-    def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
+    def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG003
         """Leave the vocabulary to `__init__`; a tokenizer.json beside it belongs to something else."""
         kwargs.pop("tokenizer_file", None)
         return kwargs

@@ -1,4 +1,4 @@
-"""Word-level vocabulary files, `{"word": id, ...}`, and the segment cache of FakeSefrCut: reading and writing JSON."""
+"""Names of tokenizer files and tokens; word-level vocabularies, `{"word": id, ...}`, and FakeSefrCut's segment cache."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from finetune.data.files import read_text
 from finetune.errors import DataError, Problem
 
+MODEL_FILE = "sentencepiece.bpe.model"
 SPACE = "<_>"
 NEWLINE = "\n"
 CONTROL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")

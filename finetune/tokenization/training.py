@@ -1,0 +1,256 @@
+"""Arguments -> trained tokenizer on disk. Every kind writes aside and renames, and never over a file unasked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.arguments.tokenizer import (
+    RobertaTokenizerArguments,
+    SentencePieceArguments,
+    TokenizerTrainingArguments,
+)
+from finetune.data.files import listed
+from finetune.data.text import find_text_files
+from finetune.errors import DataError, Problem, UsageError
+from finetune.tokenization.piece_training import PieceSettings, describe_pieces, train_pieces
+from finetune.tokenization.subword_training import (
+    BERT_TOKENS,
+    ROBERTA_TOKENS,
+    SubwordSettings,
+    SubwordVocabulary,
+    train_subwords,
+)
+from finetune.tokenization.training_text import LineRules, TrainingText
+from finetune.tokenization.vocabulary import MODEL_FILE
+from finetune.tokenization.word_training import train_word_vocabulary, write_word_vocabulary
+
+logger = logging.getLogger(__name__)
+
+PIECES_BY_DEFAULT = 24_000
+SUBWORDS_BY_DEFAULT = 30_000
+LINES_IN_MEMORY = 5_000_000  # SentencePiece holds all its lines at once
+WRITTEN_BESIDE = {
+    "spm": ("{stem}.vocab",),
+    "bpe": ("merges.txt", "tokenizer.json", "tokenizer_config.json"),
+    "wordpiece": ("tokenizer.json", "tokenizer_config.json"),
+}
+
+
+@dataclass(frozen=True)
+class TrainedTokenizer:
+    """What was written: the main file first."""
+
+    files: list[Path]
+    vocab_size: int
+
+    def facts(self) -> dict[str, Any]:
+        return {"output_file": str(self.files[0]), "vocab_size": self.vocab_size}
+
+
+def train_tokenizer(arguments: TokenizerTrainingArguments, pieces: SentencePieceArguments) -> TrainedTokenizer:
+    """Train what `--pre_tokenizer_type` names and write it.
+
+    Raises:
+        UsageError: the output exists already.
+        DataError: the text is missing, unreadable, not UTF-8, empty, or does not fit the vocabulary size.
+    """
+    output = Path(arguments.output_file).expanduser()
+    kind = arguments.pre_tokenizer_type
+    beside = [output.with_name(name.format(stem=output.stem)) for name in WRITTEN_BESIDE.get(kind, ())]
+    refuse_overwriting([output, *beside], arguments)
+    _say_name(kind, output)
+    paths = find_text_files(arguments.train_dir, ext=arguments.ext, flag="--train_dir")
+    logger.info("Training on %s files: %s.", f"{len(paths):,}", listed([str(path) for path in paths]))
+    with written_aside(output.parent) as folder:
+        size = TRAINERS.get(kind, _train_words)(paths, arguments, pieces, folder / output.name)
+        names = sorted((item.name for item in folder.iterdir()), key=lambda name: (name != output.name, name))
+    return TrainedTokenizer([output.parent / name for name in names], size)
+
+
+def _say_name(kind: str, output: Path) -> None:
+    if kind in ("bpe", "wordpiece"):
+        return  # tokenizer.json beside it is what is looked for
+    expected = MODEL_FILE if kind == "spm" else f"{kind}.json"
+    if output.name != expected:
+        logger.warning(
+            "In a tokenizer folder this file is looked for as %s; under the name %s it is found only when "
+            "--tokenizer_name_or_path gives the file itself.",
+            expected,
+            output.name,
+        )
+
+
+def refuse_overwriting(
+    files: Sequence[Path], arguments: TokenizerTrainingArguments | RobertaTokenizerArguments
+) -> None:
+    """Raise a UsageError that names every file that is there already, unless `--overwrite_output_file` was given."""
+    there = [file for file in files if file.exists()]
+    if there and not arguments.overwrite_output_file:
+        remedy = "say --overwrite_output_file to replace it, or choose another name"
+        raise UsageError(*(Problem("this file exists already", remedy=remedy, path=file) for file in there))
+
+
+@contextmanager
+def written_aside(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files are moved into `folder` at the end, if nothing went wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".training-", dir=folder))
+    try:
+        yield aside
+        for file in sorted(aside.iterdir()):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _text(
+    paths: list[Path], arguments: TokenizerTrainingArguments, rules: LineRules, sample: int | None
+) -> TrainingText:
+    return TrainingText(paths, rules, sample=sample, seed=arguments.seed, workers=arguments.num_workers)
+
+
+def _train_words(
+    paths: list[Path], arguments: TokenizerTrainingArguments, _: SentencePieceArguments, output: Path
+) -> int:
+    text = _text(paths, arguments, LineRules(arguments.lowercase), arguments.input_sentence_size)
+    vocabulary = train_word_vocabulary(
+        text,
+        arguments.pre_tokenizer_type,
+        min_frequency=arguments.vocab_min_freq or 1,
+        size=arguments.vocab_size,
+    )
+    write_word_vocabulary(vocabulary, output)
+    return len(vocabulary.words)
+
+
+def _train_pieces(
+    paths: list[Path], arguments: TokenizerTrainingArguments, pieces: SentencePieceArguments, output: Path
+) -> int:
+    settings = PieceSettings(
+        vocab_size=arguments.vocab_size or PIECES_BY_DEFAULT,
+        model_type=pieces.model_type,
+        layout=pieces.tokenizer_type,
+        character_coverage=pieces.character_coverage,
+        max_piece_length=pieces.max_sentencepiece_length,
+        max_sentence_length=pieces.max_sentence_length,
+        add_dummy_prefix=pieces.add_dummy_prefix,
+        byte_fallback=pieces.byte_fallback,
+        user_symbols=pieces.symbols,
+    )
+    rules = settings.line_rules(lowercase=arguments.lowercase)
+    text = _text(paths, arguments, rules, arguments.input_sentence_size or LINES_IN_MEMORY)
+    model = train_pieces(text, settings)
+    output.write_bytes(model)
+    described = describe_pieces(model)
+    output.with_suffix(".vocab").write_text(described, encoding="utf-8")
+    return described.count("\n")
+
+
+def _train_byte_level(
+    paths: list[Path], arguments: TokenizerTrainingArguments, _: SentencePieceArguments, output: Path
+) -> int:
+    from transformers import RobertaTokenizer
+
+    settings = SubwordSettings(
+        "ByteLevelBPETokenizer",
+        arguments.vocab_size or SUBWORDS_BY_DEFAULT,
+        min_frequency=arguments.vocab_min_freq or 2,
+    )
+    text = _text(paths, arguments, LineRules(arguments.lowercase), arguments.input_sentence_size)
+    vocabulary = train_subwords(text, settings)
+    write_subwords(vocabulary, output, output.with_name("merges.txt"))
+    merges: Any = vocabulary.merges
+    RobertaTokenizer(vocab=vocabulary.pieces, merges=merges).save_pretrained(output.parent)
+    return len(vocabulary.pieces)
+
+
+def _train_wordpiece(
+    paths: list[Path], arguments: TokenizerTrainingArguments, _: SentencePieceArguments, output: Path
+) -> int:
+    from transformers import BertTokenizer
+
+    settings = SubwordSettings(
+        "BertWordPieceTokenizer",
+        arguments.vocab_size or SUBWORDS_BY_DEFAULT,
+        min_frequency=arguments.vocab_min_freq or 2,
+        special_tokens=BERT_TOKENS,
+        limit_alphabet=arguments.limit_alphabet,
+        lowercase=arguments.lowercase,
+        strip_accents=False,  # in Thai, Hindi or Arabic these are letters
+    )
+    text = _text(paths, arguments, LineRules(), arguments.input_sentence_size)
+    vocabulary = train_subwords(text, settings)
+    write_subwords(vocabulary, output, None)
+    tokenizer = BertTokenizer(vocab=vocabulary.pieces, do_lower_case=arguments.lowercase, strip_accents=False)
+    tokenizer.save_pretrained(output.parent)
+    return len(vocabulary.pieces)
+
+
+TRAINERS = {"spm": _train_pieces, "bpe": _train_byte_level, "wordpiece": _train_wordpiece}
+
+
+def write_subwords(vocabulary: SubwordVocabulary, vocab_file: Path, merges_file: Path | None) -> None:
+    """Write pieces as JSON with ids (BPE) or one a line (WordPiece), and merges one a line."""
+    ordered = dict(sorted(vocabulary.pieces.items(), key=lambda item: item[1]))
+    if merges_file is None:
+        vocab_file.write_text("".join(f"{piece}\n" for piece in ordered), encoding="utf-8")
+        return
+    vocab_file.write_text(json.dumps(ordered, ensure_ascii=False), encoding="utf-8")
+    merges = "".join(f"{left} {right}\n" for left, right in vocabulary.merges or [])
+    merges_file.write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
+
+
+def find_corpus(data_dir: str, suffix: str) -> list[Path]:
+    """Files of a folder and its subfolders that end in `suffix`, without those with `cached` in their name, sorted.
+
+    Raises:
+        DataError: the folder is missing or holds no such file.
+    """
+    folder = Path(data_dir).expanduser()
+    if not folder.is_dir():
+        raise DataError(Problem("there is no such folder", remedy="check --data_dir", path=folder))
+    files = [item for item in sorted(folder.rglob("*")) if item.is_file() and "cached" not in item.name]
+    ending = "." + suffix.lstrip(".")
+    found = [item for item in files if item.name.endswith((ending, f"{ending}.gz"))]
+    if not found:
+        endings = sorted({item.suffix or "no extension" for item in files})
+        allowed = f"its files end in: {listed(endings)}"
+        raise DataError(Problem(f"no file of this folder ends in {ending}", allowed, "give --file_suffix", folder))
+    return found
+
+
+def train_roberta_tokenizer(arguments: RobertaTokenizerArguments) -> TrainedTokenizer:
+    """Train one of the four algorithms and write `<name>-vocab.json` and `<name>-merges.txt` (WordPiece: `.txt` alone).
+
+    Raises:
+        UsageError: those files exist already.
+        DataError: as `find_corpus` and `train_subwords`.
+    """
+    name = arguments.tokenizer_name
+    is_wordpiece = name == "BertWordPieceTokenizer"
+    files = [f"{name}-vocab.txt"] if is_wordpiece else [f"{name}-vocab.json", f"{name}-merges.txt"]
+    folder = Path(arguments.output_dir).expanduser()
+    refuse_overwriting([folder / file for file in files], arguments)
+    paths = find_corpus(arguments.data_dir, arguments.file_suffix)
+    logger.info("Training on %s files: %s.", f"{len(paths):,}", listed([str(path) for path in paths]))
+    settings = SubwordSettings(
+        name,
+        arguments.vocab_size,
+        min_frequency=arguments.min_frequency,
+        special_tokens=ROBERTA_TOKENS,
+        limit_alphabet=arguments.limit_alphabet,
+        lowercase=is_wordpiece if arguments.lowercase is None else arguments.lowercase,
+        strip_accents=arguments.strip_accents,
+    )
+    vocabulary = train_subwords(TrainingText(paths, LineRules(), workers=arguments.num_workers), settings)
+    with written_aside(folder) as aside:
+        write_subwords(vocabulary, aside / files[0], None if is_wordpiece else aside / files[1])
+    return TrainedTokenizer([folder / file for file in files], len(vocabulary.pieces))
