@@ -12,7 +12,7 @@ FORMAT = "%(asctime)s - %(levelname)s - %(name)s -   %(message)s"
 DATE_FORMAT = "%m/%d/%Y %H:%M:%S"
 LOG_FILE = "run.log"
 OWN = ("finetune", "__main__")
-# These libraries have handlers of their own and do not propagate, so the log file has to be attached to each.
+# Libraries with handlers of their own, some of which do not propagate: the log file has to be attached to each.
 SEPARATE = ("transformers", "datasets", "huggingface_hub")
 KEPT_AT_MOST = 100_000
 
@@ -63,7 +63,17 @@ class LogFile:
         self._current.close()
 
 
+class Once(logging.Filter):
+    """Drops a record that reached the same log by another logger already."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        seen = getattr(record, "seen_by_run_log", False)
+        record.seen_by_run_log = True
+        return not seen
+
+
 def _attach(handler: logging.Handler) -> None:
+    handler.addFilter(Once())
     for name in (None, *SEPARATE):
         logging.getLogger(name).addHandler(handler)
 

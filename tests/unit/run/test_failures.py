@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from finetune.run.failures import explain
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+class SafetensorError(Exception):
+    pass
+
+
+class HfConnectionError(Exception):
+    __module__ = "huggingface_hub.errors"
+
+
+HfConnectionError.__name__ = "LocalEntryNotFoundError"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "the machine ran out of memory; lower --per_device_train_batch_size"),
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "the accelerator ran out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "the machine ran out of memory"),
+        (OSError(28, "No space left on device", "out/model.safetensors"), "the disk is full (out/model.safetensors)"),
+        (OSError(122, "Disk quota exceeded"), "the disk is full"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (ConnectionRefusedError(111, "Connection refused"), "the network could not be reached"),
+        (HfConnectionError("offline"), "the network could not be reached (offline)"),
+        (BrokenPipeError(32, "Broken pipe"), "the program that reads standard output has closed it"),
+        (PermissionError(13, "Permission denied", "/root/x"), "no permission: /root/x"),
+    ],
+)
+def test_failures_of_the_machine_are_sentences(error, sentence):
+    assert explain(error).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("memory"), KeyError("x"), RuntimeError("shape"), OSError(2, "No such file")]
+)
+def test_everything_else_is_a_bug(error):
+    assert explain(error) is None

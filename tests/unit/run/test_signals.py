@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from finetune.errors import Preempted
+from finetune.run.signals import SIGNALS, StopRequest
+
+
+@pytest.fixture
+def stop():
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    request = StopRequest()
+    request.install()
+    yield request
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_outside_of_training_a_signal_ends_the_run_where_it_stands(stop, number):
+    with pytest.raises(Preempted, match=number.name):
+        os.kill(os.getpid(), number)
+    assert stop.requested
+
+
+def test_training_goes_on_to_a_good_place_first(stop, capfd):
+    steps = []
+    with pytest.raises(Preempted), stop.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        steps.append("saved")
+        assert stop.requested
+    assert steps == ["saved"]
+    assert "SIGTERM: saving the state" in capfd.readouterr().err
+
+
+def test_an_error_in_training_is_not_hidden_by_a_signal(stop):
+    with pytest.raises(ZeroDivisionError), stop.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        1 / 0  # noqa: B018
+
+
+def test_the_end_of_a_run_is_not_disturbed(stop, capfd):
+    stop.hold()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.requested
+    assert "writing how the run ended" in capfd.readouterr().err
+
+
+TWICE = """
+import time
+from finetune.run.signals import StopRequest
+stop = StopRequest()
+stop.install()
+with stop.deferred():
+    print("ready", flush=True)
+    time.sleep(30)
+    time.sleep(30)
+"""
+
+
+def test_the_second_signal_ends_the_process_at_once(repository):
+    process = subprocess.Popen(
+        [sys.executable, "-c", TWICE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=repository
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    while "saving" not in process.stderr.readline():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130 and "SIGINT again: stopping at once" in err
+
+
+CHILD = """
+import os, signal, sys, time
+from finetune.run.signals import StopRequest
+stop = StopRequest()
+stop.install()
+child = os.fork()
+if child == 0:
+    time.sleep(30)
+    os._exit(0)
+time.sleep(0.2)
+os.kill(child, signal.SIGINT)   # Ctrl-C reaches the whole group: workers leave it to their parent
+time.sleep(0.2)
+assert os.waitpid(child, os.WNOHANG) == (0, 0)
+os.kill(child, signal.SIGTERM)  # how pools end their workers
+assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
+assert not stop.requested
+"""
+
+
+def test_forked_workers_leave_ctrl_c_to_their_parent_and_can_be_terminated(repository):
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD], capture_output=True, text=True, cwd=repository, timeout=20, check=False
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
