@@ -17,12 +17,27 @@ SEPARATE = ("transformers", "datasets", "huggingface_hub")
 KEPT_AT_MOST = 100_000
 
 
-class OwnOrWarning(logging.Filter):
-    """Lets our own messages pass, and of others only warnings; Python warnings go to the log file alone."""
+class ForReaders(logging.Filter):
+    """What stderr shows: our own messages, and of others warnings (everything where `verbose`).
+
+    Python warnings go to the log file alone, and what a library prints by a handler of its own is not shown twice.
+    """
+
+    def __init__(self, *, verbose: bool) -> None:
+        super().__init__()
+        self.verbose = verbose
 
     def filter(self, record: logging.LogRecord) -> bool:
-        own = record.name.split(".")[0] in OWN
-        return own or (record.levelno >= logging.WARNING and record.name != "py.warnings")
+        family = record.name.split(".")[0]
+        if _prints_itself(family):
+            return False
+        warns = record.levelno >= logging.WARNING and record.name != "py.warnings"
+        return self.verbose or family in OWN or warns
+
+
+def _prints_itself(family: str) -> bool:
+    handlers = logging.getLogger(family).handlers
+    return any(type(handler) is logging.StreamHandler for handler in handlers)
 
 
 class CarefulFileHandler(logging.FileHandler):
@@ -82,8 +97,7 @@ def set_up_logging(*, verbose: bool = False) -> LogFile:
     """Log to stderr; quiet libraries unless `verbose`; no progress bars where nobody watches."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
-    if not verbose:
-        handler.addFilter(OwnOrWarning())
+    handler.addFilter(ForReaders(verbose=verbose))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
     if not sys.stderr.isatty():
