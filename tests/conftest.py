@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,3 +104,24 @@ def run_command() -> Callable[..., Finished]:
         return Finished(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def call_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
+    """The same without a process of its own: the script is run as `__main__` with that command line, imports warm."""
+
+    def call(script: str, *arguments: object, **environment: str) -> Finished:
+        path = REPOSITORY / "scripts" / script
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        root = logging.getLogger()
+        for handler in [item for item in root.handlers if type(item) is logging.StreamHandler]:
+            root.removeHandler(handler)  # it writes to the standard error of the call before
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            runpy.run_path(str(path), run_name="__main__")
+        stdout, stderr = capsys.readouterr()
+        return Finished(int(ending.value.code or 0), stdout, stderr)
+
+    return call

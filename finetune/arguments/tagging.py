@@ -112,6 +112,9 @@ class TaggingArguments:
         help="pieces that neighbouring windows of a long sentence share; without it a quarter of a window, at most 32",
     )
     label_all_tokens: bool = argument(False, help="train on all pieces of a word instead of the first")
+    continue_labels: bool = argument(
+        True, help="with --label_all_tokens: later pieces of a B- word are I-, as in run_ner.py, not B- again"
+    )
     pad_to_max_length: bool = argument(False, help="pad every batch to --max_length instead of its longest window")
     space_token: str | None = argument(None, metavar="TEXT", help="what replaces spaces inside words, e.g. <_>")
     lowercase: bool = argument(False, help="lower-case words before they are cut into pieces")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.arguments.nearest import allowed_values
-from finetune.data.files import read_lines
+from finetune.data.files import read_text
 from finetune.errors import DataError, Problem, ProblemList
 
 FORM = "a line is `label weight`, separated by a tab or a space"
@@ -20,7 +20,7 @@ def read_class_weights(path: Path, labels: Sequence[str]) -> list[float]:
     Raises:
         DataError: the file is missing, a line is no pair, a label is unknown or has no weight, a weight is not positive.
     """
-    text = "\n".join(read_lines(path))
+    text = read_text(path)
     problems = ProblemList()
     weights = read_json(text, path) if text.lstrip().startswith("{") else read_pairs(text, path, problems)
     problems.extend(

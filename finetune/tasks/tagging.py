@@ -129,7 +129,6 @@ def open_corpus(arguments: Arguments) -> tuple[Corpus, TagScheme]:
     corpus = load_tagging_corpus(data, seed=int(arguments.get("seed", 42)), validation_needed=needs_validation)
     is_pos = arguments[TaggingArguments].task_name == "pos" or "pos" in (data.label_name or "")
     prepared = prepare_tags(corpus, fix_labels=data.fix_labels, scheme=TagScheme.POS if is_pos else None)
-    prepared.corpus.log_notes()
     for note in prepared.notes:
         logger.info("%s", note)
     check_stages(prepared.corpus, training)
@@ -173,6 +172,7 @@ def encode_splits(task: TaggingTask) -> dict[str, EncodedTagging]:
             max_length=task.max_length,
             stride=task.stride,
             label_all_tokens=options.label_all_tokens,
+            continue_labels=options.continue_labels,
             encoder=encoder,
             name=name,
             files=task.corpus.files.get(name, ()),

@@ -29,7 +29,7 @@ from finetune.run.folder import Run
 
 
 def make_parser() -> CommandParser:
-    habits = with_defaults(TaggingArguments, label_all_tokens=True, space_token="<_>")
+    habits = with_defaults(TaggingArguments, label_all_tokens=True, continue_labels=False, space_token="<_>")
     return CommandParser(
         __doc__ or "",
         (ModelArguments, TaggingDataArguments, habits, RunArguments),

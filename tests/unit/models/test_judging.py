@@ -99,7 +99,9 @@ def make_tagger_config(labels: list[str]) -> BertConfig:
 
 
 def test_a_taggers_own_order_is_kept_when_it_knows_all_labels():
-    match = match_head(make_tagger_config(["B-PER", "I-PER", "O", "B-LOC"]), ["B-PER", "I-PER", "O"], trains=False, folder="m")
+    match = match_head(
+        make_tagger_config(["B-PER", "I-PER", "O", "B-LOC"]), ["B-PER", "I-PER", "O"], trains=False, folder="m"
+    )
     assert match.labels == ["B-PER", "I-PER", "O", "B-LOC"]
     assert not match.new_head and not match.problems
 
