@@ -261,7 +261,7 @@ def main() -> NoReturn:
     if name in ("-h", "--help", "help"):
         print(format_commands(commands))
         sys.exit(EXIT_DONE)
-    path = commands.get(_command_name(name))
+    path = find_command(name, commands)
     if path is None:
         _refuse_command(name, commands)
     sys.argv = [str(path), *rest]
@@ -294,9 +294,11 @@ def find_commands(scripts: Path) -> dict[str, Path]:
     }
 
 
-def _command_name(typed: str) -> str:
-    """`run-ner`, `run_ner.py` and `downstream/run_ner` mean `run_ner`, where that is the name."""
-    return typed.removesuffix(".py").replace("-", "_")
+def find_command(typed: str, commands: Mapping[str, Path]) -> Path | None:
+    """The script that a name means, with its folder and suffix or without, with dashes or underscores."""
+    by_name = {name.replace("-", "_"): path for name, path in commands.items()}
+    name = typed.removesuffix(".py").replace("-", "_")
+    return by_name.get(name) or by_name.get(name.rpartition("/")[2])
 
 
 def format_commands(commands: Mapping[str, Path]) -> str:
@@ -314,7 +316,7 @@ def _first_doc_line(path: Path) -> str:
 
 
 def _refuse_command(name: str, commands: Mapping[str, Path]) -> NoReturn:
-    problem = Problem(f"unknown command {name}", allowed_values(_command_name(name), commands))
+    problem = Problem(f"unknown command {name}", allowed_values(name, commands))
     outcome = outcome_of(UsageError(problem))
     _print_line(outcome.last_line(None))
     sys.exit(outcome.code)

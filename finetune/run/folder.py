@@ -77,7 +77,7 @@ def decide(folder: Path, request: Request) -> Action:
 
 
 def _decide_without_run(folder: Path, request: Request) -> Action:
-    names = list_files(folder) if folder.is_dir() else []
+    names = list_files(folder)
     if names and not request.overwrite:
         more = f" and {len(names) - NAMED_AT_MOST:,} more" if len(names) > NAMED_AT_MOST else ""
         found = f"the folder holds files that no run of finetune wrote: {', '.join(names[:NAMED_AT_MOST])}{more}"

@@ -13,7 +13,7 @@ from finetune.run.manifest import MANIFEST
 
 def list_files(folder: Path) -> list[str]:
     """Relative names of all files in an output folder, but not of runs in folders inside it."""
-    return sorted(name for name in _walk(folder, folder) if name != LOCK)
+    return sorted(name for name in _walk(folder, folder) if name != LOCK) if folder.is_dir() else []
 
 
 def _walk(folder: Path, root: Path) -> Iterator[str]:
