@@ -62,6 +62,20 @@ class TaggingCollator:
         return batch
 
 
+@dataclass(frozen=True)
+class ClassificationCollator(TaggingCollator):
+    """Pads rows of a classifier of whole texts; labels are one number, or several decisions, per row."""
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """As a tagger's batch, but `labels` (batch,) of int64 ids or float32 values, or float32 (batch, labels)."""
+        inputs = [{name: value for name, value in row.items() if name != "labels"} for row in features]
+        batch = super().__call__(inputs)
+        if "labels" in features[0]:
+            labels = np.array([row["labels"] for row in features])
+            batch["labels"] = torch.from_numpy(labels.astype(np.int64 if labels.dtype.kind == "i" else np.float32))
+        return batch
+
+
 def padded_width(longest: int, max_length: int | None, multiple: int | None) -> int:
     """The width of a batch: its longest row, `max_length` if that is asked for, rounded up to `multiple`."""
     multiple = multiple or 1

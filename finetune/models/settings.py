@@ -13,15 +13,8 @@ FILE = "finetune_settings.json"
 
 
 @dataclass(frozen=True)
-class TaggerSettings:
-    """How words become the input of a tagger, and its output tags."""
-
-    scheme: str = "IOB2"
-    max_length: int | None = None
-    stride: int | None = None
-    lowercase: bool = False
-    space_token: str | None = None
-    constrained_decoding: bool = False
+class SavedSettings:
+    """Dataclasses that are kept beside a model's weights."""
 
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
@@ -41,3 +34,36 @@ class TaggerSettings:
             return cls(**{field.name: held[field.name] for field in fields(cls) if field.name in held})
         except (ValueError, TypeError) as error:
             raise DataError(Problem(f"these settings cannot be read: {error}", path=path)) from error
+
+
+@dataclass(frozen=True)
+class TaggerSettings(SavedSettings):
+    """How words become the input of a tagger, and its output tags."""
+
+    scheme: str = "IOB2"
+    max_length: int | None = None
+    stride: int | None = None
+    lowercase: bool = False
+    space_token: str | None = None
+    constrained_decoding: bool = False
+
+
+@dataclass(frozen=True)
+class ClassifierSettings(SavedSettings):
+    """How texts become the input of a classifier, and its output labels.
+
+    `cleaning` applies the Thai cleaning rules. `thresholds` are by label, `temperature` divides the logits; both were
+    fitted on validation.
+    """
+
+    problem_type: str = "single_label_classification"
+    max_length: int | None = None
+    long_text: str = "truncate"
+    stride: int = 0
+    pairs: bool = False
+    lowercase: bool = False
+    cleaning: bool = False
+    space_token: str | None = None
+    temperature: float = 1.0
+    threshold_scope: str = "fixed"
+    thresholds: dict[str, float] | None = None
