@@ -77,8 +77,8 @@ def read_conll(path: Path, columns: TagColumns) -> Sentences:
     layout = find_layout(source, columns)
     sentences, problems = _parse(source, layout)
     raise_problems(problems, path)
-    which = f"words from column {layout.word + 1}"
-    which += "" if layout.tag is None else f", tags from column {layout.tag + 1}"
+    which = f"words from column {layout.word}"
+    which += ", no tags" if layout.tag is None else f", tags from column {layout.tag}"
     sentences.remarks.append(f"{path}: {layout.width} columns apart by {layout.name}; {which}.")
     sentences.notes = source.notes + sentences.notes
     return check_not_empty(sentences, path)
@@ -115,7 +115,7 @@ def _column_names(source: TextLines, width: int) -> list[str]:
         names = first.removeprefix(GLOBAL_COLUMNS).split()
         if len(names) == width:
             return names
-    return COLUMN_NAMES.get(width, [f"column_{number}" for number in range(1, width + 1)])
+    return COLUMN_NAMES.get(width, [f"column_{number}" for number in range(width)])
 
 
 def _named(names: list[str], wanted: str, path: Path, flag: str, usual: int) -> int:

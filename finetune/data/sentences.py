@@ -22,7 +22,7 @@ TAG_COLUMNS = ("tags", "ner_tags", "ner", "labels", "label", "tag", "pos_tags", 
 class TagColumns:
     """What a user said about the columns of a file; None: the reader's own default, which it says.
 
-    `words` and `tags` are names, or numbers from 1 (negative ones count from the end). `task` is the kind of tag that
+    `words` and `tags` are names, or numbers from 0 (negative ones count from the end). `task` is the kind of tag that
     is wanted (`ner_tags`, `pos_tags`, `chunk_tags`) where a file holds several. `labels` gives the names of tags that
     are numbers in a file. Where `required` is False (a test set), a file without tags is read as unlabelled.
     """
@@ -85,14 +85,20 @@ def merge_sentences(parts: Sequence[Sentences], paths: Sequence[Path]) -> tuple[
         starts=_joined_or_none([part.starts for part in parts]),
         ends=_joined_or_none([part.ends for part in parts]),
         labels=next((part.labels for part in parts if part.labels), None),
-        notes=_joined(part.notes for part in parts),
-        remarks=_joined(part.remarks for part in parts),
+        notes=_first_few(_joined(part.notes for part in parts)),
+        remarks=_first_few(_joined(part.remarks for part in parts), limit=1),
     )
     return merged, [index for index, part in enumerate(parts) for _ in part.words]
 
 
+def _first_few(sentences: list[str], limit: int = 5) -> list[str]:
+    """A corpus of thousands of files says the same of each."""
+    rest = len(sentences) - limit
+    return sentences if rest <= 0 else [*sentences[:limit], f"The same goes for {rest:,} more files."]
+
+
 def find_column(names: Sequence[str], wanted: str, path: Path | None, flag: str, *, numbered: bool = False) -> int:
-    """The index of the column called `wanted`, or numbered so (from 1, or from -1 backwards) where `numbered`.
+    """The index of the column called `wanted`, or numbered so (from 0, or from -1 backwards) where `numbered`.
 
     Raises:
         DataError: there is none; the sentence names those there are and the nearest.
@@ -101,9 +107,10 @@ def find_column(names: Sequence[str], wanted: str, path: Path | None, flag: str,
         return names.index(wanted)
     if numbered and wanted.removeprefix("-").isdigit():
         number = int(wanted)
-        if 1 <= abs(number) <= len(names):
-            return number - 1 if number > 0 else len(names) + number
-        raise DataError(Problem(f"there is no column {number}", f"columns 1 to {len(names)} are there", path=path))
+        if -len(names) <= number < len(names):
+            return number % len(names)
+        allowed = f"columns 0 to {len(names) - 1} are there"
+        raise DataError(Problem(f"there is no column {number}", allowed, f"choose one with {flag}", path))
     match = nearest(wanted, names)
     remedy = f"did you mean {match}? Choose one with {flag}" if match else f"choose one with {flag}"
     raise DataError(
