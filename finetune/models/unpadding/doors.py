@@ -96,21 +96,18 @@ def _open_doors(base: PreTrainedModel, rounding: Rounding, fast_dropout: bool) -
         return
     entrance = _Entrance(rounding, fast_dropout, tuple(inspect.signature(type(base).forward).parameters)[1:])
     door = DOORS[type(base).__name__]
+    hooks = [
+        base.register_forward_pre_hook(entrance, with_kwargs=True),
+        # Prepended: other hooks of the base model (those of a sparse head) are to see padded shapes.
+        base.register_forward_hook(_pad_inner_hidden_states, with_kwargs=True, prepend=True),
+    ]
     if door:
         encoder = base.get_submodule(door)
-        hooks = [
-            base.register_forward_pre_hook(entrance, with_kwargs=True),
-            encoder.register_forward_pre_hook(_pack_hidden_states, with_kwargs=True),
-            encoder.register_forward_hook(_pad_last_hidden_state, with_kwargs=True),
-            base.register_forward_hook(_pad_inner_hidden_states, with_kwargs=True),
-        ]
+        hooks.append(encoder.register_forward_pre_hook(_pack_hidden_states, with_kwargs=True))
+        hooks.append(encoder.register_forward_hook(_pad_last_hidden_state, with_kwargs=True))
     else:
-        hooks = [
-            base.register_forward_pre_hook(entrance, with_kwargs=True),
-            base.register_forward_pre_hook(_pack_ids, with_kwargs=True),
-            base.register_forward_hook(_pad_last_hidden_state, with_kwargs=True),
-            base.register_forward_hook(_pad_inner_hidden_states, with_kwargs=True),
-        ]
+        hooks.append(base.register_forward_pre_hook(_pack_ids, with_kwargs=True))
+        hooks.append(base.register_forward_hook(_pad_last_hidden_state, with_kwargs=True, prepend=True))
     base.__dict__[_HANDLES] = (hooks, base.config._attn_implementation)
     base.set_attn_implementation(ATTENTION_NAME)
 
