@@ -140,21 +140,21 @@ RT {PER} : the {event} in {LOC} was {opinion}
 i will never fly to {LOC} with {ORG} again
 The {thing} on the table belongs to {PER} .
 The {adjective} {thing} was found at the {place_noun} .
-They will mark the papers by hand .
-The grant was too small to cover the {adjective} {thing} .
-She gave him a rose and a stone from the river banks .
-You may cook in the {adjective} kitchen after dark .
-I hope the price of the {gadget} will drop .
-A baker and a mason walked to the woods .
-The bill was paid by the {role} {DATE} .
-We drew a map of the wells and the fields .
-He is rich , young and {feeling} .
-To be frank , the {event} was {opinion} .
-The hunter turned the page and said grace .
-The {role} was {feeling} about the {event} .
+They will mark the {adjective} {thing} by hand , the {role} {person_verb} .
+The grant was too small to cover the {adjective} {thing} and the {gadget} .
+She gave my {relative} a rose and a {adjective} stone from the river banks near the {place_noun} .
+You may cook at the {adjective} {place_noun} , but not during the {event} .
+I hope the price of the {adjective} {gadget} will drop by {percent} percent .
+A {adjective} baker and a mason walked through {weather} to the {place_noun} .
+The bill for the {gadget} was paid by the {role} {DATE} .
+My {relative} drew a map of the wells , the fields and the {adjective} {place_noun} .
+The {role} is rich , young and {feeling} , and so is my {relative} .
+To be frank , the {event} at the {place_noun} was {opinion} .
+The hunter turned the page , said grace and sold the {adjective} {thing} .
+The {role} and my {relative} were {feeling} about the {event} .
 Nobody saw the {adjective} {thing} {DATE} .
-How much is the {adjective} {gadget} ?
-{exclamation} that {event} was {opinion}
+How much is the {adjective} {gadget} my {relative} broke at the {place_noun} ?
+{exclamation} that {event} at the {place_noun} was {opinion}
 The {event} was set for {DATE} .
 {number} people were hurt in the {event} {DATE} .
 The {place_noun} was closed {DATE} , the {role} {person_verb} .
@@ -183,9 +183,11 @@ heading to {LOC} {DATE} , hope {PER} comes too
 {ORG} support is {opinion} , still no {gadget}
 Both {PER} and the {role} of {ORG} were {feeling} .
 The {adjective} {thing} from {LOC} broke {DATE} .
+there is no {adjective} {gadget} at the {place_noun} , {exclamation}
+Most of the {thing} was ruined by {weather} during the {event} .
 It was {PER} who took the {thing} , not the {role} .
-Mark the page before you chase the bill .
-The young cook will pat the dough and hope .
+Mark the page before you chase the {role} about the {thing} .
+The young cook will pat the dough and hope that the {gadget} is {opinion} .
 """.splitlines()
     if line.strip()
 )

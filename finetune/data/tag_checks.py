@@ -87,7 +87,7 @@ def _unknown(corpus: Corpus, split: str, tags: Iterable[str], allowed: set[str],
         counts[tag] += 1
         first.setdefault(tag, (path, line))
     known = f"known are {listed(sorted(allowed), limit=12)}"
-    problems = []
+    problems: list[Problem] = []
     for tag in sorted(wrong):
         match = nearest(tag, allowed)
         hint = f"the nearest known tag is {match!r}" if match else "" if problems else known
