@@ -1,0 +1,89 @@
+# Sourced by the wrappers beside it: their common flags, and starting Python so that its exit code and signals get through.
+#
+# A wrapper sets PURPOSE (a line) and SETTINGS (names of the variables that a caller may set), sources this file, calls
+# `read_flags "$@"`, and starts its command by `run_python SCRIPT --flag value ...`.
+
+set -o nounset -o errexit -o errtrace -o pipefail
+
+SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+VERBOSE=0
+DRY_RUN=0
+FURTHER=()
+
+usage() {
+    local name
+    echo "usage: $(basename "$0") [-v] [-v -v] [--dry-run] [-h | --help] [--flag value ...]"
+    echo
+    echo "$PURPOSE"
+    echo
+    echo "  -v          show each command before it runs"
+    echo "  -v -v       show every step of this wrapper, too"
+    echo "  --dry-run   show the commands and run none (--dry_run: let Python show its plan)"
+    echo "  -h, --help  show this text"
+    echo
+    echo "Further flags are handed on; the last of a flag counts. Variables that may be set, with their values now:"
+    for name in $SETTINGS; do
+        echo "  $name=${!name}"
+    done
+}
+
+# Sorts the words of the command line into ours and Python's. A word before any flag is a mistake.
+read_flags() {
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            -v) VERBOSE=$((VERBOSE + 1)) ;;
+            --dry-run) DRY_RUN=1 ;;
+            -h | --help) usage; exit 0 ;;
+            *)
+                if [ "${#FURTHER[@]}" -eq 0 ] && [ "${1#-}" = "$1" ]; then
+                    echo "error: unexpected word '$1'; flags begin with two dashes" >&2
+                    usage >&2
+                    exit 1
+                fi
+                FURTHER+=("$1")
+                ;;
+        esac
+        shift
+    done
+    if [ "$VERBOSE" -ge 1 ]; then trap 'echo "Exits abnormally at line $LINENO of $(basename "$0")" >&2' ERR; fi
+    if [ "$VERBOSE" -ge 2 ]; then set -o xtrace; fi
+}
+
+# Ends the wrapper with a sentence, as Python ends with code 2 for what a user can mend.
+refuse() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+find_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        echo "$PYTHON"
+    elif [ -x "$SCRIPTS/../.venv/bin/python" ]; then
+        echo "$SCRIPTS/../.venv/bin/python"
+    else
+        echo python3
+    fi
+}
+
+# run_python SCRIPT FLAG...: starts a script beside this file, with the further flags last; returns its exit code.
+run_python() {
+    local script=$1 status=0 child
+    shift
+    local command=("$(find_python)" "$SCRIPTS/$script" "$@" ${FURTHER[@]+"${FURTHER[@]}"})
+    if [ "$VERBOSE" -ge 1 ] || [ "$DRY_RUN" -eq 1 ]; then
+        printf '%q ' "${command[@]}"
+        echo
+    fi
+    if [ "$DRY_RUN" -eq 1 ]; then return 0; fi
+    "${command[@]}" <&0 &
+    child=$!
+    trap 'kill -TERM "$child"' TERM
+    # Ctrl-C reaches Python from the terminal already, and a second one would end it without saving.
+    if [ -t 0 ]; then trap : INT; else trap 'kill -INT "$child"' INT; fi
+    wait "$child" || status=$?
+    while kill -0 "$child" 2>/dev/null; do # a signal ended the waiting, not Python
+        status=0
+        wait "$child" || status=$?
+    done
+    return "$status"
+}
