@@ -167,8 +167,12 @@ def pack_lines(batches: Iterator[EncodedLines], packer: Packer, counts: Counter[
 
 def encode_files(paths: Sequence[Path], encoder: LineEncoder, *, workers: int) -> Iterator[EncodedLines]:
     """The lines of all files, by as many of `workers` as the amount of text is worth."""
-    workers = min(workers, 1 + sum(path.stat().st_size for path in paths) // BYTES_WORTH_A_WORKER)
-    return encode_lines(read_chunks(paths), encoder, paths=paths, workers=workers)
+    return encode_lines(read_chunks(paths), encoder, paths=paths, workers=useful_workers(paths, workers))
+
+
+def useful_workers(paths: Sequence[Path], workers: int) -> int:
+    """At most `workers`, and no more than the amount of text is worth."""
+    return min(workers, 1 + sum(path.stat().st_size for path in paths) // BYTES_WORTH_A_WORKER)
 
 
 def _fill(

@@ -117,14 +117,20 @@ def _nothing(pieces: PieceEncoder) -> EncodedLines:
 
 
 def encode_lines(
-    chunks: Iterable[TextChunk], encoder: LineEncoder, *, paths: Sequence[Path], workers: int
+    chunks: Iterable[TextChunk],
+    encoder: LineEncoder,
+    *,
+    paths: Sequence[Path],
+    workers: int,
+    border_waits: bool = False,
 ) -> Iterator[EncodedLines]:
     """Encode chunks in order; a document border that falls between two chunks is put on the first line of the second.
+
+    `border_waits`: such a border lies in front of the first chunk.
 
     Raises:
         DataError: text that is not UTF-8, with the place in each of `paths` that has any.
     """
-    border_waits = False
     for encoded in map_in_order(encoder, chunks, workers=workers):
         if not encoded.is_readable:
             explain_unreadable(paths)

@@ -9,7 +9,7 @@ example is masked the same way in any batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ MASK_SHARE = 0.8
 RANDOM_SHARE = 0.1
 
 Ids = npt.NDArray[np.int64]
+Value = TypeVar("Value", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -68,27 +69,31 @@ class Masker:
         `word_starts` (batch, length) says where words begin; it is needed for whole words. Padding must be a special id.
         """
         bits = draw_bits(draws, ids.shape[1])
-        decisive = bits if word_starts is None or not self.whole_words else bits_of_words(bits, word_starts)
+        decisive = bits if word_starts is None or not self.whole_words else spread_over_words(bits, word_starts)
         is_predicted = (as_fraction(decisive) < self.probability) & ~self.is_special[ids]
         labels = np.where(is_predicted, ids, IGNORED)
         inputs = ids.copy()
-        inputs[is_predicted] = self._replace(ids[is_predicted], bits[is_predicted])
+        ordinary = np.flatnonzero(~self.is_special)
+        inputs[is_predicted] = replace_ids(ids[is_predicted], bits[is_predicted], self.mask_id, ordinary)
         return inputs, labels
 
-    def _replace(self, ids: Ids, bits: Bits) -> Ids:
-        """What predicted positions show. `bits` decided that they are predicted, so fresh ones are drawn from them."""
-        fresh = draw_bits(bits, 2)
-        kind = as_fraction(fresh[:, 0])
-        ordinary = np.flatnonzero(~self.is_special)
-        random_ids = ordinary[below(fresh[:, 1], len(ordinary))]
-        return np.where(kind < MASK_SHARE, self.mask_id, np.where(kind < MASK_SHARE + RANDOM_SHARE, random_ids, ids))
+
+def replace_ids(ids: Ids, bits: Bits, mask_id: int, ordinary: npt.NDArray[np.integer]) -> Ids:
+    """What predicted positions (n,) show: the mask, a random one of the `ordinary` ids, or what was there.
+
+    `bits` (n,) may have decided that they are predicted: fresh ones are drawn from them.
+    """
+    fresh = draw_bits(bits, 2)
+    kind = as_fraction(fresh[:, 0])
+    random_ids = ordinary[below(fresh[:, 1], len(ordinary))]
+    return np.where(kind < MASK_SHARE, mask_id, np.where(kind < MASK_SHARE + RANDOM_SHARE, random_ids, ids))
 
 
-def bits_of_words(bits: Bits, word_starts: npt.NDArray[np.bool_]) -> Bits:
-    """The bits of each piece's word: those of its first piece. A row begins with a word."""
-    columns = np.arange(bits.shape[1])
+def spread_over_words(values: npt.NDArray[Value], word_starts: npt.NDArray[np.bool_]) -> npt.NDArray[Value]:
+    """For each piece the value of the first piece of its word; (batch, length). A row begins with a word."""
+    columns = np.arange(values.shape[1])
     firsts = np.maximum.accumulate(np.where(word_starts, columns, 0), axis=1)
-    return np.take_along_axis(bits, firsts, axis=1)
+    return np.take_along_axis(values, firsts, axis=1)
 
 
 def find_special_ids(tokenizer: Any) -> npt.NDArray[np.bool_]:

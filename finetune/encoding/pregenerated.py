@@ -1,0 +1,332 @@
+"""Pregenerated epochs on disk: a compact memory-mapped format, and the documented JSON lines.
+
+`epoch_N.safetensors` holds flat arrays that any reader of safetensors can open:
+
+    input_ids          uint16 or uint32 (all ids,)   as the model sees them: [CLS] A [SEP] B [SEP], masks in place
+    lengths            uint16 (instances,)           ids of each instance
+    b_starts           uint16 (instances,)           position of the first piece of B: so many positions are segment 0
+    is_random_next     uint8 (instances,)            1 where B does not follow A
+    masked_counts      uint16 (instances,)           masked positions of each instance
+    masked_positions   uint16 (all masked,)
+    masked_labels      as input_ids (all masked,)    what stood there
+
+`epoch_N.json` has one object a line with `tokens`, `segment_ids`, `is_random_next`, `masked_lm_positions` and
+`masked_lm_labels`. Beside either stands `epoch_N_metrics.json` with `num_training_examples` and `max_seq_len`, and from us
+also what the data was made with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.data.files import iterate_lines
+from finetune.encoding.bert_instances import Instances
+from finetune.encoding.pieces import id_dtype
+from finetune.encoding.ragged import offsets_of
+from finetune.errors import DataError, Problem
+
+MAKE_AGAIN = "make the data again with pregenerate_training_data.py"
+METRICS_KEYS = ("num_training_examples", "max_seq_len")
+COPY_BYTES = 1 << 20
+ALIGNMENT = 8
+SAFETENSORS_TYPES = {"U8": "|u1", "U16": "<u2", "U32": "<u4"}
+DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in SAFETENSORS_TYPES.items()}
+ARRAYS = {  # name in the file -> field of Instances
+    "input_ids": "ids",
+    "masked_labels": "masked_labels",
+    "lengths": "lengths",
+    "b_starts": "b_starts",
+    "masked_counts": "masked_counts",
+    "masked_positions": "masked_positions",
+    "is_random_next": "is_random_next",
+}
+
+
+class OutputFormat(StrEnum):
+    """How epochs are written."""
+
+    BINARY = "binary"
+    JSON = "json"
+
+    @property
+    def suffix(self) -> str:
+        return ".safetensors" if self is OutputFormat.BINARY else ".json"
+
+
+def metrics_path(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch_{epoch}_metrics.json"
+
+
+def read_metrics(folder: Path, epoch: int) -> dict[str, Any]:
+    """The metrics of an epoch.
+
+    Raises:
+        DataError: the file is missing, or is not what it should be.
+    """
+    path = metrics_path(folder, epoch)
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(Problem("the metrics of this epoch are missing", remedy=MAKE_AGAIN, path=path)) from error
+    except ValueError as error:
+        raise DataError(Problem(f"not valid JSON: {error}", remedy=MAKE_AGAIN, path=path)) from error
+    if not isinstance(metrics, dict) or not all(isinstance(metrics.get(key), int) for key in METRICS_KEYS):
+        found = f"{' and '.join(METRICS_KEYS)} are not both there as whole numbers"
+        raise DataError(Problem(found, remedy=MAKE_AGAIN, path=path))
+    return metrics
+
+
+def write_shard_arrays(path: Path, batches: Iterable[Instances]) -> None:
+    """Write a shard's instances as an uncompressed .npz, aside and then renamed."""
+    parts = list(batches)
+    arrays = {
+        name: np.concatenate([np.asarray(getattr(part, field)) for part in parts]) for name, field in ARRAYS.items()
+    }
+    arrays["is_random_next"] = arrays["is_random_next"].astype(np.uint8)
+    write_aside(path, lambda stream: np.savez(stream, allow_pickle=False, **arrays))
+
+
+def write_shard_lines(path: Path, batches: Iterable[Instances], tokens: Sequence[str]) -> None:
+    """Write a shard's instances as documented JSON lines, aside and then renamed. `tokens` are the pieces by id."""
+    quoted = [json.dumps(token) for token in tokens]
+
+    def write(stream: IO[bytes]) -> None:
+        for instances in batches:
+            stream.writelines(line.encode() for line in json_lines(instances, quoted))
+
+    write_aside(path, write)
+
+
+def write_aside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file under another name and rename it when it is whole; nothing is left of one that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as stream:
+            write(stream)
+            stream.flush()
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def json_lines(instances: Instances, quoted: Sequence[str]) -> Iterator[str]:
+    """The documented line of every instance. `quoted` are the pieces by id, as JSON strings."""
+    ends = np.cumsum(instances.lengths, dtype=np.int64).tolist()
+    masked_ends = np.cumsum(instances.masked_counts, dtype=np.int64).tolist()
+    pieces = [quoted[index] for index in instances.ids.tolist()]
+    labels = [quoted[index] for index in instances.masked_labels.tolist()]
+    positions = [str(position) for position in instances.masked_positions.tolist()]
+    start = masked_start = 0
+    places = zip(ends, masked_ends, instances.b_starts.tolist(), instances.is_random_next.tolist(), strict=True)
+    for end, masked_end, b_start, is_random in places:
+        segments = ", ".join(["0"] * b_start + ["1"] * (end - start - b_start))
+        yield (
+            f'{{"tokens": [{", ".join(pieces[start:end])}], "segment_ids": [{segments}], '
+            f'"is_random_next": {"true" if is_random else "false"}, '
+            f'"masked_lm_positions": [{", ".join(positions[masked_start:masked_end])}], '
+            f'"masked_lm_labels": [{", ".join(labels[masked_start:masked_end])}]}}\n'
+        )
+        start, masked_start = end, masked_end
+
+
+def join_lines(path: Path, shards: Sequence[Path]) -> int:
+    """One epoch from its shards of JSON lines; returns the number of instances."""
+    instances = 0
+
+    def write(stream: IO[bytes]) -> None:
+        nonlocal instances
+        for shard in shards:
+            with shard.open("rb") as source:
+                while block := source.read(COPY_BYTES):
+                    instances += block.count(b"\n")
+                    stream.write(block)
+        os.fsync(stream.fileno())
+
+    write_aside(path, write)
+    return instances
+
+
+def join_arrays(path: Path, shards: Sequence[Path]) -> int:
+    """One epoch from its shards of arrays, as a safetensors file; returns the number of instances."""
+    sizes, dtypes = dict.fromkeys(ARRAYS, 0), {}
+    for shard in shards:
+        with np.load(shard) as arrays:
+            for name in ARRAYS:
+                sizes[name] += arrays[name].size
+                dtypes[name] = arrays[name].dtype
+
+    def write(stream: IO[bytes]) -> None:
+        stream.write(_header({name: (DTYPE_NAMES[dtypes[name]], sizes[name]) for name in ARRAYS}))
+        for name in ARRAYS:
+            for shard in shards:
+                with np.load(shard) as arrays:
+                    stream.write(arrays[name].tobytes())
+        os.fsync(stream.fileno())
+
+    write_aside(path, write)
+    return sizes["lengths"]
+
+
+def _header(arrays: dict[str, tuple[str, int]]) -> bytes:
+    """The head of a safetensors file: its length, then JSON with the place of every flat array."""
+    place, entries = 0, {}
+    for name, (dtype, size) in arrays.items():
+        end = place + size * np.dtype(SAFETENSORS_TYPES[dtype]).itemsize
+        entries[name] = {"dtype": dtype, "shape": [size], "data_offsets": [place, end]}
+        place = end
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    return struct.pack("<Q", len(text)) + text
+
+
+@dataclass(frozen=True)
+class EpochArrays:
+    """The arrays of one epoch; how they are laid out is said above."""
+
+    ids: npt.NDArray[np.unsignedinteger]
+    lengths: npt.NDArray[np.uint16]
+    b_starts: npt.NDArray[np.uint16]
+    is_random_next: npt.NDArray[np.uint8]
+    masked_counts: npt.NDArray[np.uint16]
+    masked_positions: npt.NDArray[np.uint16]
+    masked_labels: npt.NDArray[np.unsignedinteger]
+
+
+def read_arrays(path: Path) -> EpochArrays:
+    """Map an epoch of the compact format.
+
+    Raises:
+        DataError: the file is cut short or no such file.
+    """
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            entries: dict[str, Any] = json.loads(stream.read(length))
+        places = {name: entries[name] for name in ARRAYS}
+        end = 8 + length + max(entry["data_offsets"][1] for entry in places.values())
+    except (struct.error, ValueError, KeyError, TypeError, MemoryError) as error:
+        raise DataError(Problem("this is not an epoch of pregenerated data", remedy=MAKE_AGAIN, path=path)) from error
+    if path.stat().st_size != end:
+        found = f"the file has {path.stat().st_size:,} bytes and should have {end:,}"
+        raise DataError(Problem(found, "", MAKE_AGAIN, path))
+    data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length))
+    arrays = {ARRAYS[name]: _array(data, entry) for name, entry in places.items()}
+    return EpochArrays(**arrays)
+
+
+def _array(data: npt.NDArray[np.uint8], entry: dict[str, Any]) -> npt.NDArray:
+    start, end = entry["data_offsets"]
+    return data[start:end].view(SAFETENSORS_TYPES[entry["dtype"]])
+
+
+def read_lines(path: Path, tokenizer: Any) -> EpochArrays:
+    """Read an epoch of documented JSON lines; the pieces become ids of `tokenizer`.
+
+    Raises:
+        DataError: lines that are no such objects, or pieces that the tokenizer does not have.
+    """
+    vocabulary = tokenizer.get_vocab()
+    columns: dict[str, list[npt.NDArray]] = {name: [] for name in ("ids", "positions", "labels")}
+    rows: list[tuple[int, int, bool, int]] = []
+    for number, line in enumerate(iterate_lines(path), start=1):
+        instance = _read_instance(line, path, number)
+        ids = _ids_of(instance["tokens"], vocabulary, path, number)
+        labels = _ids_of(instance["masked_lm_labels"], vocabulary, path, number)
+        columns["ids"].append(ids)
+        columns["labels"].append(labels)
+        columns["positions"].append(np.array(instance["masked_lm_positions"], dtype=np.uint16))
+        b_start = len(ids) - sum(instance["segment_ids"])
+        rows.append((len(ids), b_start, bool(instance["is_random_next"]), len(labels)))
+    lengths, b_starts, is_random, counts = (
+        (np.array(column) for column in zip(*rows, strict=True)) if rows else ([],) * 4
+    )
+    dtype = id_dtype(len(tokenizer))
+    return EpochArrays(
+        ids=_joined(columns["ids"], dtype),
+        lengths=np.asarray(lengths, dtype=np.uint16),
+        b_starts=np.asarray(b_starts, dtype=np.uint16),
+        is_random_next=np.asarray(is_random, dtype=np.uint8),
+        masked_counts=np.asarray(counts, dtype=np.uint16),
+        masked_positions=_joined(columns["positions"], np.uint16),
+        masked_labels=_joined(columns["labels"], dtype),
+    )
+
+
+def _joined(parts: list[npt.NDArray], dtype: npt.DTypeLike) -> npt.NDArray:
+    return np.concatenate(parts).astype(dtype) if parts else np.empty(0, dtype=dtype)
+
+
+KEYS = ("tokens", "segment_ids", "is_random_next", "masked_lm_positions", "masked_lm_labels")
+
+
+def _read_instance(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        instance = json.loads(line)
+    except ValueError as error:
+        raise DataError(
+            Problem("the line is not JSON, or is cut short", remedy=MAKE_AGAIN, path=path, line=number)
+        ) from error
+    missing = [key for key in KEYS if not isinstance(instance, dict) or key not in instance]
+    if missing:
+        raise DataError(Problem(f"the instance lacks {', '.join(missing)}", remedy=MAKE_AGAIN, path=path, line=number))
+    if len(instance["tokens"]) != len(instance["segment_ids"]) or len(instance["masked_lm_positions"]) != len(
+        instance["masked_lm_labels"]
+    ):
+        found = "the numbers of tokens and segment_ids, or of masked positions and labels, differ"
+        raise DataError(Problem(found, remedy=MAKE_AGAIN, path=path, line=number))
+    return instance
+
+
+def _ids_of(tokens: list[str], vocabulary: dict[str, int], path: Path, number: int) -> npt.NDArray[np.int64]:
+    try:
+        return np.array([vocabulary[token] for token in tokens], dtype=np.int64)
+    except KeyError as error:
+        found = f"the piece {error.args[0]!r} is not in the vocabulary of the tokenizer"
+        remedy = "use the same --bert_model and --do_lower_case as for pregenerate_training_data.py"
+        raise DataError(Problem(found, "data and model must share a tokenizer", remedy, path, number)) from error
+
+
+class PregeneratedEpoch:
+    """One epoch as training examples of NumPy arrays.
+
+    `epoch[i]` has `input_ids`, `token_type_ids`, `labels` (-100 where nothing is masked) and `next_sentence_label` (1 where
+    B does not follow A).
+    """
+
+    def __init__(self, arrays: EpochArrays) -> None:
+        self.arrays = arrays
+        self._offsets = offsets_of(arrays.lengths)
+        self._masked_offsets = offsets_of(arrays.masked_counts)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.uint16]:
+        return self.arrays.lengths
+
+    def __len__(self) -> int:
+        return len(self.arrays.lengths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index = int(index) % len(self)
+        ids = self.arrays.ids[self._offsets[index] : self._offsets[index + 1]].astype(np.int64)
+        masked = slice(self._masked_offsets[index], self._masked_offsets[index + 1])
+        labels = np.full(len(ids), -100, dtype=np.int64)
+        labels[self.arrays.masked_positions[masked]] = self.arrays.masked_labels[masked]
+        return {
+            "input_ids": ids,
+            "token_type_ids": (np.arange(len(ids)) >= self.arrays.b_starts[index]).astype(np.int64),
+            "labels": labels,
+            "next_sentence_label": int(self.arrays.is_random_next[index]),
+        }
