@@ -88,16 +88,19 @@ def find_layout(source: TextLines, columns: TagColumns) -> Layout:
     """How a file is cut, told by its lines and by what the user said.
 
     Raises:
-        DataError: a column that is not there, or no label column where one is needed.
+        DataError: no sentence, a column that is not there, or no label column where one is needed.
     """
     content = [line for line in source.lines if line and not line.isspace() and not line.startswith(DOCUMENT_MARK)]
-    delimiter = _find_delimiter(content, columns.delimiter)
+    if not content:
+        raise DataError(Problem("the file holds no sentence", path=source.path))
+    typical = [line for line in content if not line.startswith("#")] or content
+    delimiter = _find_delimiter(typical, columns.delimiter)
     cut = Layout(delimiter, 0, 0, None).cut
-    widths = Counter(len(cut(line)) for line in content)
-    width = widths.most_common(1)[0][0] if widths else 1
+    width = Counter(len(cut(line)) for line in typical).most_common(1)[0][0]
     names = _column_names(source, width)
     word = 0 if columns.words is None else _named(names, columns.words, source.path, "--text_column_name", 0)
-    return Layout(delimiter, width, word, _find_tag(names, columns, source.path))
+    # A line of the only column is a word as it stands, spaces included.
+    return Layout("\t" if width == 1 else delimiter, width, word, _find_tag(names, columns, source.path))
 
 
 def _find_delimiter(content: list[str], given: str | None) -> str:

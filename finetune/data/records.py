@@ -161,7 +161,7 @@ def _named_tags(
         reading.complain(line, f"{column} is no list of tags")
     elif all(isinstance(tag, str) for tag in tags):
         return tags
-    elif not all(isinstance(tag, int) for tag in tags):
+    elif not all(type(tag) is int for tag in tags):  # a bool is an int too
         reading.complain(line, f"{column} holds something that is neither a name nor a number")
     elif names is None:
         reading.count("records have tags that are numbers without names; give the names with --labels")
