@@ -60,7 +60,9 @@ class Outcome:
         facts = {"status": self.status, "output_dir": output_dir, **self.result}
         if self.reason:
             facts["reason"] = self.reason
-        return json.dumps(plain(facts), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        narrow = "utf" not in (sys.stdout.encoding or "").lower()
+        text = json.dumps(plain(facts), ensure_ascii=narrow, separators=(",", ":"), allow_nan=False)
+        return text.encode("utf-8", "backslashreplace").decode()  # a path that is no UTF-8 becomes a JSON escape
 
 
 def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True) -> NoReturn:

@@ -46,12 +46,22 @@ def _read_text(path: Path) -> str:
 
 def _read_json(path: Path, text: str) -> list[Typed]:
     try:
-        values = json.loads(text, parse_float=str, parse_int=str)
+        values = json.loads(text, parse_float=str, parse_int=str, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise UsageError(Problem(f"not valid JSON: {error.msg}", path=path, line=error.lineno)) from error
+    except ValueError as error:
+        raise UsageError(Problem(str(error), remedy="keep one of them", path=path)) from error
     if not isinstance(values, dict):
         raise UsageError(_not_a_mapping(path))
     return [_typed(path, _line_of_key(text, name), name, value) for name, value in values.items()]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands there more than once")
+    return dict(pairs)
 
 
 def _line_of_key(text: str, name: str) -> int | None:
@@ -62,18 +72,27 @@ def _line_of_key(text: str, name: str) -> int | None:
 def _read_yaml(path: Path, text: str) -> list[Typed]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        entries = _yaml_entries(root, path)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise UsageError(Problem(f"not valid YAML: {error.problem}", path=path, line=line)) from error
+    except yaml.YAMLError as error:
+        raise UsageError(Problem(f"not valid YAML: {str(error).splitlines()[0]}", path=path)) from error
+    return entries
+
+
+def _yaml_entries(root: yaml.Node | None, path: Path) -> list[Typed]:
     if root is None:
         return []
-    if not isinstance(root, yaml.MappingNode):
+    if not isinstance(root, yaml.MappingNode) or not all(isinstance(key, yaml.ScalarNode) for key, _ in root.value):
         raise UsageError(_not_a_mapping(path))
     return [_typed(path, key.start_mark.line + 1, key.value, _plain(value)) for key, value in root.value]
 
 
 def _not_a_mapping(path: Path) -> Problem:
-    return Problem("no names with values", "expected lines such as max_length: 128", path=path)
+    return Problem(
+        "the config file does not hold names with values", "expected lines such as max_length: 128", path=path
+    )
 
 
 def _plain(node: yaml.Node) -> Any:

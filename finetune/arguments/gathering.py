@@ -27,9 +27,9 @@ class Given:
     path: Path | None = None
     line: int | None = None
 
-    @property
-    def shown(self) -> str:
-        return " ".join((self.flag, *(self.words or ())))
+    def shown(self, *, secret: bool) -> str:
+        """The flag with its words as they were typed; a secret is not repeated."""
+        return " ".join((self.flag, *(("...",) if secret else self.words or ())))
 
 
 class Gathering:
@@ -53,7 +53,7 @@ class Gathering:
     def add_positional(self, field: Field, word: str) -> None:
         """A word without a flag, for a field that a command takes by its place."""
         if field.name in self.given and self.given[field.name].rank == FROM_COMMAND_LINE:
-            found = f"{field.name} is given twice, as {word!r} and by {self.given[field.name].shown}"
+            found = f"{field.name} is given twice, as {word!r} and by {self.given[field.name].shown(secret=False)}"
             self.problems.append(Problem(found, remedy="give it once"))
         self.given[field.name] = Given(field.name, (word,), FROM_COMMAND_LINE)
 
@@ -147,13 +147,17 @@ class Gathering:
 
     def _insert_again(self, name: str, before: Given, new: Given) -> None:
         """The same flag again: the last one wins, said. Another spelling with another value: a contradiction."""
+        secret = self.fields[name].secret
         same_spelling = before.flag.replace("-", "_") == new.flag.replace("-", "_")
         if same_spelling or before.words == new.words:
             if before.words != new.words:
-                self.lines.append(f"{new.flag} is given more than once; the last value counts: {new.shown}.")
+                self.lines.append(
+                    f"{new.flag} is given more than once; the last value counts: {new.shown(secret=secret)}."
+                )
             self.given[name] = new
             return
-        found = f"{before.shown} and {new.shown} contradict each other: both set --{name}"
+        both = f"{before.shown(secret=secret)} and {new.shown(secret=secret)}"
+        found = f"{both} contradict each other: both set --{name}"
         self.problems.append(Problem(found, remedy="keep one of them", path=new.path, line=new.line))
 
     def _unknown(self, typed: Typed) -> Problem:

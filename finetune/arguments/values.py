@@ -59,6 +59,8 @@ def read_value(field: Field, words: Sequence[str] | None, flag: str) -> Any:
         return _read_none(field, flag)
     if not words:
         return _read_bare(field, flag)
+    if not field.takes_many and len(words) > 1:
+        raise UsageError(Problem(f"{flag} has {len(words)} values: {', '.join(words)}", f"it takes {expected(field)}"))
     if not field.takes_many or ("str" in field.kinds and len(words) == 1):
         return _read_one(field, words[0], flag)
     return [_read_one(field, word, flag) for word in words]

@@ -64,7 +64,7 @@ class LogFile:
 
     def open_in(self, folder: Path) -> None:
         """Write to `<folder>/run.log` from now on, after what is there, beginning with what was kept."""
-        file = CarefulFileHandler(folder / LOG_FILE, encoding="utf-8")
+        file = CarefulFileHandler(folder / LOG_FILE, encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
         self._kept.setTarget(file)
         self._kept.flush()

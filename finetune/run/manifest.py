@@ -40,7 +40,7 @@ def write_json_atomically(path: Path, value: Any) -> None:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("w", encoding="utf-8") as file:
+        with beside.open("w", encoding="utf-8", errors="backslashreplace") as file:  # names that are no UTF-8
             json.dump(plain(value), file, ensure_ascii=False, indent=1)
             file.write("\n")
             file.flush()

@@ -336,6 +336,24 @@ def test_data_that_changed_makes_another_run(small):
     assert ended.code == 2 and f"{data} has changed since." in ended.err
 
 
+def test_names_that_are_no_utf8_break_nothing(small):
+    data = os.fsencode(small.folder) + b"/\xff.txt"
+    Path(os.fsdecode(data)).write_text("x")
+    ended = small("--data", os.fsdecode(data))
+    assert ended.code == 0 and small.record()["arguments"]["data"].endswith("\udcff.txt")
+    assert small("--data", os.fsdecode(data)).last["status"] == "already_done"
+    out = small.folder / os.fsdecode(b"\xfe")
+    process = small.start("--output_dir", str(out))
+    assert json.loads(process.communicate()[0].splitlines()[-1])["output_dir"] == str(out)
+
+
+def test_output_that_cannot_hold_thai_is_still_json(small):
+    ended = small("--mode", "ไทย", "--stepps", PYTHONIOENCODING="ascii")
+    assert ended.code == 2 and ended.last["status"] == "failed"
+    small.script.write_text(SCRIPT.replace('"f1": 0.5', '"label": "ไทย"'))
+    assert small(PYTHONIOENCODING="ascii").last["label"] == "ไทย"
+
+
 def test_only_rank_0_speaks_and_owns_the_folder(small):
     ended = small(RANK="1", LOCAL_RANK="1")
     assert ended.out == "report\n" and not small.out.exists()

@@ -214,6 +214,9 @@ def test_secrets_are_not_written():
     assert arguments.effective()["token"] == arguments.effective()["hub_token"] == HIDDEN
     assert arguments.command_line()[-3:] == ["--token", HIDDEN, f"--hub_token={HIDDEN}"]
     assert "hush" not in arguments.as_yaml()
+    assert parse("--token", "hush", "--token", "hush2").translated == [
+        "--token is given more than once; the last value counts: --token ...."
+    ]
 
 
 def test_effective_values_cover_every_training_field():
@@ -271,6 +274,8 @@ def test_yaml_that_looks_like_yes_or_no_stays_text(tmp_path):
         ("c.yaml", "seed: x\n", 1, "seed is 'x'; it takes a whole number."),
         ("c.json", '{"seed": 1,\n}', 2, "not valid JSON"),
         ("c.yaml", "a: b: c\n", 1, "not valid YAML"),
+        ("c.yaml", "seed: [1, 2]\n", 1, "seed has 2 values: 1, 2; it takes a whole number."),
+        ("c.yaml", "lr_scheduler_kwargs: {a: !!python/name:os.system x}\n", 1, "not valid YAML"),
         ("c.yaml", "seed: 1\nconfig_file: d.yaml\n", 2, "a config file cannot name another one."),
     ],
 )
@@ -279,10 +284,14 @@ def test_problems_of_a_config_file_name_its_line(tmp_path, name, text, line, sen
     assert any(found.startswith(f"{file}:{line}: {sentence}") for found in problems_of("--config_file", file))
 
 
-@pytest.mark.parametrize(("name", "text"), [("c.yaml", "- a\n- b\n"), ("c.json", "[1]")])
+@pytest.mark.parametrize(("name", "text"), [("c.yaml", "- a\n- b\n"), ("c.json", "[1]"), ("c.yaml", "[a]: b\n")])
 def test_a_config_file_must_hold_names(tmp_path, name, text):
-    assert "the config file is no names" not in problems_of("--config_file", write(tmp_path / name, text))[0]
     assert "expected lines such as max_length: 128" in problems_of("--config_file", write(tmp_path / name, text))[0]
+
+
+def test_a_name_that_stands_twice_in_json(tmp_path):
+    file = write(tmp_path / "c.json", '{"seed": 1, "seed": 2}')
+    assert problems_of("--config_file", file) == [f"{file}: seed stands there more than once; keep one of them."]
 
 
 def test_a_config_file_that_cannot_be_read(tmp_path):
