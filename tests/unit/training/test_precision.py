@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from finetune.training.allocator import keep_freed_memory
+from finetune.training.precision import choose_precision
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def give_gpus(monkeypatch, *capabilities: tuple[int, int]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: capabilities[number])
+    monkeypatch.setattr(torch.version, "hip", None)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ({"bf16": True}, "bf16"),
+        ({"fp16": True}, "fp16"),
+        ({"bf16": False}, "fp32"),
+        ({"fp16": False, "bf16": False}, "fp32"),
+        ({"fp16": True, "bf16": False}, "fp16"),
+    ],
+)
+def test_what_was_typed_wins_on_any_hardware(monkeypatch, values, dtype):
+    give_gpus(monkeypatch, (8, 0))
+    choice = choose_precision(values)
+    assert choice.dtype == dtype and "was given" in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ([(8, 0)], "bf16"),
+        ([(9, 0), (8, 9)], "bf16"),
+        ([(7, 5)], "fp16"),
+        ([(8, 0), (7, 0)], "fp16"),
+        ([(6, 1)], "fp32"),
+    ],
+)
+def test_the_weakest_gpu_decides(monkeypatch, capabilities, dtype):
+    give_gpus(monkeypatch, *capabilities)
+    choice = choose_precision({"learning_rate": 1e-4})
+    assert choice.dtype == dtype and "Some GPU" in str(choice)
+
+
+@pytest.mark.parametrize(
+    ("units", "dtype"),
+    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "fp32"), ({}, "fp32")],
+)
+def test_a_cpu_trains_in_bfloat16_only_where_it_multiplies_it(monkeypatch, no_gpu, units, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    assert choose_precision({}).dtype == dtype
+
+
+def test_the_cpu_is_judged_when_it_is_asked_for(monkeypatch):
+    give_gpus(monkeypatch, (8, 0))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    choice = choose_precision({"use_cpu": True})
+    assert choice.training_values == {"bf16": False, "fp16": False}
+    assert str(choice) == "Training in float32 because neither a GPU nor a CPU with bfloat16 units was found."
+
+
+def test_the_allocator_can_be_told():
+    assert keep_freed_memory() in (True, False)
+    torch.ones(50_000_000).add_(1)  # memory still comes and goes
