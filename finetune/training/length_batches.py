@@ -32,7 +32,7 @@ class LengthBatchSampler(BatchRebalanceSampler):
         seed, processes, rank: the same seed on all processes.
 
     All epochs have the same number of batches, a multiple of `processes`: where an epoch's draw needs fewer, its largest
-    batches are halved. With fewer sentences than processes some are used twice.
+    batches are halved. Where every batch is a single sentence already, a few are used twice to even out the processes.
     """
 
     def __init__(
