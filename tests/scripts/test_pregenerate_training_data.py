@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def command(repository: Path, *flags: object) -> list[str]:
+    return [sys.executable, str(repository / "scripts" / "pregenerate_training_data.py"), *map(str, flags)]
+
+
+def run(repository: Path, *flags: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(repository, *flags), capture_output=True, text=True, check=False)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("epoch_*")}
+
+
+def test_documented_command_line(repository, shared_data, minilm_folder, tmp_path):
+    out = tmp_path / "dev_corpus_prepared"
+    flags = ("--train_corpus", shared_data / "lm" / "dev_corpus.txt", "--bert_model", minilm_folder, "--do_lower_case")
+    flags += ("--output_dir", f"{out}/", "--epochs_to_generate", 2, "--max_seq_len", 256, "--output_format", "json")
+    done = run(repository, *flags)
+    assert done.returncode == 0, done.stderr
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert (last["status"], last["documents"], last["sentences"], len(last["instances"])) == ("done", 17, 114, 2)
+    for epoch in (0, 1):
+        lines = (out / f"epoch_{epoch}.json").read_text().splitlines()
+        metrics = json.loads((out / f"epoch_{epoch}_metrics.json").read_text())
+        assert len(lines) == metrics["num_training_examples"] == last["instances"][epoch]
+        assert metrics["max_seq_len"] == 256 and metrics["tokenizer"]["lowercase"] is True
+        instance = json.loads(lines[0])
+        assert instance["tokens"][0] == "[CLS]" and instance["tokens"][-1] == "[SEP]"
+    assert not (out / ".pregeneration").exists()
+    again = run(repository, *flags, "--num_workers", 2)
+    assert again.returncode == 0 and json.loads(again.stdout.splitlines()[-1])["status"] == "already_done"
+    other = run(repository, *flags, "--seed", 7)
+    assert other.returncode == 2 and "--seed was 42, is now 7" in other.stderr
+
+
+@pytest.fixture
+def large_corpus(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    words = [f"w{number}" for number in range(900)]
+    path = tmp_path / "corpus.txt"
+    sentences = [" ".join(rng.choice(words, size=12)) + ("\n" if rng.random() < 0.1 else "") for _ in range(10_000)]
+    path.write_text("\n".join(sentences))
+    return path
+
+
+def test_interrupted_command_goes_on_and_equals_an_undisturbed_one(repository, minilm_folder, tmp_path, large_corpus):
+    def flags(out: str) -> tuple[object, ...]:
+        settings = ("--epochs_to_generate", 2, "--reduce_memory", "--do_whole_word_mask")
+        return (
+            "--train_corpus",
+            large_corpus,
+            "--bert_model",
+            minilm_folder,
+            "--output_dir",
+            tmp_path / out,
+            *settings,
+        )
+
+    process = subprocess.Popen(
+        command(repository, *flags("cut"), "--num_workers", 2),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    tokens = tmp_path / "cut" / ".pregeneration" / "sentences" / "tokens.bin"
+    while not tokens.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 75, stderr
+    assert json.loads(stdout.splitlines()[-1])["status"] == "preempted"
+    assert not list((tmp_path / "cut").glob("epoch_0.safetensors"))
+
+    resumed = run(repository, *flags("cut"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Going on with the work of an interrupted run" in resumed.stderr
+    assert run(repository, *flags("whole")).returncode == 0
+    assert digests(tmp_path / "cut") == digests(tmp_path / "whole") != {}
+
+
+def test_every_mistake_is_told_at_once(repository, minilm_folder, tmp_path):
+    done = run(
+        repository, "--train_corpus", tmp_path / "none.txt", "--bert_model", tmp_path / "no-model", "--output_dir", "o"
+    )
+    assert done.returncode == 2
+    assert "no such file" in done.stderr and "no-model" in done.stderr
+    done = run(repository, "--train_corpus", "x", "--epochs_to_generate", 0, "--max_seq_len", 3, "--bert_modle", "y")
+    assert done.returncode == 2
+    for part in ("--epochs_to_generate is 0", "--max_seq_len is 3", "--bert_model", "--output_dir is missing"):
+        assert part in done.stderr
