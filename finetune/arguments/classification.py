@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetune.arguments.fields import argument
+from finetune.arguments.parser import Arguments
 from finetune.errors import Problem
 
 LONG_TEXTS = ("truncate", "head_tail", "windows")
 THRESHOLDS = ("per_label", "global", "fixed")
 CALIBRATIONS = ("none", "temperature")
-BALANCED = "balanced"
+NEEDED_FILES = {"do_train": "train_file", "do_eval": "validation_file", "do_predict": "test_file"}
 
 
 @dataclass
@@ -97,7 +98,9 @@ class ClassificationArguments:
         False, help="pad every text to --max_seq_length instead of to the longest of its batch (slower, same scores)"
     )
     class_weights: str | None = argument(
-        None, help=f"{BALANCED}, or one factor per label separated by commas, in the order of the labels"
+        None,
+        metavar="balanced|FILE",
+        help="weight of each label in the loss: balanced, or a file of `label weight` lines",
     )
     focal_gamma: float = argument(
         0.0, minimum=0.0, help="focus on hard texts: (1 - p)^gamma (Lin et al. 2017); 0 is off"
@@ -116,25 +119,12 @@ class ClassificationArguments:
     metric_name: str | None = argument(None, help="the score of the last line (by default: that of the task)")
     listed_errors: int = argument(20, minimum=0, help="the most confident errors to list in report.txt")
     preprocessing_num_workers: int | None = argument(
-        None, minimum=1, help="accepted; tokenizers use all cores on their own"
+        None, minimum=1, help="processes that clean texts (tokenizers use all cores on their own)"
     )
     overwrite_cache: bool = argument(False, help="accepted; encoded rows are never cached")
 
-    def weights(self) -> list[float] | None:
-        """The factors typed for `--class_weights`; None for `balanced` and for nothing."""
-        if self.class_weights is None or self.class_weights == BALANCED:
-            return None
-        return [float(word) for word in self.class_weights.split(",")]
-
     def problems(self) -> list[Problem]:
         problems = []
-        try:
-            weights = self.weights() or []
-        except ValueError:
-            found = f"--class_weights is {self.class_weights!r}"
-            return [Problem(found, f"{BALANCED} or numbers separated by commas are allowed")]
-        if any(weight <= 0 for weight in weights):
-            problems.append(Problem(f"--class_weights {self.class_weights} holds a factor that is not above 0"))
         if self.max_seq_length and self.long_text == "windows" and self.stride >= self.max_seq_length - 2:
             found = f"--stride {self.stride} does not fit windows of --max_seq_length {self.max_seq_length}"
             problems.append(Problem(found, "windows must reach further than the piece they share", "lower --stride"))
@@ -144,3 +134,35 @@ class ClassificationArguments:
 def split_names(text: str | None) -> tuple[str, ...]:
     """Names separated by commas, as a tuple; empty for None."""
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def judge_classification(arguments: Arguments) -> list[Problem]:
+    """What only shows when the groups are seen together: nothing to do, stages without data, idle options."""
+    stages = [name for name in NEEDED_FILES if arguments.get(name)]
+    if not stages:
+        return [Problem("there is nothing to do", remedy="add --do_train, --do_eval or --do_predict")]
+    options = arguments[ClassificationArguments]
+    problems = _missing_data(arguments, stages)
+    if options.early_stopping_patience and "do_train" in stages and "do_eval" not in stages:
+        found = "--early_stopping_patience needs evaluation during training"
+        problems.append(Problem(found, remedy="add --do_eval"))
+    if arguments.get("label_smoothing_factor") and arguments.get("do_regression"):
+        found = "--label_smoothing_factor and --do_regression contradict each other"
+        problems.append(Problem(found, remedy="numbers have no labels to smooth: drop one"))
+    return problems
+
+
+def _missing_data(arguments: Arguments, stages: list[str]) -> list[Problem]:
+    data = arguments[ClassificationDataArguments]
+    if data.dataset_name or data.data_dir or arguments.get("task_name"):
+        return []
+    typed = [stage for stage in stages if stage in arguments.typed]  # others are habits of the command
+    missing = [(stage, name) for stage in typed if not getattr(data, name := NEEDED_FILES[stage])]
+    if not missing and not any(getattr(data, name) for name in NEEDED_FILES.values()):
+        return [Problem("there is no data", remedy="add --train_file, --data_dir or --dataset_name")]
+    made = {("do_eval", "validation_file")} if data.train_file and "do_train" in stages else set()  # a tenth of train
+    return [
+        Problem(f"--{stage} is given without data", remedy=f"add --{name}, --data_dir or --dataset_name")
+        for stage, name in missing
+        if (stage, name) not in made
+    ]

@@ -102,7 +102,7 @@ def load_named(name: str, data_dir: str | None, seed: int) -> Corpus:
     problems.raise_any()
     for table in tables.values():
         _keep_fitting_names(table, named)
-    corpus = _read_tables(name, tables, _fitting_columns(named, tables))
+    corpus = read_tables(name, tables, _fitting_columns(named, tables))
     corpus.labels, corpus.files = list(named.labels), found.files
     if named.split is not None:
         corpus.splits, notes = named.split(corpus.splits, seed)
@@ -145,7 +145,7 @@ def load_tables(data: ClassificationDataArguments, columns: ColumnArguments) -> 
         label_delimiter=columns.label_delimiter,
         regression=columns.do_regression,
     )
-    corpus = _read_tables(name, tables, choice)
+    corpus = read_tables(name, tables, choice)
     corpus.files = files
     declared = next((names for table in tables.values() for names in _declared(table, label)), None)
     flags = list(label) if len(label) > 1 else None
@@ -157,7 +157,7 @@ def _declared(table: RowTable, label: tuple[str, ...]) -> list[list[str]]:
     return [table.label_names[name] for name in label or ("label", "labels") if name in table.label_names]
 
 
-def _read_tables(name: str, tables: Mapping[str, RowTable], choice: ColumnChoice) -> Corpus:
+def read_tables(name: str, tables: Mapping[str, RowTable], choice: ColumnChoice) -> Corpus:
     """Canonical columns of all splits; columns and kind of labels are chosen on the first split and hold for all."""
     tables = {split: tables[split] for split in SPLITS if split in tables}
     first_split, first = next(iter(tables.items()))

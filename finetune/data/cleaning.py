@@ -14,10 +14,16 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import regex
+from datasets import Dataset
+
+from finetune.data.corpus import Corpus
+from finetune.run.workers import map_in_order
 
 SPACE_TOKEN = "<_>"
 URL_TOKEN = "<url>"
+CHUNK = 500  # texts that a worker cleans at once
 
 HTML_REMNANTS = (
     ("#39;", "'"),
@@ -199,3 +205,30 @@ def clean_text(
     for rule in cleaning_rules(space_token, split_words):
         value = rule(value)
     return value
+
+
+def clean_corpus(corpus: Corpus, clean: Callable[[str], str], *, workers: int = 1) -> None:
+    """Clean the texts of all splits, in place, by so many processes; texts that are empty afterwards are noted."""
+    for split, rows in corpus.splits.items():
+        columns = {}
+        for name in ("text", "text_pair"):
+            if name in rows.column_names:
+                texts = rows[name][:]
+                chunks = (texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK))
+                parts = map_in_order(partial(_clean_chunk, clean=clean), chunks, workers=workers)
+                columns[name] = list(itertools.chain.from_iterable(parts))
+        corpus.splits[split] = _replace_columns(rows, columns)
+        emptied = sum(not text for text in columns["text"])
+        if emptied:
+            corpus.notes.append(f"{split}: nothing is left of {emptied:,} of {len(rows):,} texts after cleaning.")
+
+
+def _clean_chunk(texts: list[str], clean: Callable[[str], str]) -> list[str]:
+    return [clean(text) for text in texts]
+
+
+def _replace_columns(rows: Dataset, columns: dict[str, list[str]]) -> Dataset:
+    table = rows.with_format("arrow")[:]
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(values, pa.string()))
+    return Dataset(table)

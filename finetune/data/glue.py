@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,17 @@ def load_glue_corpus(task: GlueTask, data_dir: Path, splits: Sequence[str] = SPL
     Raises:
         DataError: none of the files is there, or any of them is broken; all problems of all files.
     """
-    paths = {split: path for split, path in find_glue_files(task, data_dir).items() if split in splits}
+    return read_glue_splits(
+        task, {split: path for split, path in find_glue_files(task, data_dir).items() if split in splits}
+    )
+
+
+def read_glue_splits(task: GlueTask, paths: Mapping[str, Path]) -> Corpus:
+    """A corpus of files of the official layout.
+
+    Raises:
+        DataError: all problems of all files.
+    """
     problems = ProblemList()
     rows = {split: problems.attempt(read_glue_file, path, task) for split, path in paths.items()}
     problems.raise_any()

@@ -33,10 +33,15 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass
 class EncodedClassification:
-    """An encoded split: `examples` (rows,) says which text each row of `dataset` belongs to, of `number` texts."""
+    """An encoded split of `number` texts.
+
+    `examples` (rows,) says which text each row of `dataset` belongs to; `labels` are those of the texts: ids (texts,),
+    0/1 decisions (texts, labels), or values (texts,); -100 where there are none.
+    """
 
     dataset: Dataset
     examples: Ints
+    labels: npt.NDArray
     number: int
     counts: dict[str, int]
 
@@ -85,7 +90,7 @@ def encode_classification(
     _report(counts, long_text, max_length, name)
     examples = fitted.example[order]
     ids = encode_labels(split, labels, problem_type)
-    return EncodedClassification(_dataset(columns, ids, examples), examples, len(split), counts)
+    return EncodedClassification(_dataset(columns, ids, examples), examples, ids, len(split), counts)
 
 
 def encode_labels(split: Dataset, labels: Sequence[str], problem_type: ProblemType) -> npt.NDArray:

@@ -107,8 +107,8 @@ def multi_label_losses(
 
 
 def squared_errors(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Squared errors (batch,) of values (batch, 1) against references (batch,)."""
-    return (logits.float().reshape(labels.shape) - labels.float()) ** 2
+    """Squared errors (batch,) of values (batch, 1) against references (batch,); zero where the reference is -100."""
+    return (logits.float().reshape(labels.shape) - labels.float()) ** 2 * (labels != IGNORED)
 
 
 def balance_positive_weights(decisions: np.ndarray) -> list[float]:
