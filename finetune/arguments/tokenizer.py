@@ -109,3 +109,26 @@ class RobertaTokenizerArguments:
     )
     limit_alphabet: int = argument(1000, minimum=1, help="learn only the N most frequent characters")
     num_workers: int | None = argument(None, minimum=1, metavar="N", help="processes; all cores unless given")
+
+
+@dataclass
+class SefrArguments:
+    """Segmentation."""
+
+    input_folder: str = argument(metavar="FOLDER", help="folder whose *.EXT and *.EXT.gz are segmented")
+    output_folder: str = argument(metavar="FOLDER", help="where files of the same names go, with <|> between words")
+    ext: str = argument("txt", help="ending of the files to take")
+    chunk_size: int = argument(200, minimum=1, help="lines that a process is given at a time")
+    num_workers: int | None = argument(None, minimum=1, metavar="N", help="processes; all cores unless given")
+    overwrite: bool = argument(False, help="replace files of those names; others in the folder stay")
+
+
+@dataclass
+class SefrCacheArguments:
+    """Conversion."""
+
+    input_file: str = argument(metavar="FILE", help="the old cache, sefr_cache_tokenizer_dict.pkl")
+    output_file: str = argument(
+        "sefr_cache_tokenizer_dict.json", metavar="FILE", help="the new one; place it beside fake_sefr_cut.json"
+    )
+    overwrite_output_file: bool = argument(False, help="replace an existing --output_file")

@@ -9,11 +9,16 @@ Segmenters cut; they never change, drop or add a character: the segments joined 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+logger = logging.getLogger(__name__)
+
 MARK = "<|>"
 CACHE_AT_MOST = 500_000  # distinct stretches kept: about 150 MB of Thai phrases
+
+LONGEST_LIKELY_WORD = 25  # characters
 
 Cut = Callable[[str], list[str]]
 
@@ -54,11 +59,25 @@ class Segmenter:
     def __init__(self, kind: str, known: Mapping[str, list[str]] | None = None) -> None:
         self.kind = kind
         self.known = dict(known or {})
+        self._has_warned = False
         self._memory: dict[str, tuple[slice, ...]] = {}
 
     def cut(self, text: str) -> list[str]:
         """The segments of one text."""
-        return self.known.get(text) or CUTS[self.kind](text)
+        segments = self.known.get(text) or CUTS[self.kind](text)
+        if self.kind == "fake_sefr_cut" and len(segments) == 1 and len(text) > LONGEST_LIKELY_WORD:
+            self._say_unmarked(text)
+        return segments
+
+    def _say_unmarked(self, text: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "The text %r... holds no mark %s and is in no cache of segments, so it counts as one word, as do "
+                "others like it; scripts/sefr_cut_pre_tokenizer.py puts the marks.",
+                text[:LONGEST_LIKELY_WORD],
+                MARK,
+            )
 
     def spans(self, text: str) -> tuple[slice, ...]:
         """The segments of one text as slices of it, remembered."""

@@ -13,8 +13,6 @@ refuses it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +46,35 @@ class SegmenterBridge:
         return [text[span] for span in self.segmenter.spans(text.normalized)]  # type: ignore[misc]
 
 
+class SegmentingBackend:
+    """A Rust tokenizer whose pre-tokenizer is a segmenter, in a form that can be pickled and copied.
+
+    Truncation and padding are settings of the last call, not of the tokenizer, so they stay behind.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+        self.attach(tokenizer)
+
+    def attach(self, tokenizer: Tokenizer) -> None:
+        """Let `tokenizer` ask the segmenter from now on."""
+        tokenizer.pre_tokenizer = PreTokenizer.custom(SegmenterBridge(self.segmenter))
+        self.tokenizer = tokenizer
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.tokenizer.pre_tokenizer = None  # type: ignore[assignment]
+        try:
+            bare = Tokenizer.from_str(self.tokenizer.to_str())
+        finally:
+            self.attach(self.tokenizer)
+        bare.no_truncation()
+        bare.no_padding()
+        return {"tokenizer": bare.to_str(), "segmenter": self.segmenter}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(Tokenizer.from_str(state["tokenizer"]), state["segmenter"])  # type: ignore[misc]
+
+
 class ThaiWordsTokenizer(TokenizersBackend):
     """Base of the three kinds; layout `<s> X </s>`, pairs `<s> A </s></s> B </s>`, token types 0.
 
@@ -63,7 +90,6 @@ class ThaiWordsTokenizer(TokenizersBackend):
     """
 
     segmenter_kind = ""
-    _tokenizer: Any  # tokenizers.Tokenizer; the base class starts with None
     vocab_files_names = {"vocab_file": ""}  # noqa: RUF012
     model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012
 
@@ -71,9 +97,8 @@ class ThaiWordsTokenizer(TokenizersBackend):
         if vocab_file is None:
             name = self.vocab_files_names["vocab_file"]
             raise DataError(Problem(f"{type(self).__name__} found no vocabulary", f"it needs the file {name}"))
-        self._segmenter = self._build_segmenter(options)
-        self._tokenizer = _build_backend(read_vocabulary(Path(vocab_file)))
-        self._attach_segmenter()
+        backend = _build_backend(read_vocabulary(Path(vocab_file)))
+        self._backend = SegmentingBackend(backend, self._build_segmenter(options))
         settings: dict[str, Any] = {"extra_special_tokens": [SPACE, NEWLINE]} | SPECIAL_TOKENS | options
         super().__init__(vocab_file=str(vocab_file), **settings)
         self._tokenizer.post_processor = sentence_layout(self)
@@ -87,25 +112,14 @@ class ThaiWordsTokenizer(TokenizersBackend):
     def _build_segmenter(self, options: dict[str, Any]) -> Segmenter:
         return Segmenter(self.segmenter_kind)
 
-    def _attach_segmenter(self) -> None:
-        self._tokenizer.pre_tokenizer = PreTokenizer.custom(SegmenterBridge(self._segmenter))
+    @property
+    def _tokenizer(self) -> Tokenizer:  # type: ignore[override]
+        """What the base class calls by this name, kept where it can be pickled (datasets pickles `__dict__`)."""
+        return self.__dict__["_backend"].tokenizer
 
-    @contextmanager
-    def _without_segmenter(self) -> Iterator[Tokenizer]:
-        """The backend in a state that can be serialised; it works with its segmenter again afterwards."""
-        self._tokenizer.pre_tokenizer = None
-        try:
-            yield self._tokenizer
-        finally:
-            self._attach_segmenter()
-
-    def __getstate__(self) -> dict[str, Any]:
-        with self._without_segmenter() as backend:
-            return self.__dict__ | {"_tokenizer": backend.to_str()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _tokenizer=Tokenizer.from_str(state["_tokenizer"]))
-        self._attach_segmenter()
+    @_tokenizer.setter
+    def _tokenizer(self, tokenizer: Tokenizer) -> None:
+        self.__dict__["_backend"].attach(tokenizer)
 
     def get_special_tokens_mask(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
@@ -191,10 +205,11 @@ class FakeSefrCutTokenizer(ThaiWordsTokenizer):
     ) -> tuple[str, ...]:
         """Write the vocabulary file and, where there is one, the cache of segments."""
         saved = super().save_vocabulary(save_directory, filename_prefix)
-        if not self._segmenter.known:
+        known = self._backend.segmenter.known
+        if not known:
             return saved
         path = self._saved_as(save_directory, "segment_cache_file", filename_prefix)
-        write_segment_cache(path, self._segmenter.known)
+        write_segment_cache(path, known)
         return (*saved, str(path))
 
 

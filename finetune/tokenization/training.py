@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ from finetune.arguments.tokenizer import (
 )
 from finetune.data.files import listed
 from finetune.data.text import find_text_files
-from finetune.errors import DataError, Problem, UsageError
+from finetune.errors import DataError, Problem
 from finetune.tokenization.piece_training import PieceSettings, describe_pieces, train_pieces
 from finetune.tokenization.subword_training import (
     BERT_TOKENS,
@@ -28,6 +24,7 @@ from finetune.tokenization.subword_training import (
     SubwordVocabulary,
     train_subwords,
 )
+from finetune.tokenization.training_files import refuse_overwriting, written_aside
 from finetune.tokenization.training_text import LineRules, TrainingText
 from finetune.tokenization.vocabulary import MODEL_FILE
 from finetune.tokenization.word_training import train_word_vocabulary, write_word_vocabulary
@@ -65,7 +62,7 @@ def train_tokenizer(arguments: TokenizerTrainingArguments, pieces: SentencePiece
     output = Path(arguments.output_file).expanduser()
     kind = arguments.pre_tokenizer_type
     beside = [output.with_name(name.format(stem=output.stem)) for name in WRITTEN_BESIDE.get(kind, ())]
-    refuse_overwriting([output, *beside], arguments)
+    refuse_overwriting([output, *beside], overwrite=arguments.overwrite_output_file)
     _say_name(kind, output)
     paths = find_text_files(arguments.train_dir, ext=arguments.ext, flag="--train_dir")
     logger.info("Training on %s files: %s.", f"{len(paths):,}", listed([str(path) for path in paths]))
@@ -86,29 +83,6 @@ def _say_name(kind: str, output: Path) -> None:
             expected,
             output.name,
         )
-
-
-def refuse_overwriting(
-    files: Sequence[Path], arguments: TokenizerTrainingArguments | RobertaTokenizerArguments
-) -> None:
-    """Raise a UsageError that names every file that is there already, unless `--overwrite_output_file` was given."""
-    there = [file for file in files if file.exists()]
-    if there and not arguments.overwrite_output_file:
-        remedy = "say --overwrite_output_file to replace it, or choose another name"
-        raise UsageError(*(Problem("this file exists already", remedy=remedy, path=file) for file in there))
-
-
-@contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files are moved into `folder` at the end, if nothing went wrong."""
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".training-", dir=folder))
-    try:
-        yield aside
-        for file in sorted(aside.iterdir()):
-            file.replace(folder / file.name)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _text(
@@ -238,7 +212,7 @@ def train_roberta_tokenizer(arguments: RobertaTokenizerArguments) -> TrainedToke
     is_wordpiece = name == "BertWordPieceTokenizer"
     files = [f"{name}-vocab.txt"] if is_wordpiece else [f"{name}-vocab.json", f"{name}-merges.txt"]
     folder = Path(arguments.output_dir).expanduser()
-    refuse_overwriting([folder / file for file in files], arguments)
+    refuse_overwriting([folder / file for file in files], overwrite=arguments.overwrite_output_file)
     paths = find_corpus(arguments.data_dir, arguments.file_suffix)
     logger.info("Training on %s files: %s.", f"{len(paths):,}", listed([str(path) for path in paths]))
     settings = SubwordSettings(

@@ -41,7 +41,7 @@ def read_vocabulary(path: Path) -> dict[str, int]:
 def write_vocabulary(path: Path, words: Mapping[str, int]) -> None:
     """Write words in the order of their ids."""
     ordered = dict(sorted(words.items(), key=lambda item: item[1]))
-    path.write_text(json.dumps(ordered, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+    _write_entries(path, ordered)
 
 
 def read_segment_cache(path: Path) -> dict[str, list[str]]:
@@ -68,8 +68,17 @@ def read_segment_cache(path: Path) -> dict[str, list[str]]:
 
 def write_segment_cache(path: Path, cache: Mapping[str, list[str]]) -> None:
     """Write known segmentations, sorted by text."""
-    text = json.dumps(dict(sorted(cache.items())), ensure_ascii=False, indent=0)
-    path.write_text(text + "\n", encoding="utf-8")
+    _write_entries(path, dict(sorted(cache.items())))
+
+
+def _write_entries(path: Path, entries: Mapping[str, Any]) -> None:
+    """One entry a line, so that two files can be compared by eye."""
+    rows = (f"{_dump(name)}: {_dump(value)}" for name, value in entries.items())
+    path.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _read_json(path: Path) -> Any:
