@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,17 @@ class TaggingCollator:
     model_input_names: Sequence[str] = ("input_ids", "attention_mask")
     max_length: int | None = None
     pad_token_type_id: int = 0
+
+    @classmethod
+    def for_tokenizer(cls, tokenizer: Any, *, max_length: int | None = None) -> Self:
+        """A collator that pads as this tokenizer would."""
+        return cls(
+            pad_token_id=0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+            padding_side=tokenizer.padding_side,
+            model_input_names=tuple(tokenizer.model_input_names),
+            max_length=max_length,
+            pad_token_type_id=tokenizer.pad_token_type_id,
+        )
 
     def __call__(self, features: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
         """Tensors (batch, width), dtype int64, of `input_ids`, `attention_mask`, `token_type_ids`, `labels`."""

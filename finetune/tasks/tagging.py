@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import PretrainedConfig, PreTrainedTokenizerBase, Trainer
+from transformers import PretrainedConfig, PreTrainedTokenizerBase, Trainer, set_seed
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
+from finetune.arguments.run import RunArguments
 from finetune.arguments.tagging import TaggingArguments, TaggingDataArguments
 from finetune.collators import TaggingCollator
 from finetune.data.class_weights import read_class_weights
@@ -185,17 +187,18 @@ def encode_splits(task: TaggingTask) -> dict[str, EncodedTagging]:
 
 def build_tagging_trainer(task: TaggingTask, run: Run) -> Trainer:
     """Load the model and build the Trainer of this task."""
-    from transformers import set_seed
-
     set_seed(int(task.arguments.get("seed", 42)))  # the new head is drawn here
     model = load_model(task.arguments[ModelArguments], task.config, task.tokenizer, task=TASK, new_head=task.new_head)
     weights = settle_class_weights(task)
     smoothing = float(task.values.get("label_smoothing_factor") or 0.0)
     values = {name: value for name, value in task.values.items() if name != "label_smoothing_factor"}
+    if task.arguments[RunArguments].dry_run:
+        values["output_dir"] = tempfile.gettempdir()  # the Trainer makes its folder; a dry run leaves none
+    padded = task.max_length if task.options.pad_to_max_length else None
     parts = TrainerParts(
         model=model,
         tokenizer=task.tokenizer,
-        collator=build_collator(task),
+        collator=TaggingCollator.for_tokenizer(task.tokenizer, max_length=padded),
         loss=TokenLoss(weights, smoothing),
         train=task.encoded["train"].dataset if "train" in task.encoded else None,
         validation=task.encoded["validation"].dataset if "validation" in task.encoded else None,
@@ -208,17 +211,6 @@ def build_piece_score(task: TaggingTask) -> Any:
     if task.is_entities:
         return partial(score_pieces, label_list=task.labels, scheme=task.scheme)
     return partial(score_piece_tags, label_list=task.labels)
-
-
-def build_collator(task: TaggingTask) -> TaggingCollator:
-    tokenizer = task.tokenizer
-    return TaggingCollator(
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
-        padding_side=tokenizer.padding_side,
-        model_input_names=tuple(tokenizer.model_input_names),
-        max_length=task.max_length if task.options.pad_to_max_length else None,
-        pad_token_type_id=tokenizer.pad_token_type_id,
-    )
 
 
 def settle_class_weights(task: TaggingTask) -> list[float] | None:

@@ -75,12 +75,7 @@ class Tagger:
 
     @property
     def collator(self) -> TaggingCollator:
-        return TaggingCollator(
-            pad_token_id=self.tokenizer.pad_token_id or 0,
-            padding_side=self.tokenizer.padding_side,
-            model_input_names=tuple(self.tokenizer.model_input_names),
-            pad_token_type_id=self.tokenizer.pad_token_type_id,
-        )
+        return TaggingCollator.for_tokenizer(self.tokenizer)
 
     @property
     def is_constrained(self) -> bool:

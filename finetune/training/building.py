@@ -87,6 +87,7 @@ def build_trainer(parts: TrainerParts, values: dict[str, Any], run: Run, *, pati
         *parts.callbacks,
     ]
     relay_trainer_log()
+    log_arguments(arguments)
     trainer = Trainer(
         model=parts.model,
         args=arguments,
@@ -102,6 +103,20 @@ def build_trainer(parts: TrainerParts, values: dict[str, Any], run: Run, *, pati
     )
     trainer.remove_callback(PrinterCallback)  # LogLine writes numbers in full, and to the log instead of stdout
     return trainer
+
+
+def log_arguments(arguments: TrainingArguments) -> None:
+    """The two lines that every script of transformers begins with."""
+    logger.warning(
+        "Process rank: %s, device: %s, n_gpu: %s, distributed training: %s, 16-bits training: %s",
+        arguments.process_index if arguments.world_size > 1 else -1,
+        arguments.device,
+        arguments.n_gpu,
+        arguments.world_size > 1,
+        arguments.fp16 or arguments.bf16,
+    )
+    shown = ", ".join(f"{name}={value!r}" for name, value in sorted(arguments.to_dict().items()) if "token" not in name)
+    logger.info("Training/evaluation parameters TrainingArguments(%s)", shown)
 
 
 class TrainerLogRelay(logging.Handler):

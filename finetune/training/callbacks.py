@@ -79,7 +79,7 @@ class CheckpointKeeper(TrainerCallback):
         newest = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
         mark_complete(newest)
         for folder in self.find_superfluous(Path(args.output_dir), state):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.deleted")))  # a kill leaves no half checkpoint
 
     def find_superfluous(self, folder: Path, state: TrainerState) -> list[Path]:
         """Checkpoints beyond the limit, oldest first; never the best, never the newest."""
