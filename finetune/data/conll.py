@@ -96,7 +96,8 @@ def find_layout(source: TextLines, columns: TagColumns) -> Layout:
     typical = [line for line in content if not line.startswith("#")] or content
     delimiter = _find_delimiter(typical, columns.delimiter)
     cut = Layout(delimiter, 0, 0, None).cut
-    width = Counter(len(cut(line)) for line in typical).most_common(1)[0][0]
+    widths = Counter(len(cut(line)) for line in typical)
+    width = max(widths, key=lambda number: (widths[number], number))
     names = _column_names(source, width)
     word = 0 if columns.words is None else _named(names, columns.words, source.path, "--text_column_name", 0)
     # A line of the only column is a word as it stands, spaces included.

@@ -49,7 +49,7 @@ def read_table(path: Path, columns: TagColumns) -> Sentences:
     delimiter = _delimiter(source, columns.delimiter)
     header, rows = _read_rows(source, delimiter)
     listed = [name for index, name in enumerate(header) if rows and _is_list(rows[0][1][index])]
-    sentence_id = None if listed else _sentence_column(header)
+    sentence_id = None if listed else _sentence_column(header, rows)
     if sentence_id is None:
         raise_problems(_list_problems(header, rows, listed, path), path)
         records = _records(header, rows, listed, columns)
@@ -167,10 +167,19 @@ def _space_separated(header: Sequence[str], columns: TagColumns) -> list[str]:
     return [name for name in (words, tags) if name is not None]
 
 
-def _sentence_column(header: Sequence[str]) -> str | None:
-    """The column of sentence ids, where there is also one of single words."""
-    has_words = _pick(header, None, ("word", "words", "token", "tokens", "form")) is not None
-    return _pick(header, None, SENTENCE_COLUMNS) if has_words else None
+def _sentence_column(header: Sequence[str], rows: Rows) -> str | None:
+    """The column of sentence ids, where there is also one of single words.
+
+    An `id` that is another in every row may count sentences as well as words: then the cells decide.
+    """
+    words = _pick(header, None, ("word", "words", "token", "tokens", "form"))
+    sentence_id = _pick(header, None, SENTENCE_COLUMNS)
+    if words is None or sentence_id is None:
+        return None
+    ids = [cells[header.index(sentence_id)] for _, cells in rows]
+    repeats = len(set(ids)) < len(ids)
+    single_words = not any(" " in cells[header.index(words)].strip() for _, cells in rows)
+    return sentence_id if repeats or single_words else None
 
 
 def _pick(header: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
