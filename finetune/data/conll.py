@@ -109,7 +109,7 @@ def _find_delimiter(content: list[str], given: str | None) -> str:
     if given:
         return DELIMITER_NAMES.get(given.lower(), given)
     with_tab = sum("\t" in line for line in content)
-    return "\t" if with_tab * 2 > len(content) else " "
+    return "\t" if with_tab * 2 >= len(content) else " "
 
 
 def _column_names(source: TextLines, width: int) -> list[str]:
