@@ -16,6 +16,8 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.predict import PredictArguments
 from finetune.data.prediction_input import InputText, in_chunks, read_inputs
 from finetune.errors import DataError, Problem
+from finetune.models.loading import load_config
+from finetune.tasks import classification_prediction
 from finetune.tasks.tagging_prediction import format_conll, open_tagger
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,9 @@ def open_predictor(model: ModelArguments, options: PredictArguments) -> Predicto
     """
     if options.output_file is not None:
         refuse_existing(Path(options.output_file), options.overwrite_output_file)
+    config = load_config(model)
+    if any(name.endswith(classification_prediction.HEAD) for name in config.architectures or ()):
+        return classification_prediction.open_classifier(model, options)
     return open_tagger(model, options)
 
 
