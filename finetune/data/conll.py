@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from finetune.data.files import TextLines, read_lines
@@ -31,6 +32,7 @@ COLUMN_NAMES = {
     3: ["tokens", "pos_tags", "ner_tags"],
     4: ["tokens", "pos_tags", "chunk_tags", "ner_tags"],
 }
+LINES_LOOKED_AT = 5000  # more lines than these tell no more about the columns
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}
 
 
@@ -90,7 +92,8 @@ def find_layout(source: TextLines, columns: TagColumns) -> Layout:
     Raises:
         DataError: no sentence, a column that is not there, or no label column where one is needed.
     """
-    content = [line for line in source.lines if line and not line.isspace() and not line.startswith(DOCUMENT_MARK)]
+    lines = (line for line in source.lines if line and not line.isspace() and not line.startswith(DOCUMENT_MARK))
+    content = list(islice(lines, LINES_LOOKED_AT))
     if not content:
         raise DataError(Problem("the file holds no sentence", path=source.path))
     typical = [line for line in content if not line.startswith("#")] or content
