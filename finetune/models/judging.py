@@ -112,7 +112,7 @@ def match_head(config: PretrainedConfig, labels: Sequence[str], *, trains: bool,
         remedy = "add --do_train, or give a fine-tuned model"
         untrained = Problem(f"the model in {folder} has no trained head for this task", remedy=remedy)
         return LabelMatch(list(labels), new_head=False, problems=() if trains else (untrained,))
-    own = [config.id2label[number] for number in range(len(config.id2label))]
+    own = list_labels(config)
     try:
         return LabelMatch(match_labels(own, labels, folder=folder), new_head=False)
     except DataError as error:
@@ -120,6 +120,12 @@ def match_head(config: PretrainedConfig, labels: Sequence[str], *, trains: bool,
             return LabelMatch(list(labels), new_head=True, problems=error.problems)
         logger.warning("The model's head has other labels (%s): a new head is trained.", ", ".join(own[:12]))
         return LabelMatch(list(labels), new_head=True)
+
+
+def list_labels(config: PretrainedConfig) -> list[str]:
+    """The label names of a configuration in the order of its outputs."""
+    names: dict[int, str] = {int(number): name for number, name in (config.id2label or {}).items()}
+    return [names[number] for number in range(len(names))]
 
 
 def name_labels(config: PretrainedConfig, labels: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -148,7 +148,7 @@ def tell_loading(report: dict[str, Any]) -> None:
 
 def resize_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Grow the embedding by the tokens that were added to the tokenizer; never shrink it."""
-    size = model.get_input_embeddings().num_embeddings
+    size = int(cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings)
     if len(tokenizer) > size:
         model.resize_token_embeddings(len(tokenizer))
         logger.info("Embedding grown from %d to %d rows for the added tokens.", size, len(tokenizer))

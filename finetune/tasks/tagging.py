@@ -263,7 +263,7 @@ def reported_splits(task: TaggingTask) -> list[str]:
 
 def save_tagger(trainer: Trainer, task: TaggingTask) -> None:
     """Model, tokenizer, and how words become its input: all that `predict.py` needs to do the same."""
-    folder = Path(trainer.args.output_dir)
+    folder = Path(trainer.args.output_dir or ".")
     trainer.save_model(str(folder))
     options = task.options
     settings = TaggerSettings(

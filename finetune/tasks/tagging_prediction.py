@@ -23,7 +23,7 @@ from finetune.encoding.word_predictions import collect_word_predictions
 from finetune.encoding.words import WordEncoder
 from finetune.errors import Problem, ProblemList
 from finetune.metrics.viterbi import decode_constrained, forbid_illegal
-from finetune.models.judging import judge_max_length, judge_vocabulary, settle_max_length
+from finetune.models.judging import judge_max_length, judge_vocabulary, list_labels, settle_max_length
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings
@@ -148,8 +148,8 @@ def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) ->
     device = problems.attempt(choose_device, arguments.device)
     problems.raise_any()
     assert config is not None and tokenizer is not None
-    model = load_model(model_arguments, config, tokenizer, task=TASK, new_head=False).to(device)
-    labels = [config.id2label[number] for number in range(config.num_labels)]
+    model = load_model(model_arguments, config, tokenizer, task=TASK, new_head=False).to(device)  # type: ignore[arg-type]
+    labels = list_labels(config)
     encoder = WordEncoder(tokenizer, lowercase=settings.lowercase, space_token=settings.space_token)
     max_length = settle_max_length(arguments.max_length or settings.max_length, config, tokenizer)
     return Tagger(model, tokenizer, labels, settings, encoder, max_length, arguments)

@@ -61,7 +61,9 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "voca
 class TokenizerArguments(Protocol):
     """What is read of `ModelArguments`."""
 
-    model_name_or_path: str | None
+    @property
+    def model_name_or_path(self) -> str | None: ...
+
     tokenizer_name_or_path: str | None
     tokenizer_type: str
     cache_dir: str | None

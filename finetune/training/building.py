@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
+from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
@@ -40,6 +41,7 @@ class TrainerParts:
     validation: datasets.Dataset | None = None
     compute_metrics: Callable[..., dict[str, float]] | None = None
     callbacks: list[TrainerCallback] = field(default_factory=list)
+    evaluation: Callable[..., Any] | None = None  # what is kept of logits and labels; without it, as `EvaluationLoss`
 
 
 def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
@@ -97,10 +99,13 @@ def build_trainer(parts: TrainerParts, values: dict[str, Any], run: Run, *, pati
         processing_class=parts.tokenizer,
         compute_loss_func=parts.loss,
         compute_metrics=parts.compute_metrics,
-        preprocess_logits_for_metrics=EvaluationLoss(parts.loss),
+        preprocess_logits_for_metrics=cast(Any, parts.evaluation or EvaluationLoss(parts.loss)),
         callbacks=callbacks,
         optimizer_cls_and_kwargs=find_apex_optimizer(arguments, values.get("optim")),
     )
+    # With --train_sampling_strategy group_by_length transformers shuffles what it evaluates, too, so that predictions would
+    # belong to other rows.
+    trainer._get_eval_sampler = SequentialSampler  # type: ignore[method-assign,assignment]
     trainer.remove_callback(PrinterCallback)  # LogLine writes numbers in full, and to the log instead of stdout
     return trainer
 

@@ -8,7 +8,6 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import PredictionOutput
 
@@ -40,13 +39,8 @@ def build_text_metrics(encoded: EncodedClassification, score: Score) -> Callable
 
 
 def prepare_text_trainer(trainer: Trainer, loss: SequenceLoss) -> Trainer:
-    """Keep logits for scoring, and rows in their order.
-
-    With `train_sampling_strategy group_by_length` transformers also shuffles what it evaluates, so that predictions would
-    belong to other texts.
-    """
+    """Keep logits for scoring."""
     trainer.preprocess_logits_for_metrics = SequenceEvaluationLoss(loss)  # type: ignore[assignment]
-    trainer._get_eval_sampler = SequentialSampler  # type: ignore[method-assign,assignment]
     return trainer
 
 

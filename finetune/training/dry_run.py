@@ -6,12 +6,12 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 ADAM_BYTES = 16  # float32 parameter, gradient and two moments
 EXAMPLES_SHOWN = 3
@@ -55,12 +55,12 @@ def count_steps(trainer: Trainer) -> int:
 def measure_step(trainer: Trainer) -> float:
     """Seconds of one optimizer step, from forward and backward passes over the first batches (after one to warm up)."""
     batches = iter(trainer.get_train_dataloader())
-    model = trainer.model.train()
+    model = cast(PreTrainedModel, trainer.model).train()
     seconds = []
     for _, batch in zip(range(STEPS_MEASURED + 1), batches, strict=False):
         start = time.perf_counter()
         with trainer.accelerator.autocast():
-            loss = trainer.compute_loss(model, trainer._prepare_inputs(batch))
+            loss = cast(torch.Tensor, trainer.compute_loss(model, trainer._prepare_inputs(batch)))
         loss.backward()
         model.zero_grad()
         seconds.append(time.perf_counter() - start)
@@ -69,7 +69,8 @@ def measure_step(trainer: Trainer) -> float:
 
 def measure_gigabytes(trainer: Trainer) -> float:
     """Peak memory so far plus what the optimizer will hold."""
-    trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+    parameters = cast(PreTrainedModel, trainer.model).parameters()
+    trained = sum(int(parameter.numel()) for parameter in parameters if parameter.requires_grad)
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
     else:
@@ -82,7 +83,7 @@ def estimate_plan(trainer: Trainer) -> Plan:
     """Run a few batches without changing the model and extrapolate."""
     steps = count_steps(trainer)
     seconds = measure_step(trainer) * steps
-    return Plan(steps, len(trainer.train_dataset), seconds, measure_gigabytes(trainer))
+    return Plan(steps, len(cast(Sized, trainer.train_dataset)), seconds, measure_gigabytes(trainer))
 
 
 def format_plan(plan: Plan) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import PredictionOutput
 
 from finetune.encoding.tagging import EncodedTagging
 from finetune.encoding.word_predictions import WordPredictions, collect_word_predictions
@@ -26,8 +29,8 @@ def build_piece_metrics(score: ScorePieces) -> Callable[[EvalPrediction], dict[s
     """
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
-        predicted, loss_sums = prediction.predictions  # (rows, width), (rows, 1)
-        return {"loss": mean_loss(loss_sums, prediction.label_ids), **score(predicted, prediction.label_ids)}
+        predicted, loss_sums, labels = read_outputs(prediction)
+        return {"loss": mean_loss(loss_sums, labels), **score(predicted, labels)}
 
     return compute
 
@@ -53,21 +56,28 @@ def predict_tags(
         decode: from logits (words, labels) and sentence offsets (sentences + 1,) to label ids (words,); None takes the
             best label of each word.
     """
-    kept = trainer.preprocess_logits_for_metrics, trainer.compute_metrics
+    evaluation, compute_metrics = trainer.preprocess_logits_for_metrics, trainer.compute_metrics
     trainer.compute_metrics = None
     if decode is not None:
-        trainer.preprocess_logits_for_metrics = keep_logits(kept[0])
+        trainer.preprocess_logits_for_metrics = cast(Any, keep_logits(cast(EvaluationLoss, evaluation)))
+    start = time.perf_counter()
     try:
-        output = trainer.predict(encoded.dataset, metric_key_prefix="predict")
+        output = trainer.predict(cast(Any, encoded.dataset), metric_key_prefix="predict")
     finally:
-        trainer.preprocess_logits_for_metrics, trainer.compute_metrics = kept
-    values, loss_sums = output.predictions
+        trainer.preprocess_logits_for_metrics, trainer.compute_metrics = evaluation, compute_metrics
+    seconds = time.perf_counter() - start
+    values, loss_sums, labels = read_outputs(output)
     words = collect_word_predictions(values, encoded, padding_side=padding_side)
     if decode is not None:
         words = WordPredictions(decode(words.values, words.offsets), words.offsets)
-    labelled = bool((output.label_ids != IGNORED).any())
-    loss = mean_loss(loss_sums, output.label_ids) if labelled else None
-    return TaggedSplit(words, loss, output.metrics["predict_runtime"])
+    loss = mean_loss(loss_sums, labels) if bool(np.any(labels != IGNORED)) else None
+    return TaggedSplit(words, loss, seconds)
+
+
+def read_outputs(prediction: EvalPrediction | PredictionOutput) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+    """Label ids (rows, width) or logits (rows, width, labels), loss sums (rows, 1), and labels (rows, width)."""
+    values, loss_sums = cast(tuple[npt.NDArray, npt.NDArray], prediction.predictions)
+    return values, loss_sums, cast(npt.NDArray, prediction.label_ids)
 
 
 def keep_logits(evaluation: EvaluationLoss) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]:
