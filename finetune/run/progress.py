@@ -28,6 +28,9 @@ class Progress:
     def __enter__(self) -> Progress:
         self.started = self.said = time.monotonic()
         hidden = not sys.stderr.isatty()
+        tqdm.monitor_interval = (
+            0  # its watching thread is not needed, and its start swallows what signal handlers raise
+        )
         self.bar = tqdm(
             total=self.total, desc=self.description, unit=self.unit, unit_scale=True, disable=hidden, leave=False
         )
