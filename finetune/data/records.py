@@ -77,7 +77,7 @@ def read_records(
 
 def _word_column(records: Sequence[Record], present: Sequence[str], reading: RecordReading) -> str:
     if reading.columns.words is not None:
-        return present[find_column(present, reading.columns.words, reading.path, "--text_column_name")]
+        return present[find_column(present, reading.columns.words, reading.path, "--text_column_name", numbered=True)]
     usable = [name for name in present if _holds_words(records, name) or _holds_text(records, name)]
     found = next((name for name in WORD_COLUMNS if name in usable), None)
     if found is None:
@@ -102,7 +102,7 @@ def _tag_column(
     """The column that was asked for, else that of the task, else the first list with a usual name; None: unlabelled."""
     columns = reading.columns
     if columns.tags is not None and (columns.required or columns.tags in present):
-        return present[find_column(present, columns.tags, reading.path, "--label_column_name")]
+        return present[find_column(present, columns.tags, reading.path, "--label_column_name", numbered=True)]
     names = [name for name in (*task_names(columns.task), *usual) if name != word_column]
     candidates = [name for name in names if any(isinstance(record.get(name), list) for record in records)]
     if candidates and columns.tags is None:

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def read_table(path: Path, columns: TagColumns) -> Sentences:
     source = read_lines(path)
     delimiter = _delimiter(source, columns.delimiter)
     header, rows = _read_rows(source, delimiter)
+    columns = replace(columns, words=_named(header, columns.words), tags=_named(header, columns.tags))
     listed = [name for index, name in enumerate(header) if rows and _is_list(rows[0][1][index])]
     sentence_id = None if listed else _sentence_column(header, rows)
     if sentence_id is None:
@@ -101,6 +103,14 @@ def _read_rows(source: TextLines, delimiter: str) -> tuple[list[str], Rows]:
     header = [name.strip() for name in rows[0][1]]
     raise_problems(_ragged_rows(rows, header, source.path), source.path)
     return header, rows[1:]
+
+
+def _named(header: Sequence[str], wanted: str | None) -> str | None:
+    """The name of a column that was given by its number."""
+    if wanted is None or wanted in header or not wanted.removeprefix("-").isdigit():
+        return wanted
+    number = int(wanted)
+    return header[number] if -len(header) <= number < len(header) else wanted
 
 
 def _ragged_rows(rows: Rows, header: list[str], path: Path) -> list[Problem]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.data.sentences import Sentences, TagColumns
@@ -70,6 +70,8 @@ def test_lists_with_line_feeds_inside_quotes_keep_their_lines(tmp_path: Path) ->
 def test_words_and_tags_apart_by_spaces(tmp_path: Path) -> None:
     sentences = read(tmp_path, "text,labels\nAnn met Bob,B-PER O B-PER\n")
     assert (sentences.words, sentences.tags) == ([["Ann", "met", "Bob"]], [["B-PER", "O", "B-PER"]])
+    numbered = read(tmp_path, "id,a,b\n1,O O,x y\n", words="2", tags="1")
+    assert (numbered.words, numbered.tags) == ([["x", "y"]], [["O", "O"]])
     assert problems_of(tmp_path, "text,labels\nAnn met,O\n") == [(2, "2 text but 1 labels")]
 
 
@@ -103,6 +105,7 @@ def test_columns_may_be_missing_only_in_a_test_set(tmp_path: Path) -> None:
     assert read(tmp_path, "id,word\n1,a\n", tags="ner", required=False).tags is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.integers(), max_size=5))
 def test_lists_that_python_and_json_print_are_read(items: list) -> None:
     import json
