@@ -14,8 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data.semeval import CONFLICT, ELEMENTS, LABELS, POLARITIES, AspectKind, ReviewSentence, count_labels
-from finetune.errors import Problem, UsageError
+from finetune.data.semeval import (
+    CONFLICT,
+    ELEMENTS,
+    LABELS,
+    POLARITIES,
+    AspectKind,
+    ReviewSentence,
+    count_labels,
+    read_semeval,
+)
+from finetune.errors import Problem, ProblemList, UsageError
 
 DEV_SHARE = 0.1
 SUM_TOLERANCE = 1e-6
@@ -131,3 +140,38 @@ def write_semeval(path: Path, sentences: Sequence[ReviewSentence], kind: AspectK
             ElementTree.SubElement(group, element, facts)
     ElementTree.indent(root)
     ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def prepare_sets(
+    paths: Sequence[Path],
+    kind: AspectKind,
+    *,
+    is_train: bool,
+    drop_conflicts: bool,
+    shares: dict[str, float] | None,
+    seed: int,
+) -> dict[str, tuple[list[ReviewSentence], list[ReviewSentence]]]:
+    """Sentences for statistics, and pairs to write, of train, dev and train_split, or of test.
+
+    Each file gives a tenth of its sentences to dev. With `shares`, pairs of train and train_split are repeated.
+
+    Raises:
+        DataError: all problems of all files.
+    """
+    problems = ProblemList()
+    read = [problems.attempt(read_semeval, path, kind) for path in paths]
+    problems.raise_any()
+    files = [keep_labelled(sentences, drop_conflicts=drop_conflicts) for sentences in read if sentences is not None]
+    merged = [sentence for sentences in files for sentence in sentences]
+    if not is_train:
+        return {"test": (merged, split_pairs(merged))}
+    parts = [split_sentences(sentences, seed) for sentences in files]
+    sets = {
+        "train": merged,
+        "dev": [sentence for _, dev in parts for sentence in dev],
+        "train_split": [sentence for train, _ in parts for sentence in train],
+    }
+    pairs = {name: split_pairs(sentences) for name, sentences in sets.items()}
+    for name in ("train", "train_split") if shares else ():
+        pairs[name] = upsample_pairs(pairs[name], shares or {}, seed)
+    return {name: (sets[name], pairs[name]) for name in sets}
