@@ -22,7 +22,7 @@ class TaggingDataArguments:
     dataset_name: str | None = argument(
         None,
         metavar="NAME",
-        help="thainer, lst20, wnut17, conll2003, universal_dependencies, dummytest, or a hub data set",
+        help="thainer, lst20, wnut17, conll2003, universal_dependencies, dummytest, sample, sample_th, or a hub data set",
     )
     dataset_config_name: str | None = argument(None, metavar="NAME", help="configuration of --dataset_name")
     data_dir: str | None = argument(

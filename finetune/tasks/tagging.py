@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ from finetune.collators import TaggingCollator
 from finetune.data.class_weights import read_class_weights
 from finetune.data.corpus import Corpus
 from finetune.data.tagging import load_tagging_corpus
+from finetune.data.thainer import filter_long_tests
 from finetune.encoding.labels import build_label_list, prepare_tags
 from finetune.encoding.tagging import EncodedTagging, encode_tagging
 from finetune.encoding.tags import TagScheme
@@ -126,15 +127,29 @@ def has_split(corpus: tuple[Corpus, TagScheme] | None, name: str) -> bool:
 
 def open_corpus(arguments: Arguments) -> tuple[Corpus, TagScheme]:
     """The corpus with its tags spelt one way, and their scheme; every count is logged."""
-    data, training = arguments[TaggingDataArguments], arguments.training
+    training, task_name = arguments.training, arguments[TaggingArguments].task_name
+    data = arguments[TaggingDataArguments]
+    if task_name != "ner" and data.label_name is None:
+        data = replace(data, label_name=f"{task_name}_tags")
     needs_validation = bool(training.get("do_eval"))
     corpus = load_tagging_corpus(data, seed=int(arguments.get("seed", 42)), validation_needed=needs_validation)
-    is_pos = arguments[TaggingArguments].task_name == "pos" or "pos" in (data.label_name or "")
+    filter_tests(corpus, arguments)
+    is_pos = task_name == "pos" or "pos" in (data.label_name or "")
     prepared = prepare_tags(corpus, fix_labels=data.fix_labels, scheme=TagScheme.POS if is_pos else None)
     for note in prepared.notes:
         logger.info("%s", note)
     check_stages(prepared.corpus, training)
     return prepared.corpus, prepared.scheme
+
+
+def filter_tests(corpus: Corpus, arguments: Arguments) -> None:
+    """`--filter_thainer_with_mbert_tokenizer_threshold`: leave out test sentences that multilingual BERT would have cut."""
+    threshold = arguments[TaggingDataArguments].filter_thainer_with_mbert_tokenizer_threshold
+    if threshold is None:
+        return
+    model = arguments[ModelArguments]
+    mbert = replace(model, model_name_or_path="mbert", tokenizer_name_or_path=None, tokenizer_type="skip")
+    filter_long_tests(corpus, load_tokenizer(mbert).tokenize, threshold)
 
 
 def check_stages(corpus: Corpus, training: dict[str, Any]) -> None:

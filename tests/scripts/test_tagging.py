@@ -313,3 +313,26 @@ def test_help_and_argument_errors_do_not_wait_for_torch(repository, flag):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == (0 if flag else 2)
         assert "HEAVY set()" in done.stderr
+
+
+def test_the_thainer_filter_counts_the_pieces_of_the_mbert_folder(
+    tmp_path, call_command, shared_data, tiny_bert, monkeypatch
+):
+    """A folder called mbert stands for multilingual BERT; its tokenizer decides which test sentences are short enough."""
+    import shutil
+
+    from transformers import AutoTokenizer
+
+    shutil.copytree(tiny_bert, tmp_path / "mbert")
+    monkeypatch.chdir(tmp_path)
+    done = call_command(
+        "downstream/train_token_classification_lm_finetuning.py", "--model_name_or_path", tiny_bert, "--dataset_name",
+        "thainer", "--label_name", "ner_tags", "--data_dir", shared_data / "thainer", "--output_dir", "out", "--do_train",
+        "--max_train_samples", 20, "--max_steps", 1, "--no_train_report",
+        "--filter_thainer_with_mbert_tokenizer_threshold", 40,
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    words, _, _ = read_predictions(tmp_path / "out" / "predictions.test.conll")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    assert 0 < len(words) < 635
+    assert all(sum(len(tokenizer.tokenize(word.replace(" ", "<_>"))) for word in row) < 40 for row in words)
