@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from finetune.arguments.fields import argument
 from finetune.arguments.parser import Arguments
@@ -17,6 +18,8 @@ NEEDED_FILES = {"do_train": "train_file", "do_eval": "validation_file", "do_pred
 @dataclass
 class ClassificationDataArguments:
     """Data: where the texts come from."""
+
+    LOGGED_AS: ClassVar[str] = "Data parameters"
 
     dataset_name: str | None = argument(
         None, help="a named corpus (wisesight_sentiment, goemotions, ...), or a data set of the hub"

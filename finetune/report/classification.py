@@ -123,7 +123,7 @@ def describe_outputs(outputs: NDArray[Any], decision: Decision, labels: Sequence
     """For each text what is predicted, and the probability of each label."""
     chosen, probabilities = decision.decide(outputs), decision.probabilities(outputs)
     if decision.problem_type is ProblemType.REGRESSION:
-        yield from ({"predicted": round(float(value), DIGITS)} for value in chosen)
+        yield from ({"predicted": float(value)} for value in chosen)
         return
     for choice, row in zip(chosen, probabilities, strict=True):
         is_single = decision.problem_type is ProblemType.SINGLE
