@@ -21,8 +21,12 @@ from finetune.models.settings import ClassifierSettings
 from finetune.run.folder import Run
 from finetune.tasks.classification import TASK, ClassificationTask
 from finetune.training.building import TrainerParts, build_trainer
-from finetune.training.classification import Outputs, Score, build_text_metrics, prepare_text_trainer
-from finetune.training.classification_losses import SequenceLoss, balance_positive_weights
+from finetune.training.classification import Outputs, Score, build_text_metrics
+from finetune.training.classification_losses import (
+    SequenceEvaluationLoss,
+    SequenceLoss,
+    balance_positive_weights,
+)
 from finetune.training.dry_run import estimate_plan, format_plan
 from finetune.training.losses import balance_class_weights
 
@@ -47,9 +51,9 @@ def build_classification_trainer(task: ClassificationTask, run: Run) -> Trainer:
         train=task.encoded["train"].dataset if "train" in task.encoded else None,
         validation=None if validation is None else validation.dataset,
         compute_metrics=None if validation is None else build_text_metrics(validation, build_score(task)),
+        evaluation=SequenceEvaluationLoss(loss),
     )
-    trainer = build_trainer(parts, values, run, patience=task.options.early_stopping_patience)
-    return prepare_text_trainer(trainer, loss)
+    return build_trainer(parts, values, run, patience=task.options.early_stopping_patience)
 
 
 def build_score(task: ClassificationTask) -> Score:

@@ -13,7 +13,6 @@ from transformers.trainer_utils import PredictionOutput
 
 from finetune.encoding.classification import EncodedClassification
 from finetune.metrics.classification import pool_windows
-from finetune.training.classification_losses import SequenceEvaluationLoss, SequenceLoss
 from finetune.training.losses import mean_loss
 
 Outputs = npt.NDArray[np.float64]
@@ -36,12 +35,6 @@ def build_text_metrics(encoded: EncodedClassification, score: Score) -> Callable
         return {"loss": loss, **score(pool_windows(outputs, encoded.examples, encoded.number), encoded.labels)}
 
     return compute
-
-
-def prepare_text_trainer(trainer: Trainer, loss: SequenceLoss) -> Trainer:
-    """Keep logits for scoring."""
-    trainer.preprocess_logits_for_metrics = SequenceEvaluationLoss(loss)  # type: ignore[assignment]
-    return trainer
 
 
 def predict_texts(trainer: Trainer, encoded: EncodedClassification, *, is_labelled: bool) -> PredictedTexts:
