@@ -1,7 +1,9 @@
 """Guess a masked word with BERT: a text's pieces, their ids, the model's best guess. Runs on any device.
 
-python examples/example1.py
+    python examples/example1.py
     python examples/example1.py --model_name_or_path bert-base-uncased --text "[CLS] To be or not to be. [SEP]"
+
+Any folder or hub name of a BERT with a head for masked words will do.
 """
 
 from __future__ import annotations

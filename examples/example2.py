@@ -1,7 +1,9 @@
 """Guess a masked word with the generator of an ELECTRA (its discriminator has no head for words). Runs on any device.
 
-python examples/example2.py
-python examples/example2.py --model_name_or_path google/electra-base-generator --text "[CLS] To be or not to be. [SEP]"
+    python examples/example2.py
+    python examples/example2.py --model_name_or_path google/electra-base-generator --text "[CLS] To be or not to be. [SEP]"
+
+Any folder or hub name of an ELECTRA generator will do.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Show a tokenizer: the size of its vocabulary, and the pieces of a mixed text, word by word.
 
-python examples/example3.py --model_name_or_path roberta-base
-python examples/example3.py --model_type bert --model_name_or_path bert-base-uncased --do_lower_case
+    python examples/example3.py --model_name_or_path roberta-base
+    python examples/example3.py --model_type bert --model_name_or_path bert-base-uncased --do_lower_case
+
+Any folder or hub name of a tokenizer of that type will do; `--model_type auto` finds the type.
 """
 
 from __future__ import annotations
