@@ -244,15 +244,21 @@ class StreamPacker:
 
     Args:
         max_length: ids of an example.
-        specials: put around each line (Hugging Face's masked recipe), or None.
+        line_frame: special tokens around each line (Hugging Face's masked recipe), or None.
+        block_frame: special tokens around each example, or None.
         document_end: ids written after each document, or empty.
     """
 
     def __init__(
-        self, max_length: int, *, specials: SpecialTokens | None = None, document_end: npt.NDArray | None = None
+        self,
+        max_length: int,
+        *,
+        line_frame: SpecialTokens | None = None,
+        block_frame: SpecialTokens | None = None,
+        document_end: npt.NDArray | None = None,
     ) -> None:
-        self.max_length = max_length
-        self.specials = specials
+        self.room = max_length - (len(block_frame) if block_frame else 0)
+        self.line_frame, self.block_frame = line_frame, block_frame
         self.document_end = np.empty(0, dtype=np.int64) if document_end is None else document_end
         self.counts: Counter[str] = Counter()
         self._ids: Ids = np.empty(0, dtype=np.uint16)
@@ -264,7 +270,7 @@ class StreamPacker:
         self.counts["lines"] += len(lines.lengths)
         ids, flags = self._stream(lines)
         self._ids, self._flags = np.concatenate([self._ids, ids]), np.concatenate([self._flags, flags])
-        return self._take(len(self._ids) // self.max_length * self.max_length)
+        return self._take(len(self._ids) // self.room * self.room)
 
     def finish(self) -> Blocks:
         """The end of the last document and the tail, a last example that is shorter."""
@@ -272,7 +278,7 @@ class StreamPacker:
             end = self.document_end.astype(self._ids.dtype)
             self._ids = np.concatenate([self._ids, end])
             self._flags = np.concatenate([self._flags, np.full(len(end), WORD_START, np.uint8)])
-        self.counts["tail"] = len(self._ids) % self.max_length
+        self.counts["tail"] = len(self._ids) % self.room
         return self._take(len(self._ids))
 
     def _stream(self, lines: EncodedLines) -> tuple[Ids, Flags]:
@@ -281,7 +287,7 @@ class StreamPacker:
             return lines.ids, flags_of(lines)
         flags = flags_of(lines)
         lengths = lines.lengths.astype(np.int64)
-        prefix, suffix = (self.specials.prefix, self.specials.suffix) if self.specials else ((), ())
+        prefix, suffix = (self.line_frame.prefix, self.line_frame.suffix) if self.line_frame else ((), ())
         ends = np.where(lines.begins_document, len(self.document_end), 0)
         if not self._has_begun:
             ends[0] = 0
@@ -301,4 +307,5 @@ class StreamPacker:
     def _take(self, size: int) -> Blocks:
         ids, flags = self._ids[:size], self._flags[:size]
         self._ids, self._flags = self._ids[size:].copy(), self._flags[size:].copy()
-        return Blocks(ids, cut_lengths(np.array([size]), self.max_length) if size else np.empty(0, np.int64), flags)
+        lengths = cut_lengths(np.array([size]), self.room) if size else np.empty(0, np.int64)
+        return frame_rows(ids, flags, lengths, self.block_frame) if self.block_frame else Blocks(ids, lengths, flags)

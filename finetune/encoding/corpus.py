@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.data.files import fingerprint, listed
-from finetune.data.text import PACKED_SUFFIX, read_chunks
+from finetune.data.text import PACKED_SUFFIX
+from finetune.data.text_rows import read_text_chunks
 from finetune.encoding.blocks import Blocks, LinePacker, Packer, SentencePacker, StreamPacker
 from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, encode_lines
 from finetune.encoding.pieces import PieceEncoder
@@ -40,11 +41,19 @@ class Packing(StrEnum):
     STREAM = "stream"
 
 
+class Frame(StrEnum):
+    """What the special tokens of a stream stand around."""
+
+    LINES = "lines"
+    BLOCKS = "blocks"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True)
 class CorpusSettings:
     """Everything but text and tokenizer that decides the examples.
 
-    `frame_lines`: a stream has special tokens around each line. `end_documents`: a stream has the end-of-sequence
+    `column` is that of the text in files of rows. `frame` is for a stream. `end_documents`: a stream has the end-of-sequence
     token after each document. `within_documents`: no sentence block spans two documents. `keep_flags`: the store says
     where words and documents begin.
     """
@@ -52,7 +61,8 @@ class CorpusSettings:
     packing: Packing
     max_length: int
     rules: LineRules = field(default_factory=LineRules)
-    frame_lines: bool = False
+    column: str = "text"
+    frame: Frame = Frame.LINES
     end_documents: bool = False
     within_documents: bool = False
     keep_flags: bool = False
@@ -89,7 +99,7 @@ def prepare_store(
         specials = find_special_tokens(tokenizer)
         packer = build_packer(settings, tokenizer, specials)
         with TokenStoreWriter(folder, dtype=encoder.dtype, has_flags=settings.keep_flags) as writer:
-            batches = encode_files(paths, LineEncoder(encoder, settings.rules), workers=workers)
+            batches = encode_files(paths, LineEncoder(encoder, settings.rules), workers=workers, column=settings.column)
             if references:
                 batches = join_words(batches, references, len(specials.prefix))
             counts = _fill(writer, packer, batches, paths)
@@ -138,7 +148,12 @@ def build_packer(settings: CorpusSettings, tokenizer: Any, specials: SpecialToke
             settings.max_length, specials, separator=separator, within_documents=settings.within_documents
         )
     end = _document_end(tokenizer) if settings.end_documents else None
-    return StreamPacker(settings.max_length, specials=specials if settings.frame_lines else None, document_end=end)
+    return StreamPacker(
+        settings.max_length,
+        line_frame=specials if settings.frame is Frame.LINES else None,
+        block_frame=specials if settings.frame is Frame.BLOCKS else None,
+        document_end=end,
+    )
 
 
 def find_separator(tokenizer: Any) -> npt.NDArray[np.int64]:
@@ -165,9 +180,12 @@ def pack_lines(batches: Iterator[EncodedLines], packer: Packer, counts: Counter[
     counts.update(packer.counts)
 
 
-def encode_files(paths: Sequence[Path], encoder: LineEncoder, *, workers: int) -> Iterator[EncodedLines]:
+def encode_files(
+    paths: Sequence[Path], encoder: LineEncoder, *, workers: int, column: str = "text"
+) -> Iterator[EncodedLines]:
     """The lines of all files, by as many of `workers` as the amount of text is worth."""
-    return encode_lines(read_chunks(paths), encoder, paths=paths, workers=useful_workers(paths, workers))
+    chunks = read_text_chunks(paths, column=column)
+    return encode_lines(chunks, encoder, paths=paths, workers=useful_workers(paths, workers))
 
 
 def useful_workers(paths: Sequence[Path], workers: int) -> int:

@@ -96,6 +96,20 @@ def spread_over_words(values: npt.NDArray[Value], word_starts: npt.NDArray[np.bo
     return np.take_along_axis(values, firsts, axis=1)
 
 
+def labelled_positions(labels: Ids, *, round_to: int = 32) -> tuple[Ids, Ids]:
+    """Positions (1, n) in the flattened batch of what is predicted in `labels` (batch, length), and the labels there.
+
+    `n` is rounded up, with the first position and the label -100, as `models.sparse_mlm_head.select_labelled` does.
+    """
+    flat = labels.ravel()
+    found = np.flatnonzero(flat != IGNORED)
+    size = min(-(-max(len(found), 1) // round_to) * round_to, max(len(flat), 1))
+    positions, selected = np.zeros(size, dtype=np.int64), np.full(size, IGNORED, dtype=np.int64)
+    positions[: len(found)] = found
+    selected[: len(found)] = flat[found]
+    return positions[None], selected[None]
+
+
 def find_special_ids(tokenizer: Any) -> npt.NDArray[np.bool_]:
     """For every id whether the tokenizer counts it as special (its own judgement: a space token is text to some)."""
     ids = list(range(len(tokenizer)))

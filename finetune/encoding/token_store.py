@@ -54,12 +54,12 @@ class TokenStore:
         self._offsets = _map(folder / OFFSETS, "<i8")
         self._tokens = _map(folder / TOKENS, self.description["dtype"])
         self._flags = _map(folder / FLAGS, "|u1") if self.description["has_flags"] else None
-        self._count = len(self._offsets) - 1
+        self._range = range(len(self._offsets) - 1)
         self._check_sizes()
 
     def _check_sizes(self) -> None:
         flags = len(self._tokens) if self._flags is None else len(self._flags)
-        found = (self._count, len(self._tokens), int(self._offsets[-1]), flags)
+        found = (len(self._range), len(self._tokens), int(self._offsets[-1]), flags)
         tokens = self.description["tokens"]
         if found != (self.description["examples"], tokens, tokens, tokens):
             raise RunError(f"{self.folder}: the files of this token store disagree; remove the folder to make it anew.")
@@ -72,15 +72,13 @@ class TokenStore:
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Ids of each example."""
-        return np.diff(self._offsets[: self._count + 1])
+        return np.diff(self._offsets[self._range.start : self._range.stop + 1])
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._range)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not -self._count <= index < self._count:
-            raise IndexError(index)
-        index = int(index) % self._count
+        index = self._range[int(index)]
         start, end = int(self._offsets[index]), int(self._offsets[index + 1])
         example: dict[str, Any] = {"input_ids": self._tokens[start:end].astype(np.int64)}
         if self._flags is not None:
@@ -93,18 +91,18 @@ class TokenStore:
         """Draw other masks from now on."""
         self._epoch.value = epoch
 
-    def first(self, count: int | None) -> TokenStore:
-        """The first `count` examples of this store; all of them for None."""
-        return _reopen(self.folder, self.seed, self._epoch, min(self._count, self._count if count is None else count))
+    def part(self, start: int, end: int | None) -> TokenStore:
+        """The examples from `start` to `end` (not included; None: the last) of this store; their draws stay theirs."""
+        return _reopen(self.folder, self.seed, self._epoch, self._range[start:end])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Worker processes that are started anew map the files themselves."""
-        return _reopen, (self.folder, self.seed, self._epoch, self._count)
+        return _reopen, (self.folder, self.seed, self._epoch, self._range)
 
 
-def _reopen(folder: Path, seed: int | None, epoch: Any, count: int) -> TokenStore:
+def _reopen(folder: Path, seed: int | None, epoch: Any, examples: range) -> TokenStore:
     store = TokenStore(folder, seed=seed)
-    store._epoch, store._count = epoch, count
+    store._epoch, store._range = epoch, examples
     return store
 
 

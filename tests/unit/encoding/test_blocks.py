@@ -101,7 +101,7 @@ def test_stream_blocks_are_the_stream_cut_in_equal_parts(data, rows, max_length,
     begins = begins_for(rows, data)
     batches = in_batches(rows, begins, data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
     packer = StreamPacker(
-        max_length, specials=SPECIALS if framed else None, document_end=np.array([END]) if ended else None
+        max_length, line_frame=SPECIALS if framed else None, document_end=np.array([END]) if ended else None
     )
     stream = []
     for number, (row, begin) in enumerate(zip(rows, begins, strict=True)):
@@ -127,7 +127,7 @@ def test_flags_mark_words_and_documents_where_they_end_up():
     assert block.ids.tolist() == [CLS, 10, 11, JOINT, 12, 13, 14, SEP]
     assert block.flags.tolist() == [WORD_START, both, 0, WORD_START, both, WORD_START, 0, WORD_START]
 
-    stream = StreamPacker(16, specials=SPECIALS)
+    stream = StreamPacker(16, line_frame=SPECIALS)
     stream.pack(lines)
     block = stream.finish()
     assert block.ids.tolist() == [CLS, 10, 11, SEP, CLS, 12, 13, 14, SEP]
@@ -149,3 +149,10 @@ def test_no_lines_give_no_blocks(packer):
 def test_cut_lengths_keeps_rows_that_fit():
     assert cut_lengths(np.array([4, 4, 1]), 4).tolist() == [4, 4, 1]
     assert cut_lengths(np.array([9]), 4).tolist() == [4, 4, 1]
+
+
+def test_stream_blocks_are_framed_on_request():
+    packer = StreamPacker(5, block_frame=SPECIALS)
+    blocks = pack_all(packer, [lines_of([[10, 11], [12, 13]]), lines_of([[14, 15, 16]])])
+    assert blocks == [[CLS, 10, 11, 12, SEP], [CLS, 13, 14, 15, SEP], [CLS, 16, SEP]]
+    assert packer.counts["tail"] == 1

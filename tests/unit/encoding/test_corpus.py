@@ -12,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from finetune.encoding import corpus as corpus_module
-from finetune.encoding.corpus import CorpusSettings, Packing, find_separator, prepare_store
+from finetune.encoding.corpus import CorpusSettings, Frame, Packing, find_separator, prepare_store
 from finetune.encoding.lines import Boundary, LineRules
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError
@@ -46,7 +46,7 @@ def body_of(store, tokenizer) -> list[int]:
 
 @pytest.mark.parametrize("packing", list(Packing))
 def test_every_piece_of_the_text_is_there_in_order(packing, corpus, tokenizer, tmp_path):
-    settings = replace(SENTENCES, packing=packing, frame_lines=packing == Packing.STREAM)
+    settings = replace(SENTENCES, packing=packing)
     store = TokenStore(prepare_store(corpus, tokenizer, settings, tmp_path / "cache", workers=1))
     lines = [line for path in corpus for line in path.read_text().split("\n") if line.strip()]
     expected = [
@@ -116,6 +116,7 @@ def test_causal_streams_keep_line_ends_and_end_documents(tokenizer, tmp_path):
         LineRules(keep_line_ends=True, boundary=Boundary.BLANK_LINE),
         end_documents=True,
         keep_flags=True,
+        frame=Frame.NOTHING,
     )
     store = TokenStore(prepare_store([path], tokenizer, settings, tmp_path, workers=1))
     assert tokenizer.decode(store[0]["input_ids"]) == "one two [SEP] three [SEP]"
@@ -156,7 +157,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from finetune.encoding.corpus import CorpusSettings, Packing, prepare_store
+from finetune.encoding.corpus import CorpusSettings, Frame, Packing, prepare_store
 if __name__ == "__main__":
     tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
     prepare_store([Path(sys.argv[2])], tokenizer, CorpusSettings(Packing.SENTENCES, 128), Path(sys.argv[3]), workers=1)

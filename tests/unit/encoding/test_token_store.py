@@ -65,7 +65,7 @@ def _draw_when_told(store, told, answers):
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_new_epoch_reaches_workers_that_already_run(tmp_path, method):
     write_store(tmp_path / "store", ROWS)
-    store = TokenStore(tmp_path / "store", seed=3).first(4)
+    store = TokenStore(tmp_path / "store", seed=3).part(0, 4)
     context = multiprocessing.get_context(method)
     told, answers = context.Event(), context.Queue()
     worker = context.Process(target=_draw_when_told, args=(store, told, answers))
@@ -77,13 +77,16 @@ def test_a_new_epoch_reaches_workers_that_already_run(tmp_path, method):
     worker.join()
 
 
-def test_first_examples(tmp_path):
+def test_parts(tmp_path):
     write_store(tmp_path / "store", ROWS)
     store = TokenStore(tmp_path / "store", seed=1)
-    assert len(store.first(2)) == 2 and len(store.first(None)) == 5 and len(store.first(99)) == 5
-    assert store.first(2).lengths.tolist() == [3, 1]
+    part = store.part(1, 3)
+    assert len(part) == 2 and len(store.part(0, None)) == 5 and len(store.part(3, 99)) == 2
+    assert part.lengths.tolist() == [1, 2]
+    assert part[1]["input_ids"].tolist() == ROWS[2] and part[1]["draw"] == store[2]["draw"]
+    assert part.part(1, None)[0]["input_ids"].tolist() == ROWS[2]
     with pytest.raises(IndexError):
-        store.first(2)[2]
+        part[2]
 
 
 def test_exception_leaves_nothing(tmp_path):

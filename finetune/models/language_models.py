@@ -1,0 +1,104 @@
+"""Language models: a configuration from a model, a file, an architecture's name or a family; weights, or none yet."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import transformers
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from finetune.arguments.language_model import LanguageModelArguments
+from finetune.arguments.nearest import allowed_values
+from finetune.errors import Problem, UsageError
+from finetune.models.loading import HEADS, judge_weights, load_config, load_model, override_config
+
+logger = logging.getLogger(__name__)
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+
+
+def load_language_config(
+    arguments: LanguageModelArguments, tokenizer: PreTrainedTokenizerBase | None
+) -> PretrainedConfig:
+    """The configuration to train under. From scratch, its vocabulary and special ids become the tokenizer's.
+
+    Raises:
+        DataError: a model or configuration cannot be opened.
+        UsageError: there is no such architecture or family.
+    """
+    if arguments.model_name_or_path or arguments.config_name:
+        config = load_config(arguments)
+    elif arguments.architecture:
+        config = load_config(replace(arguments, config_name=str(find_architecture(arguments.architecture))))
+    else:
+        config = config_of_family(str(arguments.model_type))
+        override_config(config, arguments.config_overrides)
+    if arguments.from_scratch and tokenizer is not None:
+        fit_to_tokenizer(config, tokenizer)
+    return config
+
+
+def find_architecture(name: str) -> Path:
+    """The file of a configuration in `configs/`.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    known = {path.stem: path for path in sorted(CONFIGS.glob("*.json")) if path.is_file()}
+    if name in known:
+        return known[name]
+    allowed = allowed_values(name, known) if known else "this installation has no configs folder"
+    remedy = "give the path of a config.json with --config_name"
+    raise UsageError(Problem(f"--architecture {name} is unknown", allowed, remedy))
+
+
+def config_of_family(model_type: str) -> PretrainedConfig:
+    """The default configuration of a family of models, such as `roberta`.
+
+    Raises:
+        UsageError: transformers has no such family.
+    """
+    try:
+        return AutoConfig.for_model(model_type)
+    except ValueError as error:
+        known = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
+        raise UsageError(Problem(f"--model_type {model_type} is unknown", allowed_values(model_type, known))) from error
+
+
+def fit_to_tokenizer(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A model from scratch has as many rows as the tokenizer has tokens, and its special ids."""
+    if config.vocab_size != len(tokenizer):
+        logger.info(f"The vocabulary of the new model is the tokenizer's: {len(tokenizer):,} entries.")
+    config.vocab_size = len(tokenizer)
+    for name in SPECIAL_IDS:
+        index = getattr(tokenizer, name)
+        if index is not None and hasattr(config, name):
+            setattr(config, name, index)
+
+
+def judge_language_weights(arguments: LanguageModelArguments) -> list[Problem]:
+    """A folder of weights to start from must hold some."""
+    source = arguments.model_name_or_path or arguments.model_dir
+    return judge_weights(replace(arguments, model_name_or_path=source)) if source else []
+
+
+def build_language_model(
+    arguments: LanguageModelArguments,
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    task: str,
+    seed: int,
+) -> PreTrainedModel:
+    """The model with its head, in float32: loaded, or drawn anew from `seed`."""
+    set_seed(seed)
+    source = arguments.model_name_or_path or arguments.model_dir
+    if source:
+        loaded = replace(arguments, model_name_or_path=source)
+        return load_model(loaded, config, tokenizer, task=task, new_head=False)
+    model: PreTrainedModel = getattr(transformers, HEADS[task]).from_config(config)
+    logger.info(f"A new {type(model).__name__} of {model.num_parameters():,} parameters.")
+    return model

@@ -1,0 +1,288 @@
+"""Language modelling, step by step in the order data flows: what run_mlm, run_clm and run_language_modeling share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.language_model import LanguageModelArguments, TextArguments
+from finetune.arguments.parser import Arguments
+from finetune.collators import CausalCollator, MaskingCollator
+from finetune.encoding.corpus import CorpusSettings
+from finetune.encoding.masking import Masker
+from finetune.encoding.token_store import TokenStore
+from finetune.errors import DataError, Problem, ProblemList
+from finetune.models.judging import (
+    find_position_limit,
+    judge_head,
+    judge_max_length,
+    judge_vocabulary,
+    settle_max_length,
+)
+from finetune.models.language_models import build_language_model, judge_language_weights, load_language_config
+from finetune.models.sparse_mlm_head import SPARSE_HEADS
+from finetune.run.folder import Run
+from finetune.tasks.language_text import (
+    SEED_OF_VALIDATION,
+    StreamedTexts,
+    TextFiles,
+    find_texts,
+    hold_out,
+    prepare_texts,
+)
+from finetune.tokenization.loading import load_tokenizer
+from finetune.training.building import TrainerParts, build_trainer
+from finetune.training.cadence import settle_cadence
+from finetune.training.dry_run import estimate_plan, format_plan
+from finetune.training.language_modeling import (
+    LanguageEvaluation,
+    MaskedLoss,
+    NextTokenLoss,
+    StreamedExamples,
+    score_language,
+)
+from finetune.training.length_batches import EpochFollower
+
+logger = logging.getLogger(__name__)
+
+SPACE_TOKEN = "<_>"
+LONGEST_CAUSAL_BLOCK = 1024
+EXAMPLES_SHOWN, PIECES_SHOWN = 3, 60
+
+
+class Objective(StrEnum):
+    """What is predicted: masked tokens, or each next one."""
+
+    MASKED = "masked_lm"
+    CAUSAL = "causal_lm"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command knows before it reads anything.
+
+    `length_flag` names `length` in messages. `settings` gives the packing for a length. The rest is for masking.
+    """
+
+    objective: Objective
+    length: int | None
+    length_flag: str
+    settings: Callable[[int], CorpusSettings]
+    probability: float = 0.15
+    whole_words: bool = False
+    pad_to_max_length: bool = False
+    references: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass
+class LanguageTask:
+    """Everything that is known before weights are read; nothing in it is wrong."""
+
+    arguments: Arguments
+    plan: Plan
+    tokenizer: PreTrainedTokenizerBase
+    config: PretrainedConfig
+    values: dict[str, Any]  # TrainingArguments by name, settled
+    max_length: int
+    files: TextFiles
+    train: TokenStore | StreamedExamples | None = None
+    validation: TokenStore | None = None
+
+    @property
+    def seed(self) -> int:
+        return int(self.arguments.get("seed", 42))
+
+
+def open_task(arguments: Arguments, plan: Plan) -> LanguageTask:
+    """Find the text, open tokenizer and configuration, judge them together, and tokenize.
+
+    Raises:
+        DataError: with every problem of all of them.
+    """
+    problems = ProblemList()
+    model, text = arguments[LanguageModelArguments], arguments[TextArguments]
+    files = problems.attempt(find_texts, text)
+    tokenizer = problems.attempt(load_tokenizer, model, space_token=SPACE_TOKEN if text.add_space_token else None)
+    config = problems.attempt(load_language_config, model, tokenizer)
+    problems.extend(judge_language_weights(model))
+    has_validation = bool(arguments.training.get("do_eval")) and (files is None or can_validate(files, text))
+    values = problems.attempt(settle_cadence, arguments.training, has_validation=has_validation)
+    if config is not None:
+        problems.extend(judge_head(config, plan.objective))
+        problems.extend(judge_length(plan, config))
+    if config is not None and tokenizer is not None:
+        problems.extend(judge_vocabulary(config, tokenizer))
+    if tokenizer is not None and plan.objective is Objective.MASKED:
+        problems.attempt(Masker.for_tokenizer, tokenizer)
+    problems.raise_any(DataError)
+    assert files is not None and tokenizer is not None and config is not None and values is not None
+    max_length = settle_length(plan, config, tokenizer)
+    task = LanguageTask(arguments, plan, tokenizer, config, values, max_length, files)
+    prepare_splits(task, has_validation=has_validation)
+    return task
+
+
+def can_validate(files: TextFiles, text: TextArguments) -> bool:
+    return bool(files.validation) or bool(files.train and text.validation_split_percentage)
+
+
+def judge_length(plan: Plan, config: PretrainedConfig) -> list[Problem]:
+    return [
+        replace(
+            problem, found=problem.found.replace("--max_length", plan.length_flag), remedy="nothing is lost by less"
+        )
+        for problem in judge_max_length(plan.length, config)
+    ]
+
+
+def settle_length(plan: Plan, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """What was typed, else what model and tokenizer allow (causal models: at most 1024, as in run_clm.py)."""
+    length = settle_max_length(plan.length, config, tokenizer)
+    if plan.length is None and plan.objective is Objective.CAUSAL:
+        return min(find_position_limit(config) or length, LONGEST_CAUSAL_BLOCK)
+    return length
+
+
+def prepare_splits(task: LanguageTask, *, has_validation: bool) -> None:
+    """Tokenize the text, or find it tokenized; hold examples out where there is no text to validate on."""
+    text, plan, settings = task.arguments[TextArguments], task.plan, task.plan.settings(task.max_length)
+    trains = bool(task.arguments.training.get("do_train")) or text.build_dataset_only
+    if has_validation or text.build_dataset_only:
+        task.validation = prepare_texts(
+            task.files.validation,
+            task.tokenizer,
+            settings,
+            text,
+            seed=task.seed + SEED_OF_VALIDATION,
+            references=plan.references.get("validation"),
+        )
+    if not trains:
+        return
+    if text.streaming:
+        stream = StreamedTexts.of(task.files.train, task.tokenizer, settings, seed=task.seed)
+        task.train = StreamedExamples(stream, seed=task.seed)
+        return
+    train = prepare_texts(
+        task.files.train, task.tokenizer, settings, text, seed=task.seed, references=plan.references.get("train")
+    )
+    if train is not None and has_validation and task.validation is None:
+        train, task.validation = hold_out(train, text.validation_split_percentage)
+    task.train = train.part(0, text.max_train_samples) if train is not None else None
+    if task.validation is not None:
+        task.validation = task.validation.part(0, text.max_eval_samples)
+
+
+def describe_stores(task: LanguageTask) -> dict[str, Any]:
+    """`--build_dataset_only`: where the tokenized text lies, and how much of it there is."""
+    stores = {"train": task.train, "validation": task.validation}
+    facts = {}
+    for name, store in stores.items():
+        if isinstance(store, TokenStore):
+            print(f"{name}: {len(store):,} examples of at most {task.max_length:,} ids in {store.folder}")
+            facts[name] = {"examples": len(store), "folder": str(store.folder), **store.counts}
+    return facts
+
+
+def build_language_trainer(task: LanguageTask, run: Run) -> Trainer:
+    """Load the model, or draw it anew, and build the Trainer of this task."""
+    model = build_language_model(
+        task.arguments[LanguageModelArguments],
+        task.config,
+        task.tokenizer,
+        task=task.plan.objective,
+        seed=task.seed,
+    )
+    smoothing = float(task.values.get("label_smoothing_factor") or 0.0)
+    values = {name: value for name, value in task.values.items() if name != "label_smoothing_factor"}
+    loss = MaskedLoss(None, smoothing) if task.plan.objective is Objective.MASKED else NextTokenLoss(None, smoothing)
+    parts = TrainerParts(
+        model=model,
+        tokenizer=task.tokenizer,
+        collator=build_collator(task, model),
+        loss=loss,
+        train=cast(Any, task.train),
+        validation=cast(Any, task.validation),
+        compute_metrics=score_language,
+        evaluation=LanguageEvaluation(loss),
+        callbacks=[] if task.train is None else [EpochFollower(cast(Any, task.train))],
+    )
+    return build_trainer(parts, values, run, fast_path=task.arguments[FastPathArguments])
+
+
+def build_collator(task: LanguageTask, model: PreTrainedModel) -> MaskingCollator | CausalCollator:
+    tokenizer, plan = task.tokenizer, task.plan
+    pad_id = next((index for index in (tokenizer.pad_token_id, tokenizer.eos_token_id) if index is not None), 0)
+    if plan.objective is Objective.CAUSAL:
+        apart = plan.settings(task.max_length).end_documents
+        if apart:
+            check_documents_apart(model)
+        return CausalCollator(pad_token_id=pad_id, apart=apart)
+    masker = Masker.for_tokenizer(tokenizer, probability=plan.probability, whole_words=plan.whole_words)
+    return MaskingCollator(
+        masker,
+        pad_token_id=pad_id,
+        padding_side=tokenizer.padding_side,
+        max_length=task.max_length if plan.pad_to_max_length else None,
+        sparse=choose_sparse_labels(model, task),
+    )
+
+
+def choose_sparse_labels(model: PreTrainedModel, task: LanguageTask) -> Any:
+    """How the collator marks predicted positions for a sparse head; not at all where the head stays full."""
+    fast_path = task.arguments[FastPathArguments]
+    several_in_one_process = torch.cuda.device_count() > 1 and not torch.distributed.is_initialized()
+    is_off = fast_path.no_fast_path or fast_path.no_sparse_head or several_in_one_process
+    if is_off or type(model).__name__ not in SPARSE_HEADS:
+        return ""
+    is_one_process = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
+    return "selected" if is_one_process and not isinstance(task.train, StreamedExamples) else "positions"
+
+
+@torch.no_grad()
+def check_documents_apart(model: PreTrainedModel) -> None:
+    """Positions that start anew must keep a document from seeing the one before; tried out on the model itself.
+
+    Raises:
+        DataError: this architecture sees across them.
+    """
+    ids = torch.arange(1, 9, device=model.device)[None] % model.config.vocab_size
+    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3]], device=model.device)
+    was_training = model.training
+    model.eval()
+    try:
+        together = model(input_ids=ids, position_ids=positions, use_cache=False).logits[:, 4:]
+        alone = model(input_ids=ids[:, 4:], position_ids=positions[:, 4:], use_cache=False).logits
+        apart = torch.allclose(together, alone, atol=1e-4)
+    except TypeError:  # no position_ids
+        apart = False
+    model.train(was_training)
+    if not apart:
+        found = f"{type(model).__name__} cannot keep the documents of one example apart"
+        raise DataError(Problem(found, remedy="drop --document_attention"))
+
+
+def show_plan(trainer: Trainer, task: LanguageTask) -> dict[str, Any]:
+    """`--dry_run`: print examples and the estimate; returns the estimate for the last line."""
+    dataset = trainer.train_dataset if trainer.train_dataset is not None else trainer.eval_dataset
+    for number, example in zip(range(EXAMPLES_SHOWN), cast(Any, dataset), strict=False):
+        pieces = task.tokenizer.convert_ids_to_tokens(example["input_ids"].tolist())
+        more = " ..." if len(pieces) > PIECES_SHOWN else ""
+        print(f"Example {number + 1}: {len(pieces)} pieces\n  {' '.join(pieces[:PIECES_SHOWN])}{more}")
+    if not isinstance(task.train, TokenStore):
+        return {"dry_run": True}
+    plan = estimate_plan(trainer)
+    print(format_plan(plan))
+    return {"dry_run": True, **asdict(plan)}
+
+
+def save_language_model(trainer: Trainer) -> None:
+    """Model and tokenizer, in the output folder."""
+    trainer.save_model(str(Path(str(trainer.args.output_dir))))

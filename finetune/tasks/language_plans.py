@@ -1,0 +1,111 @@
+"""How each language-model command packs its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from finetune.arguments.language_model import CausalArguments, MaskingArguments, ObjectiveArguments, TextArguments
+from finetune.arguments.parser import Arguments
+from finetune.encoding.corpus import CorpusSettings, Frame, Packing
+from finetune.encoding.lines import Boundary, LineRules
+from finetune.tasks.language_modeling import SPACE_TOKEN, Objective, Plan
+
+
+def plan_masked(arguments: Arguments) -> Plan:
+    """Lines, whole lines as many as fit, or one stream with special tokens around each line, as run_mlm.py has it."""
+    asked, text = arguments[MaskingArguments], arguments[TextArguments]
+    packing = Packing.STREAM
+    if asked.lines_are_examples:
+        packing = Packing.LINES
+    elif asked.lines_are_kept_whole:
+        packing = Packing.SENTENCES
+
+    def settings(max_length: int) -> CorpusSettings:
+        return CorpusSettings(
+            packing=packing,
+            max_length=max_length,
+            rules=LineRules(lowercase=text.lowercase, space_token=SPACE_TOKEN if text.add_space_token else None),
+            column=text.text_column_name,
+            within_documents=asked.within_documents,
+            keep_flags=asked.whole_word_mask,
+            find_words=asked.whole_word_mask,
+        )
+
+    return _masked(asked, settings)
+
+
+def _masked(asked: MaskingArguments, settings: Callable[[int], CorpusSettings]) -> Plan:
+    return Plan(
+        objective=Objective.MASKED,
+        length=asked.max_seq_length,
+        length_flag="--max_seq_length",
+        settings=settings,
+        probability=asked.mlm_probability,
+        whole_words=asked.whole_word_mask,
+        pad_to_max_length=asked.pad_to_max_length,
+        references={"train": asked.train_ref_file, "validation": asked.validation_ref_file},
+    )
+
+
+def plan_causal(arguments: Arguments) -> Plan:
+    """The text as one stream cut into blocks, none of it lost; documents apart on request."""
+    asked, text = arguments[CausalArguments], arguments[TextArguments]
+
+    def settings(max_length: int) -> CorpusSettings:
+        return CorpusSettings(
+            packing=Packing.STREAM,
+            max_length=max_length,
+            rules=LineRules(
+                keep_line_ends=asked.keep_linebreaks,
+                lowercase=text.lowercase,
+                space_token=SPACE_TOKEN if text.add_space_token else None,
+                boundary=Boundary(asked.document_boundary),
+            ),
+            column=text.text_column_name,
+            frame=Frame.NOTHING,
+            end_documents=asked.document_attention,
+            keep_flags=asked.document_attention,
+        )
+
+    return Plan(Objective.CAUSAL, asked.block_size, "--block_size", settings)
+
+
+def plan_legacy(arguments: Arguments) -> Plan:
+    """run_language_modeling.py: masked with --mlm, else causal."""
+    return _legacy_masked(arguments) if arguments[ObjectiveArguments].mlm else _legacy_causal(arguments)
+
+
+def _legacy_masked(arguments: Arguments) -> Plan:
+    """Lines, or the text with its line ends cut into blocks, each with special tokens."""
+    asked, text = arguments[MaskingArguments], arguments[TextArguments]
+    if asked.line_by_line or asked.datasets_type:
+        return plan_masked(arguments)
+
+    def settings(max_length: int) -> CorpusSettings:
+        return CorpusSettings(
+            packing=Packing.STREAM,
+            max_length=max_length,
+            rules=LineRules(keep_line_ends=True, lowercase=text.lowercase),
+            column=text.text_column_name,
+            frame=Frame.BLOCKS,
+            keep_flags=asked.whole_word_mask,
+            find_words=asked.whole_word_mask,
+        )
+
+    return _masked(asked, settings)
+
+
+def _legacy_causal(arguments: Arguments) -> Plan:
+    """Lines, or the text with its line ends cut into blocks."""
+    asked, text = arguments[MaskingArguments], arguments[TextArguments]
+
+    def settings(max_length: int) -> CorpusSettings:
+        return CorpusSettings(
+            packing=Packing.LINES if asked.line_by_line else Packing.STREAM,
+            max_length=max_length,
+            rules=LineRules(keep_line_ends=not asked.line_by_line, lowercase=text.lowercase),
+            column=text.text_column_name,
+            frame=Frame.BLOCKS,
+        )
+
+    return Plan(Objective.CAUSAL, asked.max_seq_length, "--block_size", settings)

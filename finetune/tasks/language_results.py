@@ -1,0 +1,59 @@
+"""A trained language model's results: perplexity on the validation text, printed and written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import Trainer
+
+from finetune.arguments.language_model import LanguageModelArguments, TextArguments
+from finetune.report.files import write_metrics, write_results
+from finetune.report.model_card import ModelCard, write_model_card
+from finetune.run.folder import Run
+from finetune.run.manifest import library_versions
+from finetune.tasks.language_modeling import LanguageTask, Objective
+
+PIPELINES = {Objective.MASKED: "fill-mask", Objective.CAUSAL: "text-generation"}
+CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed")
+FIGURES = ("perplexity", "loss", "accuracy")
+
+
+def score_validation(trainer: Trainer, task: LanguageTask) -> dict[str, float]:
+    """Loss, perplexity and accuracy on the validation text; empty where there is none."""
+    if task.validation is None:
+        return {}
+    metrics = trainer.evaluate()
+    return {name: float(metrics[f"eval_{name}"]) for name in FIGURES}
+
+
+def write_language_results(
+    run: Run, task: LanguageTask, figures: dict[str, float], *, legacy_file: str = "eval_results.txt"
+) -> dict[str, Any]:
+    """Write metrics.json, the legacy results file and README.md; returns the figures of the last line."""
+    assert run.folder is not None
+    if figures:
+        for name, value in figures.items():
+            print(f"{name} = {value:.6g}")
+        write_metrics(run.folder, {"validation": figures})
+        write_results(run.folder / legacy_file, figures, title="Eval results")
+    write_model_card(run.folder, make_card(run, task, figures))
+    return dict(figures)
+
+
+def make_card(run: Run, task: LanguageTask, figures: dict[str, float]) -> ModelCard:
+    assert run.folder is not None
+    model, text = task.arguments[LanguageModelArguments], task.arguments[TextArguments]
+    source = model.model_name_or_path or model.model_dir
+    sizes = {"train": task.train, "validation": task.validation}
+    return ModelCard(
+        name=run.folder.name,
+        task=PIPELINES[task.plan.objective],
+        base_model=source or "none: trained from scratch",
+        dataset=text.dataset_name or ", ".join(path.name for path in task.files.train[:5]),
+        figures={"validation": figures} if figures else {},
+        headline=FIGURES[:1],
+        sizes={name: len(store) for name, store in sizes.items() if store is not None and hasattr(store, "__len__")},
+        facts={name: task.arguments.get(name) for name in CARD_FACTS} | {"ids of an example": task.max_length},
+        command=task.arguments.command_line(),
+        versions=library_versions(),
+    )

@@ -1,0 +1,117 @@
+"""What language modelling adds to the Trainer: the shifted loss, perplexity, text that is tokenized while training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+from transformers import EvalPrediction
+
+from finetune.models.sparse_mlm_head import select_labelled
+from finetune.training.losses import IGNORED, TokenLoss
+
+SHUFFLED_EXAMPLES = 4096  # of a stream, drawn from at random
+
+
+class MaskedLoss(TokenLoss):
+    """Cross-entropy at predicted positions; logits may be there for those positions only (sparse head)."""
+
+    def per_position(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Float32 losses of (batch, length) or of (1, positions), whichever the logits are of."""
+        return super().per_position(logits, match_labels(logits, labels))
+
+
+class NextTokenLoss(TokenLoss):
+    """Cross-entropy of each token given those before it; `labels` are the ids, -100 where nothing is predicted."""
+
+    def per_position(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Float32 losses (batch, length - 1)."""
+        return super().per_position(logits[:, :-1], labels[:, 1:])
+
+    def __call__(
+        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """One micro-batch's share of the global mean; the first position of a row is never predicted."""
+        items = (labels[:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        return super().__call__(outputs, labels, items)
+
+
+def match_labels(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Labels of the positions that the logits are of: all of them, or those that a sparse head has gathered."""
+    return labels if logits.shape[:-1] == labels.shape else select_labelled(labels)[1]
+
+
+class LanguageEvaluation:
+    """The Trainer's `preprocess_logits_for_metrics`: what perplexity and accuracy need, instead of logits."""
+
+    def __init__(self, loss: TokenLoss) -> None:
+        self.loss = loss
+
+    def __call__(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch -> (1, 3): sum of losses, number of predictions, how many are right."""
+        logits = logits[0] if isinstance(logits, tuple) else logits
+        if isinstance(self.loss, NextTokenLoss):
+            predicted, expected = logits[:, :-1].argmax(-1), labels[:, 1:]
+        else:
+            predicted, expected = logits.argmax(-1), match_labels(logits, labels)
+        counted = expected != IGNORED
+        sums = [self.loss.per_position(logits, labels).sum(), counted.sum(), ((predicted == expected) & counted).sum()]
+        return torch.stack([value.double() for value in sums])[None]
+
+
+def score_language(prediction: EvalPrediction) -> dict[str, float]:
+    """Loss and accuracy over all predicted positions of a split, and perplexity, the exponential of the loss."""
+    losses, count, right = np.asarray(prediction.predictions, dtype=np.float64).reshape(-1, 3).sum(axis=0)
+    loss = float(losses / max(count, 1))
+    return {"loss": loss, "perplexity": perplexity(loss), "accuracy": float(right / max(count, 1))}
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss), infinite where that is beyond floating-point numbers."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+class StreamedExamples(IterableDataset):
+    """Examples that `read` makes while training, shuffled within a window; each has its `draw` for the masks.
+
+    Several data loader workers share the examples among them; each reads the text whole.
+    """
+
+    def __init__(
+        self, read: Callable[[int], Iterator[dict[str, Any]]], *, seed: int, window: int = SHUFFLED_EXAMPLES
+    ) -> None:
+        self.read, self.seed, self.window = read, seed, window
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        worker = get_worker_info()
+        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        epoch = int(self._epoch)
+        chosen = (example for index, example in enumerate(self.read(epoch)) if index % count == number)
+        yield from shuffle_window(chosen, self.window, np.random.default_rng((self.seed, epoch, number)))
+
+
+def shuffle_window(
+    examples: Iterator[dict[str, Any]], window: int, generator: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """Examples in random order, as far as `window` of them held back allow."""
+    held: list[dict[str, Any]] = []
+    for example in examples:
+        if len(held) < window:
+            held.append(example)
+            continue
+        place = int(generator.integers(window))
+        yield held[place]
+        held[place] = example
+    generator.shuffle(held)  # type: ignore[arg-type]
+    yield from held

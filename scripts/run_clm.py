@@ -1,0 +1,56 @@
+"""Train a causal language model, further or from scratch, as transformers' run_clm.py does; no text is lost.
+
+    python run_clm.py --model_name_or_path gpt2 --train_file train.txt --validation_file dev.txt --do_train --do_eval \\
+        --per_device_train_batch_size 8 --output_dir outputs/gpt2-mine
+
+Documents that do not see each other, from scratch:
+
+    python run_clm.py --model_type gpt2 --config_overrides n_embd=256,n_layer=4,n_head=4 --tokenizer_name gpt2 \\
+        --train_file 'news/*.txt.gz' --document_attention --block_size 512 --do_train --do_eval --output_dir outputs/small
+
+The text is one stream, line ends included, cut into blocks of --block_size; the tail is a shorter block. docs/corpus.md tells
+more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finetune import cli
+from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.language_model import CausalArguments, LanguageModelArguments, TextArguments, judge_text
+from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.run import RunArguments
+from finetune.run.folder import Run
+
+
+def make_parser() -> CommandParser:
+    return CommandParser(
+        __doc__ or "",
+        (LanguageModelArguments, TextArguments, CausalArguments, FastPathArguments, RunArguments),
+        training_defaults={},
+        checks=(judge_text,),
+    )
+
+
+def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+    from finetune.tasks import language_modeling, language_plans, language_results
+    from finetune.training.building import train
+
+    task = language_modeling.open_task(arguments, language_plans.plan_causal(arguments))
+    if arguments[TextArguments].build_dataset_only:
+        return language_modeling.describe_stores(task)
+    trainer = language_modeling.build_language_trainer(task, run)
+    if arguments[RunArguments].dry_run:
+        return language_modeling.show_plan(trainer, task)
+    run.record_inputs(task.files.as_dict())
+    run.start()
+    if arguments.training.get("do_train"):
+        train(trainer, run)
+        language_modeling.save_language_model(trainer)
+    figures = language_results.score_validation(trainer, task)
+    return language_results.write_language_results(run, task, figures)
+
+
+if __name__ == "__main__":
+    cli.launch(make_parser, main)
