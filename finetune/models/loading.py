@@ -7,11 +7,14 @@ only read once nothing is wrong.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
@@ -120,27 +123,82 @@ def load_model(
         tokenizer: gives the size that the embedding must have.
         task: a key of `HEADS`.
         new_head: the head of the checkpoint, if it has one, belongs to other labels and is made anew.
+
+    Raises:
+        DataError: the weights are damaged, hold more than numbers, or have other shapes than the configuration says.
     """
     auto_class = getattr(transformers, HEADS[task])
-    with quiet_loading():
-        model, report = auto_class.from_pretrained(
-            resolve_name(arguments.model_name_or_path),
-            config=config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=new_head or arguments.ignore_mismatched_sizes,
-            output_loading_info=True,
-            **hub_arguments(arguments),
-        )
-    tell_loading(report)
+    try:
+        with quiet_loading():
+            model, report = auto_class.from_pretrained(
+                resolve_name(arguments.model_name_or_path),
+                config=config,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # judged below, with the names and both shapes
+                output_loading_info=True,
+                **hub_arguments(arguments),
+            )
+    except (SafetensorError, UnpicklingError, OSError) as error:
+        raise DataError(explain_unreadable_weights(arguments.model_name_or_path, error)) from error
+    if not arguments.ignore_mismatched_sizes:
+        judge_shapes(model, report, new_head=new_head, folder=arguments.model_name_or_path)
+    fresh = renew_outputs(model, report) if new_head else []
+    tell_loading(report, fresh)
     resize_embeddings(model, tokenizer)
     return model
 
 
-def tell_loading(report: dict[str, Any]) -> None:
-    """Say which weights are new and which of the checkpoint were left aside, one line each."""
-    fresh = sorted({*report["missing_keys"], *(entry[0] for entry in report.get("mismatched_keys", ()))})
+def explain_unreadable_weights(name: str, error: Exception) -> Problem:
+    """Damaged files, and pickles with objects in them, which are never run."""
+    path = Path(name) if Path(name).is_dir() else None
+    if isinstance(error, UnpicklingError):
+        found = "the weights file holds objects beside numbers; it is not loaded, because that could run code"
+        return Problem(found, remedy="give the model as model.safetensors", path=path)
+    reason = str(error).strip().splitlines()[0].rstrip(".")
+    return Problem(f"the weights cannot be read ({reason})", remedy="copy or download the model again", path=path)
+
+
+def judge_shapes(model: PreTrainedModel, report: dict[str, Any], *, new_head: bool, folder: str) -> None:
+    """Weights of another shape are refused, but for those of a head that is made anew.
+
+    Raises:
+        DataError: with the name and both shapes of the first few.
+    """
+    wrong = sorted(entry for entry in report["mismatched_keys"] if not (new_head and is_of_head(model, entry[0])))
+    if wrong:
+        allowed = f"{len(wrong):,} weights differ so" if len(wrong) > 1 else ""
+        remedy = "mend config.json or --config_overrides; --ignore_mismatched_sizes makes such weights anew"
+        name, saved, expected = wrong[0]
+        found = f"the weight {name} has the shape {tuple(saved)}, but the configuration asks for {tuple(expected)}"
+        raise DataError(Problem(found, allowed, remedy, folder))
+
+
+def is_of_head(model: PreTrainedModel, name: str) -> bool:
+    """Whether a weight stands on top of the encoder that all heads share."""
+    return not name.startswith(f"{model.base_model_prefix}.")
+
+
+def renew_outputs(model: PreTrainedModel, report: dict[str, Any]) -> list[str]:
+    """Draw the output layer anew where the checkpoint had one of the same size, for other labels; returns the names."""
+    drawn_already = {*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}
+    outputs = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if is_of_head(model, name) and parameter.shape[0] == model.config.num_labels and name not in drawn_already
+    }
+    for name, parameter in outputs.items():
+        if name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
+        else:
+            torch.nn.init.normal_(parameter, std=getattr(model.config, "initializer_range", 0.02))
+    return list(outputs)
+
+
+def tell_loading(report: dict[str, Any], fresh: Iterable[str] = ()) -> None:
+    """Say which weights are new (`fresh` ones too) and which of the checkpoint were left aside, one line each."""
+    fresh = sorted({*fresh, *report["missing_keys"], *(entry[0] for entry in report.get("mismatched_keys", ()))})
     if fresh:
-        logger.info("Newly initialised (not in the checkpoint): %s.", ", ".join(fresh))
+        logger.info("Newly initialised: %s.", ", ".join(fresh))
     unused = sorted(report["unexpected_keys"])
     if unused:
         logger.info("In the checkpoint but not used by this head: %s.", ", ".join(unused))

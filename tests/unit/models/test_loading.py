@@ -52,6 +52,52 @@ def test_a_head_of_other_labels_is_made_anew_and_the_encoder_kept(tiny_bert, tmp
     assert torch.equal(words, old.get_input_embeddings().weight)
 
 
+def test_a_head_of_as_many_other_labels_is_made_anew_too(tiny_bert, tmp_path):
+    """The shapes fit, so that transformers alone would go on with the head of the other labels."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    config = BertConfig.from_pretrained(tiny_bert)
+    name_labels(config, ["O", "B-X", "I-X"])
+    old = BertForTokenClassification(config)
+    torch.nn.init.constant_(old.classifier.bias, 5.0)
+    old.save_pretrained(tmp_path)
+    arguments = make_arguments(tmp_path)
+    kept = load_model(arguments, load_config(arguments), tokenizer, task="token_classification", new_head=False)
+    renewed = load_model(arguments, load_config(arguments), tokenizer, task="token_classification", new_head=True)
+    assert torch.equal(kept.classifier.weight, old.classifier.weight)
+    assert not torch.equal(renewed.classifier.weight, old.classifier.weight)
+    assert (kept.classifier.bias == 5).all() and (renewed.classifier.bias == 0).all()
+    assert torch.equal(renewed.bert.encoder.layer[0].output.dense.weight, old.bert.encoder.layer[0].output.dense.weight)
+
+
+@pytest.mark.parametrize("new_head", [False, True])
+def test_weights_of_another_shape_are_told_by_name_unless_asked_for(tiny_bert, tmp_path, new_head):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    shutil.copytree(tiny_bert, tmp_path, dirs_exist_ok=True)
+    asked = {"config_overrides": "intermediate_size=128"}
+    arguments = make_arguments(tmp_path, **asked)
+    options = {"task": "token_classification", "new_head": new_head}
+    with pytest.raises(DataError, match=r"intermediate\.dense\.bias has the shape \(64,\).* asks for \(128,\)"):
+        load_model(arguments, load_config(arguments), tokenizer, **options)
+    arguments = make_arguments(tmp_path, ignore_mismatched_sizes=True, **asked)
+    model = load_model(arguments, load_config(arguments), tokenizer, **options)
+    assert model.bert.encoder.layer[0].intermediate.dense.out_features == 128
+
+
+def test_damaged_weights_and_pickled_objects_are_sentences(tiny_bert, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    shutil.copytree(tiny_bert, tmp_path, dirs_exist_ok=True)
+    arguments = make_arguments(tmp_path)
+    options = {"task": "token_classification", "new_head": False}
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    with pytest.raises(DataError, match="the weights cannot be read"):
+        load_model(arguments, load_config(arguments), tokenizer, **options)
+    weights.unlink()
+    torch.save({"cls": SimpleNamespace()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(DataError, match="holds objects beside numbers"):
+        load_model(arguments, load_config(arguments), tokenizer, **options)
+
+
 def test_added_tokens_grow_the_embedding(tiny_bert):
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     before = len(tokenizer)
