@@ -11,7 +11,15 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 def explain(error: BaseException) -> str | None:
     """A sentence for a failure of the machine; None for what must be a bug of ours."""
-    for explanation in (_out_of_memory, _full_disk, _no_network, _closed_pipe, _no_permission):
+    for explanation in (
+        _out_of_memory,
+        _full_disk,
+        _file_limit,
+        _no_network,
+        _closed_pipe,
+        _no_permission,
+        _unsafe_file,
+    ):
         if sentence := explanation(error):
             return sentence
     return None
@@ -42,6 +50,14 @@ def _full_disk(error: BaseException) -> str | None:
     return f"the disk is full{where}; make room and run the same command again, it goes on from the last checkpoint"
 
 
+def _file_limit(error: BaseException) -> str | None:
+    """`ulimit -f`, or a file system without large files."""
+    limited = isinstance(error, OSError) and error.errno == errno.EFBIG
+    if not limited and "File too large" not in str(error):
+        return None
+    return "a file may not grow that large here; raise the limit (ulimit -f) or choose another --output_dir"
+
+
 def _no_network(error: BaseException) -> str | None:
     package = type(error).__module__.split(".")[0]
     theirs = package in NETWORK_PACKAGES and any(name in type(error).__name__ for name in NETWORK_NAMES)
@@ -58,6 +74,15 @@ def _no_permission(error: BaseException) -> str | None:
     if not isinstance(error, PermissionError):
         return None
     return f"no permission: {error.filename or _first_line(error)}; change its rights or choose another place"
+
+
+def _unsafe_file(error: BaseException) -> str | None:
+    """torch.load refuses whatever is more than tensors and plain values."""
+    if type(error).__name__ != "UnpicklingError" or "Weights only load failed" not in str(error):
+        return None
+    return (
+        "a file of the model or checkpoint holds objects beside numbers; it is not loaded, because that could run code"
+    )
 
 
 def _first_line(error: BaseException) -> str:

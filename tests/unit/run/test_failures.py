@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pickle import UnpicklingError
+
 import pytest
 
 from finetune.run.failures import explain
@@ -29,6 +31,12 @@ HfConnectionError.__name__ = "LocalEntryNotFoundError"
         (OSError(28, "No space left on device", "out/model.safetensors"), "the disk is full (out/model.safetensors)"),
         (OSError(122, "Disk quota exceeded"), "the disk is full"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (OSError(27, "File too large"), "a file may not grow that large here"),
+        (SafetensorError("I/O error: File too large (os error 27)"), "a file may not grow that large here"),
+        (
+            UnpicklingError("Weights only load failed. In PyTorch 2.6"),
+            "a file of the model or checkpoint holds objects",
+        ),
         (ConnectionRefusedError(111, "Connection refused"), "the network could not be reached"),
         (HfConnectionError("offline"), "the network could not be reached (offline)"),
         (BrokenPipeError(32, "Broken pipe"), "the program that reads standard output has closed it"),
