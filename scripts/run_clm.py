@@ -8,8 +8,8 @@ Documents that do not see each other, from scratch:
     python run_clm.py --model_type gpt2 --config_overrides n_embd=256,n_layer=4,n_head=4 --tokenizer_name gpt2 \\
         --train_file 'news/*.txt.gz' --document_attention --block_size 512 --do_train --do_eval --output_dir outputs/small
 
-The text is one stream, line ends included, cut into blocks of --block_size; the tail is a shorter block. docs/corpus.md tells
-more.
+The text is one stream, line ends included, cut into blocks of --block_size; the tail is a shorter block. docs/corpus.md
+tells more.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def open_task(arguments: Arguments, plan: Plan) -> LanguageTask:
     has_validation = bool(arguments.training.get("do_eval")) and (files is None or can_validate(files, text))
     values = problems.attempt(settle_cadence, arguments.training, has_validation=has_validation)
     if config is not None:
-        problems.extend(judge_head(config, plan.objective))
+        problems.extend(judge_head(config, plan.objective) or judge_permutation(config))
         problems.extend(judge_length(plan, config))
     if config is not None and tokenizer is not None:
         problems.extend(judge_vocabulary(config, tokenizer))
@@ -132,6 +132,14 @@ def open_task(arguments: Arguments, plan: Plan) -> LanguageTask:
 
 def can_validate(files: TextFiles, text: TextArguments) -> bool:
     return bool(files.validation) or bool(files.train and text.validation_split_percentage)
+
+
+def judge_permutation(config: PretrainedConfig) -> list[Problem]:
+    """XLNet's head is counted as causal, but the model is made for another objective."""
+    if config.model_type != "xlnet":
+        return []
+    found = "XLNet is trained by permutation language modelling, which is not offered"
+    return [Problem(found, "masked and causal language models are", "choose another architecture")]
 
 
 def judge_length(plan: Plan, config: PretrainedConfig) -> list[Problem]:
@@ -201,12 +209,17 @@ def build_language_trainer(task: LanguageTask, run: Run) -> Trainer:
         seed=task.seed,
     )
     smoothing = float(task.values.get("label_smoothing_factor") or 0.0)
-    values = {name: value for name, value in task.values.items() if name != "label_smoothing_factor"}
-    loss = MaskedLoss(None, smoothing) if task.plan.objective is Objective.MASKED else NextTokenLoss(None, smoothing)
+    # Sums are all that evaluation keeps of the logits, so that perplexity costs nothing beside the loss alone.
+    dropped = ("label_smoothing_factor", "prediction_loss_only")
+    values = {name: value for name, value in task.values.items() if name not in dropped}
+    collator = build_collator(task, model)
+    loss: MaskedLoss | NextTokenLoss = NextTokenLoss(None, smoothing)
+    if isinstance(collator, MaskingCollator):
+        loss = MaskedLoss(smoothing, gathered=collator.sparse == "positions")
     parts = TrainerParts(
         model=model,
         tokenizer=task.tokenizer,
-        collator=build_collator(task, model),
+        collator=collator,
         loss=loss,
         train=cast(Any, task.train),
         validation=cast(Any, task.validation),

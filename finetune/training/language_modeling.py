@@ -18,11 +18,22 @@ SHUFFLED_EXAMPLES = 4096  # of a stream, drawn from at random
 
 
 class MaskedLoss(TokenLoss):
-    """Cross-entropy at predicted positions; logits may be there for those positions only (sparse head)."""
+    """Cross-entropy at predicted positions.
+
+    `gathered`: logits are only of the positions that a sparse head has gathered, while labels are of all positions.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, *, gathered: bool = False) -> None:
+        super().__init__(None, label_smoothing)
+        self.gathered = gathered
+
+    def select(self, labels: torch.Tensor) -> torch.Tensor:
+        """The labels of the positions that the logits are of."""
+        return select_labelled(labels)[1] if self.gathered else labels
 
     def per_position(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Float32 losses of (batch, length) or of (1, positions), whichever the logits are of."""
-        return super().per_position(logits, match_labels(logits, labels))
+        """Float32 losses (batch, length), or (1, positions) of gathered ones."""
+        return super().per_position(logits, self.select(labels))
 
 
 class NextTokenLoss(TokenLoss):
@@ -40,15 +51,10 @@ class NextTokenLoss(TokenLoss):
         return super().__call__(outputs, labels, items)
 
 
-def match_labels(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Labels of the positions that the logits are of: all of them, or those that a sparse head has gathered."""
-    return labels if logits.shape[:-1] == labels.shape else select_labelled(labels)[1]
-
-
 class LanguageEvaluation:
     """The Trainer's `preprocess_logits_for_metrics`: what perplexity and accuracy need, instead of logits."""
 
-    def __init__(self, loss: TokenLoss) -> None:
+    def __init__(self, loss: MaskedLoss | NextTokenLoss) -> None:
         self.loss = loss
 
     def __call__(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
@@ -57,7 +63,7 @@ class LanguageEvaluation:
         if isinstance(self.loss, NextTokenLoss):
             predicted, expected = logits[:, :-1].argmax(-1), labels[:, 1:]
         else:
-            predicted, expected = logits.argmax(-1), match_labels(logits, labels)
+            predicted, expected = logits.argmax(-1), self.loss.select(labels)
         counted = expected != IGNORED
         sums = [self.loss.per_position(logits, labels).sum(), counted.sum(), ((predicted == expected) & counted).sum()]
         return torch.stack([value.double() for value in sums])[None]

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+SMALL = "n_embd=32,n_layer=2,n_head=2"
+
+
+@pytest.fixture(scope="module")
+def text(shared_data) -> Path:
+    return shared_data / "lm" / "dev_corpus.txt"
+
+
+@pytest.fixture(scope="module")
+def byte_level(tmp_path_factory, text) -> Path:
+    folder = tmp_path_factory.mktemp("byte-level")
+    rust = Tokenizer(models.BPE())
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"], show_progress=False
+    )
+    rust.train([str(text)], trainer)
+    PreTrainedTokenizerFast(tokenizer_object=rust, eos_token="<|endoftext|>").save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("apart", [(), ("--document_attention",)])
+def test_run_clm_trains_from_scratch_and_goes_on(apart, text, byte_level, tmp_path, call_command):
+    common = (
+        "--train_file",
+        text,
+        "--do_train",
+        "--do_eval",
+        "--block_size",
+        64,
+        "--datasets_cache_dir",
+        tmp_path / "c",
+    )
+    first = call_command(
+        "run_clm.py",
+        *("--model_type", "gpt2", "--config_overrides", SMALL, "--tokenizer_name", byte_level, *common, *apart),
+        *("--max_steps", 6, "--learning_rate", "1e-2", "--logging_steps", 1, "--output_dir", tmp_path / "first"),
+    )
+    assert first.code == 0, first.stderr
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "first")
+    assert model.config.vocab_size == 500
+    store = next((tmp_path / "c").glob("corpus-*"))
+    said = json.loads((store / "store.json").read_text())
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(byte_level)
+    expected = len(tokenizer(text.read_text())["input_ids"]) + (17 if apart else 0)
+    assert said["tokens"] == pytest.approx(expected, abs=3), "no piece is lost (lines are tokenized one by one)"
+    further = call_command(
+        "run_clm.py",
+        *("--model_name_or_path", tmp_path / "first", *common, *apart, "--max_steps", 6, "--learning_rate", "1e-2"),
+        *("--output_dir", tmp_path / "second"),
+    )
+    assert further.code == 0, further.stderr
+    assert further.last["perplexity"] < first.last["perplexity"] < 500
+
+
+def test_legacy_command_is_causal_without_mlm(text, byte_level, tmp_path, call_command):
+    done = call_command(
+        "run_language_modeling.py",
+        *("--output_dir", tmp_path / "run", "--model_type", "gpt2", "--config_overrides", SMALL, "--do_train"),
+        *(f"--train_data_file={text}", "--do_eval", f"--eval_data_file={text}", "--tokenizer_name", byte_level),
+        *("--max_steps", 2, "--evaluate_during_training", "--logging_steps", 1, "--per_gpu_train_batch_size", 4),
+        *("--block_size", 32, "--datasets_cache_dir", tmp_path / "cache"),
+    )
+    assert done.code == 0, done.stderr
+    assert (tmp_path / "run" / "eval_results_lm.txt").read_text().startswith("perplexity = ")
+    assert "GPT2LMHeadModel" in (tmp_path / "run" / "config.json").read_text()
+
+
+@pytest.mark.parametrize("lines", [(), ("--line_by_line",)])
+def test_legacy_command_is_masked_with_mlm(lines, text, tiny_bert, tmp_path, call_command):
+    done = call_command(
+        "run_language_modeling.py",
+        *("--output_dir", tmp_path / "run", "--model_type", "bert", "--model_name_or_path", tiny_bert, "--do_train"),
+        *(f"--train_data_file={text}", "--do_eval", f"--eval_data_file={text}", "--mlm", "--max_steps", 2, *lines),
+        *("--block_size", 32, "--datasets_cache_dir", tmp_path / "cache"),
+    )
+    assert done.code == 0, done.stderr
+    assert "BertForMaskedLM" in (tmp_path / "run" / "config.json").read_text()
+
+
+def test_permutation_language_modelling_is_refused_in_a_sentence(text, byte_level, tmp_path, call_command):
+    flags = (
+        f"--train_data_file={text}",
+        "--tokenizer_name",
+        byte_level,
+        "--output_dir",
+        tmp_path / "run",
+        "--do_train",
+    )
+    for further in (("--plm_probability", 0.2, "--model_type", "bert"), ("--model_type", "xlnet")):
+        done = call_command("run_language_modeling.py", *flags, *further)
+        assert done.code == 2 and "permutation language modelling" in str(done.last["reason"])
