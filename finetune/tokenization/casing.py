@@ -13,7 +13,10 @@ PROBE = "HELLO World"
 
 
 def lowers_case(tokenizer: Any) -> bool:
-    """Whether upper and lower case make no difference to the pieces."""
+    """Whether upper and lower case make no difference to the pieces, also where Latin letters are unknown to it."""
+    if getattr(tokenizer, "is_fast", False):
+        normalizer = tokenizer.backend_tokenizer.normalizer
+        return normalizer is not None and normalizer.normalize_str(PROBE) == normalizer.normalize_str(PROBE.lower())
     return tokenizer.tokenize(PROBE) == tokenizer.tokenize(PROBE.lower())
 
 

@@ -10,8 +10,12 @@ Segmenters cut; they never change, drop or add a character: the segments joined 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from itertools import accumulate, pairwise, starmap
 from typing import Any
+
+from finetune.tokenization.maximal_matching import build_syllable_cutter, build_word_cutter
 
 logger = logging.getLogger(__name__)
 
@@ -25,16 +29,17 @@ Cut = Callable[[str], list[str]]
 
 def cut_words(text: str) -> list[str]:
     """Words by PyThaiNLP's `newmm`."""
-    from pythainlp.tokenize import word_tokenize
-
-    return word_tokenize(text, engine="newmm")
+    return build_word_cutter()(text)
 
 
 def cut_syllables(text: str) -> list[str]:
-    """Syllables by PyThaiNLP's dictionary."""
-    from pythainlp.tokenize import syllable_tokenize
+    """Syllables by PyThaiNLP's dictionary (`syllable_tokenize(engine="dict")`): those of each word of `newmm`."""
+    return [syllable for word in cut_words(text) for syllable in _syllables_of(word)]
 
-    return syllable_tokenize(text, engine="dict")
+
+@lru_cache(maxsize=200_000)
+def _syllables_of(word: str) -> tuple[str, ...]:
+    return tuple(build_syllable_cutter()(word))
 
 
 def cut_at_marks(text: str) -> list[str]:
@@ -89,12 +94,18 @@ class Segmenter:
         return spans
 
     def _find_spans(self, text: str) -> tuple[slice, ...]:
-        spans, position = [], 0
-        for segment in self.cut(text):
-            start = text.index(segment, position)  # marks lie between segments
+        segments = self.cut(text)
+        ends = [0, *accumulate(map(len, segments))]
+        if ends[-1] == len(text):
+            return tuple(starmap(slice, pairwise(ends)))
+        return tuple(self._find_between_marks(text, segments))
+
+    def _find_between_marks(self, text: str, segments: list[str]) -> Iterator[slice]:
+        position = 0
+        for segment in segments:
+            start = text.index(segment, position)
             position = start + len(segment)
-            spans.append(slice(start, position))
-        return tuple(spans)
+            yield slice(start, position)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"kind": self.kind, "known": self.known}

@@ -2,7 +2,8 @@
 
 The Rust library cuts a text at spaces (`<_>`), newlines and special tokens, asks the segmenter for the stretches
 between (each distinct one is segmented once), looks every segment up, and adds the special tokens; so batches,
-pairs, truncation, overlapping windows, `word_ids` and character offsets work as with any fast tokenizer.
+pairs, truncation, overlapping windows, `word_ids` and character offsets work as with any fast tokenizer. Where only ids
+are asked for, they are looked up without it (`stretch_ids.py`).
 
 A Python segmenter cannot be written to tokenizer.json, and a folder without it must not be mistaken for a tokenizer
 of spaces only: `save_pretrained` writes the vocabulary file (`newmm.json`, ...) and tokenizer_config.json, which
@@ -16,13 +17,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, NormalizedString, PreTokenizedString, Tokenizer, decoders, models, normalizers
-from tokenizers.pre_tokenizers import PreTokenizer
-from transformers import TokenizersBackend
+from tokenizers import Tokenizer
+from transformers import BatchEncoding, TokenizersBackend
+from transformers.tokenization_utils_base import TruncationStrategy
+from transformers.utils import PaddingStrategy
 
 from finetune.errors import DataError, Problem
 from finetune.tokenization.pieces import SPECIAL_TOKENS, sentence_layout
 from finetune.tokenization.segmentation import Segmenter
+from finetune.tokenization.segmenting_backend import SegmentingBackend, build_word_backend
+from finetune.tokenization.stretch_ids import LazyEncodings
 from finetune.tokenization.vocabulary import (
     NEWLINE,
     SPACE,
@@ -32,47 +36,17 @@ from finetune.tokenization.vocabulary import (
     write_vocabulary,
 )
 
-
-class SegmenterBridge:
-    """What the Rust library calls for each stretch between spaces and special tokens."""
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        self.segmenter = segmenter
-
-    def pre_tokenize(self, text: PreTokenizedString) -> None:
-        text.split(self.split)
-
-    def split(self, _: int, text: NormalizedString) -> list[NormalizedString]:
-        return [text[span] for span in self.segmenter.spans(text.normalized)]  # type: ignore[misc]
-
-
-class SegmentingBackend:
-    """A Rust tokenizer whose pre-tokenizer is a segmenter, in a form that can be pickled and copied.
-
-    Truncation and padding are settings of the last call, not of the tokenizer, so they stay behind.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, segmenter: Segmenter) -> None:
-        self.segmenter = segmenter
-        self.attach(tokenizer)
-
-    def attach(self, tokenizer: Tokenizer) -> None:
-        """Let `tokenizer` ask the segmenter from now on."""
-        tokenizer.pre_tokenizer = PreTokenizer.custom(SegmenterBridge(self.segmenter))
-        self.tokenizer = tokenizer
-
-    def __getstate__(self) -> dict[str, Any]:
-        self.tokenizer.pre_tokenizer = None  # type: ignore[assignment]
-        try:
-            bare = Tokenizer.from_str(self.tokenizer.to_str())
-        finally:
-            self.attach(self.tokenizer)
-        bare.no_truncation()
-        bare.no_padding()
-        return {"tokenizer": bare.to_str(), "segmenter": self.segmenter}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(Tokenizer.from_str(state["tokenizer"]), state["segmenter"])  # type: ignore[misc]
+KEEP_ALL = TruncationStrategy.DO_NOT_TRUNCATE
+LEFT_TO_THE_LIBRARY = (
+    "is_split_into_words",
+    "return_tensors",
+    "return_overflowing_tokens",
+    "return_special_tokens_mask",
+    "return_offsets_mapping",
+    "return_length",
+    "split_special_tokens",
+    "sanitize_control_tokens",
+)
 
 
 class ThaiWordsTokenizer(TokenizersBackend):
@@ -84,6 +58,8 @@ class ThaiWordsTokenizer(TokenizersBackend):
         A JSON object of words with their ids.
     added_tokens_decoder
         Tokens added since, by id, as tokenizer_config.json keeps them.
+    do_lower_case
+        Lower-case every text first.
 
     Spaces and newlines are tokens of the text (`<_>`, `\\n`), not control tokens: they are kept in decoding, and
     `get_special_tokens_mask` leaves them open to masking.
@@ -97,7 +73,8 @@ class ThaiWordsTokenizer(TokenizersBackend):
         if vocab_file is None:
             name = self.vocab_files_names["vocab_file"]
             raise DataError(Problem(f"{type(self).__name__} found no vocabulary", f"it needs the file {name}"))
-        backend = _build_backend(read_vocabulary(Path(vocab_file)))
+        self.do_lower_case = bool(options.get("do_lower_case"))
+        backend = build_word_backend(read_vocabulary(Path(vocab_file)), lowercase=self.do_lower_case)
         self._backend = SegmentingBackend(backend, self._build_segmenter(options))
         settings: dict[str, Any] = {"extra_special_tokens": [SPACE, NEWLINE]} | SPECIAL_TOKENS | options
         super().__init__(vocab_file=str(vocab_file), **settings)
@@ -120,6 +97,54 @@ class ThaiWordsTokenizer(TokenizersBackend):
     @_tokenizer.setter
     def _tokenizer(self, tokenizer: Tokenizer) -> None:
         self.__dict__["_backend"].attach(tokenizer)
+
+    def _add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
+        added = super()._add_tokens(new_tokens, special_tokens)
+        self._backend.forget()
+        return added
+
+    def _encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> BatchEncoding:  # type: ignore[override]
+        """Ids by look-up where ids and masks of single texts are all that is asked for."""
+
+        def encode() -> BatchEncoding:
+            return super(ThaiWordsTokenizer, self)._encode_plus(text, text_pair, **options)
+
+        is_single = isinstance(text, str)
+        texts = [text] if is_single else text
+        lookup = self._backend.lookup
+        if lookup is None or text_pair is not None or not _asks_only_for_ids(texts, options):
+            return encode()
+        rows = [lookup.encode(item) for item in texts]
+        if not self._finish_rows(rows, options):
+            return encode()
+        data = self._masks_of(rows, options)
+        longest = max(data["input_ids"], key=len)
+        self._eventual_warn_about_too_long_sequence(longest, options.get("max_length"), options.get("verbose", True))
+        columns = {name: column[0] for name, column in data.items()} if is_single else data
+        return LazyEncodings(columns, lambda: encode().encodings)
+
+    def _finish_rows(self, rows: list[list[int]], options: dict[str, Any]) -> bool:
+        """Truncate rows of ids and add the special tokens, in place; False where the library should do it."""
+        adds = options.get("add_special_tokens", True)
+        if options.get("truncation_strategy", KEEP_ALL) != KEEP_ALL and options.get("max_length") is not None:
+            room = options["max_length"] - 2 * adds
+            if room < 1:
+                return False
+            kept = slice(None, room) if self.truncation_side == "right" else slice(-room, None)
+            rows[:] = [row[kept] for row in rows]
+        if adds:
+            first, last = self.cls_token_id, self.sep_token_id
+            rows[:] = [[first, *row, last] for row in rows]
+        return True
+
+    def _masks_of(self, rows: list[list[int]], options: dict[str, Any]) -> dict[str, list[list[int]]]:
+        """The columns that were asked for, or that the model takes."""
+        data = {"input_ids": rows}
+        for name, value in (("token_type_ids", 0), ("attention_mask", 1)):
+            asked = options.get(f"return_{name}")
+            if name in self.model_input_names if asked is None else asked:
+                data[name] = [[value] * len(row) for row in rows]
+        return data
 
     def get_special_tokens_mask(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
@@ -160,13 +185,11 @@ class ThaiWordsTokenizer(TokenizersBackend):
         return (*file_names, *self.save_vocabulary(str(save_directory), filename_prefix))
 
 
-def _build_backend(vocabulary: dict[str, int]) -> Tokenizer:
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    backend.normalizer = normalizers.Replace(" ", SPACE)
-    # Found after spaces were replaced, and not special to the library, so that decoding keeps them.
-    backend.add_tokens([AddedToken(token, normalized=True, special=False) for token in (SPACE, NEWLINE)])
-    backend.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.Fuse()])
-    return backend
+def _asks_only_for_ids(texts: Any, options: dict[str, Any]) -> bool:
+    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+        return False
+    pads = options.get("padding_strategy", PaddingStrategy.DO_NOT_PAD) != PaddingStrategy.DO_NOT_PAD
+    return not pads and not any(options.get(name) for name in LEFT_TO_THE_LIBRARY)
 
 
 class ThaiWordsNewmmTokenizer(ThaiWordsTokenizer):

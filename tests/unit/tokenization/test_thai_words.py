@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from datasets.fingerprint import Hasher
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pythainlp.tokenize import syllable_tokenize, word_tokenize
+from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
 from finetune.errors import DataError
-from finetune.tokenization.segmentation import Segmenter
+from finetune.tokenization import segmentation
+from finetune.tokenization.casing import set_casing
+from finetune.tokenization.stretch_ids import LazyEncodings
 from finetune.tokenization.thai_words import (
     THAI_WORD_TOKENIZERS,
     FakeSefrCutTokenizer,
@@ -57,6 +61,52 @@ def test_ids_are_those_of_a_dictionary(kind, word_folder, word_vocabulary, some_
 
 
 @pytest.mark.parametrize("kind", CLASSES)
+def test_look_up_equals_the_library(kind, word_folder, some_lines):
+    """Ids alone are looked up without the Rust library; everything else comes from it."""
+    tokenizer = CLASSES[kind].from_pretrained(word_folder(kind), truncation_side="left" if kind == "newmm" else "right")
+    tokenizer.add_tokens(["ประเทศ ไทย", "ไทย"])
+    lines = [*some_lines[:200], "a</s>b <mask>\n  <_>ประเทศ ไทย<unk><s>", "", " ", "</s>"]
+    for options in (
+        {},
+        {"add_special_tokens": False},
+        {"truncation": True, "max_length": 9},
+        {"truncation": True, "max_length": 2},
+        {"return_token_type_ids": True, "return_attention_mask": False},
+    ):
+        fast = tokenizer(lines, **options)
+        slow = tokenizer(lines, return_offsets_mapping=True, **options)
+        assert isinstance(fast, LazyEncodings) == (options.get("max_length") != 2)
+        assert not isinstance(slow, LazyEncodings)
+        assert fast.data == {name: slow[name] for name in fast}
+        assert [e.ids for e in fast.encodings] == [e.ids for e in slow.encodings]
+    single = tokenizer("กิน ข้าว")
+    assert single["input_ids"] == tokenizer(["กิน ข้าว"])["input_ids"][0]
+    assert single.word_ids() == tokenizer("กิน ข้าว", return_offsets_mapping=True).word_ids()
+    assert single.is_fast and pickle.loads(pickle.dumps(single)).data == single.data
+
+
+def test_look_up_knows_tokens_that_are_added_later(word_folder):
+    tokenizer = ThaiWordsNewmmTokenizer.from_pretrained(word_folder("newmm"))
+    before = tokenizer("กิน<new>")["input_ids"]
+    tokenizer.add_tokens(["<new>"])
+    after = tokenizer("กิน<new>")["input_ids"]
+    assert after != before and after[-2] == len(tokenizer) - 1
+    tokenizer.add_tokens([AddedToken("ๆๆ", lstrip=True)])
+    assert tokenizer("กิน\tๆๆ")["input_ids"] == tokenizer("กิน\tๆๆ", return_offsets_mapping=True)["input_ids"]
+
+
+def test_lower_casing_is_kept(word_folder, tmp_path):
+    tokenizer = ThaiWordsNewmmTokenizer.from_pretrained(word_folder("newmm"), do_lower_case=True)
+    assert tokenizer("Http กิน")["input_ids"] == tokenizer("http กิน")["input_ids"]
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again = ThaiWordsNewmmTokenizer.from_pretrained(tmp_path / "saved")
+    assert again("Http กิน")["input_ids"] == tokenizer("http กิน")["input_ids"]
+    later = ThaiWordsNewmmTokenizer.from_pretrained(tmp_path / "newmm")
+    set_casing(later, True)
+    assert later("HTTP กิน")["input_ids"] == tokenizer("http กิน")["input_ids"]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
 def test_layout(kind, word_folder):
     tokenizer = CLASSES[kind].from_pretrained(word_folder(kind))
     space, newline = 5, 6
@@ -79,32 +129,21 @@ def test_layout(kind, word_folder):
     }
 
 
-@pytest.fixture(scope="module")
-def segmented(thai_lines) -> Segmenter:
-    """A segmenter that knows every stretch of the real text: each is cut once for all tests of this file."""
-    segmenter = Segmenter("newmm")
-    for line in thai_lines:
-        for stretch in re.split("[ \n]", line):
-            segmenter.spans(stretch)
-    return segmenter
-
-
-@pytest.mark.parametrize("kind", ["newmm", "fake_sefr_cut"])
-def test_saved_and_loaded_gives_the_same_ids_on_every_line(kind, word_folder, thai_lines, segmented, tmp_path):
-    lines = thai_lines
+@pytest.mark.parametrize("kind", CLASSES)
+def test_saved_and_loaded_gives_the_same_ids_on_every_line(kind, word_folder, thai_lines, tmp_path, monkeypatch):
+    remembered = {name: lru_cache(maxsize=None)(cut) for name, cut in segmentation.CUTS.items()}
+    monkeypatch.setattr(segmentation, "CUTS", remembered)  # each stretch is cut once for both
+    lines = thai_lines if kind == "newmm" else thai_lines[::5]
     if kind == "fake_sefr_cut":
-        lines = [
-            "<|>".join(segmented.cut(stretch)) for line in thai_lines[::20] for stretch in line.split(" ") if stretch
-        ]
+        lines = ["<|>".join(line.split("า")) for line in lines]
     tokenizer = CLASSES[kind].from_pretrained(word_folder(kind))
     tokenizer.add_tokens(["ฮ่าๆๆ"])
     tokenizer.save_pretrained(tmp_path / "saved")
     again = CLASSES[kind].from_pretrained(tmp_path / "saved")
-    if kind == "newmm":  # cutting depends on the kind alone, so what is known already is lent to both
-        tokenizer._backend.segmenter._memory = again._backend.segmenter._memory = segmented._memory
-    expected = tokenizer.backend_tokenizer.encode_batch_fast(lines)
-    found = again.backend_tokenizer.encode_batch_fast(lines)
-    assert all(one.ids == other.ids for one, other in zip(expected, found, strict=True))
+    expected = tokenizer(lines, return_attention_mask=False)["input_ids"]
+    assert again(lines, return_attention_mask=False)["input_ids"] == expected
+    by_library = again(lines[::30], return_attention_mask=False, return_offsets_mapping=True)["input_ids"]
+    assert by_library == expected[::30]
     assert len(again) == len(tokenizer)
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [f"{kind}.json", "tokenizer_config.json"]
 
