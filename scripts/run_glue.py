@@ -26,6 +26,7 @@ from finetune.arguments.classification import (
     ColumnArguments,
     judge_classification,
 )
+from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.glue import GlueArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
@@ -42,6 +43,7 @@ def make_parser() -> CommandParser:
             ClassificationDataArguments,
             ColumnArguments,
             ClassificationArguments,
+            FastPathArguments,
             RunArguments,
         ),
         training_defaults={},

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
+from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
@@ -28,7 +29,7 @@ from finetune.run.folder import Run
 def make_parser() -> CommandParser:
     return CommandParser(
         __doc__ or "",
-        (ModelArguments, TaggingDataArguments, TaggingArguments, RunArguments),
+        (ModelArguments, TaggingDataArguments, TaggingArguments, FastPathArguments, RunArguments),
         training_defaults={},
         checks=(judge_tagging,),
     )

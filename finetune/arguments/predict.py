@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from finetune.arguments.fields import argument
-from finetune.arguments.legacy import OldFlag, gone
+from finetune.arguments.legacy import OldFlag, switched
 from finetune.errors import Problem
 
-INPUT_FORMATS = ("auto", "text", "words", "conll", "jsonl")
+INPUT_FORMATS = ("auto", "text", "words", "conll", "conllu", "jsonl")
 OUTPUT_FORMATS = ("jsonl", "conll")
 
 
@@ -17,7 +17,10 @@ OUTPUT_FORMATS = ("jsonl", "conll")
 class PredictArguments:
     """Prediction."""
 
-    OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {"no_cuda": gone("--device cpu does the same", "bool")}
+    OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {
+        "no_cuda": switched({"device": "cpu"}),
+        "use_cpu": switched({"device": "cpu"}),
+    }
 
     input_file: list[str] | None = argument(
         None, metavar="FILE", help="texts to predict, .gz too, several files or patterns; without it standard input"
@@ -27,8 +30,8 @@ class PredictArguments:
     input_format: str = argument(
         "auto",
         choices=INPUT_FORMATS,
-        help="text: one text a line; words: words separated by spaces; conll: one word a line; jsonl: objects with "
-        "text or words. auto follows the suffix, else text",
+        help="text: one text a line; words: words separated by spaces; conll, conllu: one word a line; jsonl: "
+        "objects with text or words. auto follows the suffix, else text",
     )
     output_format: str = argument("jsonl", choices=OUTPUT_FORMATS, help="conll is for taggers only")
     batch_size: int = argument(32, minimum=1, aliases=("per_device_eval_batch_size",), help="windows or texts at once")
@@ -39,7 +42,8 @@ class PredictArguments:
         None, help="forbid ill-formed tag sequences; without it as the model was trained"
     )
     device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
-    bf16: bool = argument(False, help="compute in bfloat16")
+    bf16: bool | None = argument(None, help="compute in bfloat16; without it where the hardware does so natively")
+    no_unpad: bool = argument(False, help="let the encoder compute padding, too")
 
     def problems(self) -> list[Problem]:
         if self.output_format == "conll" and self.output_file and self.output_file.endswith(".jsonl"):

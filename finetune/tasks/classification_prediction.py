@@ -33,6 +33,7 @@ from finetune.report.classification import describe_outputs
 from finetune.tasks.classification import TASK, judge_length
 from finetune.tasks.classification_results import read_decision
 from finetune.tokenization.loading import load_tokenizer
+from finetune.training.fast_path import prepare_prediction
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Classifier:
     encoder: PieceEncoder
     max_length: int
     arguments: PredictArguments
+    bf16: bool
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its label (or labels, or number) and the probability of each label."""
@@ -79,7 +81,7 @@ class Classifier:
         )
         options = self.arguments
         rows = list(encoded.dataset)
-        logits = predict_logits(self.model, rows, self.collator, batch_size=options.batch_size, bf16=options.bf16)
+        logits = predict_logits(self.model, rows, self.collator, batch_size=options.batch_size, bf16=self.bf16)
         return pool_windows(np.stack(logits), encoded.examples, encoded.number)
 
     @property
@@ -154,8 +156,11 @@ def open_classifier(model_arguments: ModelArguments, arguments: PredictArguments
     problems.raise_any()
     assert config is not None and tokenizer is not None and settings is not None and decision is not None
     model = load_model(model_arguments, config, tokenizer, task=TASK, new_head=False).to(device)  # type: ignore[arg-type]
+    bf16 = prepare_prediction(model, arguments)
     max_length = settle_max_length(arguments.max_length or settings.max_length, config, tokenizer)
-    return Classifier(model, tokenizer, labels, settings, decision, PieceEncoder(tokenizer), max_length, arguments)
+    return Classifier(
+        model, tokenizer, labels, settings, decision, PieceEncoder(tokenizer), max_length, arguments, bf16
+    )
 
 
 def settings_of_config(config: PretrainedConfig) -> ClassifierSettings:

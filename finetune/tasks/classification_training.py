@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from transformers import Trainer, set_seed
 
+from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.collators import ClassificationCollator
 from finetune.data.class_weights import read_class_weights
@@ -52,8 +53,10 @@ def build_classification_trainer(task: ClassificationTask, run: Run) -> Trainer:
         validation=None if validation is None else validation.dataset,
         compute_metrics=None if validation is None else build_text_metrics(validation, build_score(task)),
         evaluation=SequenceEvaluationLoss(loss),
+        trimmable=True,
     )
-    return build_trainer(parts, values, run, patience=task.options.early_stopping_patience)
+    fast_path = task.arguments[FastPathArguments]
+    return build_trainer(parts, values, run, patience=task.options.early_stopping_patience, fast_path=fast_path)
 
 
 def build_score(task: ClassificationTask) -> Score:

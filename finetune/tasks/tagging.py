@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import PretrainedConfig, PreTrainedTokenizerBase, Trainer, set_seed
 
+from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
@@ -218,8 +219,10 @@ def build_tagging_trainer(task: TaggingTask, run: Run) -> Trainer:
         train=task.encoded["train"].dataset if "train" in task.encoded else None,
         validation=task.encoded["validation"].dataset if "validation" in task.encoded else None,
         compute_metrics=build_piece_metrics(build_piece_score(task)),
+        trimmable=True,
     )
-    return build_trainer(parts, values, run, patience=task.options.early_stopping_patience)
+    fast_path = task.arguments[FastPathArguments]
+    return build_trainer(parts, values, run, patience=task.options.early_stopping_patience, fast_path=fast_path)
 
 
 def build_piece_score(task: TaggingTask) -> Any:

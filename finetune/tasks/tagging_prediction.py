@@ -28,6 +28,7 @@ from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings
 from finetune.tokenization.loading import load_tokenizer
+from finetune.training.fast_path import prepare_prediction
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Tagger:
     encoder: WordEncoder
     max_length: int
     arguments: PredictArguments
+    bf16: bool
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its words, a tag and a probability for each, and the entities that the tags spell."""
@@ -69,7 +71,7 @@ class Tagger:
         )
         rows = list(encoded.dataset)
         options = self.arguments
-        logits = predict_logits(self.model, rows, self.collator, batch_size=options.batch_size, bf16=options.bf16)
+        logits = predict_logits(self.model, rows, self.collator, batch_size=options.batch_size, bf16=self.bf16)
         words = collect_word_predictions(logits, encoded, padding_side=self.collator.padding_side)
         return [soften(row) for row in words.sentences()]
 
@@ -149,10 +151,11 @@ def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) ->
     problems.raise_any()
     assert config is not None and tokenizer is not None
     model = load_model(model_arguments, config, tokenizer, task=TASK, new_head=False).to(device)  # type: ignore[arg-type]
+    bf16 = prepare_prediction(model, arguments)
     labels = list_labels(config)
     encoder = WordEncoder(tokenizer, lowercase=settings.lowercase, space_token=settings.space_token)
     max_length = settle_max_length(arguments.max_length or settings.max_length, config, tokenizer)
-    return Tagger(model, tokenizer, labels, settings, encoder, max_length, arguments)
+    return Tagger(model, tokenizer, labels, settings, encoder, max_length, arguments, bf16)
 
 
 def judge_tagger(architectures: Sequence[str] | None, folder: Path) -> list[Problem]:

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import datasets
+import torch
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from finetune.arguments.fast_path import FastPathArguments
 from finetune.errors import Preempted, Problem, UsageError
 from finetune.run.folder import Run
 from finetune.training.callbacks import CheckpointKeeper, EarlyStopping, GracefulStop, LogLine, NonFiniteGuard
+from finetune.training.fast_path import prepare_model, prepare_trainer, settle_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 
@@ -41,6 +44,7 @@ class TrainerParts:
     validation: datasets.Dataset | None = None
     compute_metrics: Callable[..., dict[str, float]] | None = None
     callbacks: list[TrainerCallback] = field(default_factory=list)
+    trimmable: bool = False  # only the rows of `train` reach the embedding: no collator replaces ids
     evaluation: Callable[..., Any] | None = None  # what is kept of logits and labels; without it, as `EvaluationLoss`
 
 
@@ -52,6 +56,8 @@ def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
     """
     settled = {
         "report_to": "none",
+        "dataloader_pin_memory": torch.accelerator.is_available(),
+        "use_cpu": not torch.accelerator.is_available(),  # transformers refuses bf16 on a CPU that was not asked for
         "disable_tqdm": not sys.stderr.isatty(),
         **values,
         "logging_nan_inf_filter": False,  # a loss that is not finite ends the run (NonFiniteGuard), it is not hidden
@@ -70,7 +76,14 @@ def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
 
 
-def build_trainer(parts: TrainerParts, values: dict[str, Any], run: Run, *, patience: int | None = None) -> Trainer:
+def build_trainer(
+    parts: TrainerParts,
+    values: dict[str, Any],
+    run: Run,
+    *,
+    patience: int | None = None,
+    fast_path: FastPathArguments | None = None,
+) -> Trainer:
     """Build the Trainer of one run.
 
     Args:
@@ -78,8 +91,13 @@ def build_trainer(parts: TrainerParts, values: dict[str, Any], run: Run, *, pati
         values: settled TrainingArguments by name (see `training/cadence.py`).
         run: its stop request ends training at the next step.
         patience: evaluations without improvement after which training stops.
+        fast_path: what of it is switched off; None leaves all of it on.
     """
+    fast_path = fast_path or FastPathArguments()
+    values = settle_precision(values, fast_path)
     arguments = build_training_arguments(values)
+    trained = parts.train if values.get("do_train", True) else None
+    prepare_model(parts.model, fast_path, values, train=trained, trimmable=parts.trimmable)
     callbacks: list[TrainerCallback] = [
         LogLine(),
         NonFiniteGuard(parts.loss),
@@ -106,6 +124,7 @@ def build_trainer(parts: TrainerParts, values: dict[str, Any], run: Run, *, pati
     # With --train_sampling_strategy group_by_length transformers shuffles what it evaluates, too, so that predictions would
     # belong to other rows.
     trainer._get_eval_sampler = SequentialSampler  # type: ignore[method-assign,assignment]
+    prepare_trainer(trainer, fast_path)
     trainer.remove_callback(PrinterCallback)  # LogLine writes numbers in full, and to the log instead of stdout
     return trainer
 

@@ -27,6 +27,7 @@ from finetune.arguments.classification import (
     ColumnArguments,
     judge_classification,
 )
+from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.fields import with_defaults
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
@@ -59,6 +60,7 @@ def make_parser() -> CommandParser:
             ClassificationDataArguments,
             ColumnArguments,
             ClassificationArguments,
+            FastPathArguments,
             RunArguments,
         ),
         training_defaults=HABITS,

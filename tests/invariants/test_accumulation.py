@@ -55,6 +55,7 @@ def make_values(folder, batch: int, accumulation: int) -> dict:
         "learning_rate": 1e-3,
         "save_strategy": "no",
         "use_cpu": True,
+        "bf16": False,
         "seed": 5,
     }
 

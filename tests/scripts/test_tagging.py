@@ -40,7 +40,7 @@ def wnut17_run(tmp_path_factory, run_command, tiny_bert, shared_data):
     output = tmp_path_factory.mktemp("wnut17") / "run"
     done = run_command(
         "run_ner.py", "--model_name_or_path", tiny_bert, "--dataset_name", "wnut17", "--output_dir", output,
-        "--do_train", "--do_eval", "--do_predict", "--max_steps", 15, "--max_eval_samples", 100, "--learning_rate", 5e-3,
+        "--do_train", "--do_eval", "--do_predict", "--max_steps", 15, "--max_eval_samples", 100, "--learning_rate", 5e-3, "--bf16", False,
         "--logging_steps", 5,
         "--return_entity_level_metrics", FINETUNE_DATA_DIR=str(shared_data),
     )  # fmt: skip
@@ -100,7 +100,7 @@ def test_the_predictor_serves_the_saved_model(wnut17_run, call_command, tmp_path
     source.write_text("\n\n".join("\n".join(sentence) for sentence in words), encoding="utf-8")
     done = call_command(
         "predict.py", "--model_name_or_path", output, "--input_file", source, "--output_file", target,
-        "--output_format", "conll",
+        "--output_format", "conll", "--bf16", False,
     )  # fmt: skip
     assert (done.code, done.last["texts"]) == (0, 100)
     rows = [line.split("\t") for line in target.read_text(encoding="utf-8").split("\n") if line]
@@ -223,13 +223,13 @@ def test_a_sentence_of_two_thousand_words_is_scored_in_full(tmp_path, call_comma
     files = [part for name in ("train", "validation", "test") for part in (f"--{name}_file", path)]
     done = call_command(
         "run_ner.py", "--model_name_or_path", tiny_bert, *files, "--output_dir", output, "--do_train",
-        "--do_eval", "--do_predict", "--max_steps", 2,
+        "--do_eval", "--do_predict", "--max_steps", 2, "--bf16", False,
     )  # fmt: skip
     assert done.code == 0, done.stderr
     read_words, gold, predicted = read_predictions(output / "predictions.test.conll")
     assert (read_words, gold) == ([words], [tags])
     assert len(predicted[0]) == 2000
-    again = call_command("predict.py", "--model_name_or_path", output, "--input_file", path)
+    again = call_command("predict.py", "--model_name_or_path", output, "--input_file", path, "--bf16", False)
     assert json.loads(again.stdout.split("\n")[0])["tags"] == predicted[0]
 
 

@@ -1,0 +1,173 @@
+"""The fast path put together: what is switched on for a model and its Trainer, and one line that says so.
+
+Each part is exact (or statistically equal: dropout draws other masks with the same probability) and stands in a file of its
+own with the test that proves it; `--no_fast_path` and the flags beside it give the plain recipe.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.predict import PredictArguments
+from finetune.models.fast_dropout import use_fast_dropout
+from finetune.models.sparse_mlm_head import use_sparse_mlm_head
+from finetune.models.unpadding.doors import unpad_encoder
+from finetune.models.vocabulary_trimming import (
+    follow_weight_decay,
+    restore_vocabulary,
+    serves_optimizer,
+    trim_vocabulary,
+)
+from finetune.training.allocator import keep_freed_memory
+from finetune.training.folded_clipping import fold_clipping
+from finetune.training.length_batches import LengthBatchSampler, use_length_batches
+from finetune.training.precision import PrecisionChoice, choose_precision
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_OPTIMIZER = "adamw_torch_fused"
+
+
+def settle_precision(values: Mapping[str, Any], options: FastPathArguments) -> dict[str, Any]:
+    """`values` (TrainingArguments by name) with the number format of this hardware, unless one was asked for."""
+    if options.no_fast_path:
+        return dict(values)
+    choice: PrecisionChoice = choose_precision(values)
+    logger.info("%s", choice)
+    return {**values, **choice.training_values}
+
+
+def prepare_model(
+    model: PreTrainedModel, options: FastPathArguments, values: Mapping[str, Any], *, train: Any, trimmable: bool
+) -> None:
+    """Switch on, in place, what the options leave on and the model supports; reasons against are logged.
+
+    Args:
+        model: on its device or not yet; not wrapped.
+        options: what the user switched off.
+        values: settled TrainingArguments by name.
+        train: the training rows, or None; their `input_ids` are what the data can reach.
+        trimmable: nothing but the rows of `train` can reach the embedding (not so where collators replace ids).
+    """
+    if options.no_fast_path:
+        return
+    on_cpu = not torch.cuda.is_available() or bool(values.get("use_cpu"))
+    if on_cpu:
+        keep_freed_memory()
+    said = [
+        describe("unpadded encoder", unpad_model(model, options), options.no_unpad),
+        describe("sparse vocabulary head", use_sparse_head(model, options), options.no_sparse_head),
+        describe_dropout(model, options) if on_cpu else "",
+        describe_trimming(model, options, values, train) if trimmable and isinstance(train, Dataset) else "",
+    ]
+    logger.info("Fast path: %s.", "; ".join(text for text in said if text) or "nothing to do")
+
+
+def unpad_model(model: PreTrainedModel, options: FastPathArguments) -> str | None:
+    return None if options.no_unpad else unpad_encoder(model, fast_dropout=not options.no_fast_dropout)
+
+
+def use_sparse_head(model: PreTrainedModel, options: FastPathArguments) -> str | None:
+    """None where it is in use or no masked-language-model head is there; the reason elsewhere."""
+    is_masked_lm = "MaskedLM" in type(model).__name__ or "PreTraining" in type(model).__name__
+    return use_sparse_mlm_head(model) if is_masked_lm and not options.no_sparse_head else ""
+
+
+def describe(what: str, reason: str | None, switched_off: bool) -> str:
+    """One part of the line: in use (None), not concerned (empty), switched off, or why not."""
+    if switched_off or reason == "":
+        return ""
+    return what if reason is None else f"no {what} ({reason})"
+
+
+def describe_dropout(model: PreTrainedModel, options: FastPathArguments) -> str:
+    return "" if options.no_fast_dropout else f"fast dropout in {use_fast_dropout(model)} places"
+
+
+def describe_trimming(
+    model: PreTrainedModel, options: FastPathArguments, values: Mapping[str, Any], train: Dataset
+) -> str:
+    """Trim the embedding to the rows that the training data reaches, where the optimizer leaves the others alone."""
+    several_in_one_process = torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ
+    optimizer = str(values.get("optim") or DEFAULT_OPTIMIZER)
+    if options.no_trim_vocabulary or several_in_one_process or values.get("torch_compile"):
+        return ""
+    if not serves_optimizer(optimizer, float(values.get("weight_decay") or 0.0)):
+        return f"no trimmed vocabulary (--optim {optimizer} moves rows that have no gradient)"
+    ids = np.unique(train.with_format("arrow")[:]["input_ids"].combine_chunks().flatten().to_numpy()).tolist()
+    size = model.get_input_embeddings().num_embeddings
+    reason = trim_vocabulary(model, ids)
+    return f"{len(ids):,} of {size:,} embedding rows trained" if reason is None else f"no trimmed vocabulary ({reason})"
+
+
+def prepare_trainer(trainer: Trainer, options: FastPathArguments) -> None:
+    """What needs the Trainer: clipping inside the optimizer, batches by length, resting rows that decay."""
+    if options.no_fast_path:
+        return
+    fold_clipping(trainer)
+    trainer.add_callback(RestingRows())
+    if trainer.train_dataset is None or not (options.max_tokens_per_batch or options.length_window):
+        return
+    sampler = LengthBatchSampler(
+        row_lengths(trainer.train_dataset),
+        batch_size=trainer.args.train_batch_size,
+        max_tokens=options.max_tokens_per_batch,
+        padded=options.no_unpad,
+        window=options.length_window,
+        seed=trainer.args.data_seed if trainer.args.data_seed is not None else trainer.args.seed,
+        processes=trainer.args.world_size,
+        rank=trainer.args.process_index,
+    )
+    if sampler.over_budget:
+        logger.warning(
+            "%d texts are longer than --max_tokens_per_batch; each is a batch of its own.", sampler.over_budget
+        )
+    use_length_batches(trainer, sampler)
+
+
+def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> bool:
+    """Switch on what speeds up prediction, in place; returns whether to compute in bfloat16."""
+    on_cpu = model.device.type == "cpu"
+    if on_cpu:
+        keep_freed_memory()
+    reason = "it was switched off" if options.no_unpad else unpad_encoder(model)
+    if reason is not None:
+        logger.info("Padding is computed, too: %s.", reason)
+    if options.bf16 is not None:
+        return options.bf16
+    return choose_precision({"use_cpu": on_cpu}).dtype == "bf16"
+
+
+def row_lengths(rows: Any) -> np.ndarray:
+    """Tokens of each row, (rows,)."""
+    lengths: Callable[..., Any] = rows.with_format("arrow")[:]["input_ids"].combine_chunks().value_lengths
+    return lengths().to_numpy(zero_copy_only=False)
+
+
+class RestingRows(TrainerCallback):
+    """Rows of a trimmed vocabulary shrink by the weight decay of each step, as they would untrimmed."""
+
+    def __init__(self) -> None:
+        self.handles: list[Any] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        optimizer = getattr(kwargs["optimizer"], "optimizer", kwargs["optimizer"])
+        self.handles = follow_weight_decay(kwargs["model"], optimizer)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        for handle in self.handles:
+            handle.remove()
+        restore_vocabulary(kwargs["model"])
