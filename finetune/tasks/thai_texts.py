@@ -21,6 +21,8 @@ from finetune.models.settings import ClassifierSettings
 from finetune.run.folder import Run
 from finetune.tasks.classification import NEEDED, ClassificationTask, Plan
 from finetune.tasks.classification_results import Results
+from finetune.tokenization.sefr import SefrCutter, require_sefr_cut
+from finetune.tokenization.segmentation import MARK
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +54,31 @@ def load_clean_corpus(arguments: Arguments) -> Corpus:
     corpus = load_classification_corpus(data, arguments[ColumnArguments], seed=seed, validation_needed=True)
     drop_idle_stages(arguments, corpus)
     workers = arguments[ClassificationArguments].preprocessing_num_workers or 1
+    if thai.tokenizer_type == "sefr_cut":
+        mark_words(corpus, workers)
     if thai.cleaning:
         clean = partial(clean_text, space_token=thai.replacement, lowercase=thai.lowercase)
         clean_corpus(corpus, clean, workers=workers)
     elif thai.lowercase:
         clean_corpus(corpus, str.lower)
     return corpus
+
+
+def mark_words(corpus: Corpus, workers: int) -> None:
+    """Put SEFR CUT's marks between the words of texts, which its tokenizer needs, unless the corpus comes with them.
+
+    Raises:
+        UsageError: SEFR CUT is not installed.
+    """
+    if any(MARK in text for rows in corpus.splits.values() for text in rows["text"][:100]):
+        return
+    require_sefr_cut()
+    clean_corpus(corpus, mark_text, workers=workers)
+
+
+def mark_text(text: str) -> str:
+    marked, _ = SefrCutter()([text])
+    return marked[0]
 
 
 def drop_idle_stages(arguments: Arguments, corpus: Corpus) -> None:
