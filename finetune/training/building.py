@@ -97,7 +97,14 @@ def build_trainer(
     values = settle_precision(values, fast_path)
     arguments = build_training_arguments(values)
     trained = parts.train if values.get("do_train", True) else None
-    prepare_model(parts.model, fast_path, values, train=trained, trimmable=parts.trimmable)
+    prepare_model(
+        parts.model,
+        fast_path,
+        values,
+        train=trained,
+        trimmable=parts.trimmable,
+        special_ids=parts.tokenizer.all_special_ids,
+    )
     callbacks: list[TrainerCallback] = [
         LogLine(),
         NonFiniteGuard(parts.loss),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,13 @@ def settle_precision(values: Mapping[str, Any], options: FastPathArguments) -> d
 
 
 def prepare_model(
-    model: PreTrainedModel, options: FastPathArguments, values: Mapping[str, Any], *, train: Any, trimmable: bool
+    model: PreTrainedModel,
+    options: FastPathArguments,
+    values: Mapping[str, Any],
+    *,
+    train: Any,
+    trimmable: bool,
+    special_ids: Collection[int] = (),
 ) -> None:
     """Switch on, in place, what the options leave on and the model supports; reasons against are logged.
 
@@ -57,6 +63,7 @@ def prepare_model(
         values: settled TrainingArguments by name.
         train: the training rows, or None; their `input_ids` are what the data can reach.
         trimmable: nothing but the rows of `train` can reach the embedding (not so where collators replace ids).
+        special_ids: ids that collators add, above all the padding id (not always the one that the model's config names).
     """
     if options.no_fast_path:
         return
@@ -67,7 +74,9 @@ def prepare_model(
         describe("unpadded encoder", unpad_model(model, options), options.no_unpad),
         describe("sparse vocabulary head", use_sparse_head(model, options), options.no_sparse_head),
         describe_dropout(model, options) if on_cpu else "",
-        describe_trimming(model, options, values, train) if trimmable and isinstance(train, Dataset) else "",
+        describe_trimming(model, options, values, train, special_ids)
+        if trimmable and isinstance(train, Dataset)
+        else "",
     ]
     logger.info("Fast path: %s.", "; ".join(text for text in said if text) or "nothing to do")
 
@@ -94,7 +103,11 @@ def describe_dropout(model: PreTrainedModel, options: FastPathArguments) -> str:
 
 
 def describe_trimming(
-    model: PreTrainedModel, options: FastPathArguments, values: Mapping[str, Any], train: Dataset
+    model: PreTrainedModel,
+    options: FastPathArguments,
+    values: Mapping[str, Any],
+    train: Dataset,
+    special_ids: Collection[int],
 ) -> str:
     """Trim the embedding to the rows that the training data reaches, where the optimizer leaves the others alone."""
     several_in_one_process = torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ
@@ -103,8 +116,9 @@ def describe_trimming(
         return ""
     if not serves_optimizer(optimizer, float(values.get("weight_decay") or 0.0)):
         return f"no trimmed vocabulary (--optim {optimizer} moves rows that have no gradient)"
-    ids = np.unique(train.with_format("arrow")[:]["input_ids"].combine_chunks().flatten().to_numpy()).tolist()
-    size = model.get_input_embeddings().num_embeddings
+    written = np.unique(train.with_format("arrow")[:]["input_ids"].combine_chunks().flatten().to_numpy()).tolist()
+    size = getattr(model.get_input_embeddings(), "num_embeddings", 0)
+    ids = {*written, *(number for number in special_ids if number < size)}
     reason = trim_vocabulary(model, ids)
     return f"{len(ids):,} of {size:,} embedding rows trained" if reason is None else f"no trimmed vocabulary ({reason})"
 

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoTokenizer, BertForTokenClassification
+from transformers.models.bert import BertConfig
+
+from finetune.arguments.fast_path import FastPathArguments
+from finetune.collators import TaggingCollator
+from finetune.models.unpadding.doors import is_unpadded
+from finetune.models.vocabulary_trimming import TrimmedEmbedding
+from finetune.run.folder import Run
+from finetune.training.building import TrainerParts, build_trainer, train
+from finetune.training.losses import TokenLoss
+
+PLAIN = FastPathArguments(no_fast_path=True)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(minilm_folder):
+    return AutoTokenizer.from_pretrained(minilm_folder)
+
+
+def make_rows(count: int = 24) -> Dataset:
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(2, 14, count)
+    ids = [[101, *generator.integers(1000, 1040, length).tolist(), 102] for length in lengths]
+    labels = [[-100, *generator.integers(0, 3, length).tolist(), -100] for length in lengths]
+    return Dataset.from_dict({"input_ids": ids, "labels": labels})
+
+
+def make_model() -> BertForTokenClassification:
+    torch.manual_seed(0)
+    # The padding id of the model is not the tokenizer's, as in many converted checkpoints.
+    config = BertConfig(
+        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, num_labels=3,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=1,
+    )  # fmt: skip
+    return BertForTokenClassification(config)
+
+
+def run(folder, tokenizer, fast_path: FastPathArguments, **values):
+    model = make_model()
+    parts = TrainerParts(
+        model=model, tokenizer=tokenizer, collator=TaggingCollator.for_tokenizer(tokenizer), loss=TokenLoss(),
+        train=make_rows(), trimmable=True,
+    )  # fmt: skip
+    settled = {
+        "output_dir": str(folder), "do_train": True, "num_train_epochs": 2, "per_device_train_batch_size": 4,
+        "learning_rate": 1e-2, "weight_decay": 0.1, "max_grad_norm": 0.3, "save_strategy": "no", "use_cpu": True,
+        "logging_steps": 1, "bf16": False,
+    } | values  # fmt: skip
+    trainer = build_trainer(parts, settled, Run(), fast_path=fast_path)
+    before = is_unpadded(model), isinstance(model.get_input_embeddings(), TrimmedEmbedding)
+    train(trainer, Run())
+    return trainer, before
+
+
+def test_the_whole_fast_path_trains_what_the_plain_recipe_trains(tmp_path, tokenizer):
+    fast, (unpadded, trimmed) = run(tmp_path / "fast", tokenizer, FastPathArguments())
+    plain, before = run(tmp_path / "plain", tokenizer, PLAIN)
+    assert unpadded and trimmed and before == (False, False)
+    expected = dict(plain.model.named_parameters())
+    for name, weight in fast.model.named_parameters():
+        torch.testing.assert_close(
+            weight, expected[name], rtol=2e-3, atol=2e-4, msg=lambda m, name=name: f"{name}: {m}"
+        )
+    losses = [[line["loss"] for line in t.state.log_history if "loss" in line] for t in (plain, fast)]
+    assert len(losses[0]) == 12 and losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_batches_are_filled_by_tokens(tmp_path, tokenizer):
+    rows = make_rows()
+    options = FastPathArguments(max_tokens_per_batch=40)
+    trainer, _ = run(tmp_path, tokenizer, options, max_steps=3)
+    tokens = [int(batch["attention_mask"].sum()) for batch in trainer.get_train_dataloader()]
+    assert sum(tokens) == sum(map(len, rows["input_ids"])) and max(tokens) <= 40 and len(set(tokens)) > 1
