@@ -1,4 +1,4 @@
-"""PyThaiNLP's `newmm` with the same words and several times its speed.
+"""PyThaiNLP's `newmm` with the same words at twice its speed.
 
 Maximal matching over a dictionary, allowed to cut only between Thai character clusters (TCC): of all ways to cover an
 ambiguous stretch with dictionary words, the one of fewest words is taken. PyThaiNLP walks a trie letter by letter and
