@@ -36,13 +36,10 @@ SEEDS = (1, 2, 3)
 
 
 def load_wnut17() -> tuple[dict, list[str]]:
-    from types import SimpleNamespace
-
     from finetune.arguments.tagging import TaggingDataArguments
     from finetune.data.tagging import load_tagging_corpus
-    from finetune.encoding.tags import build_label_list
+    from finetune.encoding.labels import build_label_list
 
-    del SimpleNamespace
     arguments = TaggingDataArguments(dataset_name="wnut17", label_name="ner_tags", data_dir=str(SHARED / "wnut17"))
     corpus = load_tagging_corpus(arguments, seed=42)
     return corpus.splits, build_label_list(corpus)
@@ -51,7 +48,7 @@ def load_wnut17() -> tuple[dict, list[str]]:
 def load_thainer() -> tuple[dict, list[str]]:
     from finetune.arguments.tagging import TaggingDataArguments
     from finetune.data.tagging import load_tagging_corpus
-    from finetune.encoding.tags import build_label_list
+    from finetune.encoding.labels import build_label_list
 
     arguments = TaggingDataArguments(dataset_name="thainer", label_name="ner_tags", data_dir=str(SHARED / "thainer"))
     corpus = load_tagging_corpus(arguments, seed=42)
@@ -139,16 +136,7 @@ def run_side(options: argparse.Namespace) -> dict:
         from finetune.encoding.tagging import encode_tagging
 
         windows = {
-            name: encode_tagging(
-                splits[name],
-                tokenizer,
-                labels,
-                max_length=max_length,
-                stride=0,
-                label_all_tokens=False,
-                space_token="<_>",
-                lowercase=False,
-            )  # fmt: skip
+            name: encode_tagging(splits[name], tokenizer, labels, max_length=max_length, space_token="<_>")
             for name in names
         }
         encoded = {name: windows[name].dataset for name in names}
@@ -182,7 +170,8 @@ def run_side(options: argparse.Namespace) -> dict:
             )  # fmt: skip
             trainer.train()
         else:
-            trainer = train_ours(model, tokenizer, encoded, {**values, "bf16": options.bf16}, Clock(), options)
+            precision = {"bf16": False} if options.no_dropout else {}  # equality in float32, the rest as it comes
+            trainer = train_ours(model, tokenizer, encoded, {**values, **precision}, Clock())
         result = {
             "side": options.side,
             "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][:3],
@@ -202,7 +191,7 @@ def run_side(options: argparse.Namespace) -> dict:
     return result
 
 
-def train_ours(model, tokenizer, encoded, values, clock, options):
+def train_ours(model, tokenizer, encoded, values, clock):
     from finetune.collators import TaggingCollator
     from finetune.run.folder import Run
     from finetune.training.building import TrainerParts, build_trainer, train
@@ -210,7 +199,7 @@ def train_ours(model, tokenizer, encoded, values, clock, options):
 
     parts = TrainerParts(
         model=model, tokenizer=tokenizer, collator=TaggingCollator.for_tokenizer(tokenizer), loss=TokenLoss(),
-        train=encoded["train"], callbacks=[clock],
+        train=encoded["train"], callbacks=[clock], trimmable=True,
     )  # fmt: skip
     run = Run()
     trainer = build_trainer(parts, values, run)
@@ -237,7 +226,9 @@ def call_side(side: str, **options) -> dict:
     command = [sys.executable, __file__, "--child", "--side", side]
     for name, value in options.items():
         command += [f"--{name}"] if value is True else [] if value is False else [f"--{name}", str(value)]
-    output = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    output = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
     if output.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{output.stderr[-4000:]}")
     result = json.loads(output.stdout.strip().splitlines()[-1])
@@ -333,7 +324,8 @@ def compare(options: argparse.Namespace) -> dict:
             if "encoding" in options.parts:
                 part["encoding"] = compare_encoding(data, model)
             if "speed" in options.parts:
-                part["float32"] = compare_speed(data, model, options.rounds, options.steps)
+                part["against_float32"] = compare_speed(data, model, options.rounds, options.steps)
+                part["against_bfloat16"] = compare_speed(data, model, options.rounds, options.steps, bf16=True)
     if "scores" in options.parts:
         result["wnut17"]["scores"] = compare_scores(options.epochs)
     return result

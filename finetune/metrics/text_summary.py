@@ -61,6 +61,9 @@ def average_classes(classes: Sequence[ClassScore], scores: dict[str, float], *, 
     total = int(support.sum())
     weights = support / total if total else np.zeros(len(classes))
     micro = ClassScore("micro avg", scores["precision_micro"], scores["recall_micro"], scores["f1_micro"], total)
-    macro = ClassScore("macro avg", *table.mean(axis=0).tolist(), total)
-    weighted = ClassScore("weighted avg", *(weights @ table).tolist(), total)
+    means, weighted_means = table.mean(axis=0), weights @ table  # (precision recall f1,)
+    macro = ClassScore("macro avg", float(means[0]), float(means[1]), float(means[2]), total)
+    weighted = ClassScore(
+        "weighted avg", float(weighted_means[0]), float(weighted_means[1]), float(weighted_means[2]), total
+    )
     return [micro, macro, weighted] if with_micro else [macro, weighted]
