@@ -40,13 +40,17 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class InstanceSettings:
-    """What decides the instances, beside text and tokenizer."""
+    """What decides the instances, beside text and tokenizer.
+
+    `two_sentences`: A and B are one sentence each, as the quick way of `simple_lm_finetuning.py` has it.
+    """
 
     max_seq_len: int = 128
     short_seq_prob: float = 0.1
     masked_lm_prob: float = 0.15
     max_predictions_per_seq: int = 20
     whole_words: bool = False
+    two_sentences: bool = False
     seed: int = 42
 
     @property
@@ -133,7 +137,8 @@ def build_instances(
     store: SentenceStore, shard: Shard, epoch: int, settings: InstanceSettings, tokens: InstanceTokens
 ) -> Iterator[Instances]:
     """The instances of one shard in one epoch, a few thousand at a time, in the order of the text."""
-    chunks = plan_chunks(store, shard, epoch, settings)
+    plan = plan_neighbours if settings.two_sentences else plan_chunks
+    chunks = plan(store, shard, epoch, settings)
     for start in range(0, len(chunks.first), INSTANCES_AT_ONCE):
         part = chunks[slice(start, start + INSTANCES_AT_ONCE)]
         pairs = choose_pairs(store, part, epoch, settings)
@@ -173,6 +178,29 @@ def plan_chunks(store: SentenceStore, shard: Shard, epoch: int, settings: Instan
         target=target[chain],
         document_first=document_first[chain],
         document_end=document_end[chain],
+    )
+
+
+def plan_neighbours(store: SentenceStore, shard: Shard, epoch: int, settings: InstanceSettings) -> Chunks:
+    """A chunk of two sentences from every sentence on that is not the last of its document.
+
+    The sentence of a document that has no other gets a random next one.
+    """
+    _, begins = store.sentence_borders(shard)
+    sentences = np.arange(shard.first, shard.end)
+    document_first, document_end = _documents_of(store, shard, begins)
+    is_alone = document_end - document_first == 1
+    chosen = is_alone | ~begins[1:]
+    bits = draw_bits(_draws(settings.seed, epoch, SENTENCES, sentences), 2)
+    is_random = is_alone | (as_fraction(bits[:, 1]) < 0.5)
+    return Chunks(
+        first=sentences[chosen],
+        a_end=sentences[chosen] + 1,
+        end=sentences[chosen] + np.where(is_alone[chosen], 1, 2),
+        is_random=is_random[chosen],
+        target=np.zeros(chosen.sum(), dtype=np.int64),  # one sentence is enough for B
+        document_first=document_first[chosen],
+        document_end=document_end[chosen],
     )
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,9 +29,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from finetune.data.files import iterate_lines
 from finetune.encoding.bert_instances import Instances
-from finetune.encoding.pieces import id_dtype
 from finetune.encoding.ragged import offsets_of
 from finetune.errors import DataError, Problem
 
@@ -86,7 +84,7 @@ def read_metrics(folder: Path, epoch: int) -> dict[str, Any]:
     return metrics
 
 
-def write_shard_arrays(path: Path, batches: Iterable[Instances]) -> None:
+def write_shard_arrays(path: Path, batches: Iterable[Instances | EpochArrays]) -> None:
     """Write a shard's instances as an uncompressed .npz, aside and then renamed."""
     parts = list(batches)
     arrays = {
@@ -94,17 +92,6 @@ def write_shard_arrays(path: Path, batches: Iterable[Instances]) -> None:
     }
     arrays["is_random_next"] = arrays["is_random_next"].astype(np.uint8)
     write_aside(path, lambda stream: np.savez(stream, allow_pickle=False, **arrays))
-
-
-def write_shard_lines(path: Path, batches: Iterable[Instances], tokens: Sequence[str]) -> None:
-    """Write a shard's instances as documented JSON lines, aside and then renamed. `tokens` are the pieces by id."""
-    quoted = [json.dumps(token) for token in tokens]
-
-    def write(stream: IO[bytes]) -> None:
-        for instances in batches:
-            stream.writelines(line.encode() for line in json_lines(instances, quoted))
-
-    write_aside(path, write)
 
 
 def write_aside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -118,43 +105,6 @@ def write_aside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def json_lines(instances: Instances, quoted: Sequence[str]) -> Iterator[str]:
-    """The documented line of every instance. `quoted` are the pieces by id, as JSON strings."""
-    ends = np.cumsum(instances.lengths, dtype=np.int64).tolist()
-    masked_ends = np.cumsum(instances.masked_counts, dtype=np.int64).tolist()
-    pieces = [quoted[index] for index in instances.ids.tolist()]
-    labels = [quoted[index] for index in instances.masked_labels.tolist()]
-    positions = [str(position) for position in instances.masked_positions.tolist()]
-    start = masked_start = 0
-    places = zip(ends, masked_ends, instances.b_starts.tolist(), instances.is_random_next.tolist(), strict=True)
-    for end, masked_end, b_start, is_random in places:
-        segments = ", ".join(["0"] * b_start + ["1"] * (end - start - b_start))
-        yield (
-            f'{{"tokens": [{", ".join(pieces[start:end])}], "segment_ids": [{segments}], '
-            f'"is_random_next": {"true" if is_random else "false"}, '
-            f'"masked_lm_positions": [{", ".join(positions[masked_start:masked_end])}], '
-            f'"masked_lm_labels": [{", ".join(labels[masked_start:masked_end])}]}}\n'
-        )
-        start, masked_start = end, masked_end
-
-
-def join_lines(path: Path, shards: Sequence[Path]) -> int:
-    """One epoch from its shards of JSON lines; returns the number of instances."""
-    instances = 0
-
-    def write(stream: IO[bytes]) -> None:
-        nonlocal instances
-        for shard in shards:
-            with shard.open("rb") as source:
-                while block := source.read(COPY_BYTES):
-                    instances += block.count(b"\n")
-                    stream.write(block)
-        os.fsync(stream.fileno())
-
-    write_aside(path, write)
-    return instances
 
 
 def join_arrays(path: Path, shards: Sequence[Path]) -> int:
@@ -228,73 +178,6 @@ def read_arrays(path: Path) -> EpochArrays:
 def _array(data: npt.NDArray[np.uint8], entry: dict[str, Any]) -> npt.NDArray:
     start, end = entry["data_offsets"]
     return data[start:end].view(SAFETENSORS_TYPES[entry["dtype"]])
-
-
-def read_lines(path: Path, tokenizer: Any) -> EpochArrays:
-    """Read an epoch of documented JSON lines; the pieces become ids of `tokenizer`.
-
-    Raises:
-        DataError: lines that are no such objects, or pieces that the tokenizer does not have.
-    """
-    vocabulary = tokenizer.get_vocab()
-    columns: dict[str, list[npt.NDArray]] = {name: [] for name in ("ids", "positions", "labels")}
-    rows: list[tuple[int, int, bool, int]] = []
-    for number, line in enumerate(iterate_lines(path), start=1):
-        instance = _read_instance(line, path, number)
-        ids = _ids_of(instance["tokens"], vocabulary, path, number)
-        labels = _ids_of(instance["masked_lm_labels"], vocabulary, path, number)
-        columns["ids"].append(ids)
-        columns["labels"].append(labels)
-        columns["positions"].append(np.array(instance["masked_lm_positions"], dtype=np.uint16))
-        b_start = len(ids) - sum(instance["segment_ids"])
-        rows.append((len(ids), b_start, bool(instance["is_random_next"]), len(labels)))
-    lengths, b_starts, is_random, counts = (
-        (np.array(column) for column in zip(*rows, strict=True)) if rows else ([],) * 4
-    )
-    dtype = id_dtype(len(tokenizer))
-    return EpochArrays(
-        ids=_joined(columns["ids"], dtype),
-        lengths=np.asarray(lengths, dtype=np.uint16),
-        b_starts=np.asarray(b_starts, dtype=np.uint16),
-        is_random_next=np.asarray(is_random, dtype=np.uint8),
-        masked_counts=np.asarray(counts, dtype=np.uint16),
-        masked_positions=_joined(columns["positions"], np.uint16),
-        masked_labels=_joined(columns["labels"], dtype),
-    )
-
-
-def _joined(parts: list[npt.NDArray], dtype: npt.DTypeLike) -> npt.NDArray:
-    return np.concatenate(parts).astype(dtype) if parts else np.empty(0, dtype=dtype)
-
-
-KEYS = ("tokens", "segment_ids", "is_random_next", "masked_lm_positions", "masked_lm_labels")
-
-
-def _read_instance(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        instance = json.loads(line)
-    except ValueError as error:
-        raise DataError(
-            Problem("the line is not JSON, or is cut short", remedy=MAKE_AGAIN, path=path, line=number)
-        ) from error
-    missing = [key for key in KEYS if not isinstance(instance, dict) or key not in instance]
-    if missing:
-        raise DataError(Problem(f"the instance lacks {', '.join(missing)}", remedy=MAKE_AGAIN, path=path, line=number))
-    if len(instance["tokens"]) != len(instance["segment_ids"]) or len(instance["masked_lm_positions"]) != len(
-        instance["masked_lm_labels"]
-    ):
-        found = "the numbers of tokens and segment_ids, or of masked positions and labels, differ"
-        raise DataError(Problem(found, remedy=MAKE_AGAIN, path=path, line=number))
-    return instance
-
-
-def _ids_of(tokens: list[str], vocabulary: dict[str, int], path: Path, number: int) -> npt.NDArray[np.int64]:
-    try:
-        return np.array([vocabulary[token] for token in tokens], dtype=np.int64)
-    except KeyError as error:
-        found = f"the piece {error.args[0]!r} is not in the vocabulary of the tokenizer"
-        remedy = "use the same --bert_model and --do_lower_case as for pregenerate_training_data.py"
-        raise DataError(Problem(found, "data and model must share a tokenizer", remedy, path, number)) from error
 
 
 class PregeneratedEpoch:

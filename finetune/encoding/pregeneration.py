@@ -23,15 +23,8 @@ from finetune.encoding.bert_instances import InstanceSettings, InstanceTokens, b
 from finetune.encoding.corpus import describe_tokenizer, known_size, no_text, useful_workers
 from finetune.encoding.lines import LineEncoder, LineRules, encode_lines
 from finetune.encoding.pieces import PieceEncoder
-from finetune.encoding.pregenerated import (
-    OutputFormat,
-    join_arrays,
-    join_lines,
-    metrics_path,
-    read_metrics,
-    write_shard_arrays,
-    write_shard_lines,
-)
+from finetune.encoding.pregenerated import OutputFormat, join_arrays, metrics_path, read_metrics, write_shard_arrays
+from finetune.encoding.pregenerated_json import join_lines, write_shard_lines
 from finetune.encoding.sentence_store import DESCRIPTION, SHARD_TOKENS, SentenceStore, SentenceStoreWriter
 from finetune.errors import DataError, Problem
 from finetune.run.manifest import write_json_atomically

@@ -297,3 +297,23 @@ def test_tokens_are_the_tokenizers_own(minilm_folder):
     tokenizer.mask_token = None
     with pytest.raises(DataError, match="has no mask_token"):
         InstanceTokens.of(tokenizer)
+
+
+def test_two_sentences_are_neighbours_or_from_different_documents(tmp_path):
+    lengths = [[3, 4, 5], [2], [6, 7, 8, 2, 3], [4, 4]]
+    for shard_tokens in (1 << 19, 8):
+        store = store_of(tmp_path / str(shard_tokens), lengths, shard_tokens=shard_tokens)
+        borders = FIRST + np.cumsum([0, *[length for document in lengths for length in document]])
+        documents = np.repeat(np.arange(4), [3, 1, 5, 2])
+        options = InstanceSettings(two_sentences=True, max_predictions_per_seq=128)
+        firsts, random_next = [], []
+        for epoch in range(40):
+            for ids, _, b_start, is_random, _ in rows_of(all_instances(store, options, epoch)):
+                a, b = np.searchsorted(borders, [ids[1], ids[b_start]], side="right") - 1
+                assert ids[1 : b_start - 1].tolist() == list(range(borders[a], borders[a + 1]))
+                assert ids[b_start:-1].tolist() == list(range(borders[b], borders[b + 1]))
+                assert documents[a] != documents[b] if is_random else (b == a + 1 and documents[a] == documents[b])
+                firsts.append(int(a))
+                random_next.append(is_random or a == 3)
+        assert sorted(set(firsts)) == [0, 1, 3, 4, 5, 6, 7, 9]
+        assert 0.35 < np.mean([r for r, a in zip(random_next, firsts, strict=True) if a != 3]) < 0.65

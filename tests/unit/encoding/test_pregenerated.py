@@ -13,14 +13,12 @@ from finetune.encoding.pregenerated import (
     EpochArrays,
     PregeneratedEpoch,
     join_arrays,
-    join_lines,
     read_arrays,
-    read_lines,
     read_metrics,
     write_aside,
     write_shard_arrays,
-    write_shard_lines,
 )
+from finetune.encoding.pregenerated_json import join_lines, read_lines, write_shard_lines
 from finetune.errors import DataError
 
 

@@ -16,7 +16,8 @@ from transformers import AutoTokenizer
 from finetune.encoding import corpus as corpus_module
 from finetune.encoding import pregeneration as pregeneration_module
 from finetune.encoding.bert_instances import InstanceSettings
-from finetune.encoding.pregenerated import OutputFormat, read_arrays, read_lines, read_metrics
+from finetune.encoding.pregenerated import OutputFormat, read_arrays, read_metrics
+from finetune.encoding.pregenerated_json import read_lines
 from finetune.encoding.pregeneration import WORK_FOLDER, Pregeneration, pregenerate
 from finetune.errors import DataError
 
