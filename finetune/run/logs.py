@@ -100,9 +100,16 @@ def set_up_logging(*, verbose: bool = False) -> LogFile:
     handler.addFilter(ForReaders(verbose=verbose))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    _keep_stdout_for_results()
     if not sys.stderr.isatty():
         _switch_off_progress_bars()
     return LogFile()
+
+
+def _keep_stdout_for_results() -> None:
+    """With WANDB_MODE=offline transformers prints a line when it is imported; to wandb its synonym means the same."""
+    if os.environ.get("WANDB_MODE") == "offline":
+        os.environ["WANDB_MODE"] = "dryrun"
 
 
 def _switch_off_progress_bars() -> None:

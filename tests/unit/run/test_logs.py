@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ own.info("own info")
 if "libraries" in sys.argv:
     from transformers.utils import logging as transformers_logging
     import datasets
+    import transformers.integrations.integration_utils
     transformers_logging.get_logger("transformers.models").warning("transformers warns")
     datasets.logging.get_logger("datasets.builder").warning("datasets warns")
 other.info("other info")
@@ -33,7 +35,9 @@ own.info("after the end")
 def run_script(tmp_path, repository):
     def run(*words):
         command = [sys.executable, "-c", SCRIPT, str(tmp_path), *words]
-        done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+        environment = {**os.environ, "WANDB_MODE": "offline"}
+        done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True, env=environment)
+        assert done.stdout == "", "standard output is for results, even with WANDB_MODE=offline"
         file = tmp_path / "run.log"
         return done.stderr, file.read_text() if file.exists() else None
 
