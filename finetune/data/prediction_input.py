@@ -19,7 +19,7 @@ SUFFIXES = {
     ".jsonl": "jsonl",
     ".json": "jsonl",
     ".conll": "conll",
-    ".conllu": "conll",
+    ".conllu": "conllu",
     ".bio": "conll",
     ".iob": "conll",
 }
@@ -40,15 +40,17 @@ class InputText:
         if self.words is None:
             places = split_words(self.text)
             return [self.text[start:end] for start, end in places], places
-        return self.words, list(place_words(self.words))
+        return self.words, place_words(self.words, self.text)
 
 
-def place_words(words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Places of words in the text that joins them by one space."""
-    position = 0
+def place_words(words: Sequence[str], text: str) -> list[tuple[int, int]]:
+    """Where words stand in a text that holds them in this order."""
+    places, position = [], 0
     for word in words:
-        yield position, position + len(word)
-        position += len(word) + 1
+        start = text.index(word, position)
+        position = start + len(word)
+        places.append((start, position))
+    return places
 
 
 def read_inputs(patterns: Sequence[str] | None, input_format: str) -> Iterator[InputText]:
@@ -78,8 +80,8 @@ def iterate_standard_input() -> Iterator[str]:
 
 def read_stream(lines: Iterable[str], path: Path, kind: str) -> Iterator[InputText]:
     readers = {"text": read_text_line, "words": read_words_line, "jsonl": read_json_line}
-    if kind == "conll":
-        yield from read_conll_lines(lines, path)
+    if kind in ("conll", "conllu"):
+        yield from (read_conll_lines if kind == "conll" else read_conllu_lines)(lines, path)
         return
     for number, line in enumerate(lines, start=1):
         if kind != "jsonl" or line.strip():
@@ -96,6 +98,7 @@ def read_words_line(line: str, path: Path, number: int) -> InputText:
 
 
 def read_json_line(line: str, path: Path, number: int) -> InputText:
+    """An object with `text`, `words` (or `tokens`), or both; offsets then count in its text, if that holds the words."""
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -103,23 +106,62 @@ def read_json_line(line: str, path: Path, number: int) -> InputText:
     if not isinstance(row, dict) or not ({"text", "words", "tokens"} & set(row)):
         allowed = 'an object with "text" (a string) or "words" (a list of strings) is needed'
         raise DataError(Problem(f"{line[:60]!r} holds nothing to predict", allowed, path=path, line=number))
-    words = row.pop("words", None) or row.pop("tokens", None)
+    given = [row.pop(name, None) for name in ("words", "tokens")]
+    words = next((item for item in given if item is not None), None)
     text = row.pop("text", None)
-    if words is not None and not all(isinstance(word, str) for word in words):
-        raise DataError(Problem("its words are not all strings", path=path, line=number))
-    return InputText(" ".join(words) if words is not None else str(text), words, path, number, row)
+    if words is not None and not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise DataError(Problem("its words are not a list of strings", path=path, line=number))
+    if text is not None and not isinstance(text, str):
+        raise DataError(Problem(f"its text is not a string, but {text!r}", path=path, line=number))
+    if words is not None and (text is None or not holds_in_order(text, words)):
+        text = " ".join(words)
+    return InputText(text or "", words, path, number, row)
+
+
+def holds_in_order(text: str, words: Sequence[str]) -> bool:
+    position = 0
+    for word in words:
+        start = text.find(word, position)
+        if start < 0:
+            return False
+        position = start + len(word)
+    return True
 
 
 def read_conll_lines(lines: Iterable[str], path: Path) -> Iterator[InputText]:
-    """One word a line, further columns ignored; a line that is empty or only a tab ends a sentence."""
+    """One word a line, further columns ignored; a line that is empty or only tabs ends a sentence.
+
+    A comment is a line at the start of a sentence that begins with `# ` and has not the columns of a word.
+    """
+    words: list[str] = []
+    first, width = 1, 2
+    for number, line in enumerate(lines, start=1):
+        columns = line.split("\t") if "\t" in line else line.split(" ")
+        if not line.strip("\t"):
+            yield from finish_sentence(words, path, first)
+            words = []
+        elif not line.startswith("-DOCSTART-") and (words or not line.startswith("# ") or len(columns) == width):
+            first = first if words else number
+            words.append(columns[0] or " ")
+            width = len(columns)
+    yield from finish_sentence(words, path, first)
+
+
+def read_conllu_lines(lines: Iterable[str], path: Path) -> Iterator[InputText]:
+    """The forms of CoNLL-U; comments, ranges (`3-4`) and empty nodes (`8.1`) are no words."""
     words: list[str] = []
     first = 1
     for number, line in enumerate(lines, start=1):
-        if line in ("", "\t"):
+        columns = line.split("\t")
+        if not line:
             yield from finish_sentence(words, path, first)
-            words, first = [], number + 1
-        elif not line.startswith("-DOCSTART-"):
-            words.append(line.split("\t")[0] if "\t" in line else line.split(" ")[0] or " ")
+            words = []
+        elif columns[0].isdigit() and len(columns) > 1:
+            first = first if words else number
+            words.append(columns[1])
+        elif not line.startswith("#") and not set(columns[0]) <= set("0123456789-."):
+            found = f"{columns[0]!r} is no word id"
+            raise DataError(Problem(found, "ids are 1, 2, ..., ranges 1-2, empty nodes 1.1", path=path, line=number))
     yield from finish_sentence(words, path, first)
 
 

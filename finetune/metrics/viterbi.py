@@ -29,6 +29,17 @@ class TransitionScores:
     pairs: NDArray[np.float64]
     end: NDArray[np.float64]
 
+    def as_table(self) -> list[list[float]]:
+        """Rows: each label before, then the beginning; columns: each label after, then the end. For a JSON file."""
+        body = np.column_stack([self.pairs, self.end])
+        return [*body.tolist(), [*self.start.tolist(), 0.0]]
+
+    @classmethod
+    def from_table(cls, table: Sequence[Sequence[float]]) -> TransitionScores:
+        """The scores of `as_table`."""
+        values = np.array(table, dtype=np.float64)
+        return cls(values[-1, :-1], values[:-1, :-1], values[:-1, -1])
+
 
 def forbid_illegal(
     label_list: Sequence[str], scheme: TagScheme, scores: TransitionScores | None = None

@@ -38,7 +38,11 @@ class SavedSettings:
 
 @dataclass(frozen=True)
 class TaggerSettings(SavedSettings):
-    """How words become the input of a tagger, and its output tags."""
+    """How words become the input of a tagger, and its output tags.
+
+    `transitions` are the learned scores of `--constrained_decoding learned`: a row for each label before, one for the
+    beginning last; a column for each label after, one for the end last.
+    """
 
     scheme: str = "IOB2"
     max_length: int | None = None
@@ -46,6 +50,7 @@ class TaggerSettings(SavedSettings):
     lowercase: bool = False
     space_token: str | None = None
     constrained_decoding: bool = False
+    transitions: list[list[float]] | None = None
 
 
 @dataclass(frozen=True)

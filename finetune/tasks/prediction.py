@@ -40,14 +40,24 @@ def open_predictor(model: ModelArguments, options: PredictArguments) -> Predicto
         DataError: the file is there, or the model cannot be used.
     """
     if options.output_file is not None:
-        refuse_existing(Path(options.output_file), options.overwrite_output_file)
+        judge_output(Path(options.output_file), options.overwrite_output_file)
     config = load_config(model)
     if any(name.endswith(classification_prediction.HEAD) for name in config.architectures or ()):
         return classification_prediction.open_classifier(model, options)
     return open_tagger(model, options)
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
+def judge_output(path: Path, overwrite: bool) -> None:
+    """Whether a file can come to be there, told before anything is predicted.
+
+    Raises:
+        DataError: there is one already, or what is there is no folder, or is one.
+    """
+    blocking = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
+    if blocking is not None:
+        raise DataError(Problem("this is a file, not a folder", remedy="choose another --output_file", path=blocking))
+    if path.is_dir():
+        raise DataError(Problem("this is a folder", remedy="name a file in it as --output_file", path=path))
     if path.exists() and not overwrite:
         remedy = "choose another --output_file, or add --overwrite_output_file"
         raise DataError(Problem("the output file exists", remedy=remedy, path=path))

@@ -18,15 +18,15 @@ from finetune.collators import TaggingCollator
 from finetune.data.corpus import build_dataset
 from finetune.data.prediction_input import InputText
 from finetune.encoding.tagging import encode_tagging
-from finetune.encoding.tags import TagScheme, read_spans
+from finetune.encoding.tags import TagScheme, canonical_spellings, detect_scheme, read_spans
 from finetune.encoding.word_predictions import collect_word_predictions
 from finetune.encoding.words import WordEncoder
-from finetune.errors import Problem, ProblemList
-from finetune.metrics.viterbi import decode_constrained, forbid_illegal
+from finetune.errors import DataError, Problem, ProblemList
+from finetune.metrics.viterbi import TransitionScores, decode_constrained, forbid_illegal
 from finetune.models.judging import judge_max_length, judge_vocabulary, list_labels, settle_max_length
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
-from finetune.models.settings import TaggerSettings
+from finetune.models.settings import FILE, TaggerSettings
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.fast_path import prepare_prediction
 
@@ -63,9 +63,7 @@ class Tagger:
             self.tokenizer,
             self.labels,
             max_length=self.max_length,
-            stride=min(LONGEST_DEFAULT_STRIDE, self.max_length // 4)
-            if self.settings.stride is None
-            else self.settings.stride,
+            stride=self.stride,
             encoder=self.encoder,
             name="input",
         )
@@ -74,6 +72,13 @@ class Tagger:
         logits = predict_logits(self.model, rows, self.collator, batch_size=options.batch_size, bf16=self.bf16)
         words = collect_word_predictions(logits, encoded, padding_side=self.collator.padding_side)
         return [soften(row) for row in words.sentences()]
+
+    @property
+    def stride(self) -> int:
+        """That of training, unless --max_length now makes windows that are too short for it."""
+        default = min(LONGEST_DEFAULT_STRIDE, self.max_length // 4)
+        saved = self.settings.stride
+        return default if saved is None or saved > self.max_length // 2 else saved
 
     @property
     def collator(self) -> TaggingCollator:
@@ -89,7 +94,9 @@ class Tagger:
         scheme = TagScheme(self.settings.scheme)
         if not self.is_constrained or scheme is TagScheme.POS or not len(probabilities):
             return probabilities.argmax(-1)
-        transitions = forbid_illegal(self.labels, scheme)
+        learned = self.settings.transitions
+        scores = None if learned is None else TransitionScores.from_table(learned)
+        transitions = forbid_illegal(self.labels, scheme, scores)
         return decode_constrained(np.log(probabilities + 1e-12), [0, len(probabilities)], transitions)
 
     def describe(
@@ -136,11 +143,10 @@ def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) ->
     """
     problems = ProblemList()
     folder = Path(model_arguments.model_name_or_path)
-    settings = problems.attempt(TaggerSettings.load, folder) or TaggerSettings()
+    settings = problems.attempt(TaggerSettings.load, folder)
     config = problems.attempt(load_config, model_arguments)
-    tokenizer = problems.attempt(
-        load_tokenizer, model_arguments, space_token=settings.space_token, add_prefix_space=True
-    )
+    space_token = settings.space_token if settings else None
+    tokenizer = problems.attempt(load_tokenizer, model_arguments, space_token=space_token, add_prefix_space=True)
     problems.extend(judge_weights(model_arguments))
     if config is not None:
         problems.extend(judge_max_length(arguments.max_length, config))
@@ -153,9 +159,24 @@ def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) ->
     model = load_model(model_arguments, config, tokenizer, task=TASK, new_head=False).to(device)  # type: ignore[arg-type]
     bf16 = prepare_prediction(model, arguments)
     labels = list_labels(config)
+    if settings is None:
+        labels, settings = guess_settings(labels)
     encoder = WordEncoder(tokenizer, lowercase=settings.lowercase, space_token=settings.space_token)
     max_length = settle_max_length(arguments.max_length or settings.max_length, config, tokenizer)
     return Tagger(model, tokenizer, labels, settings, encoder, max_length, arguments, bf16)
+
+
+def guess_settings(labels: list[str]) -> tuple[list[str], TaggerSettings]:
+    """What can be known of a model that another program saved: its labels, spelt canonically, and their scheme."""
+    try:
+        spellings = canonical_spellings(labels)
+    except DataError:  # some labels spell spans and some do not: nothing to mend in a trained model
+        spellings = {label: label for label in labels}
+    known = [spellings[label] for label in labels]
+    scheme = detect_scheme([[label] for label in known])
+    meaning = "one label per word" if scheme is TagScheme.POS else f"entities in the scheme {scheme}"
+    logger.info("There is no %s beside the model; its labels are taken as %s.", FILE, meaning)
+    return known, TaggerSettings(scheme=scheme.value)
 
 
 def judge_tagger(architectures: Sequence[str] | None, folder: Path) -> list[Problem]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from itertools import pairwise, product
 
 import numpy as np
@@ -41,6 +42,14 @@ def test_the_best_of_all_sequences_is_found(seed, lengths, learned):
         if end > start:
             best = max(product(range(4), repeat=end - start), key=lambda p: score(p, emissions[start:end], transitions))
             assert decoded[start:end].tolist() == list(best)
+
+
+def test_scores_survive_a_json_file():
+    _, _, scores = random_case(5, [1], 4)
+    table = json.loads(json.dumps(scores.as_table()))
+    again = TransitionScores.from_table(table)
+    assert (np.shape(table), again.start.tolist()) == ((5, 5), scores.start.tolist())
+    assert np.array_equal(again.pairs, scores.pairs) and np.array_equal(again.end, scores.end)
 
 
 @pytest.mark.parametrize("scheme", [TagScheme.IOB2, TagScheme.IOB1, TagScheme.BIOES])
