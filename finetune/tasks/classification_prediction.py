@@ -94,12 +94,7 @@ class Classifier:
 
     @property
     def collator(self) -> ClassificationCollator:
-        return ClassificationCollator(
-            pad_token_id=self.tokenizer.pad_token_id or 0,
-            padding_side=self.tokenizer.padding_side,
-            model_input_names=tuple(self.tokenizer.model_input_names),
-            pad_token_type_id=self.tokenizer.pad_token_type_id,
-        )
+        return ClassificationCollator.for_tokenizer(self.tokenizer)
 
 
 def read_pair(text: InputText) -> tuple[str, str]:

@@ -44,10 +44,11 @@ def build_classification_trainer(task: ClassificationTask, run: Run) -> Trainer:
     loss = SequenceLoss(task.problem_type.value, settle_class_weights(task), smoothing, task.options.focal_gamma)
     values = {name: value for name, value in task.values.items() if name != "label_smoothing_factor"}
     validation = task.encoded.get("validation")
+    padded = task.settings.max_length if task.options.pad_to_max_length else None
     parts = TrainerParts(
         model=model,
         tokenizer=task.tokenizer,
-        collator=build_collator(task),
+        collator=ClassificationCollator.for_tokenizer(task.tokenizer, max_length=padded),
         loss=loss,
         train=task.encoded["train"].dataset if "train" in task.encoded else None,
         validation=None if validation is None else validation.dataset,
@@ -68,17 +69,6 @@ def build_score(task: ClassificationTask) -> Score:
         return task.scoring.score(decision.decide(outputs), expected)
 
     return score
-
-
-def build_collator(task: ClassificationTask) -> ClassificationCollator:
-    tokenizer = task.tokenizer
-    return ClassificationCollator(
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
-        padding_side=tokenizer.padding_side,
-        model_input_names=tuple(tokenizer.model_input_names),
-        max_length=task.settings.max_length if task.options.pad_to_max_length else None,
-        pad_token_type_id=tokenizer.pad_token_type_id,
-    )
 
 
 def settle_class_weights(task: ClassificationTask) -> list[float] | None:
