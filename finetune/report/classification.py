@@ -68,11 +68,16 @@ def format_confusions(confusion: NDArray[np.int64], labels: Sequence[str]) -> st
 def format_errors(errors: Iterable[ConfidentError], rows: Dataset) -> Iterator[str]:
     for error in errors:
         row = rows[error.row]
-        text = " ".join(str(row["text"]).split())
-        pair = f" | {row['text_pair']}" if "text_pair" in row else ""
-        shown = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+        pair = f" | {_shorten(row['text_pair'])}" if "text_pair" in row else ""
         line = f" (line {row['line']})" if row["line"] else ""
-        yield f"{error.row:>7}{line}  {error.probability:.4f}  {error.predicted}  {error.expected}  {shown}{pair}\n"
+        figures = f"{error.row:>7}{line}  {error.probability:.4f}  {error.predicted}  {error.expected}"
+        yield f"{figures}  {_shorten(row['text'])}{pair}\n"
+
+
+def _shorten(text: str) -> str:
+    """A text on one line, cut where it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
 def format_decision(decision: Decision) -> str:
