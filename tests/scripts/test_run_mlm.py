@@ -11,7 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForMaskedLM
+
+from finetune.arguments.model import ModelArguments
+from finetune.tokenization.loading import load_tokenizer
 
 STEPS, SAVE_EVERY = 24, 6
 
@@ -65,7 +68,8 @@ def test_documented_thai_command_trains_from_scratch(thai_tokenizer, tmp_path, c
     done = call_command("run_mlm.py", *flags)
     assert done.code == 0, done.stderr
     assert done.last["status"] == "done" and done.last["perplexity"] > 1
-    tokenizer, model = AutoTokenizer.from_pretrained(output), AutoModelForMaskedLM.from_pretrained(output)
+    tokenizer = load_tokenizer(ModelArguments(model_name_or_path=str(output)))
+    model = AutoModelForMaskedLM.from_pretrained(output)
     assert model.config.vocab_size == len(tokenizer) and model.config.pad_token_id == tokenizer.pad_token_id
     metrics = json.loads((output / "metrics.json").read_text())["validation"]
     assert set(metrics) == {"perplexity", "loss", "accuracy"}

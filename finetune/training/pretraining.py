@@ -1,0 +1,150 @@
+"""What BERT's own pretraining adds to the Trainer: its two losses, epochs of pregenerated data, its files of losses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch.nn import functional
+from torch.utils.data import Sampler
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from finetune.encoding.pregenerated_epochs import PregeneratedEpochs
+from finetune.models.sparse_mlm_head import select_labelled
+from finetune.training.losses import IGNORED, TokenLoss
+
+logger = logging.getLogger(__name__)
+
+NEXT_SENTENCE = 0  # column of the batch's labels; the columns behind it are those of the pieces
+
+
+class PretrainingLoss(TokenLoss):
+    """Masked-piece loss plus next-sentence loss, each a global mean (Devlin et al. 2019, appendix A.2).
+
+    `labels` (batch, 1 + length): column 0 is the next-sentence label, the others are those of the pieces. Counts come as
+    a pair: masked pieces and rows of the whole global batch. `gathered`: vocabulary logits are of masked positions only.
+    """
+
+    def __init__(self, *, gathered: bool = False) -> None:
+        super().__init__()
+        self.gathered = gathered
+
+    def __call__(
+        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """One micro-batch's share of both global means."""
+        pieces = labels[:, NEXT_SENTENCE + 1 :]
+        counts = count_items(labels) if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        counts = counts.to(labels.device).clamp(min=1)
+        logits = outputs["prediction_logits"] if "prediction_logits" in outputs else outputs["logits"]
+        expected = select_labelled(pieces)[1] if self.gathered else pieces
+        loss = self.per_position(logits, expected).sum() / counts[0]
+        scores = outputs.get("seq_relationship_logits")
+        if scores is not None:
+            next_sentences = functional.cross_entropy(scores.float(), labels[:, NEXT_SENTENCE], reduction="sum")
+            loss = loss + next_sentences / counts[1]
+        self.watch(loss)
+        return loss
+
+
+def count_items(labels: torch.Tensor) -> torch.Tensor:
+    """(2,): masked pieces, and rows."""
+    masked = (labels[:, NEXT_SENTENCE + 1 :] != IGNORED).sum()
+    return torch.stack([masked, torch.tensor(len(labels), device=masked.device)])
+
+
+def count_both_losses(trainer: Trainer) -> None:
+    """Let the Trainer count masked pieces and rows of the global batch apart, for `PretrainingLoss`."""
+
+    def count(batches: list[dict[str, torch.Tensor]], device: torch.device) -> torch.Tensor | None:
+        if not batches:
+            return None
+        counts = cast(torch.Tensor, sum(count_items(batch["labels"]) for batch in batches)).to(device)
+        if trainer.args.world_size > 1:
+            counts = cast(torch.Tensor, trainer.accelerator.gather(counts[None])).sum(0)
+        return counts
+
+    trainer._get_num_items_in_batch = count  # type: ignore[method-assign,assignment]
+
+
+class EpochSampler(Sampler[int]):
+    """Indices of one epoch of pregenerated data, shuffled by seed and epoch."""
+
+    def __init__(self, data: PregeneratedEpochs, seed: int) -> None:
+        self.data, self.seed, self.epoch = data, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.data.draw_order(self.epoch, self.seed).tolist()
+
+
+class LossFiles(TrainerCallback):
+    """`losses_50_steps.txt` and `losses_20000_steps.txt`: mean losses, one a line, and `Loss: ...` in the log.
+
+    Both are written anew from the log history that every checkpoint holds, so that a resumed run's files are those of an
+    undisturbed one.
+    """
+
+    def __init__(self, folder: Path, write: Callable[[Path, Sequence[float]], object], *, writeout_steps: int) -> None:
+        self.folder, self.write, self.writeout_steps = folder, write, writeout_steps
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if "loss" not in (kwargs.get("logs") or {}) or not state.is_world_process_zero:
+            return
+        losses, interval = logged_losses(state.log_history), int(args.logging_steps)
+        logger.info("[Logging] Loss averaged over %d steps: %s", interval, losses[-1][1])
+        logger.info("Loss: %.5f", epoch_mean(state.log_history))
+        self.write(self.folder / f"losses_{interval}_steps.txt", [loss for _, loss in losses])
+        means = window_means(losses, self.writeout_steps)
+        if means:
+            self.write(self.folder / f"losses_{self.writeout_steps}_steps.txt", means)
+
+
+def logged_losses(history: Sequence[dict[str, float]]) -> list[tuple[int, float]]:
+    """(step, mean loss since the entry before) of every log entry with a loss."""
+    return [(int(entry["step"]), entry["loss"]) for entry in history if "loss" in entry]
+
+
+def epoch_mean(history: Sequence[dict[str, float]]) -> float:
+    """Mean of the losses logged in the epoch of the last one."""
+    entries = [entry for entry in history if "loss" in entry]
+    epoch = -(-entries[-1]["epoch"] // 1)
+    losses = [entry["loss"] for entry in entries if -(-entry["epoch"] // 1) == epoch]
+    return sum(losses) / len(losses)
+
+
+def window_means(losses: Sequence[tuple[int, float]], window: int) -> list[float]:
+    """Mean loss of every full window of so many steps; entries weigh as many steps as they stand for."""
+    means, total, before = [], 0.0, 0
+    for step, loss in losses:
+        total += loss * (step - before)
+        if step // window > before // window:
+            means.append(total / window)
+            total = 0.0
+        before = step
+    return means
+
+
+class IntermediateModels(TrainerCallback):
+    """Every so many steps the model goes to `ep{epoch}_{examples}/`, with the tokenizer, to be used as it is."""
+
+    def __init__(self, folder: Path, tokenizer: Any, *, writeout_steps: int, steps_per_epoch: int, batch: int) -> None:
+        self.folder, self.tokenizer, self.writeout_steps = folder, tokenizer, writeout_steps
+        self.steps_per_epoch, self.batch = steps_per_epoch, batch
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.global_step % self.writeout_steps or not state.is_world_process_zero:
+            return
+        epoch, step = divmod(state.global_step - 1, self.steps_per_epoch)
+        target = self.folder / f"ep{epoch}_{(step + 1) * self.batch}"
+        logger.info("** ** * Saving fine-tuned model checkpoint ** ** *  %s", target)
+        cast(PreTrainedModel, kwargs["model"]).save_pretrained(target)
+        self.tokenizer.save_pretrained(target)

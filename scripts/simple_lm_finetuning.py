@@ -1,0 +1,58 @@
+"""Fine-tune BERT on a corpus the quick way: instances of just two sentences, prepared and trained on in one go.
+
+    python simple_lm_finetuning.py --train_corpus my_corpus.txt --bert_model bert-base-uncased --do_lower_case \\
+        --output_dir finetuned_lm/ --do_train
+
+Two sentences are much shorter than --max_seq_length, so for text in documents the way of the BERT paper is better:
+pregenerate_training_data.py, then finetune_on_pregenerated.py. The corpus has one sentence a line and an empty line between
+documents.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from finetune import cli
+from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.pregenerated import (
+    TRAINING_DEFAULTS,
+    PretrainingArguments,
+    SimpleTextArguments,
+    settle_batches,
+)
+from finetune.arguments.run import RunArguments
+from finetune.run.folder import Run
+
+
+def make_parser() -> CommandParser:
+    return CommandParser(
+        __doc__ or "",
+        (SimpleTextArguments, PretrainingArguments, FastPathArguments, RunArguments),
+        training_defaults=TRAINING_DEFAULTS,
+        checks=(settle_batches,),
+    )
+
+
+def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+    from tempfile import TemporaryDirectory
+
+    from finetune.tasks import pregenerated_training
+    from finetune.training.building import train
+
+    with TemporaryDirectory() as temporary:
+        length = arguments[SimpleTextArguments].max_seq_length
+        task = pregenerated_training.open_task(arguments, max_seq_len=length)
+        paths = pregenerated_training.prepare_two_sentences(task, Path(temporary))
+        trainer = pregenerated_training.build_pretraining_trainer(task, run)
+        if arguments[RunArguments].dry_run:
+            return pregenerated_training.show_plan(trainer, task)
+        run.record_inputs(paths)
+        run.start()
+        train(trainer, run)
+    return pregenerated_training.write_results(run, task, trainer)
+
+
+if __name__ == "__main__":
+    cli.launch(make_parser, main)
