@@ -24,7 +24,7 @@ UNNAMED = re.compile(r"LABEL_[0-9]+")
 
 @dataclass
 class PreparedTags:
-    """A corpus whose tags are canonically spelt, their scheme, and sentences with counts for the log."""
+    """A corpus whose tags are canonically spelt, their scheme (IOB2 without tags), and sentences for the log."""
 
     corpus: Corpus
     scheme: TagScheme
@@ -46,6 +46,8 @@ def prepare_tags(corpus: Corpus, *, fix_labels: bool = False, scheme: TagScheme 
     notes: list[str] = []
     corpus = _respell(corpus, notes)
     columns = {name: _read_tags(rows) for name, rows in corpus.splits.items() if "tags" in rows.column_names}
+    if not columns:
+        return PreparedTags(corpus, scheme or TagScheme.IOB2, notes)
     scheme = scheme or detect_scheme(chain.from_iterable(columns.values()))
     if scheme is TagScheme.POS:
         return PreparedTags(corpus, scheme, [*notes, "Tags are one label per word (no spans)."])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,15 @@ IGNORED = -100  # what torch's cross entropy skips
 
 @dataclass
 class EncodedTagging:
-    """An encoded split: `dataset` has a row per window, `sentence_lengths` (sentences,) the words of every sentence."""
+    """An encoded split: `dataset` has a row per window, `sentence_lengths` (sentences,) the words of every sentence.
+
+    `counts` are of windows, words and pieces; `notes` are sentences with those of them that a user should know.
+    """
 
     dataset: Dataset
     sentence_lengths: npt.NDArray[np.int64]
     counts: dict[str, int]
+    notes: list[str] = field(default_factory=list)
 
 
 def encode_tagging(
@@ -103,8 +107,11 @@ def encode_tagging(
     if "token_type_ids" not in tokenizer.model_input_names:
         del columns["token_type_ids"]
     counts = _counts(words, windows, capacity)
-    _report(counts, max_length, name)
-    return EncodedTagging(_dataset(columns, windows.sentence), np.diff(words.sentence_offsets), counts)
+    notes = describe_counts(counts, max_length, name)
+    for level, note in notes:
+        logger.log(level, "%s", note)
+    lengths_in_words = np.diff(words.sentence_offsets)
+    return EncodedTagging(_dataset(columns, windows.sentence), lengths_in_words, counts, [note for _, note in notes])
 
 
 def tag_problems(
@@ -254,26 +261,17 @@ def _counts(words: EncodedWords, windows: Windows, capacity: int) -> dict[str, i
     }
 
 
-def _report(counts: dict[str, int], max_length: int, name: str) -> None:
+def describe_counts(counts: dict[str, int], max_length: int, name: str) -> list[tuple[int, str]]:
+    """What encoding did to a split beside the plain thing: sentences with counts, each with its level of logging."""
+    notes = []
     if counts["sentences_windowed"]:
-        logger.info(
-            "%s: %d sentences are longer than --max_length %d and were cut into overlapping windows at word borders; "
-            "each word is still trained and scored once.",
-            name,
-            counts["sentences_windowed"],
-            max_length,
-        )
+        windowed = f"{counts['sentences_windowed']:,} sentences are longer than --max_length {max_length}"
+        how = "and were cut into overlapping windows at word borders; each word is still trained and scored once"
+        notes.append((logging.INFO, f"{name}: {windowed} {how}."))
     if counts["words_without_pieces"]:
-        logger.warning(
-            "%s: %d of %d words have no pieces in this tokenizer; each is encoded as the unknown token at its place.",
-            name,
-            counts["words_without_pieces"],
-            counts["words"],
-        )
+        pieceless = f"{counts['words_without_pieces']:,} of {counts['words']:,} words have no pieces in this tokenizer"
+        notes.append((logging.WARNING, f"{name}: {pieceless}; each is encoded as the unknown token at its place."))
     if counts["words_cut"]:
-        logger.warning(
-            "%s: %d words are longer than a whole window; %d of their pieces were cut off.",
-            name,
-            counts["words_cut"],
-            counts["pieces_cut"],
-        )
+        cut = f"{counts['pieces_cut']:,} of their pieces were cut off"
+        notes.append((logging.WARNING, f"{name}: {counts['words_cut']:,} words are longer than a whole window; {cut}."))
+    return notes

@@ -18,15 +18,15 @@ from finetune.collators import TaggingCollator
 from finetune.data.corpus import build_dataset
 from finetune.data.prediction_input import InputText
 from finetune.encoding.tagging import encode_tagging
-from finetune.encoding.tags import TagScheme, canonical_spellings, detect_scheme, read_spans
+from finetune.encoding.tags import TagScheme, read_spans
 from finetune.encoding.word_predictions import collect_word_predictions
 from finetune.encoding.words import WordEncoder
-from finetune.errors import DataError, Problem, ProblemList
+from finetune.errors import Problem, ProblemList
 from finetune.metrics.viterbi import TransitionScores, decode_constrained, forbid_illegal
 from finetune.models.judging import judge_max_length, judge_vocabulary, list_labels, settle_max_length
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
-from finetune.models.settings import FILE, TaggerSettings
+from finetune.models.settings import TaggerSettings, guess_tagger_settings
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.fast_path import prepare_prediction
 
@@ -160,23 +160,10 @@ def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) ->
     bf16 = prepare_prediction(model, arguments)
     labels = list_labels(config)
     if settings is None:
-        labels, settings = guess_settings(labels)
+        labels, settings = guess_tagger_settings(labels)
     encoder = WordEncoder(tokenizer, lowercase=settings.lowercase, space_token=settings.space_token)
     max_length = settle_max_length(arguments.max_length or settings.max_length, config, tokenizer)
     return Tagger(model, tokenizer, labels, settings, encoder, max_length, arguments, bf16)
-
-
-def guess_settings(labels: list[str]) -> tuple[list[str], TaggerSettings]:
-    """What can be known of a model that another program saved: its labels, spelt canonically, and their scheme."""
-    try:
-        spellings = canonical_spellings(labels)
-    except DataError:  # some labels spell spans and some do not: nothing to mend in a trained model
-        spellings = {label: label for label in labels}
-    known = [spellings[label] for label in labels]
-    scheme = detect_scheme([[label] for label in known])
-    meaning = "one label per word" if scheme is TagScheme.POS else f"entities in the scheme {scheme}"
-    logger.info("There is no %s beside the model; its labels are taken as %s.", FILE, meaning)
-    return known, TaggerSettings(scheme=scheme.value)
 
 
 def judge_tagger(architectures: Sequence[str] | None, folder: Path) -> list[Problem]:

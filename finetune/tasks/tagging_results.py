@@ -12,6 +12,7 @@ from transformers import Trainer
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.tagging import TaggingDataArguments
+from finetune.data.named import NAMED
 from finetune.metrics.tagging import compare_tags, name_tags
 from finetune.metrics.tagging_summary import TaggingSummary, summarise_tagging
 from finetune.report import legacy_ner
@@ -20,12 +21,13 @@ from finetune.report.model_card import ModelCard, write_model_card
 from finetune.report.tagging import format_result, write_predictions, write_report
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
-from finetune.tasks.tagging import TaggingTask, predict_split
+from finetune.tasks.tagging import TaggingTask
+from finetune.tasks.tagging_training import predict_split
 
 logger = logging.getLogger(__name__)
 
 HEADLINE = ("f1_micro", "precision_micro", "recall_micro", "accuracy")
-CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed")
+CARD_FACTS = ("learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "seed")
 MAIN = {True: ("f1_micro", "precision_micro", "recall_micro"), False: ("accuracy", "f1_macro")}  # by is_entities
 
 
@@ -74,8 +76,9 @@ def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitR
         if name != "train":
             write_predictions(run.folder, name, result.words, result.predicted, result.expected)
     write_metrics(run.folder, metrics)
-    write_report(run.folder, summaries, notes=task.corpus.notes)
-    write_model_card(run.folder, make_card(run.folder, task, metrics))
+    write_report(run.folder, summaries, notes=task.notes)
+    if task.arguments.training.get("do_train"):  # elsewhere the folder holds scores of a model, and no model
+        write_model_card(run.folder, make_card(run.folder, task, metrics))
     return {name: {key: metrics[name][key] for key in MAIN[task.is_entities]} for name in metrics}
 
 
@@ -107,17 +110,26 @@ def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]
         name=folder.name,
         task="token-classification",
         base_model=task.arguments[ModelArguments].model_name_or_path,
-        dataset=data.dataset_name or task.corpus.name,
+        dataset=data.dataset_name or data.data_dir or next(iter(data.files.values())),
+        hub_dataset=NAMED[data.dataset_name].hub if data.dataset_name in NAMED else None,
         figures=figures,
         headline=HEADLINE,
         labels=task.labels,
         sizes={name: len(split) for name, split in task.corpus.splits.items()},
-        facts={name: task.arguments.get(name) for name in CARD_FACTS},
+        facts=find_facts(task),
         command=task.arguments.command_line(),
         versions=library_versions(),
-        notes=task.corpus.notes,
+        notes=task.notes,
         usage=f"```\npython scripts/predict.py --model_name_or_path {folder} --input_file texts.txt\n```",
     )
+
+
+def find_facts(task: TaggingTask) -> dict[str, Any]:
+    """How the tagger was trained, for the table of its card."""
+    steps = int(task.arguments.get("max_steps"))
+    length = {"max_steps": steps} if steps > 0 else {"num_train_epochs": task.arguments.get("num_train_epochs")}
+    chosen = {name: task.arguments.get(name) for name in CARD_FACTS}
+    return {**length, **chosen, "max_length": task.max_length, "tag_scheme": task.scheme.value}
 
 
 def write_legacy_results(run: Run, task: TaggingTask, results: dict[str, SplitResult], trainer: Trainer) -> None:

@@ -109,9 +109,9 @@ def build_trainer(
         LogLine(),
         NonFiniteGuard(parts.loss),
         GracefulStop(run.stop),
+        *parts.callbacks,
         CheckpointKeeper(values.get("save_total_limit") or CHECKPOINTS_KEPT),
         *([EarlyStopping(patience)] if patience else []),
-        *parts.callbacks,
     ]
     relay_trainer_log()
     log_arguments(arguments)

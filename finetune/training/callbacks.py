@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,17 @@ class NonFiniteGuard(TrainerCallback):
         value = kwargs["metrics"].get("eval_loss", 0.0)
         if not math.isfinite(value):
             raise NonFiniteError("the validation loss", value, state.global_step)
+
+
+class CheckpointFiles(TrainerCallback):
+    """Put files of the task into every checkpoint before it is marked as whole, so that it serves as a model folder."""
+
+    def __init__(self, write: Callable[[Path], None]) -> None:
+        self.write = write
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero and args.output_dir is not None:
+            self.write(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
 
 
 class CheckpointKeeper(TrainerCallback):

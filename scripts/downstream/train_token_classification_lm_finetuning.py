@@ -40,18 +40,18 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.tasks import tagging, tagging_results
+    from finetune.tasks import tagging, tagging_results, tagging_training
     from finetune.training.building import train
 
     task = tagging.open_task(arguments)
-    trainer = tagging.build_tagging_trainer(task, run)
+    trainer = tagging_training.build_tagging_trainer(task, run)
     if arguments[RunArguments].dry_run:
-        return tagging.show_plan(trainer, task)
+        return tagging_training.show_plan(trainer, task)
     run.record_inputs(task.corpus.files)
     run.start()
     if arguments.training.get("do_train"):
         train(trainer, run)
-        tagging.save_tagger(trainer, task)
+        tagging_training.save_tagger(trainer, task)
     results = tagging_results.score_splits(trainer, task, tagging.reported_splits(task))
     return tagging_results.write_tagging_results(run, task, results)
 

@@ -59,6 +59,9 @@ def test_unlabelled_splits_are_passed_by():
     corpus.splits["test"] = Dataset.from_dict({"words": [["w"]]})
     prepared = prepare_tags(corpus)
     assert prepared.corpus.splits["test"].column_names == ["words"]
+    del corpus.splits["train"]
+    assert prepare_tags(corpus).notes == []
+    assert prepare_tags(corpus, scheme=TagScheme.BIOES).scheme is TagScheme.BIOES
 
 
 def test_labels_are_declared_or_those_of_train_sorted():

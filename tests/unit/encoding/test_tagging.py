@@ -145,12 +145,14 @@ def test_a_selected_split_encodes_the_selected_rows(bert):
 def test_losses_are_counted_and_said(bert, caplog):
     split = make_split([["x" * 40, "\ufeff", "fox"], ["the"] * 30])
     with caplog.at_level(logging.INFO):
-        counts = encode_tagging(split, bert, LABELS, max_length=12, stride=2, name="validation").counts
+        encoded = encode_tagging(split, bert, LABELS, max_length=12, stride=2, name="validation")
+    counts = encoded.counts
     assert (counts["words_without_pieces"], counts["words_cut"], counts["sentences_windowed"]) == (1, 1, 2)
     assert counts["pieces_cut"] == len(WordEncoder(bert).encode([["x" * 40]]).ids) - 10
     assert "validation: 2 sentences are longer than --max_length 12" in caplog.text
     assert "validation: 1 of 33 words have no pieces" in caplog.text
     assert "validation: 1 words are longer than a whole window" in caplog.text
+    assert [record.message for record in caplog.records] == encoded.notes
 
 
 def test_unknown_tags_are_all_named_with_place_and_nearest(bert):

@@ -53,6 +53,11 @@ def test_paths_are_no_hub_ids(tmp_path):
     assert front["model-index"][0]["results"][0]["dataset"]["name"] == "mine"
 
 
+def test_a_corpus_is_named_as_the_hub_names_it():
+    assert front_matter(replace(CARD, dataset="wnut17", hub_dataset="leondz/wnut_17"))["datasets"] == ["leondz/wnut_17"]
+    assert "datasets" not in front_matter(replace(CARD, dataset="lst20", hub_dataset=""))
+
+
 def test_what_is_empty_is_left_out(tmp_path):
     card = ModelCard("m", "token-classification", "", "wnut17", figures={}, headline=())
     text = write_model_card(tmp_path, card).read_text(encoding="utf-8")
