@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from finetune.arguments.fields import argument
+from finetune.arguments.legacy import OldFlag, gone
 from finetune.arguments.parser import Arguments
 from finetune.errors import Problem
 
@@ -18,6 +19,10 @@ class TaggingDataArguments:
     """Data."""
 
     LOGGED_AS: ClassVar[str] = "Data parameters"
+    OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {
+        "preprocessing_num_workers": gone("each distinct word is encoded once, which one process does in seconds"),
+        "overwrite_cache": gone("encoded sentences are never cached", "bool"),
+    }
 
     dataset_name: str | None = argument(
         None,
@@ -54,8 +59,6 @@ class TaggingDataArguments:
     filter_thainer_with_mbert_tokenizer_threshold: int | None = argument(
         None, minimum=1, help="keep only ThaiNER test sentences of fewer than N multilingual BERT pieces"
     )
-    preprocessing_num_workers: int | None = argument(None, minimum=1, help="processes that encode the data")
-    overwrite_cache: bool = argument(False, help="encode again what an earlier run has cached")
 
     @property
     def files(self) -> dict[str, str]:
@@ -154,7 +157,7 @@ def judge_tagging(arguments: Arguments) -> list[Problem]:
     stages = [name for name in NEEDED_DATA if arguments.get(name)]
     if not stages:
         return [Problem("there is nothing to do", remedy="add --do_train, --do_eval or --do_predict")]
-    judges: tuple[Callable[[Arguments, list[str]], list[Problem]], ...] = (_missing_data, _idle_patience)
+    judges: tuple[Callable[[Arguments, list[str]], list[Problem]], ...] = (_missing_data, _idle_patience, _idle_weights)
     return [problem for judge in judges for problem in judge(arguments, stages)]
 
 
@@ -175,3 +178,9 @@ def _idle_patience(arguments: Arguments, stages: list[str]) -> list[Problem]:
     never = arguments.training.get("eval_strategy") == "no" or "do_eval" not in stages
     remedy = "add --do_eval and --eval_strategy steps or epoch"
     return [Problem("--early_stopping_patience needs evaluation during training", remedy=remedy)] if never else []
+
+
+def _idle_weights(arguments: Arguments, stages: list[str]) -> list[Problem]:
+    if arguments[TaggingArguments].class_weights is None or "do_train" in stages:
+        return []
+    return [Problem("--class_weights needs training", remedy="add --do_train, or drop it: scores do not weigh labels")]

@@ -60,6 +60,16 @@ def test_flags_of_other_generations_are_understood(line):
     parse("--do_train", "--do_eval", *words, *data)
 
 
+def test_flags_without_effect_say_so():
+    lines = parse(
+        "--do_train", "--dataset_name", "d", "--preprocessing_num_workers", "4", "--overwrite_cache"
+    ).translated
+    assert lines == [
+        "--preprocessing_num_workers has no effect: each distinct word is encoded once, which one process does in seconds.",
+        "--overwrite_cache has no effect: encoded sentences are never cached.",
+    ]
+
+
 @pytest.mark.parametrize("spelling", ["NER", "ner", "POS", "Chunk"])
 def test_tasks_are_named_in_any_case(spelling):
     words = ("--task_type", spelling, "--do_predict", "--test_file", "t")
@@ -93,6 +103,7 @@ TRAIN = ("--do_train", "--dataset_name", "wnut17")
             [*TRAIN, "--do_eval", "--eval_strategy", "no", "--early_stopping_patience", "2"],
             "--early_stopping_patience needs evaluation during training",
         ),
+        (["--do_eval", "--dataset_name", "x", "--class_weights", "balanced"], "--class_weights needs training"),
         ([*TRAIN, "--config_overrides", "a=1,b"], "--config_overrides holds 'b'; each part must read name=value"),
         ([*TRAIN, "--restart", "--dry_run"], "--restart and --dry_run contradict each other"),
         ([*TRAIN, "--task_name", "nerr"], "--task_name is 'nerr'; did you mean 'ner'; allowed: ner, pos, chunk."),
