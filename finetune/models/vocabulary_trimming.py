@@ -23,6 +23,8 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from finetune.models.resting_rows import make_room, move_to_file
+
 WORTHWHILE = 0.9  # of the vocabulary reachable: beyond this, trimming saves nothing
 DECOUPLED_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused"})
 PLAIN_OPTIMIZERS = frozenset({"sgd", "rmsprop", "adagrad"})
@@ -33,7 +35,7 @@ class TrimmedEmbedding(nn.Embedding):
 
     row_of: Tensor  # (num_embeddings,) row of `weight` of each id, -1 where the row rests
     trained_ids: Tensor  # (rows,) id of each row of `weight`
-    resting: Tensor  # (num_embeddings, dimension) on the CPU; rows of trained ids are out of date
+    resting: Tensor  # (num_embeddings, dimension) on the CPU or in a file; rows of trained ids are out of date
     resting_decay: float  # factor that the resting rows still have to be multiplied by
     full_padding_idx: int | None
 
@@ -62,6 +64,7 @@ class TrimmedEmbedding(nn.Embedding):
     @torch.no_grad()
     def settle(self) -> Tensor:
         """Write decay and trained rows into the full matrix, and return it: (num_embeddings, dimension), not a copy."""
+        make_room(self.resting)
         if self.resting_decay != 1.0:
             self.resting.mul_(self.resting_decay)
             self.resting_decay = 1.0
@@ -144,7 +147,7 @@ def _trim(embedding: nn.Embedding, ids: Tensor) -> None:
     embedding.full_padding_idx = embedding.padding_idx
     embedding.padding_idx = None if embedding.padding_idx is None else int(row_of[embedding.padding_idx])
     embedding.weight = nn.Parameter(full[ids.to(device)])
-    embedding.resting, embedding.resting_decay = full.cpu(), 1.0  # the old matrix itself where it was on the CPU
+    embedding.resting, embedding.resting_decay = move_to_file(full.cpu()), 1.0
 
 
 def restore_vocabulary(model: nn.Module) -> None:

@@ -100,8 +100,10 @@ def test_weights_after_training_are_equal(config, decay):
     assert trimmed.get_input_embeddings().padding_idx == whole.get_input_embeddings().padding_idx
 
 
+@pytest.mark.parametrize("in_file", [False, True])
 @pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_saving_evaluating_and_resuming_in_between(tmp_path, decay):
+def test_saving_evaluating_and_resuming_in_between(tmp_path, monkeypatch, decay, in_file):
+    monkeypatch.setattr("finetune.models.resting_rows.WORTHWHILE", 1 if in_file else 2**40)
     whole = make_model()
     trimmed = copy.deepcopy(whole)
     trim_vocabulary(trimmed, REACHABLE)
