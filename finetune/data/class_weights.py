@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.arguments.nearest import allowed_values
-from finetune.data.files import read_text
+from finetune.data.files import listed, read_text
 from finetune.errors import DataError, Problem, ProblemList
 
-FORM = "a line is `label weight`, separated by a tab or a space"
+FORM = "the file holds lines of `label weight`, separated by a tab or a space, or one JSON object"
 
 
 def read_class_weights(path: Path, labels: Sequence[str]) -> list[float]:
@@ -28,9 +28,9 @@ def read_class_weights(path: Path, labels: Sequence[str]) -> list[float]:
         for label in weights
         if label not in labels
     )
-    problems.extend(
-        Problem(f"the label {label!r} has no weight", FORM, path=path) for label in labels if label not in weights
-    )
+    missing = [label for label in labels if label not in weights]
+    if missing:
+        problems.append(Problem(f"there is no weight for {listed(missing, limit=40)}", FORM, path=path))
     problems.extend(
         Problem(f"the weight of {label!r} is {weight!r}", "a positive number is needed", path=path)
         for label, weight in weights.items()
