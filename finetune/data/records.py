@@ -198,7 +198,8 @@ def _read_texts(
         _add_text(sentences, text, line, spans, record, reading)
         thai += holds_thai(text)
     which = f"text from {text_column}" + (f", spans from {span_column}" if span_column else ", no spans")
-    sentences.remarks.append(f"{reading.path}: {which}; {thai:,} texts hold Thai, whose words newmm finds.")
+    cut = f"; {thai:,} texts hold Thai, whose words newmm finds" if thai else ""
+    sentences.remarks.append(f"{reading.path}: {which}{cut}.")
     return sentences
 
 
