@@ -39,7 +39,7 @@ DEFAULT_OPTIMIZER = "adamw_torch_fused"
 
 def settle_precision(values: Mapping[str, Any], options: FastPathArguments) -> dict[str, Any]:
     """`values` (TrainingArguments by name) with the number format of this hardware, unless one was asked for."""
-    if options.no_fast_path:
+    if options.no_fast_path and not {"fp16", "bf16"} & set(values):
         return dict(values)
     choice: PrecisionChoice = choose_precision(values)
     logger.info("%s", choice)

@@ -38,7 +38,13 @@ class PrecisionChoice:
 
 
 def choose_precision(values: Mapping[str, Any]) -> PrecisionChoice:
-    """Choose by `values`, explicit TrainingArguments by name: --bf16 and --fp16, True or False, always win."""
+    """Choose by `values`, explicit TrainingArguments by name: --bf16 and --fp16, True or False, always win.
+
+    But --fp16 on a CPU, which accelerate would pass over in silence, is float32.
+    """
+    has_gpu = torch.cuda.is_available() or torch.accelerator.is_available()
+    if values.get("fp16") and (values.get("use_cpu") or not has_gpu):
+        return PrecisionChoice("fp32", "--fp16 was given, but float16 needs a GPU, and this run is on the CPU")
     for flag in ("bf16", "fp16"):
         if values.get(flag):
             return PrecisionChoice(flag, f"--{flag} was given")

@@ -36,6 +36,13 @@ def test_what_was_typed_wins_on_any_hardware(monkeypatch, values, dtype):
     assert choice.dtype == dtype and "was given" in choice.reason
 
 
+def test_float16_on_a_cpu_is_float32_and_said(no_gpu, monkeypatch):
+    assert str(choose_precision({"fp16": True})).startswith("Training in float32 because --fp16 was given, but")
+    give_gpus(monkeypatch, (8, 0))
+    assert choose_precision({"fp16": True, "use_cpu": True}).dtype == "fp32"
+    assert choose_precision({"bf16": True, "use_cpu": True}).dtype == "bf16"
+
+
 @pytest.mark.parametrize(
     ("capabilities", "dtype"),
     [
