@@ -12,6 +12,15 @@ def read_requirements() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def find_script_packages() -> list[str]:
+    """scripts/ and its folders as packages; they hold commands, not modules, and so no __init__.py."""
+    folders = [path for path in sorted((HERE / "scripts").rglob("*")) if path.is_dir() and path.name != "__pycache__"]
+    return [
+        "finetune_scripts",
+        *(".".join(("finetune_scripts", *p.relative_to(HERE / "scripts").parts)) for p in folders),
+    ]
+
+
 setup(
     name="finetune",
     version="0.1.0",
@@ -21,7 +30,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     # scripts/ is installed as finetune_scripts: `finetune NAME` and `python scripts/NAME.py` start the same file.
-    packages=[*find_packages(include=["finetune", "finetune.*"]), "finetune_scripts", "finetune_scripts.downstream"],
+    packages=[*find_packages(include=["finetune", "finetune.*"]), *find_script_packages()],
     package_dir={"finetune_scripts": "scripts"},
     package_data={"finetune_scripts": ["*.sh"], "finetune": ["py.typed"]},
     install_requires=read_requirements(),
