@@ -96,6 +96,8 @@ class CommandParser:
     `legacy` are old flags of this command beside the common ones.
     """
 
+    gathering_class: type[Gathering] = Gathering
+
     def __init__(
         self,
         description: str,
@@ -144,7 +146,7 @@ class CommandParser:
         if any(entry.name in HELP_FLAGS for entry in typed):
             print(self.format_help())
             raise SystemExit(0)
-        gathering = Gathering(self.fields, self.old_flags)
+        gathering = self.gathering_class(self.fields, self.old_flags)
         self._gather(gathering, leading, typed)
         return self._build(gathering, tuple(argv))
 
