@@ -1,0 +1,215 @@
+"""Some layers of a teacher -> the weights of a smaller student, of the teacher's own family or as DistilBERT.
+
+Sanh et al. 2019 (DistilBERT), https://arxiv.org/abs/1910.01108: a student starts from every other layer of its teacher.
+Weights go by name from state dict to state dict; no model of the student is needed.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import DistilBertConfig, PretrainedConfig, PreTrainedModel
+
+from finetune.errors import DataError, Problem
+from finetune.models.judging import OFFSET_POSITIONS
+
+PUBLISHED_LAYERS = (0, 2, 4, 7, 9, 11)  # of twelve, in the DistilBERT scripts
+SAME_FAMILY = "same"
+DISTILBERT = "distilbert"
+
+_LAYER = re.compile(r"^(.*?\.)?(layer|h|layers)\.(\d+)\.(.*)$")
+_DEPTH_FIELDS = ("num_hidden_layers", "n_layers", "n_layer")
+_BERT_LIKE = {  # family -> prefix of the encoder, its head's weights by DistilBERT's names
+    "bert": (
+        "bert.",
+        {
+            "vocab_projector.weight": "cls.predictions.decoder.weight",
+            "vocab_projector.bias": "cls.predictions.bias",
+            "vocab_transform": "cls.predictions.transform.dense",
+            "vocab_layer_norm": "cls.predictions.transform.LayerNorm",
+        },
+    ),
+    "roberta": (
+        "roberta.",
+        {
+            "vocab_projector.weight": "lm_head.decoder.weight",
+            "vocab_projector.bias": "lm_head.bias",
+            "vocab_transform": "lm_head.dense",
+            "vocab_layer_norm": "lm_head.layer_norm",
+        },
+    ),
+    "electra": (
+        "electra.",
+        {
+            "vocab_projector.weight": "generator_lm_head.weight",
+            "vocab_projector.bias": "generator_lm_head.bias",
+            "vocab_transform": "generator_predictions.dense",
+            "vocab_layer_norm": "generator_predictions.LayerNorm",
+        },
+    ),
+}
+_BERT_LIKE["camembert"] = _BERT_LIKE["xlm-roberta"] = _BERT_LIKE["roberta"]
+_LAYER_NAMES = {
+    "attention.self.query": "attention.q_lin",
+    "attention.self.key": "attention.k_lin",
+    "attention.self.value": "attention.v_lin",
+    "attention.output.dense": "attention.out_lin",
+    "attention.output.LayerNorm": "sa_layer_norm",
+    "intermediate.dense": "ffn.lin1",
+    "output.dense": "ffn.lin2",
+    "output.LayerNorm": "output_layer_norm",
+}
+
+
+@dataclass(frozen=True)
+class Student:
+    """Configuration and weights of a student; weights that the teacher does not give are missing."""
+
+    config: PretrainedConfig
+    weights: dict[str, Tensor]
+
+
+def extract_student(
+    teacher: PreTrainedModel, layers: Sequence[int] | None = None, *, family: str = DISTILBERT, vocab_transform: bool
+) -> Student:
+    """Take layers of a teacher with a language-model head.
+
+    Args:
+        teacher: of any family that numbers its layers; DistilBERT is made of BERT, RoBERTa, ELECTRA and their kin.
+        layers: counted from 0; None: `choose_layers`.
+        family: "distilbert", or "same" for a shallower model of the teacher's own family.
+        vocab_transform: for DistilBERT: also what the head does before its projection to the vocabulary.
+
+    Raises:
+        DataError: layers that do not exist, or a family or shape that DistilBERT cannot take.
+    """
+    depth = int(teacher.config.num_hidden_layers)
+    chosen = choose_layers(depth) if layers is None else tuple(layers)
+    judge_layers(chosen, depth)
+    weights = teacher.state_dict()
+    if family == SAME_FAMILY:
+        return Student(shorten_config(teacher.config, chosen), pick_layers(weights, chosen))
+    judge_distilbert(teacher.config)
+    return Student(
+        distilbert_config(teacher.config, len(chosen)),
+        rename_for_distilbert(weights, teacher.config, chosen, vocab_transform=vocab_transform),
+    )
+
+
+def choose_layers(depth: int) -> tuple[int, ...]:
+    """The published layers of a teacher of twelve; otherwise half of the layers, evenly spread, the ends included.
+
+    >>> choose_layers(6)
+    (0, 2, 5)
+    """
+    if depth == 2 * len(PUBLISHED_LAYERS):
+        return PUBLISHED_LAYERS
+    count = max(depth // 2, 1)
+    return tuple(int(number * (depth - 1) / max(count - 1, 1)) for number in range(count))
+
+
+def judge_layers(layers: Sequence[int], depth: int) -> None:
+    """Raise a DataError that names every layer that the teacher lacks, or which is asked for twice."""
+    missing = sorted({number for number in layers if not 0 <= number < depth})
+    allowed = f"its {depth} layers are numbered from 0 to {depth - 1}"
+    problems = [Problem(f"the teacher has no layer {number}", allowed) for number in missing]
+    if not layers:
+        problems.append(Problem("no layer of the teacher is asked for", allowed))
+    if len(set(layers)) < len(layers):
+        problems.append(Problem(f"a layer is named twice in {' '.join(map(str, layers))}", remedy="name each once"))
+    if problems:
+        raise DataError(*problems)
+
+
+def judge_distilbert(config: PretrainedConfig) -> None:
+    """Raise a DataError where DistilBERT has no place for what this family is made of."""
+    problems = []
+    if config.model_type not in _BERT_LIKE:
+        allowed = f"it is made of {', '.join(sorted(_BERT_LIKE))}"
+        found = f"a {config.model_type} teacher has no layers that DistilBERT could take"
+        problems.append(Problem(found, allowed, "ask for a student of the teacher's own family (--student_type same)"))
+    narrow = getattr(config, "embedding_size", config.hidden_size)
+    if narrow != config.hidden_size:
+        found = f"the teacher's embeddings are {narrow} wide, its layers {config.hidden_size}; DistilBERT has one width"
+        problems.append(Problem(found, remedy="ask for a student of the teacher's own family (--student_type same)"))
+    if problems:
+        raise DataError(*problems)
+
+
+def shorten_config(config: PretrainedConfig, layers: Sequence[int]) -> PretrainedConfig:
+    """The teacher's configuration with fewer layers."""
+    student = copy.deepcopy(config)
+    name = next(name for name in _DEPTH_FIELDS if name in config.to_dict())
+    setattr(student, name, len(layers))
+    return student
+
+
+def pick_layers(weights: Mapping[str, Tensor], layers: Sequence[int]) -> dict[str, Tensor]:
+    """Everything but the layers left out; those that stay are numbered anew in the order of `layers`."""
+    places = {number: place for place, number in enumerate(layers)}
+    picked: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        match = _LAYER.match(name)
+        if match is None:
+            picked[name] = weight
+        elif (place := places.get(int(match[3]))) is not None:
+            picked[f"{match[1] or ''}{match[2]}.{place}.{match[4]}"] = weight
+    return picked
+
+
+def distilbert_config(config: PretrainedConfig, layers: int) -> DistilBertConfig:
+    """A DistilBERT of the teacher's shape."""
+    return DistilBertConfig(
+        vocab_size=config.vocab_size,
+        max_position_embeddings=config.max_position_embeddings - first_position(config),
+        n_layers=layers,
+        n_heads=config.num_attention_heads,
+        dim=config.hidden_size,
+        hidden_dim=config.intermediate_size,
+        dropout=config.hidden_dropout_prob,
+        attention_dropout=config.attention_probs_dropout_prob,
+        activation=config.hidden_act,
+        initializer_range=config.initializer_range,
+        pad_token_id=config.pad_token_id,
+    )
+
+
+def first_position(config: PretrainedConfig) -> int:
+    """The row of the position table that the first token gets: RoBERTa's count from behind the padding id."""
+    return (config.pad_token_id or 0) + 1 if config.model_type in OFFSET_POSITIONS else 0
+
+
+def rename_for_distilbert(
+    weights: Mapping[str, Tensor], config: PretrainedConfig, layers: Sequence[int], *, vocab_transform: bool
+) -> dict[str, Tensor]:
+    """The teacher's weights under DistilBERT's names. Token types are left out, as DistilBERT has none."""
+    prefix, head = _BERT_LIKE[config.model_type]
+    renamed = _rename_embeddings(weights, prefix, first_position(config))
+    for place, number in enumerate(layers):
+        for old, new in _LAYER_NAMES.items():
+            source, target = f"{prefix}encoder.layer.{number}.{old}", f"distilbert.transformer.layer.{place}.{new}"
+            renamed |= _rename_pair(weights, source, target)
+    for new in ("vocab_projector.weight", "vocab_projector.bias"):
+        if head[new] in weights:
+            renamed[new] = weights[head[new]]
+    if vocab_transform:
+        for new in ("vocab_transform", "vocab_layer_norm"):
+            renamed |= _rename_pair(weights, head[new], new)
+    return renamed
+
+
+def _rename_embeddings(weights: Mapping[str, Tensor], prefix: str, first: int) -> dict[str, Tensor]:
+    source, target = f"{prefix}embeddings", "distilbert.embeddings"
+    return {
+        f"{target}.word_embeddings.weight": weights[f"{source}.word_embeddings.weight"],
+        f"{target}.position_embeddings.weight": weights[f"{source}.position_embeddings.weight"][first:],
+        **_rename_pair(weights, f"{source}.LayerNorm", f"{target}.LayerNorm"),
+    }
+
+
+def _rename_pair(weights: Mapping[str, Tensor], source: str, target: str) -> dict[str, Tensor]:
+    return {f"{target}.{part}": weights[f"{source}.{part}"] for part in ("weight", "bias")}
