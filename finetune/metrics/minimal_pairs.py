@@ -40,8 +40,8 @@ def score_pairs(good: npt.ArrayLike, bad: npt.ArrayLike, *, tolerance: float = 0
         raise ValueError(f"{good.shape} acceptable sentences, {bad.shape} others")
     if np.isnan(good).any() or np.isnan(bad).any():
         raise ValueError("a surprisal is not a number")
-    difference = bad - good
-    difference[good == bad] = 0.0  # both may be infinite
+    difference = np.zeros(good.shape)
+    np.subtract(bad, good, out=difference, where=good != bad)  # both may be infinite
     ties = np.abs(difference) <= tolerance
     return PairScore(len(good), int(((difference > 0) & ~ties).sum()), int(ties.sum()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -132,6 +132,7 @@ def test_ids_that_can_follow_a_finished_word(byte_level):
     assert follows[ids].tolist() == [True, True, False, True, False]
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from(["the", "dog", "runs,", "unbelievable", "x!y", "Ärger"]), min_size=1, max_size=8))
 def test_byte_level_words_are_those_of_split(words):
     tokenizer = train_bpe_once()
