@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone
 from finetune.arguments.model import ModelArguments

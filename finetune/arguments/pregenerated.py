@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone
 from finetune.arguments.parser import Arguments
@@ -60,6 +61,10 @@ class SimpleTextArguments:
 
 def settle_batches(arguments: Arguments) -> list[Problem]:
     """`--train_batch_size` counts what one optimizer step sees; accumulation divides it, as published."""
+    fast_path = arguments[FastPathArguments]
+    if fast_path.max_tokens_per_batch or fast_path.length_window:
+        found = "--max_tokens_per_batch and --length_window are not offered here"
+        return [Problem(found, "instances are nearly all of the same length", "drop them")]
     total, parts = (
         arguments[PretrainingArguments].train_batch_size,
         arguments.training.get("gradient_accumulation_steps", 1),

@@ -174,6 +174,8 @@ def prepare_splits(task: LanguageTask, *, has_validation: bool) -> None:
         )
     if not trains:
         return
+    if not task.files.train:
+        raise DataError(Problem(f"{text.dataset_name} has no train split", remedy="choose another data set"))
     if text.streaming:
         stream = StreamedTexts.of(task.files.train, task.tokenizer, settings, seed=task.seed)
         task.train = StreamedExamples(stream, seed=task.seed)

@@ -162,7 +162,9 @@ def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> boo
 
 
 def row_lengths(rows: Any) -> np.ndarray:
-    """Tokens of each row, (rows,)."""
+    """Tokens of each row, (rows,); a token store knows them."""
+    if hasattr(rows, "lengths"):
+        return np.asarray(rows.lengths)
     lengths: Callable[..., Any] = rows.with_format("arrow")[:]["input_ids"].combine_chunks().value_lengths
     return lengths().to_numpy(zero_copy_only=False)
 
