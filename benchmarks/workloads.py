@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,9 @@ def load_tokenizer() -> Any:
 def read_wnut17(file: str) -> list[tuple[list[str], list[str]]]:
     with gzip.open(DATA / "wnut17" / file, "rt", encoding="utf-8") as stream:
         text = stream.read()
-    sentences = [[line.split("\t") for line in block.splitlines() if line.strip()] for block in text.split("\n\n")]
+    sentences = [
+        [line.split("\t") for line in block.splitlines() if line.strip()] for block in re.split(r"\n\s*\n", text)
+    ]
     return [([word for word, *_ in rows], [row[-1] for row in rows]) for rows in sentences if rows]
 
 

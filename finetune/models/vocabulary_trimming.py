@@ -171,6 +171,9 @@ class _Decay:
         self.embedding = embedding
 
     def __call__(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        overflow = getattr(optimizer, "found_inf", None)  # set by a GradScaler: then a fused step changes nothing
+        if overflow is not None and bool(overflow):
+            return
         for group in optimizer.param_groups:
             if any(parameter is self.embedding.weight for parameter in group["params"]):
                 self.embedding.resting_decay *= 1 - float(group["lr"]) * group["weight_decay"]

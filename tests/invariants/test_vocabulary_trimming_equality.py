@@ -178,3 +178,18 @@ def test_copies_are_independent():
 def test_only_elementwise_optimizers_with_decoupled_decay_are_served():
     assert serves_optimizer("adamw_torch_fused", 0.01) and serves_optimizer("sgd", 0.0)
     assert not serves_optimizer("sgd", 0.01) and not serves_optimizer("adafactor", 0.0)
+
+
+def test_a_step_that_a_gradient_scaler_skips_decays_nothing():
+    model = make_model()
+    trim_vocabulary(model, REACHABLE)
+    run = Run(model, 0.5)
+    embedding = model.get_input_embeddings()
+    for overflow, decays in ((1.0, False), (0.0, True)):
+        before, weight = embedding.resting_decay, embedding.weight.detach().clone()
+        model(**make_batches(1)[0]).loss.backward()
+        run.optimizer.param_groups[0]["lr"] = 0.1
+        run.optimizer.grad_scale, run.optimizer.found_inf = torch.tensor(1.0), torch.tensor(overflow)
+        run.optimizer.step()
+        assert (embedding.resting_decay != before) == decays
+        assert torch.equal(embedding.weight, weight) != decays
