@@ -340,9 +340,45 @@ def compare(options: argparse.Namespace) -> dict:
 
 
 def write_table(result: dict, path: Path) -> None:
-    lines = [f"# Token classification beside run_ner.py ({result['date']})", "", result["machine"], ""]
+    """A table for people, and the whole result for programs below it."""
+    rows = [
+        "| data | against | stock sentences/s | ours | ratio | stock peak GiB | ours |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for data, part in ((name, result[name]) for name in ("wnut17", "thainer")):
+        for against in ("float32", "bfloat16"):
+            speed = part.get(f"against_{against}")
+            if speed:
+                rows.append(format_speed(data, against, speed))
+    scores = result["wnut17"].get("scores")
+    lines = [f"# Token classification beside run_ner.py ({result['date']})", "", result["machine"], "", *rows, ""]
+    if scores:
+        lines += [format_scores(scores), ""]
     lines += ["```json", json.dumps(result, indent=2), "```", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def format_speed(data: str, against: str, speed: dict) -> str:
+    cells = (
+        f"{speed['stock_sentences_per_second']:.1f}",
+        f"{speed['ours_sentences_per_second']:.1f}",
+        f"{speed['speed_ratio']:.2f}",
+        f"{speed['stock_peak_gigabytes']:.2f}",
+        f"{speed['ours_peak_gigabytes']:.2f}",
+    )
+    return f"| {data} | stock {against} | " + " | ".join(cells) + " |"
+
+
+def format_scores(scores: dict) -> str:
+    seeds = len(scores["f1"]["stock"])
+    pairs = ", ".join(f"{a:.4f} and {b:.4f}" for a, b in zip(scores["f1"]["stock"], scores["f1"]["ours"], strict=True))
+    rates = scores["sentences_per_second"]
+    return (
+        f"WNUT17 test F1 after whole trainings, stock float32 and ours, {seeds} paired seeds: {pairs}. Means "
+        f"{scores['mean_f1']['stock']:.4f} and {scores['mean_f1']['ours']:.4f}: a difference of {scores['difference']:+.4f} "
+        f"(tolerance -{scores['tolerance']}). Sentences per second over these trainings: {rates['stock']:.1f} and "
+        f"{rates['ours']:.1f}, {rates['ours'] / rates['stock']:.2f} times."
+    )
 
 
 def parse() -> argparse.Namespace:
