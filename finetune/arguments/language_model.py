@@ -205,13 +205,28 @@ def judge_text(arguments: Arguments) -> list[Problem]:
         problems.append(Problem("--do_train needs text", "give it by --train_file (files, folders) or --dataset_name"))
     if not trains and training.get("do_eval") and not (text.validation_file or text.dataset_name):
         problems.append(Problem("--do_eval without training needs text", remedy="give it by --validation_file"))
-    if text.streaming and trains and not _is_positive(training.get("max_steps")):
+    if training.get("do_eval") and not (text.validation_file or text.dataset_name or text.validation_split_percentage):
+        remedy = "give --validation_file or --validation_split_percentage"
+        problems.append(Problem("--do_eval needs text to validate on", remedy=remedy))
+    return problems + (judge_streaming(arguments) if text.streaming else [])
+
+
+def judge_streaming(arguments: Arguments) -> list[Problem]:
+    """What needs the whole text beforehand cannot be had of a stream."""
+    text, training, fast_path = arguments[TextArguments], arguments.training, arguments[FastPathArguments]
+    problems = []
+    if training.get("do_train") and not _is_positive(training.get("max_steps")):
         problems.append(Problem("--streaming needs --max_steps", "the length of a stream is not known beforehand"))
-    if text.streaming and not text.validation_file and training.get("do_eval"):
-        problems.append(
-            Problem("--streaming with --do_eval needs --validation_file", "a stream has no part to hold out")
-        )
-    return problems
+    if training.get("do_eval") and not (text.validation_file or text.dataset_name):
+        found = "--streaming with --do_eval needs --validation_file"
+        problems.append(Problem(found, "a stream has no part to hold out"))
+    whole = {
+        "max_train_samples": text.max_train_samples,
+        "max_tokens_per_batch": fast_path.max_tokens_per_batch,
+        "length_window": fast_path.length_window,
+    }
+    needing = [name for name, value in whole.items() if value]
+    return problems + [Problem(f"--{name} needs the whole text", remedy="drop --streaming") for name in needing]
 
 
 def _is_positive(value: Any) -> bool:

@@ -103,6 +103,7 @@ def test_dataset_only_prepares_what_training_then_finds(text, tiny_bert, tmp_pat
         ("--line_by_line", "--whole_word_mask", "--pad_to_max_length"),
         ("--datasets_type", "MemmapConcatFullSentenceTextDataset", "--within_documents"),
         ("--streaming", "--no_sparse_head"),
+        ("--max_tokens_per_batch", "100", "--length_window", "2"),
     ],
 )
 def test_every_way_of_packing_trains(packing, text, tiny_bert, tmp_path, call_command):
@@ -174,7 +175,14 @@ def test_killed_run_ends_as_an_undisturbed_one(text, tiny_bert, tmp_path, reposi
         (("--model_name_or_path", "{model}", "--train_file", "{tmp}/bad.txt"), ("bad.txt:2: byte 0xFF",)),
         (("--model_name_or_path", "{model}", "--train_file", "{tmp}/blank.txt"), ("there is no text in blank.txt",)),
         (("--model_name_or_path", "{model}", "--train_file", "{tmp}/one.txt"), ("single example",)),
-        (("--model_name_or_path", "{model}", "--train_file", "{tmp}/one.txt", "--streaming"), ("needs --max_steps",)),
+        (
+            ("--model_name_or_path", "{model}", "--train_file", "{tmp}/one.txt", "--streaming", "--length_window", "4"),
+            ("needs --max_steps", "a stream has no part to hold out", "--length_window needs the whole text"),
+        ),
+        (
+            ("--model_name_or_path", "{model}", "--validation_split_percentage", "0"),
+            ("--do_eval needs text to validate on",),
+        ),
         (("--model_name_or_path", "{model}", "--train_ref_file", "x"), ("a reference file is for --line_by_line",)),
         (
             ("--model_name_or_path", "{model}", "--config_name", "{tmp}/gpt2.json"),
