@@ -31,18 +31,18 @@ def make_rows(count: int = 24) -> Dataset:
     return Dataset.from_dict({"input_ids": ids, "labels": labels})
 
 
-def make_model() -> BertForTokenClassification:
+def make_model(dropout: float = 0.0) -> BertForTokenClassification:
     torch.manual_seed(0)
     # The padding id of the model is not the tokenizer's, as in many converted checkpoints.
     config = BertConfig(
         vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, num_labels=3,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=1,
+        hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, pad_token_id=1,
     )  # fmt: skip
     return BertForTokenClassification(config)
 
 
-def run(folder, tokenizer, fast_path: FastPathArguments, **values):
-    model = make_model()
+def run(folder, tokenizer, fast_path: FastPathArguments, *, dropout: float = 0.0, resume=None, **values):
+    model = make_model(dropout)
     parts = TrainerParts(
         model=model, tokenizer=tokenizer, collator=TaggingCollator.for_tokenizer(tokenizer), loss=TokenLoss(),
         train=make_rows(), trimmable=True,
@@ -54,7 +54,7 @@ def run(folder, tokenizer, fast_path: FastPathArguments, **values):
     } | values  # fmt: skip
     trainer = build_trainer(parts, settled, Run(), fast_path=fast_path)
     before = is_unpadded(model), isinstance(model.get_input_embeddings(), TrimmedEmbedding)
-    train(trainer, Run())
+    train(trainer, Run(checkpoint=resume))
     return trainer, before
 
 
@@ -77,3 +77,15 @@ def test_batches_are_filled_by_tokens(tmp_path, tokenizer):
     trainer, _ = run(tmp_path, tokenizer, options, max_steps=3)
     tokens = [int(batch["attention_mask"].sum()) for batch in trainer.get_train_dataloader()]
     assert sum(tokens) == sum(map(len, rows["input_ids"])) and max(tokens) <= 40 and len(set(tokens)) > 1
+
+
+def test_a_run_resumed_within_an_epoch_is_the_same_bit_for_bit(tmp_path, tokenizer):
+    """Dropout masks, batches by length, resting rows and moments all go on from the checkpoint."""
+    options = FastPathArguments(max_tokens_per_batch=40, length_window=2)
+    common = {"dropout": 0.2, "save_strategy": "steps", "save_steps": 5, "save_total_limit": 9}
+    whole, _ = run(tmp_path / "run", tokenizer, options, **common)
+    resumed, _ = run(tmp_path / "run", tokenizer, options, resume=tmp_path / "run" / "checkpoint-5", **common)
+    assert whole.state.global_step == resumed.state.global_step > 8
+    expected = whole.model.state_dict()
+    for name, weight in resumed.model.state_dict().items():
+        assert torch.equal(weight, expected[name]), name
