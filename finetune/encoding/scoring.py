@@ -173,7 +173,17 @@ def plan_given_masks(
     nothing = np.zeros(len(texts), dtype=np.int64)
     positions = token - starts[row] + len(prefix)
     return ScoringRows(
-        texts, starts, lengths, nothing, nothing, offsets_of(counts), positions, targets[token], token, prefix, suffix
+        texts,
+        starts,
+        lengths,
+        nothing,
+        nothing,
+        offsets_of(counts),
+        positions,
+        targets[token].astype(np.int64),
+        token,
+        prefix,
+        suffix,
     )
 
 

@@ -1,0 +1,75 @@
+"""Scoring with any language model: which texts, which way of masking, which tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from finetune.arguments.fields import argument
+from finetune.arguments.legacy import OldFlag, switched
+from finetune.errors import Problem
+
+MODEL_TASKS = ("lm", "mlm", "seq2seq")
+MASKINGS = ("within_word_l2r", "single", "given")
+TABLE_FORMATS = ("csv", "parquet")
+TABLE_DETAILS = ("token", "word", "sentence", "none")
+EVALUATIONS = ("blimp",)
+
+
+@dataclass
+class ScoreArguments:
+    """Scoring."""
+
+    OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {"no_cuda": switched({"device": "cpu"})}
+
+    test_file: list[str] | None = argument(
+        None,
+        metavar="FILE",
+        aliases=("input_file",),
+        help="texts to score: .txt (one a line) or .json (text, labels), .gz too, several files or patterns; a file "
+        "X_metadata.json beside one adds columns. Without it standard input",
+    )
+    output_dir: str | None = argument(
+        None, metavar="FOLDER", help="folder for the tables; without it they go to standard output as CSV"
+    )
+    model_task: str | None = argument(
+        None,
+        choices=MODEL_TASKS,
+        help="causal, masked or sequence-to-sequence; without it as config.architectures says",
+    )
+    masking: str = argument(
+        "within_word_l2r",
+        choices=MASKINGS,
+        help="masked models. single: each token alone (Salazar et al. 2020); within_word_l2r: with the later tokens of "
+        "its word (Kauf & Ivanova 2023); given: the masks that the texts hold, their labels beside them",
+    )
+    metrics_format: str = argument("csv", choices=TABLE_FORMATS, help="csv is csv.gz; parquet is 20 times faster")
+    metrics_detail: str = argument("token", choices=TABLE_DETAILS, help="what has a row; none: totals only")
+    test_output_file_prefix: str | None = argument(
+        None, metavar="NAME", help="tables are NAME-test_results; without it the model's name"
+    )
+    evaluate: str | None = argument(None, choices=EVALUATIONS, help="a ready evaluation in place of texts")
+    blimp_dir: str | None = argument(None, metavar="FOLDER", help="the .jsonl(.gz) files of BLiMP, one a paradigm")
+    batch_size: int = argument(
+        32, minimum=1, aliases=("per_device_test_batch_size", "per_device_eval_batch_size"), help="rows at once"
+    )
+    max_length: int | None = argument(
+        None, minimum=8, help="tokens at once; longer texts are read in windows. Without it what the model takes"
+    )
+    device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
+    bf16: bool = argument(False, help="compute in bfloat16: faster, surprisals to about two digits")
+
+    def problems(self) -> list[Problem]:
+        found = []
+        if self.evaluate == "blimp" and not self.blimp_dir:
+            found.append(Problem("--evaluate blimp needs the data", remedy="give --blimp_dir"))
+        if self.blimp_dir and self.evaluate != "blimp":
+            found.append(Problem("--blimp_dir is given, but not --evaluate blimp"))
+        if self.evaluate and self.test_file:
+            found.append(Problem("--evaluate and --test_file contradict each other", remedy="give one of them"))
+        if self.output_dir and not self.test_file and not self.evaluate:
+            remedy = "give --test_file, or leave --output_dir out to have the table on standard output"
+            found.append(Problem("standard input cannot be recorded in an output folder", remedy=remedy))
+        if self.test_output_file_prefix and "/" in self.test_output_file_prefix:
+            found.append(Problem(f"--test_output_file_prefix {self.test_output_file_prefix} holds a slash"))
+        return found

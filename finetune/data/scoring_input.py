@@ -1,0 +1,177 @@
+"""Texts to score, one example at a time, with their labels and whatever stands beside them.
+
+`X.txt(.gz)` has one text a line, `X.json(.gz)` and `.jsonl(.gz)` one object with `text` and perhaps `labels`. Beside
+either, `X_metadata.json(.gz)` may hold one object a line about the text of that line. Files are read twice: to judge them
+and to learn the columns, then to score; a file of any size takes the memory of one line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finetune.data.files import capped, find_paths, iterate_lines
+from finetune.data.prediction_input import STDIN, iterate_standard_input
+from finetune.errors import DataError, Problem, ProblemList
+
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+METADATA = "_metadata"
+RESERVED = ("text", "labels")
+
+
+@dataclass(frozen=True)
+class ScoringExample:
+    """A text to score, with the labels and facts that its file gives."""
+
+    item: int  # number of the example in its file, from 0
+    text: str
+    labels: str | None
+    facts: Mapping[str, Any]
+    dataset: str
+
+
+@dataclass
+class ScoringFile:
+    """A judged file: the types of its facts (`bool`, `int`, `float` or `str`), and whether every example has labels."""
+
+    path: Path
+    metadata: Path | None
+    facts: dict[str, type] = field(default_factory=dict)
+    examples: int = 0
+    labelled: int = 0
+
+    @property
+    def name(self) -> str:
+        return data_set_name(self.path)
+
+
+def data_set_name(path: Path) -> str:
+    """`X` of `X.txt.gz`."""
+    name = path.name.removesuffix(".gz")
+    return name.removesuffix(Path(name).suffix) if Path(name).suffix in (".txt", *JSON_SUFFIXES) else name
+
+
+def judge_scoring_files(patterns: Sequence[str], *, flag: str) -> list[ScoringFile]:
+    """Read every file once and judge it.
+
+    Raises:
+        DataError: files that are missing or not UTF-8, lines that are not what their suffix says, a metadata file with
+            another number of lines than its texts.
+    """
+    problems = ProblemList()
+    paths = [path for pattern in patterns for path in problems.attempt(find_paths, pattern, flag=flag) or ()]
+    files = [problems.attempt(_judge_file, path) for path in paths]
+    problems.raise_any()
+    return [file for file in files if file is not None]
+
+
+def read_scoring_file(file: ScoringFile) -> Iterator[ScoringExample]:
+    """The examples of a judged file in their order."""
+    metadata = iterate_lines(file.metadata) if file.metadata else iter(())
+    for number, line in enumerate(iterate_lines(file.path)):
+        record = json.loads(line) if _is_json(file.path) else {"text": line}
+        known = {**record, **(json.loads(next(metadata)) if file.metadata else {})}
+        facts = {name: value for name, value in known.items() if name not in RESERVED}
+        yield ScoringExample(number, record["text"], record.get("labels"), facts, file.name)
+
+
+def read_standard_input() -> Iterator[ScoringExample]:
+    """One text a line.
+
+    Raises:
+        DataError: a line is not UTF-8.
+    """
+    for number, line in enumerate(iterate_standard_input()):
+        yield ScoringExample(number, line, None, {}, STDIN.name.strip("<>"))
+
+
+def find_metadata(path: Path) -> Path | None:
+    """The metadata file beside a file of texts, packed or not."""
+    names = [f"{data_set_name(path)}{METADATA}.json{packed}" for packed in (".gz", "")]
+    return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+
+
+def _judge_file(path: Path) -> ScoringFile:
+    file = ScoringFile(path, find_metadata(path))
+    problems: list[Problem] = []
+    file.examples = sum(1 for _ in _judge_lines(file, problems))
+    if file.metadata:
+        rows = sum(1 for _ in _judge_metadata(file, problems))
+        if rows != file.examples:
+            found = f"it has {rows:,} lines, but {path.name} has {file.examples:,} texts"
+            problems.append(Problem(found, "one line for each text is needed", path=file.metadata))
+    if problems:
+        raise DataError(*capped(problems, path))
+    if not file.examples:
+        raise DataError(Problem("the file holds no text", path=path))
+    return file
+
+
+def _judge_lines(file: ScoringFile, problems: list[Problem]) -> Iterator[None]:
+    for number, line in enumerate(iterate_lines(file.path), start=1):
+        yield
+        if not _is_json(file.path):
+            continue
+        record = _read_object(line, file.path, number, problems)
+        if record is None:
+            continue
+        labels = record.get("labels")
+        file.labelled += labels is not None
+        if not isinstance(record.get("text"), str) or not isinstance(labels, str | None):
+            found = 'the object needs a string "text", and a string "labels" if it has labels'
+            problems.append(Problem(found, path=file.path, line=number))
+        _note_facts(file, record)
+
+
+def _judge_metadata(file: ScoringFile, problems: list[Problem]) -> Iterator[None]:
+    assert file.metadata is not None
+    for number, line in enumerate(iterate_lines(file.metadata), start=1):
+        yield
+        record = _read_object(line, file.metadata, number, problems)
+        if record is not None:
+            _note_facts(file, record)
+
+
+def _read_object(line: str, path: Path, number: int, problems: list[Problem]) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        problems.append(Problem(f"the line is no JSON ({error})", path=path, line=number))
+        return None
+    if isinstance(record, dict):
+        return record
+    problems.append(
+        Problem("the line is JSON, but no object", 'one like {"text": "..."} is allowed', path=path, line=number)
+    )
+    return None
+
+
+def _note_facts(file: ScoringFile, record: Mapping[str, Any]) -> None:
+    for name, value in record.items():
+        if name not in RESERVED:
+            file.facts[name] = widest(file.facts.get(name), type(value))
+
+
+def widest(first: type | None, second: type) -> type:
+    """The type that holds values of both: the same, float for int and float, else text."""
+    if first in (None, type(None), second):
+        return second if second in (bool, int, float, str, type(None)) else str
+    if second is type(None):
+        return first or str
+    return float if {first, second} == {int, float} else str
+
+
+def join_facts(files: Sequence[ScoringFile]) -> dict[str, type]:
+    """The facts of all files with types that hold each file's; those that are always null are text."""
+    joined: dict[str, type] = {}
+    for file in files:
+        for name, kind in file.facts.items():
+            joined[name] = widest(joined.get(name), kind)
+    return {name: str if kind is type(None) else kind for name, kind in joined.items()}
+
+
+def _is_json(path: Path) -> bool:
+    return Path(path.name.removesuffix(".gz")).suffix in JSON_SUFFIXES

@@ -1,0 +1,294 @@
+"""Texts -> surprisals of their tokens and words, with a causal, a masked or a sequence-to-sequence model."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from finetune.arguments.model import ModelArguments
+from finetune.arguments.score import ScoreArguments
+from finetune.encoding.pieces import PieceEncoder
+from finetune.encoding.ragged import offsets_of
+from finetune.encoding.scoring import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
+from finetune.encoding.special_tokens import find_special_tokens
+from finetune.encoding.word_borders import WordBorders, find_word_borders
+from finetune.errors import DataError, Problem, ProblemList
+from finetune.metrics.surprisal import WordSurprisals, to_bits, word_surprisals
+from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.models.prediction import choose_device
+from finetune.models.scoring import EncoderInputs, RowScorer, SlotScores
+from finetune.models.sparse_mlm_head import use_sparse_mlm_head
+from finetune.tokenization.loading import load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+HEADS = {"lm": "causal_lm", "mlm": "masked_lm", "seq2seq": "seq2seq_lm"}
+MASKED_HEADS = ("ForMaskedLM", "ForPreTraining")
+CAUSAL_HEADS = ("ForCausalLM", "LMHeadModel", "DoubleHeadsModel")
+SEQ2SEQ_HEADS = ("ForConditionalGeneration", "ForSeq2SeqLM")
+UNLIMITED = 100_000  # a tokenizer without a limit says 1e30
+
+
+@dataclass(frozen=True)
+class ScoredTokens:
+    """Tokens of several texts, flat, with their surprisals in bits; `shown` are those that were asked for."""
+
+    ids: npt.NDArray[np.integer]
+    offsets: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.bool_]
+    surprisal: npt.NDArray[np.float64]
+    predicted_ids: npt.NDArray[np.integer]
+    predicted_surprisal: npt.NDArray[np.float64]
+    words: WordSurprisals
+    shown: npt.NDArray[np.bool_] | None = None
+
+
+def find_task(config: PretrainedConfig, asked: str | None, folder: str) -> str:
+    """`lm`, `mlm` or `seq2seq`: as asked, else as `config.architectures` says.
+
+    Raises:
+        DataError: the model has no head that predicts tokens.
+    """
+    names = tuple(config.architectures or ())
+    ends = {"seq2seq": SEQ2SEQ_HEADS, "mlm": MASKED_HEADS, "lm": CAUSAL_HEADS}
+    found = [task for task, heads in ends.items() if any(name.endswith(heads) for name in names)]
+    if asked and asked not in found:
+        logger.warning(
+            "--model_task %s, but the model was saved as %s: weights of its head that are missing are random.",
+            asked,
+            ", ".join(names) or "nothing in particular",
+        )
+    if asked or found:
+        return asked or found[0]
+    head = f"its architectures are {', '.join(names)}" if names else "its config.json names no architecture"
+    remedy = "give a model with such a head, or say --model_task lm, mlm or seq2seq"
+    raise DataError(Problem(f"no head that predicts tokens is known of this model: {head}", remedy=remedy, path=folder))
+
+
+@dataclass
+class Scorer:
+    """A loaded model and tokenizer. `counts` says what was cut or could not be scored, over all texts so far."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    task: str
+    masking: str = "within_word_l2r"
+    max_length: int | None = None
+    batch_size: int = 32
+    bf16: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.pieces = PieceEncoder(self.tokenizer)
+        self.borders: WordBorders = find_word_borders(self.tokenizer)
+        special = find_special_tokens(self.tokenizer)
+        self.prefix: npt.NDArray[np.integer] = special.prefix
+        self.suffix: npt.NDArray[np.integer] = special.suffix
+        self.width = _row_width(self.model.config, self.tokenizer, self.max_length)
+        if self.task == "lm":
+            self.prefix, self.suffix = self._beginning(), special.suffix[:0]
+        if self.task == "mlm":
+            use_sparse_mlm_head(self.model)
+        mask = self.tokenizer.mask_token_id if self.task == "mlm" else -1
+        if mask is None:
+            raise DataError(Problem("the tokenizer of this masked model has no mask token"))
+        pad = self.tokenizer.pad_token_id
+        self.rows = RowScorer(
+            self.model,
+            pad=0 if pad is None else pad,
+            mask=mask,
+            follows=self._border_ids(),
+            batch_size=self.batch_size,
+            bf16=self.bf16,
+        )
+
+    def _beginning(self) -> npt.NDArray[np.integer]:
+        """What stands before a text: what the tokenizer puts there, else its beginning-of-text token, else its end."""
+        if len(self.prefix):
+            return self.prefix
+        for name in ("bos_token_id", "cls_token_id", "eos_token_id"):
+            if getattr(self.tokenizer, name, None) is not None:
+                return np.array([getattr(self.tokenizer, name)])
+        logger.warning("The tokenizer has no token for the beginning of a text, so first tokens have no surprisal.")
+        return np.zeros(0, dtype=np.int64)
+
+    def _border_ids(self) -> npt.NDArray[np.bool_] | None:
+        """Ids that follow only finished words, for models that read from left to right."""
+        if self.task == "mlm" or not self.borders.needs_correction:
+            return None
+        ends = {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id, *map(int, self.suffix)} - {None}
+        return self.borders.next_word_ids(sorted(ends))  # type: ignore[type-var]
+
+    @property
+    def parameters(self) -> int:
+        return self.model.num_parameters()
+
+    def score(self, texts: Sequence[str], labels: Sequence[str | None] | None = None) -> ScoredTokens:
+        """Score the tokens of texts; of their labels for sequence-to-sequence models.
+
+        Args:
+            texts: what is scored, or what the encoder reads.
+            labels: for sequence-to-sequence models, and for `given` masks what the texts say in full.
+
+        Raises:
+            DataError: labels are missing, or have another number of tokens than a masked text.
+        """
+        if self.task == "seq2seq":
+            return self._score_labels(texts, labels)
+        ids, offsets = self._encode(texts)
+        starts = self.borders.find_starts(ids, np.diff(offsets))
+        if self.task == "lm":
+            return self._score_left_to_right(ids, offsets, starts)
+        around: dict[str, Any] = {"prefix": self.prefix, "suffix": self.suffix, "width": self.width}
+        if self.masking == "given":
+            return self._score_given(ids, offsets, starts, labels, around)
+        word_starts = starts if self.masking == "within_word_l2r" else None
+        scores = self.rows.score(plan_masked(ids, offsets, word_starts=word_starts, **around), ids, slots=len(ids))
+        return self._collect(ids, offsets, starts, scores)
+
+    def _encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        pieces = self.pieces.encode(texts)
+        if self.width is not None:
+            room = self.width - len(self.prefix) - (len(self.suffix) if self.task == "mlm" else 0)
+            self.counts["texts_windowed"] += int((pieces.lengths > room).sum()) if self.task != "seq2seq" else 0
+        self.counts["texts_without_tokens"] += int((pieces.lengths == 0).sum())
+        return pieces.ids.astype(np.int64), offsets_of(pieces.lengths)
+
+    def _score_left_to_right(
+        self, ids: npt.NDArray, offsets: npt.NDArray, starts: npt.NDArray[np.bool_]
+    ) -> ScoredTokens:
+        rows = plan_left_to_right(ids, offsets, prefix=self.prefix, width=self.width)
+        scores = self.rows.score(rows, ids, slots=len(ids) + len(offsets) - 1)
+        return self._collect(ids, offsets, starts, scores)
+
+    def _score_labels(self, texts: Sequence[str], labels: Sequence[str | None] | None) -> ScoredTokens:
+        """Label sequences with their end token, which the loss counts too, after the decoder's start token."""
+        given = [label for label in labels or () if label is not None]
+        if len(given) != len(texts):
+            remedy = 'give a .json file of objects with "text" and "labels"'
+            raise DataError(
+                Problem("a sequence-to-sequence model scores labels, and not every text has some", remedy=remedy)
+            )
+        sources, source_offsets = self._with_ends(texts, "texts_cut")
+        ids, offsets = self._with_ends(given, "labels_cut")
+        start = self.model.config.decoder_start_token_id
+        start = self.tokenizer.pad_token_id if start is None else start
+        rows = plan_left_to_right(ids, offsets, prefix=[start], width=None)
+        encoder = EncoderInputs(sources, source_offsets)
+        scores = self.rows.score(rows, ids, slots=len(ids) + len(offsets) - 1, encoder=encoder)
+        return self._collect(ids, offsets, self.borders.find_starts(ids, np.diff(offsets)), scores)
+
+    def _with_ends(self, texts: Sequence[str], counted: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Ids with the special tokens around them, cut where the model takes no more (counted)."""
+        pieces = self.pieces.encode(texts)
+        bodies = np.split(pieces.ids.astype(np.int64), offsets_of(pieces.lengths)[1:-1]) if texts else []
+        room = None if self.width is None else max(self.width - len(self.prefix) - len(self.suffix) - 1, 1)
+        self.counts[counted] += 0 if room is None else int((pieces.lengths > room).sum())
+        rows = [np.concatenate([self.prefix, body[:room], self.suffix]) for body in bodies]
+        flat = np.fromiter(chain.from_iterable(rows), np.int64)
+        return flat, offsets_of([len(row) for row in rows])
+
+    def _score_given(
+        self,
+        ids: npt.NDArray,
+        offsets: npt.NDArray,
+        starts: npt.NDArray[np.bool_],
+        labels: Sequence[str | None] | None,
+        around: dict[str, Any],
+    ) -> ScoredTokens:
+        targets = self._targets_of(offsets, labels)
+        mask = self.tokenizer.mask_token_id
+        self.counts["texts_without_masks"] += int(sum(not (ids[a:b] == mask).any() for a, b in pairwise(offsets)))
+        rows = plan_given_masks(ids, offsets, targets, mask=mask, **around)
+        scores = self.rows.score(rows, ids, slots=len(ids))
+        shown = ids == mask
+        behind = np.where(shown & (targets != NO_TARGET), targets, ids)
+        return self._collect(behind, offsets, self.borders.find_starts(behind, np.diff(offsets)), scores, shown)
+
+    def _targets_of(self, offsets: npt.NDArray, labels: Sequence[str | None] | None) -> npt.NDArray[np.int64]:
+        """The ids (tokens,) of labels, NO_TARGET where a text has none; they must be as long as their texts."""
+        targets = np.full(offsets[-1], NO_TARGET, dtype=np.int64)
+        known = [index for index, label in enumerate(labels or ()) if label is not None]
+        pieces = self.pieces.encode([str((labels or ())[index]) for index in known])
+        bodies = np.split(pieces.ids.astype(np.int64), offsets_of(pieces.lengths)[1:-1]) if known else []
+        problems = ProblemList()
+        for index, body in zip(known, bodies, strict=True):
+            if len(body) == offsets[index + 1] - offsets[index]:
+                targets[offsets[index] : offsets[index + 1]] = body
+                continue
+            found = (
+                f"the labels {(labels or ())[index]!r} have {len(body)} tokens, their text {np.diff(offsets)[index]}"
+            )
+            problems.append(Problem(found, "one mask for each token of the labels is needed"))
+        problems.raise_any()
+        return targets
+
+    def _collect(
+        self,
+        ids: npt.NDArray,
+        offsets: npt.NDArray,
+        starts: npt.NDArray[np.bool_],
+        scores: SlotScores,
+        shown: npt.NDArray[np.bool_] | None = None,
+    ) -> ScoredTokens:
+        surprisal = to_bits(scores.log_probability[: len(ids)])
+        words = word_surprisals(surprisal, starts, **self._borders_of_words(ids, offsets, starts, scores))
+        best, predicted = to_bits(scores.best_log_probability[: len(ids)]), scores.best_id[: len(ids)]
+        asked = np.ones(len(ids), dtype=bool) if shown is None else shown
+        self.counts["tokens"] += int(asked.sum())
+        self.counts["tokens_without_surprisal"] += int((asked & np.isnan(surprisal)).sum())
+        return ScoredTokens(ids, offsets, starts, surprisal, predicted, best, words, shown)
+
+    def _borders_of_words(
+        self, ids: npt.NDArray, offsets: npt.NDArray, starts: npt.NDArray[np.bool_], scores: SlotScores
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """The border before and after each word in bits; 0 where a word begins without the mark of a border."""
+        if self.rows.follows is None or not len(ids):
+            return {}
+        bits = to_bits(scores.log_border)
+        first = np.flatnonzero(starts)
+        text = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[first]
+        before = np.where(self.rows.follows[ids[first]] & ~np.isnan(bits[first]), bits[first], 0.0)
+        last = np.append(text[1:] != text[:-1], True)
+        after = np.where(last, bits[len(ids) + text], np.append(before[1:], 0.0))
+        return {"border_before": before, "border_after": after}
+
+
+def _row_width(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, asked: int | None) -> int | None:
+    """Most ids in a row: what was asked, what positions the model has, what the tokenizer says; None: no limit."""
+    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert") and positions:
+        positions -= 2  # their positions begin after the padding token's
+    if config.model_type in ("t5", "mt5", "mamba"):
+        positions = None  # relative positions, or none
+    limits = [limit for limit in (asked, positions) if limit]
+    if not limits and tokenizer.model_max_length < UNLIMITED:
+        limits = [tokenizer.model_max_length]
+    return min(limits) if limits else None
+
+
+def open_scorer(arguments: ModelArguments, options: ScoreArguments) -> Scorer:
+    """Load a model for scoring, everything about it judged first.
+
+    Raises:
+        DataError: the model has no head for tokens, no weights, or cannot be read.
+        UsageError: there is no such device.
+    """
+    problems = ProblemList()
+    config = problems.attempt(load_config, arguments)
+    tokenizer = problems.attempt(load_tokenizer, arguments)
+    problems.add(judge_weights(arguments))
+    task = problems.attempt(find_task, config, options.model_task, arguments.model_name_or_path) if config else None
+    device = problems.attempt(choose_device, options.device)
+    problems.raise_any()
+    assert config is not None and tokenizer is not None and task is not None and device is not None
+    model = load_model(arguments, config, tokenizer, task=HEADS[task], new_head=False).to(device)  # type: ignore[arg-type]
+    return Scorer(model, tokenizer, task, options.masking, options.max_length, options.batch_size, options.bf16)
