@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -74,7 +74,12 @@ class Student:
 
 
 def extract_student(
-    teacher: PreTrainedModel, layers: Sequence[int] | None = None, *, family: str = DISTILBERT, vocab_transform: bool
+    teacher: PreTrainedModel,
+    layers: Sequence[int] | None = None,
+    *,
+    family: str = DISTILBERT,
+    vocab_transform: bool,
+    untrained: Collection[str] = (),
 ) -> Student:
     """Take layers of a teacher with a language-model head.
 
@@ -83,6 +88,7 @@ def extract_student(
         layers: counted from 0; None: `choose_layers`.
         family: "distilbert", or "same" for a shallower model of the teacher's own family.
         vocab_transform: for DistilBERT: also what the head does before its projection to the vocabulary.
+        untrained: weights of the teacher that its checkpoint did not have; they are not handed on.
 
     Raises:
         DataError: layers that do not exist, or a family or shape that DistilBERT cannot take.
@@ -90,7 +96,7 @@ def extract_student(
     depth = int(teacher.config.num_hidden_layers)
     chosen = choose_layers(depth) if layers is None else tuple(layers)
     judge_layers(chosen, depth)
-    weights = teacher.state_dict()
+    weights = {name: weight for name, weight in teacher.state_dict().items() if name not in untrained}
     if family == SAME_FAMILY:
         return Student(shorten_config(teacher.config, chosen), pick_layers(weights, chosen))
     judge_distilbert(teacher.config)
@@ -212,4 +218,5 @@ def _rename_embeddings(weights: Mapping[str, Tensor], prefix: str, first: int) -
 
 
 def _rename_pair(weights: Mapping[str, Tensor], source: str, target: str) -> dict[str, Tensor]:
-    return {f"{target}.{part}": weights[f"{source}.{part}"] for part in ("weight", "bias")}
+    parts = [part for part in ("weight", "bias") if f"{source}.{part}" in weights]
+    return {f"{target}.{part}": weights[f"{source}.{part}"] for part in parts}

@@ -12,7 +12,6 @@ import importlib.util
 import io
 import logging
 import os
-import pickle
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import iterate_lines
+from finetune.data.pickles import read_pickle
 from finetune.errors import DataError, Problem, UsageError
 from finetune.run.workers import map_in_order
 from finetune.tokenization.segmentation import MARK
@@ -130,27 +130,13 @@ def _batches(lines: Iterator[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Loads dicts, lists, strings and numbers; a pickle that names anything to import or call is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
-
-
 def read_pickled_cache(path: Path) -> dict[str, list[str]]:
     """The segmentations of an old `sefr_cache_tokenizer_dict.pkl`, without running anything that it may hold.
 
     Raises:
         DataError: not a pickle of a plain dictionary from texts to lists of texts.
     """
-    try:
-        with path.open("rb") as file:
-            cache = _PlainUnpickler(file).load()
-    except FileNotFoundError as error:
-        raise DataError(Problem("no such file", path=path)) from error
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
-        found = f"this cannot be read as a plain dictionary ({error})"
-        raise DataError(Problem(found, "texts with lists of their segments are expected", path=path)) from error
+    cache = read_pickle(path, "a plain dictionary", "texts with lists of their segments")
     if not isinstance(cache, dict) or not all(_is_entry(text, segments) for text, segments in cache.items()):
         raise DataError(Problem("this is not a dictionary of texts with lists of their segments", path=path))
     return cache
