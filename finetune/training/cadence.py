@@ -39,7 +39,9 @@ def settle_cadence(values: dict[str, Any], *, has_validation: bool) -> dict[str,
 def settle_without_validation(values: dict[str, Any]) -> dict[str, Any]:
     """Without a validation split nothing can be chosen: the last checkpoint is the result."""
     problems = [
-        Problem(f"--{name} {values[name]} needs evaluation during training", remedy="add --do_eval and a validation set")
+        Problem(
+            f"--{name} {values[name]} needs evaluation during training", remedy="add --do_eval and a validation set"
+        )
         for name, off in (("eval_strategy", ("no", None)), ("load_best_model_at_end", (False, None)))
         if values.get(name, off[0]) not in off
     ]
