@@ -13,7 +13,41 @@ import pyarrow.compute as pc
 
 from finetune.metrics.surprisal import WordSurprisals, row_sums, sentence_surprisals
 
-DETAILS = ("token", "word", "sentence", "none")
+COLUMNS = frozenset(
+    [
+        "model_name",
+        "task",
+        "n_params",
+        "item",
+        "original_text",
+        "input_text",
+        "input_label",
+        "generated_sequence_type",
+        "label_text",
+        "word_num",
+        "word",
+        "token_num_in_word",
+        "token",
+        "token_id",
+        "token_is_start_of_word",
+        "token_is_word",
+        "n_words",
+        "n_tokens",
+        "surprisal",
+        "surprisal_corrected",
+        "mean_surprisal",
+        "perplexity",
+        "predicted_token",
+        "predicted_token_id",
+        "predicted_token_surprisal",
+        "epoch",
+        "batch_number",
+        "dataset_type",
+        "loss",
+        "dataset_name",
+        "seed",
+    ]
+)
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -115,6 +149,11 @@ class SurprisalTables:
 
     def _spell(self, ids: npt.NDArray[np.integer]) -> pa.Array:
         return pc.take(self.tokens, _ids(ids))
+
+
+def metadata_column(name: str) -> str:
+    """The name of the column of a fact: its own, unless a column of the tables is called so."""
+    return f"metadata_{name}" if name in COLUMNS else name
 
 
 def abbreviate_count(parameters: int) -> str:

@@ -28,7 +28,7 @@ from finetune.errors import DataError, Problem, UsageError
 from finetune.metrics.minimal_pairs import PairScore, macro_accuracy, score_groups, score_pairs
 from finetune.metrics.surprisal import LOG_2, sentence_surprisals
 from finetune.report.files import write_metrics, write_text
-from finetune.report.surprisal_tables import ScoredTexts, SurprisalTables, abbreviate_count
+from finetune.report.surprisal_tables import ScoredTexts, SurprisalTables, abbreviate_count, metadata_column
 from finetune.report.table_files import FORMATS, PrintedTable, TableFile
 from finetune.run.folder import Run
 from finetune.run.progress import Progress
@@ -104,6 +104,7 @@ def _score_all(
 ) -> dict[str, Any]:
     totals, facts = Totals(), join_facts(files)
     total = sum(file.examples for file in files) or None
+    _tell_facts(files, facts)
     with table.file as file, Progress("Scoring", total=total, unit="texts") as progress:
         for chunk in in_chunks(_read_examples(files)):
             scored = scorer.score([item.text for item in chunk], [item.labels for item in chunk])
@@ -113,6 +114,15 @@ def _score_all(
                 file.write(table.tables.build(texts, options.metrics_detail))
             progress.advance(len(chunk))
     return totals.metrics()
+
+
+def _tell_facts(files: Sequence[ScoringFile], facts: Mapping[str, type]) -> None:
+    renamed = [f"{name} as {metadata_column(name)}" for name in facts if metadata_column(name) != name]
+    if renamed:
+        logger.warning("Metadata whose names are columns of the tables already is written %s.", ", ".join(renamed))
+    bare = [str(file.path) for file in files if file.metadata is None]
+    if bare:
+        logger.info("%d files have no metadata file beside them (%s).", len(bare), ", ".join(bare[:3]))
 
 
 def _read_examples(files: Sequence[ScoringFile]) -> Iterator[ScoringExample]:
@@ -180,7 +190,7 @@ def describe_texts(
     else:
         leading["input_label"] = labels
     mean = sentence_surprisals(scored.surprisal, scored.offsets).mean * LOG_2
-    trailing = {name: _fact_column(chunk, name, kind) for name, kind in facts.items() if name not in leading}
+    trailing = {metadata_column(name): _fact_column(chunk, name, kind) for name, kind in facts.items()}
     trailing |= {
         "dataset_type": pa.array(["test"] * len(chunk)),
         "loss": pa.array(mean, mask=np.isnan(mean)),

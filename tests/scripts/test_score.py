@@ -64,7 +64,7 @@ def tiny_mlm(tmp_path_factory, tiny_bert) -> Path:
 def items(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "items.txt.gz"
     path.write_bytes(gzip.compress("\n".join([*SENTENCES, ""]).encode()))
-    rows = [{"verb": f"v{number}", "order": number} for number in range(len(SENTENCES))]
+    rows = [{"verb": f"v{number}", "item": 10 + number} for number in range(len(SENTENCES))]
     beside = path.with_name("items_metadata.json.gz")
     beside.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
     return path
@@ -97,6 +97,7 @@ def test_tables_of_a_causal_model(call_command, tiny_gpt2, items, tmp_path):
     assert first["surprisal"].tolist() == pytest.approx(plain_surprisals(tiny_gpt2, SENTENCES[0]), abs=1e-4)
     assert set(table["item"]) == {0, 2, 3} and "1 texts have no tokens" in done.stderr
     assert first["verb"].unique().tolist() == ["v0"] and first["dataset_name"].unique().tolist() == ["items"]
+    assert first["metadata_item"].unique().tolist() == [10] and "item as metadata_item" in done.stderr
     assert first["word_num"].max() == 6 and first["task"].unique().tolist() == ["lm"]
     assert done.last["tokens"] == len(table) and done.last["texts"] == 4
     assert done.last["mean_surprisal"] == pytest.approx(table["surprisal"].astype(float).mean(), abs=1e-4)

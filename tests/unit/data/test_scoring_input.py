@@ -1,0 +1,50 @@
+"""Texts to score with labels and metadata."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from finetune.data.scoring_input import join_facts, judge_scoring_files, read_scoring_file, widest
+from finetune.errors import DataError
+
+
+def test_texts_labels_and_metadata(tmp_path):
+    path = tmp_path / "x.v1.json.gz"
+    path.write_bytes(gzip.compress(b'{"text": "a [MASK]", "labels": "a b", "n": 1}\n{"text": "c", "n": 2.5}\n'))
+    (tmp_path / "x.v1_metadata.json").write_text('{"verb": "go", "text": "no"}\n{"verb": null, "tags": [1]}\n')
+    (file,) = judge_scoring_files([str(path)], flag="--test_file")
+    assert (file.examples, file.labelled, file.name) == (2, 1, "x.v1")
+    assert join_facts([file]) == {"n": float, "verb": str, "tags": str}
+    first, second = read_scoring_file(file)
+    assert (first.text, first.labels, dict(first.facts)) == ("a [MASK]", "a b", {"n": 1, "verb": "go"})
+    assert second.item == 1 and second.labels is None and second.facts["tags"] == [1]
+
+
+def test_lines_of_text_are_kept_as_they_are(tmp_path):
+    (tmp_path / "x.txt").write_bytes("  two words \n\nlast\u2028one".encode())
+    (file,) = judge_scoring_files([str(tmp_path / "x.txt")], flag="--test_file")
+    assert [item.text for item in read_scoring_file(file)] == ["  two words ", "", "last\u2028one"]
+
+
+def test_metadata_must_have_as_many_lines(tmp_path):
+    (tmp_path / "x.txt").write_text("a\nb\n")
+    (tmp_path / "x_metadata.json.gz").write_bytes(gzip.compress(b"{}\n{}\n{}\n"))
+    with pytest.raises(DataError, match=r"3 lines, but x\.txt has 2 texts"):
+        judge_scoring_files([str(tmp_path / "x.txt")], flag="--test_file")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [
+        (None, int, int),
+        (int, float, float),
+        (int, str, str),
+        (bool, int, str),
+        (type(None), bool, bool),
+        (str, list, str),
+    ],
+)
+def test_types_that_hold_both(first, second, both):
+    assert widest(first, second) is both
