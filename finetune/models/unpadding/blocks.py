@@ -67,9 +67,7 @@ class AttentionBlocks:
 
     heads: int
     blocks: tuple[AttentionBlock, ...]
-    scatter: (
-        Tensor  # (rows * heads,) place of every row of the view among the places of all blocks, one after the other
-    )
+    scatter: Tensor  # (rows * heads,) place of every row of the view among the places of all blocks in a row
     filler: Tensor  # rows of the view that hold no token
 
     def empty_places(self, like: Tensor) -> Tensor:
