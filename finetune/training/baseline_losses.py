@@ -10,10 +10,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
@@ -174,7 +175,7 @@ class KLBaselineLoss:
         if widths and all(key in self.cache for key in keys):
             return torch.nn.utils.rnn.pad_sequence([self.cache[key] for key in keys], batch_first=True)
         with torch.no_grad():
-            logits = self.baseline.to(self.model.device)(**inputs).logits
+            logits = cast(nn.Module, self.baseline).to(self.model.device)(**inputs).logits
         found = functional.log_softmax(logits.float(), dim=-1)
         for key, values, width in zip(keys, found, widths, strict=True) if widths else ():
             self._keep(key, values[:width])
