@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test lint bench
+.PHONY: help install demo test lint tree bench
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -23,6 +23,9 @@ lint: install  ## ruff and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+tree: install  ## rewrite the README's file tree from the docstrings
+	$(BIN)/python .ci/readme_tree.py
 
 bench: install  ## token classification beside the stock Hugging Face recipe
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench_token_classification.py
