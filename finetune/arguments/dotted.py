@@ -23,7 +23,7 @@ from finetune.arguments.fields import Field
 from finetune.arguments.gathering import FROM_COMMAND_LINE, FROM_FILE, Gathering, Given
 from finetune.arguments.legacy import OldFlag
 from finetune.arguments.nearest import nearest
-from finetune.arguments.object_names import PREFIXES, ObjectKind, find_object, judge_prefixes
+from finetune.arguments.object_names import PREFIXES, ObjectKind, judge_prefixes, name_object
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.scanner import Typed
 from finetune.arguments.values import expected
@@ -291,7 +291,7 @@ class DottedParser(CommandParser):
         kind = next((kind for pattern, kind in self.objects.items() if _fits(path, pattern)), None)
         try:
             if kind is not None:
-                return find_object(word, kind, f"--{path}", allow)[0]
+                return name_object(word, kind, f"--{path}", allow)
             if word.startswith(PREFIXES):
                 raise UsageError(Problem(f"--{path} is {word!r}", "no class or function is taken there"))
         except UsageError as error:

@@ -146,8 +146,7 @@ def find_object(word: str, kind: ObjectKind, flag: str, allow: Sequence[str] = (
     Raises:
         UsageError: the name is not among those allowed (nothing is imported then), or there is no such object.
     """
-    bare = _bare(word)
-    name = bare if any(_is_below(bare, place) for place in allow) else _full_name(bare, kind, flag)
+    name = _spell_out(word, kind, flag, allow)
     if is_refused(name):
         raise UsageError(Problem(f"{flag} is {word!r}, which stays refused", kind.describe()))
     if not _is_open(name, kind, allow):
@@ -155,6 +154,21 @@ def find_object(word: str, kind: ObjectKind, flag: str, allow: Sequence[str] = (
     found = _load(name, word, kind, flag, allow)
     _judge(found, name, kind, flag, allow)
     return name, found
+
+
+def name_object(word: str, kind: ObjectKind, flag: str, allow: Sequence[str] = ()) -> str:
+    """The name that `find_object` returns; what a kind lists by name is taken at its word, so nothing is imported for it.
+
+    Raises:
+        UsageError: as `find_object`.
+    """
+    name = _spell_out(word, kind, flag, allow)
+    return name if name in kind.names else find_object(name, kind, flag, allow)[0]
+
+
+def _spell_out(word: str, kind: ObjectKind, flag: str, allow: Sequence[str]) -> str:
+    bare = _bare(word)
+    return bare if any(_is_below(bare, place) for place in allow) else _full_name(bare, kind, flag)
 
 
 def _bare(word: str) -> str:

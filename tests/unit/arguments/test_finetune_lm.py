@@ -116,3 +116,10 @@ def test_the_keywords_of_the_divergence_are_those_of_its_class():
     from finetune.training.baseline_losses import KLBaselineLoss
 
     assert set(BASELINE_KEYWORDS) == set(inspect.signature(KLBaselineLoss).parameters) - {"model", "tokenizer"}
+
+
+def test_names_on_the_list_import_nothing(monkeypatch):
+    monkeypatch.setattr("finetune.arguments.object_names._import", lambda name: pytest.fail(f"imported {name}"))
+    words = "--loss_reduction_fns.train mean --data_preprocessing_fn mask_words --loss_classes.train OutputsDefaultLoss"
+    arguments = parse(*FILES, *words.split(), "--model_callbacks.pre_test", "FreezeWordTokensCallback")
+    assert arguments[TuningArguments].loss_reduction_fns["train"] == "torch.mean"
