@@ -16,6 +16,7 @@ import torch
 
 from finetune.encoding.blocks import DOCUMENT_START, WORD_START
 from finetune.encoding.masking import Masker, labelled_positions
+from finetune.encoding.weighted_masking import WeightedMasker
 
 IGNORED = -100  # what torch's cross entropy skips
 
@@ -226,3 +227,53 @@ def positions_within(starts: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """
     columns = np.arange(starts.shape[1])
     return columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=1)
+
+
+@dataclass(frozen=True)
+class DistillationCollator:
+    """Pads examples for a student and its teacher, and says at which positions logits are needed.
+
+    Parameters
+    ----------
+    pad_token_id
+        What `input_ids` are padded with, on the right.
+    masker
+        Masks the input and gives the labels; without one each label is the next id.
+    labelled_only
+        Logits are needed where a label is; otherwise at every real position.
+    """
+
+    pad_token_id: int
+    masker: WeightedMasker | None = None
+    labelled_only: bool = False
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """`input_ids`, `attention_mask` (batch, width); `positions` of the flattened batch, `counted`, `labels` (1, n).
+
+        `counted` is 0 at the filler that rounds n up; `labels` are -100 where nothing is predicted.
+        """
+        lengths = np.array([len(row["input_ids"]) for row in features])
+        is_real = real_positions(lengths, int(lengths.max()))
+        ids = pad_rows([row["input_ids"] for row in features], is_real, self.pad_token_id)
+        if self.masker is None:
+            inputs, labels = ids, next_ids(ids, is_real)
+        else:
+            inputs, labels = self.masker.mask(ids, [row["draw"] for row in features], lengths)
+        needed = labels if self.labelled_only else np.where(is_real, 0, IGNORED)
+        positions, counted = labelled_positions(needed)
+        is_counted = counted != IGNORED
+        batch = {
+            "input_ids": inputs,
+            "attention_mask": is_real.astype(np.int64),
+            "positions": positions,
+            "counted": is_counted.astype(np.int64),
+            "labels": np.where(is_counted, labels.ravel()[positions], IGNORED),
+        }
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+def next_ids(ids: npt.NDArray[np.int64], is_real: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The id after each position, (batch, width); -100 where none follows."""
+    following = np.full_like(ids, IGNORED)
+    following[:, :-1] = np.where(is_real[:, 1:], ids[:, 1:], IGNORED)
+    return following

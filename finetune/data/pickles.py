@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class ArrayUnpickler(PlainUnpickler):
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return getattr(np, name)
         if module in parts and _ARRAY_PARTS.get(name) == module.rpartition(".")[2]:
-            return getattr(getattr(np._core, _ARRAY_PARTS[name]), name)
+            return getattr(import_module(f"numpy._core.{_ARRAY_PARTS[name]}"), name)
         if (module, name) == ("_codecs", "encode"):  # bytes, in pickles of protocol 2
             return _encode_latin1
         return super().find_class(module, name)

@@ -165,7 +165,7 @@ def convert_pickle(source: Path, target: Path | None) -> dict[str, Any]:
 
 
 def is_count(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 0
 
 
 def is_sequence(value: Any) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -60,7 +61,7 @@ def load_teacher(name: str, *, family: str) -> Teacher:
         found = f"{name} is a {config.model_type} model, not the {family} that was asked for"
         problems.append(Problem(found, remedy=f"say {config.model_type} instead"))
     problems.raise_any()
-    auto_class = AutoModelForCausalLM if is_causal(config) else AutoModelForMaskedLM
+    auto_class: Any = AutoModelForCausalLM if is_causal(config) else AutoModelForMaskedLM
     try:
         with quiet_loading():
             model, report = auto_class.from_pretrained(

@@ -135,7 +135,7 @@ class RelationLoss:
         """Log of scaled dot products' softmax, (batch, heads, length, length), float32; padding is related to nothing."""
         batch, length, width = vectors.shape
         heads = vectors.float().view(batch, length, self.relation_heads, -1).transpose(1, 2)
-        scores = heads @ heads.transpose(2, 3) / math.sqrt(width // self.relation_heads)
+        scores = (heads @ heads.transpose(2, 3)).float() / math.sqrt(width // self.relation_heads)
         hidden = ~mask.bool()[:, None, None, :]
         return functional.log_softmax(scores.masked_fill(hidden, torch.finfo(torch.float32).min), dim=-1)
 
