@@ -19,6 +19,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Machines are shared and noisy: nothing here is judged by the clock. In CI the examples are always the same.
+settings.register_profile(
+    "finetune", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("finetune")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
