@@ -1,0 +1,39 @@
+# Sourced by the wrappers that distil: the chain of four commands that they share. Steps whose result is there are left out.
+
+SETTINGS="TRAIN_FILE TEACHER TEACHER_TYPE STUDENT_CONFIG VOCAB_SIZE BATCH_SIZE LAYERS WORK_DIR OUTPUT_DIR EXPORT_DIR PYTHON"
+TRAIN_FILE=${TRAIN_FILE:-korean/data.txt}
+LAYERS=${LAYERS:-}
+WORK_DIR=${WORK_DIR:-./distillation-data}
+OUTPUT_DIR=${OUTPUT_DIR:-./distilbert-base}
+EXPORT_DIR=${EXPORT_DIR:-$OUTPUT_DIR.v1}
+PYTHON=${PYTHON:-}
+
+# shellcheck source=scripts/wrapper.sh
+source "$(dirname "${BASH_SOURCE[0]}")/wrapper.sh"
+
+distil() {
+    read_flags "$@"
+    local given=(${FURTHER[@]+"${FURTHER[@]}"}) name
+    name=$(basename "$TEACHER")
+    local data=$WORK_DIR/dump.$name counts=$WORK_DIR/token_counts.$name.json weights=$WORK_DIR/student.$name.safetensors
+    FURTHER=()
+    if [ ! -e "$data" ]; then
+        run_python distillation/scripts/binarized_data.py --file_path "$TRAIN_FILE" --tokenizer_type "$TEACHER_TYPE" \
+            --tokenizer_name "$TEACHER" --dump_file "$WORK_DIR/dump"
+    fi
+    if [ ! -e "$counts" ]; then
+        run_python distillation/scripts/token_counts.py --data_file "$data" --token_counts_dump "$counts" \
+            --vocab_size "$VOCAB_SIZE"
+    fi
+    if [ ! -e "$weights" ]; then
+        # shellcheck disable=SC2086 # layers are several words
+        run_python distillation/scripts/extract_distilbert.py --model_type "$TEACHER_TYPE" --model_name "$TEACHER" \
+            --dump_checkpoint "$weights" --vocab_transform ${LAYERS:+--layers $LAYERS}
+    fi
+    FURTHER=(${given[@]+"${given[@]}"})
+    run_python distillation/train.py --student_type distilbert --student_config "$STUDENT_CONFIG" \
+        --student_pretrained_weights "$weights" --teacher_type "$TEACHER_TYPE" --teacher_name "$TEACHER" \
+        --alpha_ce 5.0 --alpha_mlm 2.0 --alpha_cos 1.0 --alpha_clm 0.0 --mlm --freeze_pos_embs \
+        --dump_path "$OUTPUT_DIR" --data_file "$data" --token_counts "$counts" --batch_size "$BATCH_SIZE" \
+        --export "$EXPORT_DIR"
+}

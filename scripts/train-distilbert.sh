@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Distils a DistilBERT from a BERT: text into ids, counts, layers of the teacher, training, export.
+
+PURPOSE="Distil the BERT in \$TEACHER into a DistilBERT on the text of \$TRAIN_FILE. Further flags go to the training."
+STUDENT_CONFIG=${STUDENT_CONFIG:-$(dirname "${BASH_SOURCE[0]}")/../configs/distilbert-base.json}
+TEACHER=${TEACHER:-./bert-base}
+TEACHER_TYPE=${TEACHER_TYPE:-bert}
+VOCAB_SIZE=${VOCAB_SIZE:-202592}
+BATCH_SIZE=${BATCH_SIZE:-3}
+
+# shellcheck source=scripts/distil.sh
+source "$(dirname "${BASH_SOURCE[0]}")/distil.sh"
+
+distil "$@"
