@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -356,7 +355,7 @@ def test_output_that_cannot_hold_thai_is_still_json(small):
 
 def test_only_rank_0_speaks_and_owns_the_folder(small):
     ended = small(RANK="1", LOCAL_RANK="1")
-    assert ended.out == "report\n" and not small.out.exists()
+    assert ended.out == "" and not small.out.exists()
     assert small(RANK="0", LOCAL_RANK="0").last["status"] == "done"
 
 
@@ -420,9 +419,3 @@ def test_the_scripts_of_the_checkout_are_found(repository):
 
     assert find_scripts() == repository / "scripts"
     assert "run_ner" in find_commands(find_scripts())
-
-
-def test_help_is_instant(small):
-    started = time.perf_counter()
-    small("--help")
-    assert time.perf_counter() - started < 2  # stock run_ner.py takes over four seconds
