@@ -17,15 +17,23 @@ import datasets
 import torch
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.errors import Preempted, Problem, UsageError
 from finetune.run.folder import Run
-from finetune.training.callbacks import CheckpointKeeper, EarlyStopping, GracefulStop, LogLine, NonFiniteGuard
+from finetune.training.callbacks import (
+    CheckpointKeeper,
+    EarlyStopping,
+    GracefulStop,
+    LogLine,
+    NonFiniteGuard,
+    ProgressBar,
+)
 from finetune.training.fast_path import prepare_model, prepare_trainer, settle_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
+from finetune.training.trackers import prepare_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +67,7 @@ def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
         "dataloader_pin_memory": torch.accelerator.is_available(),
         "use_cpu": not torch.accelerator.is_available(),  # transformers refuses bf16 on a CPU that was not asked for
         "disable_tqdm": not sys.stderr.isatty(),
+        "run_name": values.get("output_dir"),
         **values,
         "logging_nan_inf_filter": False,  # a loss that is not finite ends the run (NonFiniteGuard), it is not hidden
         "remove_unused_columns": False,  # the collators choose the columns
@@ -96,6 +105,7 @@ def build_trainer(
     fast_path = fast_path or FastPathArguments()
     values = settle_precision(values, fast_path)
     arguments = build_training_arguments(values)
+    prepare_trackers(arguments)
     trained = parts.train if values.get("do_train", True) else None
     prepare_model(
         parts.model,
@@ -106,7 +116,6 @@ def build_trainer(
         special_ids=parts.tokenizer.all_special_ids,
     )
     callbacks: list[TrainerCallback] = [
-        LogLine(),
         NonFiniteGuard(parts.loss),
         GracefulStop(run.stop),
         *parts.callbacks,
@@ -132,8 +141,16 @@ def build_trainer(
     # belong to other rows.
     trainer._get_eval_sampler = SequentialSampler  # type: ignore[method-assign,assignment]
     prepare_trainer(trainer, fast_path)
-    trainer.remove_callback(PrinterCallback)  # LogLine writes numbers in full, and to the log instead of stdout
+    log_in_full(trainer)
     return trainer
+
+
+def log_in_full(trainer: Trainer) -> None:
+    """Figures as `LogLine` writes them, to the log; transformers' own callbacks write them rounded, to standard output."""
+    trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(ProgressCallback) is not None:
+        trainer.add_callback(ProgressBar)
+    trainer.callback_handler.callbacks.insert(0, LogLine())
 
 
 def log_arguments(arguments: TrainingArguments) -> None:
@@ -159,8 +176,25 @@ class TrainerLogRelay(logging.Handler):
                 logger.log(record.levelno, "%s", line)
 
 
+class SavedLines(logging.Filter):
+    """Passes on `Configuration saved in` and `Model weights saved in`; of the rest of these modules only warnings pass."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            return True
+        message = record.getMessage()
+        if message.startswith(("Configuration saved in", "Model weights saved in")):
+            logger.info("%s", message)
+        return False
+
+
 def relay_trainer_log() -> None:
     """Let the Trainer's lines into our log, whatever transformers' own verbosity is."""
+    for name in ("transformers.configuration_utils", "transformers.modeling_utils"):
+        saving = logging.getLogger(name)
+        saving.setLevel(logging.INFO)
+        if not any(isinstance(item, SavedLines) for item in saving.filters):
+            saving.addFilter(SavedLines())
     source = logging.getLogger("transformers.trainer")
     source.setLevel(logging.INFO)
     source.propagate = False

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from finetune.errors import NonFiniteError
@@ -21,13 +24,34 @@ logger = logging.getLogger(__name__)
 
 
 class LogLine(TrainerCallback):
-    """One line a log event, numbers in full: `{'loss': 0.4661, 'learning_rate': 5e-05, 'epoch': 0.628930817610}`."""
+    """One line a log event, numbers in full: `{'loss': 0.4661, 'learning_rate': 5e-05, 'epoch': 0.628930817610}`.
+
+    The learning rate is that of the next step, as transformers 2 to 4 logged it (step 50 of 100 of warm-up to 5e-5:
+    2.5e-05) and as every published log has it; transformers 5 logs that of the step before. Comes before the callbacks
+    that report elsewhere, so that all say the same.
+    """
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = kwargs["logs"]
-        logs.pop("total_flos", None)
+        if "learning_rate" in logs and kwargs.get("optimizer") is not None:
+            logs["learning_rate"] = state.log_history[-1]["learning_rate"] = read_rate(kwargs["optimizer"])
         if state.is_world_process_zero:
-            logger.info("%s", logs)
+            logger.info("%s", {name: value for name, value in logs.items() if name != "total_flos"})
+
+
+class ProgressBar(ProgressCallback):
+    """transformers' bar without its on_log, which would write the figures to standard output, rounded."""
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        return
+
+
+def read_rate(optimizer: Any) -> float:
+    """The learning rate of the next step, of the first parameter group."""
+    rate = optimizer.param_groups[0]["lr"]
+    return rate.item() if isinstance(rate, torch.Tensor) else float(rate)
 
 
 class GracefulStop(TrainerCallback):
@@ -86,6 +110,7 @@ class CheckpointKeeper(TrainerCallback):
         self.limit = max(limit, 1)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        PartialState().wait_for_everyone()  # every process has written its random state by then
         if not state.is_world_process_zero or args.output_dir is None:
             return
         newest = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
