@@ -102,6 +102,8 @@ class Command:
         """Everything inside the one error boundary; None where stdout holds a text that was asked for, and no run."""
         try:
             self.stop.install()
+            if not is_main_process():
+                _give_up_stdout()  # results and help come once
             self.arguments = self._parse()
             return None if self.arguments is None else self._run(self.arguments)
         except BaseException as error:
@@ -125,7 +127,7 @@ class Command:
 
     def _run(self, arguments: Arguments) -> Outcome:
         os.environ.update(arguments.environment)
-        self.log = set_up_logging(verbose=_run_arguments(arguments).verbose)
+        self.log = set_up_logging(verbose=_run_arguments(arguments).verbose, only_warnings=not is_main_process())
         for line in arguments.translated:
             logger.warning("%s", line)
         run = self.run_of_folder = self._open_run(arguments)
@@ -252,7 +254,7 @@ def _flush_stdout() -> None:
 
 
 def _give_up_stdout() -> None:
-    """Nobody reads any more: what Python flushes at exit goes nowhere, without a second complaint."""
+    """Nobody reads this standard output: what Python writes there from now on goes nowhere, without a complaint."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -261,7 +263,7 @@ def main() -> NoReturn:
     name, *rest = sys.argv[1:] or ["--help"]
     commands = find_commands(find_scripts())
     if name in ("-h", "--help", "help"):
-        print(format_commands(commands))
+        _print_line(format_commands(commands))
         sys.exit(EXIT_DONE)
     path = find_command(name, commands)
     if path is None:

@@ -76,7 +76,7 @@ class NonFiniteError(FinetuneError):
         self.quantity, self.value, self.step = quantity, value, step
         super().__init__(
             f"{quantity} became {value} at step {step}; lower --learning_rate, raise --warmup_steps, or train in "
-            "another precision. The last good checkpoint is kept."
+            "another precision. Checkpoints that were saved before are kept."
         )
 
 

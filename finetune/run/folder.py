@@ -179,6 +179,11 @@ class Run:
         """The metrics of a run that is already done."""
         return dict(self._manifest.get("result", {}))
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes results into the folder: the first of those that share a run."""
+        return self._lock is not None
+
     def when_started(self, action: Any) -> None:
         """Call `action(folder)` once the run writes to its folder, at once if it does already."""
         self._on_start.append(action)

@@ -23,16 +23,16 @@ class ForReaders(logging.Filter):
     Python warnings go to the log file alone, and what a library prints by a handler of its own is not shown twice.
     """
 
-    def __init__(self, *, verbose: bool) -> None:
+    def __init__(self, *, verbose: bool, only_warnings: bool) -> None:
         super().__init__()
-        self.verbose = verbose
+        self.verbose, self.only_warnings = verbose, only_warnings
 
     def filter(self, record: logging.LogRecord) -> bool:
         family = record.name.split(".")[0]
         if _prints_itself(family):
             return False
         warns = record.levelno >= logging.WARNING and record.name != "py.warnings"
-        return self.verbose or family in OWN or warns
+        return warns or (not self.only_warnings and (self.verbose or family in OWN))
 
 
 def _prints_itself(family: str) -> bool:
@@ -93,11 +93,14 @@ def _attach(handler: logging.Handler) -> None:
         logging.getLogger(name).addHandler(handler)
 
 
-def set_up_logging(*, verbose: bool = False) -> LogFile:
-    """Log to stderr; quiet libraries unless `verbose`; no progress bars where nobody watches."""
+def set_up_logging(*, verbose: bool = False, only_warnings: bool = False) -> LogFile:
+    """Log to stderr; quiet libraries unless `verbose`; no progress bars where nobody watches.
+
+    `only_warnings` is for the further processes of one run, which would say everything again.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
-    handler.addFilter(ForReaders(verbose=verbose))
+    handler.addFilter(ForReaders(verbose=verbose, only_warnings=only_warnings))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
     _keep_stdout_for_results()

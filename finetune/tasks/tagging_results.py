@@ -72,6 +72,9 @@ def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitR
     assert run.folder is not None
     metrics = {name: as_metrics(task, result) for name, result in results.items() if result.summary is not None}
     summaries = {name: result.summary for name, result in results.items() if result.summary is not None}
+    main = {name: {key: metrics[name][key] for key in MAIN[task.is_entities]} for name in metrics}
+    if not run.writes:
+        return main
     for name, result in results.items():
         if name != "train":
             write_predictions(run.folder, name, result.words, result.predicted, result.expected)
@@ -79,7 +82,7 @@ def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitR
     write_report(run.folder, summaries, notes=task.notes)
     if task.arguments.training.get("do_train"):  # elsewhere the folder holds scores of a model, and no model
         write_model_card(run.folder, make_card(run.folder, task, metrics))
-    return {name: {key: metrics[name][key] for key in MAIN[task.is_entities]} for name in metrics}
+    return main
 
 
 def as_metrics(task: TaggingTask, result: SplitResult) -> dict[str, Any]:
@@ -135,6 +138,8 @@ def find_facts(task: TaggingTask) -> dict[str, Any]:
 def write_legacy_results(run: Run, task: TaggingTask, results: dict[str, SplitResult], trainer: Trainer) -> None:
     """`eval_results.txt`, `test_results.txt` and `test_predictions.txt`, as run_ner.py of transformers 2 to 4 wrote them."""
     assert run.folder is not None
+    if not run.writes:
+        return
     for name in ("validation", "test"):
         result = results.get(name)
         if result is not None and result.summary is not None:

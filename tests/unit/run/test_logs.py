@@ -11,7 +11,7 @@ SCRIPT = """
 import logging, sys, warnings
 from pathlib import Path
 from finetune.run.logs import set_up_logging
-log = set_up_logging(verbose="verbose" in sys.argv)
+log = set_up_logging(verbose="verbose" in sys.argv, only_warnings="further" in sys.argv)
 own, other = logging.getLogger("finetune.data"), logging.getLogger("somebody")
 own.info("own info")
 if "libraries" in sys.argv:
@@ -64,6 +64,12 @@ def test_a_run_that_never_started_has_no_log_file(run_script):
 def test_verbose_shows_what_libraries_say(run_script):
     err, _ = run_script("verbose")
     assert "other info" in err and "a python warning" in err
+
+
+def test_a_further_process_of_the_same_run_only_warns(run_script):
+    err, log = run_script("start", "further", "verbose")
+    assert "own info" not in err and "other info" not in err and "WARNING - somebody -   other warning" in err
+    assert "own info" in log
 
 
 @pytest.mark.slow
