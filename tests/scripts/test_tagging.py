@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import re
@@ -40,7 +41,8 @@ def wnut17_run(tmp_path_factory, run_command, tiny_bert, shared_data):
     output = tmp_path_factory.mktemp("wnut17") / "run"
     done = run_command(
         "run_ner.py", "--model_name_or_path", tiny_bert, "--dataset_name", "wnut17", "--output_dir", output,
-        "--do_train", "--do_eval", "--do_predict", "--max_steps", 15, "--max_eval_samples", 100, "--learning_rate", 5e-3, "--bf16", False,
+        "--do_train", "--do_eval", "--do_predict", "--max_steps", 15, "--max_eval_samples", 100, "--learning_rate", 5e-3,
+        "--bf16", False,
         "--logging_steps", 5,
         "--return_entity_level_metrics", FINETUNE_DATA_DIR=str(shared_data),
     )  # fmt: skip
@@ -80,6 +82,37 @@ def test_every_gold_word_is_in_the_predictions(wnut17_run, shared_data):
     text = gzip.decompress((shared_data / "wnut17" / "emerging.test.annotated.gz").read_bytes()).decode("utf-8")
     expected = [line.split("\t")[:2] for line in text.split("\n") if line.strip()]
     assert [[w, g] for ws, gs in zip(words, gold, strict=True) for w, g in zip(ws, gs, strict=True)] == expected
+
+
+def test_the_log_has_the_lines_that_users_of_transformers_look_for(wnut17_run):
+    output, done = wnut17_run
+    lines = re.sub(r"^\S+ \S+ - ", "", done.stderr, flags=re.M)
+    device = (
+        r"Process rank: -1, device: \w+(:0)?, n_gpu: \d, distributed training: False, 16-bits training: (True|False)\n"
+    )
+    assert re.search(r"^WARNING - finetune\.training\.building -   " + device, lines, re.M)
+    for start in (
+        "Training/evaluation parameters TrainingArguments(", "Data parameters TaggingDataArguments(dataset_name='wnut17'",
+        "Model parameters ModelArguments(", "Custom args TaggingArguments(", "***** Running training *****",
+        "Num examples = 3,394", "Num Epochs = 1", "Instantaneous batch size per device = 8",
+        "Gradient Accumulation steps = 1",
+        "Total train batch size (w. parallel, distributed & accumulation) = 8", "Total optimization steps = 15",
+        "max_steps is given, it will override any value given in num_train_epochs", "***** Running Evaluation *****",
+        f"Saving model checkpoint to {output}/checkpoint-15", f"Configuration saved in {output}/checkpoint-15/config.json",
+        f"Model weights saved in {output}/checkpoint-15/model.safetensors", "***** Eval results *****", "  eval_f1 = ",
+    ):  # fmt: skip
+        assert f" -   {start}" in lines, start
+
+
+def test_logged_figures_are_numbers_in_full_and_the_learning_rate_that_of_the_next_step(wnut17_run):
+    """Linear decay from 5e-3 to nothing at step 15, logged every 5 steps, as transformers 2 to 4 did."""
+    _, done = wnut17_run
+    logged = [ast.literal_eval(text) for text in re.findall(r"\{'loss'.*\}", done.stderr)]
+    assert [row["learning_rate"] for row in logged] == pytest.approx([5e-3 * 10 / 15, 5e-3 * 5 / 15, 0.0])
+    assert [row["epoch"] for row in logged] == pytest.approx([step / 425 for step in (5, 10, 15)])
+    (evaluated,) = [ast.literal_eval(text) for text in re.findall(r"\{'eval_loss'.*\}", done.stderr)]
+    assert {"eval_loss", "eval_precision", "eval_recall", "eval_f1", "eval_accuracy", "epoch"} <= set(evaluated)
+    assert all(isinstance(value, int | float) for row in [*logged, evaluated] for value in row.values())
 
 
 def test_the_manifest_tells_the_whole_story(wnut17_run):
@@ -210,6 +243,14 @@ def test_thai_parts_of_speech_with_a_word_level_tokenizer(tmp_path, call_command
     assert metrics["accuracy"] == pytest.approx(accuracy_score(flat_gold, flat_predicted))
     assert metrics["f1_macro"] == pytest.approx(f1_score(flat_gold, flat_predicted, average="macro", zero_division=0))
     assert metrics["accuracy"] > 0.3, "thirty steps learn more than the most frequent tag (NOUN, 0.28)"
+
+
+def test_the_other_spelling_of_the_thai_command_is_the_same_command(tmp_path, call_command, tiny_bert):
+    flags = ["--model_name_or_path", tiny_bert, "--dataset_name", "dummytest", "--label_name", "pos_tags", "--do_eval",
+             "--do_train", "--max_steps", 1, "--output_dir", tmp_path / "out"]  # fmt: skip
+    assert call_command("downstream/train_token_classificaition_lm_finetuning.py", *flags).code == 0
+    again = call_command("downstream/train_token_classification_lm_finetuning.py", *flags)
+    assert again.last["status"] == "already_done"
 
 
 def test_a_sentence_of_two_thousand_words_is_scored_in_full(tmp_path, call_command, tiny_bert):
