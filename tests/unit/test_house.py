@@ -94,7 +94,7 @@ def test_light_rooms_and_scripts_start_without_heavy_libraries(repository):
         for path in find_modules(repository)
         if path.relative_to(repository / "finetune").parts[0].split(".")[0] in LIGHT
     ]
-    files += [path for path in (repository / "scripts").rglob("*.py")]
+    files += list((repository / "scripts").rglob("*.py"))
     wrong = {str(path): heavy for path in files if (heavy := find_top_level_imports(path) & HEAVY)}
     assert not wrong
 
