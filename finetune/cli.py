@@ -38,6 +38,7 @@ from finetune.run.folder import Request, Run
 from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import plain
 from finetune.run.signals import StopRequest
+from finetune.run.trackers import finish_wandb
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True) ->
     """
     command = Command(make_parser, main, needs_folder=needs_folder)
     outcome = command.run()
+    finish_wandb(outcome.code if outcome else EXIT_DONE)
     if is_main_process() and outcome is not None:
         _print_line(outcome.last_line(command.output_dir))
     _flush_stdout()

@@ -67,7 +67,6 @@ def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
         "dataloader_pin_memory": torch.accelerator.is_available(),
         "use_cpu": not torch.accelerator.is_available(),  # transformers refuses bf16 on a CPU that was not asked for
         "disable_tqdm": not sys.stderr.isatty(),
-        "run_name": values.get("output_dir"),
         **values,
         "logging_nan_inf_filter": False,  # a loss that is not finite ends the run (NonFiniteGuard), it is not hidden
         "remove_unused_columns": False,  # the collators choose the columns
