@@ -34,7 +34,7 @@ def adopt_settings(arguments: Arguments) -> TaggerSettings | None:
     decoding = ("learned" if saved.transitions else "zero") if saved.constrained_decoding else None
     trained_with = {
         "max_length": saved.max_length,
-        "stride": saved.stride,
+        **({} if "max_length" in arguments.typed else {"stride": saved.stride}),  # which fits windows of that length
         "lowercase": saved.lowercase,
         "space_token": saved.space_token,
         "constrained_decoding": decoding,

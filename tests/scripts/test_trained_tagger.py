@@ -60,7 +60,7 @@ def test_flags_win_over_what_it_was_trained_with(trained, call_command, tmp_path
         "run_ner.py", "--model_name_or_path", trained, *words, "--max_seq_length", 64, "--lowercase", "False"
     )
     assert done.code == 0, done.stderr
-    assert "As the model was trained: --stride 4, --constrained_decoding learned." in done.stderr
+    assert "As the model was trained: --constrained_decoding learned." in done.stderr
     assert "overlapping windows" not in done.stderr
 
 
