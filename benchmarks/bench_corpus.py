@@ -19,6 +19,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,18 +154,16 @@ def compare_speed(path: Path, threads: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def compare_memory(folder: Path, sizes: list[float]) -> dict[str, Any]:
-    peaks = {}
-    for size in sizes:
-        result = call("ours", write_text(folder / f"{size:g}.txt", size), 1)
-        peaks[f"{size:g}"] = result["peak_megabytes"]
+def compare_memory(folder: Path, sizes: list[float], run: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Peak memory of `run` on texts of these sizes, and the last divided by the first."""
+    peaks = {f"{size:g}": run(write_text(folder / f"{size:g}.txt", size))["peak_megabytes"] for size in sizes}
     values = list(peaks.values())
     return {"peak_megabytes": peaks, "ratio": values[-1] / values[0], "target": MEMORY_TARGET}
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=float, default=20.0)
+def parse(description: str, megabytes: float) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, default=megabytes)
     parser.add_argument("--memory_megabytes", type=float, nargs=2, default=[10.0, 40.0], metavar=("SMALL", "LARGE"))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
@@ -174,7 +173,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = parse()
+    options = parse(str(__doc__), 20.0)
     if options.worker:
         print(json.dumps(run_worker(json.loads(options.worker))))
         return
@@ -183,7 +182,7 @@ def main() -> None:
         compare_equality(folder)
         path = write_text(folder / "text.txt", options.megabytes)
         speed = [compare_speed(path, threads, options.rounds) for threads in options.threads]
-        memory = compare_memory(folder, options.memory_megabytes)
+        memory = compare_memory(folder, options.memory_megabytes, lambda text: call("ours", text, 1))
     rows = [
         [
             row["threads"],

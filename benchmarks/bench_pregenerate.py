@@ -12,7 +12,6 @@ Every measurement is a process of its own; the sides take turns. The last line o
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -24,13 +23,12 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from bench_corpus import cpu_seconds, peak_megabytes, run_bare
+from bench_corpus import compare_memory, cpu_seconds, parse, peak_megabytes, run_bare
 from generated_text import write_text
 from measure import call_worker, hardware_line, minilm_folder, table, take_turns, write_results
 
 EPOCHS = 3
 SPEED_TARGET = 1.6  # times the bare tokenizer with the same threads
-MEMORY_TARGET = 1.15  # times the peak at the smaller size
 PUBLISHED_MEGABYTES = 2.0
 SEEDS = range(5)
 
@@ -174,28 +172,8 @@ def compare_speed(path: Path, threads: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def compare_memory(folder: Path, sizes: list[float]) -> dict[str, Any]:
-    peaks = {}
-    for size in sizes:
-        result = call("ours", write_text(folder / f"{size:g}.txt", size), 1, reduce_memory=True)
-        peaks[f"{size:g}"] = result["peak_megabytes"]
-    values = list(peaks.values())
-    return {"peak_megabytes": peaks, "ratio": values[-1] / values[0], "target": MEMORY_TARGET}
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=float, default=10.0)
-    parser.add_argument("--memory_megabytes", type=float, nargs=2, default=[10.0, 40.0], metavar=("SMALL", "LARGE"))
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/results/")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
 def main() -> None:
-    options = parse()
+    options = parse(str(__doc__), 10.0)
     if options.worker:
         print(json.dumps(run_worker(json.loads(options.worker))))
         return
@@ -205,7 +183,9 @@ def main() -> None:
         path = write_text(folder / "text.txt", options.megabytes)
         speed = [compare_speed(path, threads, options.rounds) for threads in options.threads]
         published = call("published", write_text(folder / "published.txt", PUBLISHED_MEGABYTES), 1)
-        memory = compare_memory(folder, options.memory_megabytes)
+        memory = compare_memory(
+            folder, options.memory_megabytes, lambda text: call("ours", text, 1, reduce_memory=True)
+        )
     published_rate = published["sentences"] / published["seconds"]
     rows = [
         [

@@ -37,6 +37,7 @@ WORK_FOLDER = ".pregeneration"
 KEY_FILE = "key"
 EPOCH_FILE = re.compile(r"epoch_\d+(_metrics\.json|\.json|\.safetensors)")
 FORMAT = 1
+TOKENS_WORTH_A_WORKER = 1 << 21  # below, starting a process takes longer than what it saves
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def make_epochs(task: Pregeneration, job: ShardJob, store: SentenceStore, made_w
     """Write `epoch_N` and its metrics for every epoch that is not there yet; returns the numbers of instances."""
     shards = range(len(store.shards))
     missing = [epoch for epoch in range(task.epochs) if not is_complete(task, epoch)]
-    workers = min(task.workers, len(missing) * len(shards))
+    workers = min(task.workers, 1 + len(missing) * len(store.tokens) // TOKENS_WORTH_A_WORKER)
     todo = ((epoch, number) for epoch in missing for number in shards)
     with Progress("Building instances", total=len(missing) * store.sentences, unit="sentences") as progress:
         done = map_in_order(job, todo, workers=workers)

@@ -81,13 +81,13 @@ def test_accumulation_and_precision_of_padding_change_nothing(data, bert, tmp_pa
     assert results["plain"] == pytest.approx(results["whole"], rel=1e-4)
 
 
-def test_killed_run_ends_as_an_undisturbed_one(data, tiny_bert, tmp_path, repository, run_command):
+def test_killed_run_ends_as_an_undisturbed_one(data, tiny_bert, tmp_path, repository, call_command):
     def arguments(output: Path) -> list[str]:
         named = flags(data["binary"], tiny_bert, output)
         return [str(flag) for flag in (*named, "--epochs", 8, "--train_batch_size", 8, "--save_steps", 5)]
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert run_command("finetune_on_pregenerated.py", *arguments(whole)).code == 0
+    assert call_command("finetune_on_pregenerated.py", *arguments(whole)).code == 0
     command = [sys.executable, str(repository / "scripts" / "finetune_on_pregenerated.py"), *arguments(cut)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     marker = cut / "checkpoint-5" / "complete.json"
@@ -96,7 +96,7 @@ def test_killed_run_ends_as_an_undisturbed_one(data, tiny_bert, tmp_path, reposi
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait(timeout=60) == -signal.SIGKILL
-    again = run_command("finetune_on_pregenerated.py", *arguments(cut))
+    again = call_command("finetune_on_pregenerated.py", *arguments(cut))
     assert again.code == 0, again.stderr
     assert int(re.findall(r"Going on from .*checkpoint-(\d+)", (cut / "run.log").read_text())[-1]) > 0
     assert losses(cut) == losses(whole)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -56,7 +57,9 @@ def large_corpus(tmp_path) -> Path:
     return path
 
 
-def test_interrupted_command_goes_on_and_equals_an_undisturbed_one(repository, minilm_folder, tmp_path, large_corpus):
+def test_interrupted_command_goes_on_and_equals_an_undisturbed_one(
+    repository, minilm_folder, tmp_path, large_corpus, call_command, caplog
+):
     def flags(out: str) -> tuple[object, ...]:
         settings = ("--epochs_to_generate", 2, "--reduce_memory", "--do_whole_word_mask")
         return (
@@ -84,20 +87,23 @@ def test_interrupted_command_goes_on_and_equals_an_undisturbed_one(repository, m
     assert json.loads(stdout.splitlines()[-1])["status"] == "preempted"
     assert not list((tmp_path / "cut").glob("epoch_0.safetensors"))
 
-    resumed = run(repository, *flags("cut"))
-    assert resumed.returncode == 0, resumed.stderr
-    assert "Going on with the work of an interrupted run" in resumed.stderr
-    assert run(repository, *flags("whole")).returncode == 0
+    with caplog.at_level(logging.INFO):
+        assert call_command("pregenerate_training_data.py", *flags("cut")).code == 0
+    log = (tmp_path / "cut" / "run.log").read_text()
+    assert "Going on with the work of an interrupted run" in log
+    assert call_command("pregenerate_training_data.py", *flags("whole")).code == 0
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole") != {}
 
 
-def test_every_mistake_is_told_at_once(repository, minilm_folder, tmp_path):
-    done = run(
-        repository, "--train_corpus", tmp_path / "none.txt", "--bert_model", tmp_path / "no-model", "--output_dir", "o"
-    )
-    assert done.returncode == 2
-    assert "no such file" in done.stderr and "no-model" in done.stderr
-    done = run(repository, "--train_corpus", "x", "--epochs_to_generate", 0, "--max_seq_len", 3, "--bert_modle", "y")
-    assert done.returncode == 2
+def test_every_mistake_is_told_at_once(tmp_path, call_command):
+    def reason(*flags: object) -> str:
+        done = call_command("pregenerate_training_data.py", *flags)
+        assert done.code == 2
+        return str(done.last["reason"])
+
+    missing = ("--train_corpus", tmp_path / "none.txt", "--bert_model", tmp_path / "no-model")
+    told = reason(*missing, "--output_dir", tmp_path / "out")
+    assert "no such file" in told and "no-model" in told
+    told = reason("--train_corpus", "x", "--epochs_to_generate", 0, "--max_seq_len", 3, "--bert_modle", "y")
     for part in ("--epochs_to_generate is 0", "--max_seq_len is 3", "--bert_model", "--output_dir is missing"):
-        assert part in done.stderr
+        assert part in told

@@ -139,10 +139,10 @@ def mlm_arguments(text: Path, model: Path, output: Path, cache: Path) -> list[st
     return [*named, "--do_train", "--do_eval", "--whole_word_mask"]
 
 
-def test_killed_run_ends_as_an_undisturbed_one(text, tiny_bert, tmp_path, repository, run_command):
+def test_killed_run_ends_as_an_undisturbed_one(text, tiny_bert, tmp_path, repository, call_command):
     """Masks change with every epoch, and a resumed epoch draws the same ones again."""
     whole, cut, cache = tmp_path / "whole", tmp_path / "cut", tmp_path / "cache"
-    done = run_command("run_mlm.py", *mlm_arguments(text, tiny_bert, whole, cache))
+    done = call_command("run_mlm.py", *mlm_arguments(text, tiny_bert, whole, cache))
     assert done.code == 0, done.stderr
     command = [sys.executable, str(repository / "scripts" / "run_mlm.py"), *mlm_arguments(text, tiny_bert, cut, cache)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
@@ -152,7 +152,7 @@ def test_killed_run_ends_as_an_undisturbed_one(text, tiny_bert, tmp_path, reposi
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait(timeout=60) == -signal.SIGKILL
-    again = run_command("run_mlm.py", *mlm_arguments(text, tiny_bert, cut, cache))
+    again = call_command("run_mlm.py", *mlm_arguments(text, tiny_bert, cut, cache))
     assert again.code == 0, again.stderr
     step = int(re.findall(r"Going on from .*checkpoint-(\d+)", (cut / "run.log").read_text())[-1])
     assert 0 < step < STEPS

@@ -53,6 +53,7 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("output_format", list(OutputFormat))
 def test_same_files_for_any_number_of_workers_and_memory_mode(task, tokenizer, tmp_path, output_format, monkeypatch):
     monkeypatch.setattr(corpus_module, "BYTES_WORTH_A_WORKER", 1)
+    monkeypatch.setattr(pregeneration_module, "TOKENS_WORTH_A_WORKER", 1)
     results = {}
     for name, workers, reduce_memory in [("one", 1, False), ("two", 2, False), ("reduced", 2, True)]:
         out = tmp_path / name
