@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from types import TracebackType
 
@@ -12,6 +13,9 @@ from tqdm import tqdm
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
+
+# tqdm's own lock is shared with forked processes: one that is killed while it holds the lock would hang all others.
+tqdm.set_lock(threading.RLock())
 
 
 class Progress:
