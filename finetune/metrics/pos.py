@@ -55,6 +55,12 @@ def _average(tagging: Tagging, average: str) -> ClassScore:
     return ClassScore(f"{average} avg", float(precision), float(recall), float(f1), support)
 
 
+PIECE_FIGURES = (
+    *("accuracy", "f1_macro", "f1_micro", "nb_samples"),
+    *("precision_macro", "precision_micro", "recall_macro", "recall_micro"),
+)
+
+
 def score_piece_tags(predicted: ArrayLike, labels: ArrayLike, label_list: Sequence[str]) -> dict[str, float]:
     """The same figures over the labelled pieces: watched during training, not reported.
 

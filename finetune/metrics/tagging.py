@@ -194,6 +194,9 @@ def _average(label: str, rows: Sequence[ClassScore], weights: Sequence[int]) -> 
     return ClassScore(label, precision, recall, f1, sum(row.support for row in rows))
 
 
+PIECE_FIGURES = ("precision", "recall", "f1", "accuracy")
+
+
 def score_pieces(
     predicted: ArrayLike, labels: ArrayLike, label_list: Sequence[str], scheme: TagScheme = TagScheme.IOB2
 ) -> dict[str, float]:
@@ -212,12 +215,8 @@ def score_pieces(
         scheme,
     )
     scores = score_spans(tagging)
-    return {
-        "precision": scores.micro.precision,
-        "recall": scores.micro.recall,
-        "f1": scores.micro.f1,
-        "accuracy": scores.accuracy,
-    }
+    figures = (scores.micro.precision, scores.micro.recall, scores.micro.f1, scores.accuracy)
+    return dict(zip(PIECE_FIGURES, figures, strict=True))
 
 
 def name_tags(ids: ArrayLike, offsets: ArrayLike, label_list: Sequence[str]) -> list[list[str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
+from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
 from finetune.arguments.tagging import TaggingArguments, TaggingDataArguments
 from finetune.data.corpus import Corpus
@@ -19,6 +20,7 @@ from finetune.encoding.tagging import EncodedTagging, encode_tagging
 from finetune.encoding.tags import TagScheme
 from finetune.encoding.words import WordEncoder
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.metrics import pos, tagging
 from finetune.metrics.viterbi import TransitionScores
 from finetune.models.judging import (
     judge_head,
@@ -87,15 +89,12 @@ def open_task(arguments: Arguments) -> TaggingTask:
     opened = problems.attempt(open_corpus, arguments, saved)
     tokenizer = problems.attempt(open_tokenizer, arguments)
     config = problems.attempt(load_config, model)
-    problems.extend(judge_weights(model))
     values = problems.attempt(
         settle_cadence, training, has_validation=bool(training.get("do_eval")) and has_split(opened, "validation")
     )
-    if config is not None:
-        problems.extend(judge_head(config, TASK))
-        problems.extend(judge_max_length(arguments[TaggingArguments].max_length, config))
-    if config is not None and tokenizer is not None:
-        problems.extend(judge_vocabulary(config, tokenizer))
+    if opened is not None:
+        problems.extend(judge_best_metric(training, opened.scheme))
+    problems.extend(judge_model(arguments, config, tokenizer))
     labels = problems.attempt(find_labels, opened, config, trains=bool(training.get("do_train")))
     if config is not None and labels is not None:
         match = match_head(config, labels, trains=bool(training.get("do_train")), folder=model.model_name_or_path)
@@ -126,6 +125,28 @@ def open_task(arguments: Arguments) -> TaggingTask:
 def has_split(opened: PreparedTags | None, name: str) -> bool:
     """Whether the split is there; a corpus that could not be read is taken to have it, to judge the rest."""
     return opened is None or name in opened.corpus.splits
+
+
+def judge_model(
+    arguments: Arguments, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase | None
+) -> list[Problem]:
+    """What can be said against model and tokenizer before weights are read; what could not be opened is None."""
+    problems = judge_weights(arguments[ModelArguments])
+    if config is not None:
+        problems += judge_head(config, TASK)
+        problems += judge_max_length(arguments[TaggingArguments].max_length, config)
+    if config is not None and tokenizer is not None:
+        problems += judge_vocabulary(config, tokenizer)
+    return problems
+
+
+def judge_best_metric(training: dict[str, Any], scheme: TagScheme) -> list[Problem]:
+    """`--metric_for_best_model` must be a figure that validation has, which transformers sees after the first one."""
+    known = ("loss", *(pos.PIECE_FIGURES if scheme is TagScheme.POS else tagging.PIECE_FIGURES))
+    asked = training.get("metric_for_best_model")
+    if asked is None or asked.removeprefix("eval_") in known:
+        return []
+    return [Problem(f"--metric_for_best_model is {asked!r}", allowed_values(asked, known))]
 
 
 def is_labelled(opened: PreparedTags) -> bool:

@@ -143,6 +143,8 @@ def test_unknown_flags_get_their_nearest_match(tag):
         (["--eval_strategy", "steps", "--eval_steps", "3", "--save_steps", "4", "--load_best_model_at_end"],
          ["every 4 steps and scored every 3"]),
         (["--learning_rate", "fast"], ["--learning_rate", "fast"]),
+        (["--metric_for_best_model", "f1_micro"], ["--metric_for_best_model", "f1_micro", "loss, precision, recall, f1"]),
+        (["--task_name", "pos", "--metric_for_best_model", "f1"], ["--metric_for_best_model", "f1_micro"]),
     ],
 )  # fmt: skip
 def test_combinations_and_values_that_cannot_be(tag, flags, parts):

@@ -10,7 +10,7 @@ from seqeval.metrics import classification_report as seqeval_report
 from sklearn.metrics import classification_report, f1_score
 
 from finetune.encoding.tags import TagScheme
-from finetune.metrics.pos import count_word_confusions, score_piece_tags, score_words
+from finetune.metrics.pos import PIECE_FIGURES, count_word_confusions, score_piece_tags, score_words
 from finetune.metrics.tagging import compare_tags
 
 tags = st.sampled_from(["NOUN", "VERB", "PROPN", "X"])
@@ -50,6 +50,7 @@ def test_no_letter_of_a_tag_is_eaten():
 
 def test_pieces_without_a_label_do_not_count():
     scores = score_piece_tags([[1, 0, 1], [2, 2, 0]], [[1, 1, -100], [-100, 2, -100]], ["A", "B", "C"])
+    assert tuple(scores) == PIECE_FIGURES
     assert scores["accuracy"] == pytest.approx(2 / 3)
     assert scores["f1_macro"] == pytest.approx(f1_score([1, 1, 2], [1, 0, 2], average="macro"))
 
