@@ -17,7 +17,7 @@ from finetune.data.tagging import load_tagging_corpus
 from finetune.data.thainer import filter_long_tests
 from finetune.encoding.labels import PreparedTags, build_label_list, prepare_tags
 from finetune.encoding.tagging import EncodedTagging, encode_tagging
-from finetune.encoding.tags import TagScheme
+from finetune.encoding.tags import TagScheme, detect_scheme
 from finetune.encoding.words import WordEncoder
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.metrics import pos, tagging
@@ -106,7 +106,7 @@ def open_task(arguments: Arguments) -> TaggingTask:
     task = TaggingTask(
         arguments,
         opened.corpus,
-        opened.scheme if saved or is_labelled(opened) else guess_scheme(match.labels),
+        opened.scheme if saved or is_labelled(opened) else detect_scheme([[label] for label in match.labels]),
         tokenizer,
         config,
         match.labels,
@@ -164,11 +164,6 @@ def find_labels(opened: PreparedTags | None, config: PretrainedConfig | None, *,
     if trains or config is None or is_labelled(opened) or opened.corpus.labels:
         return build_label_list(opened.corpus)
     return guess_tagger_settings(list_labels(config))[0]
-
-
-def guess_scheme(labels: list[str]) -> TagScheme:
-    """The scheme of a model that another program saved, where no tags of the data show it."""
-    return TagScheme(guess_tagger_settings(labels)[1].scheme)
 
 
 def open_corpus(arguments: Arguments, saved: TaggerSettings | None) -> PreparedTags:
