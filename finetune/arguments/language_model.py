@@ -12,7 +12,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.errors import Problem
 
-ARCHITECTURES = ("roberta-base", "roberta-large")
+SHORTEST = 3  # one piece between two special tokens
 DATASETS_TYPES = (
     "MemmapLineByLineTextDataset",
     "MemmapConcatFullSentenceTextDataset",
@@ -122,7 +122,10 @@ class MaskingArguments:
     }
 
     max_seq_length: int | None = argument(
-        None, minimum=3, aliases=("block_size",), help="ids of an example at most, special tokens included"
+        None,
+        minimum=-1,
+        aliases=("block_size",),
+        help="ids of an example at most, special tokens included; -1 or nothing: as many as the model takes",
     )
     line_by_line: bool = argument(False, help="each line is an example of its own")
     datasets_type: str | None = argument(
@@ -146,10 +149,17 @@ class MaskingArguments:
         problems = []
         if self.line_by_line and self.datasets_type not in (None, "MemmapLineByLineTextDataset"):
             problems.append(Problem(f"--line_by_line and --datasets_type {self.datasets_type} contradict each other"))
+        if self.length is not None and self.length < SHORTEST:
+            problems.append(Problem(f"--max_seq_length is {self.length}", f"it must be {SHORTEST} or more, or -1"))
         references = self.train_ref_file or self.validation_ref_file
         if references and not (self.lines_are_examples and self.whole_word_mask):
             problems.append(Problem("a reference file is for --line_by_line with --whole_word_mask"))
         return problems
+
+    @property
+    def length(self) -> int | None:
+        """The typed length; None for the model's own."""
+        return None if self.max_seq_length == -1 else self.max_seq_length
 
     @property
     def lines_are_examples(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.language_model import LanguageModelArguments, TextArguments
@@ -116,7 +117,7 @@ def open_task(arguments: Arguments, plan: Plan) -> LanguageTask:
     has_validation = bool(arguments.training.get("do_eval")) and (files is None or can_validate(files, text))
     values = problems.attempt(settle_cadence, arguments.training, has_validation=has_validation)
     if config is not None:
-        problems.extend(judge_head(config, plan.objective) or judge_permutation(config))
+        problems.extend(judge_head(config, plan.objective) or judge_objective(config, plan.objective))
         problems.extend(judge_length(plan, config))
     if config is not None and tokenizer is not None:
         problems.extend(judge_vocabulary(config, tokenizer))
@@ -134,12 +135,18 @@ def can_validate(files: TextFiles, text: TextArguments) -> bool:
     return bool(files.validation) or bool(files.train and text.validation_split_percentage)
 
 
-def judge_permutation(config: PretrainedConfig) -> list[Problem]:
-    """XLNet's head is counted as causal, but the model is made for another objective."""
-    if config.model_type != "xlnet":
-        return []
-    found = "XLNet is trained by permutation language modelling, which is not offered"
-    return [Problem(found, "masked and causal language models are", "choose another architecture")]
+def judge_objective(config: PretrainedConfig, objective: Objective) -> list[Problem]:
+    """Heads that transformers counts as causal, on models that see both sides or permutations."""
+    if config.model_type == "xlnet":
+        found = "XLNet is trained by permutation language modelling, which is not offered"
+        return [Problem(found, "masked and causal language models are", "choose another architecture")]
+    sees_both_sides = type(config) in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False)
+    if objective is Objective.CAUSAL and sees_both_sides:
+        found = (
+            f"a {config.model_type} model sees the text on both sides, so predicting the next token teaches it nothing"
+        )
+        return [Problem(found, remedy="train it as a masked language model: run_mlm.py, or --mlm here")]
+    return []
 
 
 def judge_length(plan: Plan, config: PretrainedConfig) -> list[Problem]:
@@ -253,12 +260,12 @@ def build_collator(task: LanguageTask, model: PreTrainedModel) -> MaskingCollato
 def choose_sparse_labels(model: PreTrainedModel, task: LanguageTask) -> Any:
     """How the collator marks predicted positions for a sparse head; not at all where the head stays full."""
     fast_path = task.arguments[FastPathArguments]
-    several_in_one_process = torch.cuda.device_count() > 1 and not torch.distributed.is_initialized()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    several_in_one_process = torch.cuda.device_count() > 1 and processes == 1
     is_off = fast_path.no_fast_path or fast_path.no_sparse_head or several_in_one_process
     if is_off or type(model).__name__ not in SPARSE_HEADS:
         return ""
-    is_one_process = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
-    return "selected" if is_one_process and not isinstance(task.train, StreamedExamples) else "positions"
+    return "selected" if processes == 1 and not isinstance(task.train, StreamedExamples) else "positions"
 
 
 @torch.no_grad()

@@ -37,7 +37,7 @@ def plan_masked(arguments: Arguments) -> Plan:
 def _masked(asked: MaskingArguments, settings: Callable[[int], CorpusSettings]) -> Plan:
     return Plan(
         objective=Objective.MASKED,
-        length=asked.max_seq_length,
+        length=asked.length,
         length_flag="--max_seq_length",
         settings=settings,
         probability=asked.mlm_probability,
@@ -108,4 +108,4 @@ def _legacy_causal(arguments: Arguments) -> Plan:
             frame=Frame.BLOCKS,
         )
 
-    return Plan(Objective.CAUSAL, asked.max_seq_length, "--block_size", settings)
+    return Plan(Objective.CAUSAL, asked.length, "--block_size", settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sized
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -165,7 +166,7 @@ def build_pretraining_trainer(task: PretrainingTask, run: Run) -> Trainer:
 
 def is_head_sparse(model: PreTrainedModel, fast_path: FastPathArguments) -> bool:
     """Whether `build_trainer` will make the vocabulary head sparse, and batches reach the model whole."""
-    several_in_one_process = torch.cuda.device_count() > 1 and not torch.distributed.is_initialized()
+    several_in_one_process = torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ
     is_off = fast_path.no_fast_path or fast_path.no_sparse_head or several_in_one_process
     return not is_off and type(model).__name__ in SPARSE_HEADS
 

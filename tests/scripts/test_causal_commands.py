@@ -101,3 +101,18 @@ def test_permutation_language_modelling_is_refused_in_a_sentence(text, byte_leve
     for further in (("--plm_probability", 0.2, "--model_type", "bert"), ("--model_type", "xlnet")):
         done = call_command("run_language_modeling.py", *flags, *further)
         assert done.code == 2 and "permutation language modelling" in str(done.last["reason"])
+
+
+def test_model_that_sees_both_sides_is_refused_without_mlm(text, tiny_bert, tmp_path, call_command):
+    flags = (
+        f"--train_data_file={text}",
+        "--model_name_or_path",
+        tiny_bert,
+        "--output_dir",
+        tmp_path / "run",
+        "--do_train",
+    )
+    done = call_command("run_language_modeling.py", *flags, "--block_size", -1)
+    assert done.code == 2 and "sees the text on both sides" in str(done.last["reason"])
+    done = call_command("run_clm.py", "--train_file", text, *flags[1:])
+    assert done.code == 2 and "--mlm" in str(done.last["reason"])
