@@ -5,9 +5,11 @@
     python benchmarks/bench_sequence_classification.py --parts speed          # texts a second and memory only
     python benchmarks/bench_sequence_classification.py --smoke                # two steps each: does it run?
 
-Sides: `stock` pads to max_length, `stock_dynamic` to the longest of a batch, `ours` is what the commands of this project
-do by default. Every measurement is a process of its own; the sides take turns. The last line of standard output is JSON;
-`--write` keeps the table in benchmarks/results/.
+Sides: `stock` pads to max_length in float32, `stock_dynamic` pads to the longest of a batch, `ours` is what the commands of
+this project do by default. Scores compare `stock_dynamic --bf16` with ours, both by the stock decisions (the largest logit,
+logits above 0); what thresholds fitted on validation add to ours stands beside. Every measurement is a process of its own;
+the sides take turns. The last line of standard output is JSON; `--write` keeps the table in benchmarks/results/. Scored
+runs are kept in `--runs`, a file of JSON lines, so that a stopped benchmark goes on and a finished one only tells.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from measure import call_worker, hardware_line, table, take_turns, write_results
+from measure import RESULTS, call_worker, hardware_line, table, take_turns, write_results
 from text_sides import WORKLOADS, find_model, majority_score, run_ours, run_stock
 
 # Written before the runs: by how much the mean of ours over three paired seeds may lie below that of stock_dynamic. Fine-
@@ -39,8 +43,9 @@ MARGINS = dict.fromkeys(TOLERANCES, 0.05)
 SEEDS = (1, 2, 3)
 SPEED_TASKS = ("sst2", "wisesight_sentiment")
 SPEED_STEPS = 40
+RUNS = RESULTS / "sequence_classification_runs.jsonl"
 SIDES = ("stock", "stock_dynamic", "ours")
-HEADER = ("task", "score", "majority", "stock_dynamic", "ours", "difference", "tolerance", "verdict")
+HEADER = ("task", "score", "majority", "stock_dynamic", "ours", "difference", "tolerance", "verdict", "ours, fitted")
 
 
 def work(options: dict[str, Any]) -> dict[str, Any]:
@@ -51,24 +56,47 @@ def work(options: dict[str, Any]) -> dict[str, Any]:
         return {"score": majority_score(workload, model)}
     if options["side"] == "ours":
         return run_ours(workload, model, options["seed"], options["max_steps"])
-    return run_stock(workload, model, options["seed"], options["max_steps"], dynamic=options["side"] == "stock_dynamic")
+    dynamic = options["side"] == "stock_dynamic"
+    return run_stock(
+        workload, model, options["seed"], options["max_steps"], dynamic=dynamic, bf16=options.get("bf16", False)
+    )
 
 
-def compare_scores(task: str, seeds: tuple[int, ...], common: dict[str, Any]) -> dict[str, Any]:
-    """Both sides with each seed, taking turns."""
-    scores: dict[str, list[float]] = {"stock_dynamic": [], "ours": []}
+class KeptRuns:
+    """Scored runs in a file of JSON lines: what is there is not run again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.results = {json.dumps(kept["options"]): kept["result"] for kept in map(json.loads, lines)}
+
+    def call(self, options: dict[str, Any], thai_folder: str) -> dict[str, Any]:
+        key = json.dumps(options)
+        if key not in self.results:
+            self.results[key] = call_worker(__file__, {**options, "thai_folder": thai_folder})
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"options": options, "result": self.results[key]}) + "\n")
+        return self.results[key]
+
+
+def compare_scores(
+    task: str, seeds: tuple[int, ...], call: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Both sides with each seed, taking turns; `call` measures one."""
+    runs: dict[str, list[dict[str, Any]]] = {"stock_dynamic": [], "ours": []}
     for number, seed in enumerate(seeds):
-        for side in scores if number % 2 == 0 else reversed(scores):
-            result = call_worker(__file__, {**common, "task": task, "side": side, "seed": seed})
-            scores[side].append(result["score"])
+        for side in runs if number % 2 == 0 else reversed(runs):
+            runs[side].append(call({"task": task, "side": side, "bf16": True, "seed": seed}))
+    scores = {side: [run["score"] for run in results] for side, results in runs.items()}
     means = {side: statistics.mean(values) for side, values in scores.items()}
-    majority = call_worker(__file__, {**common, "task": task, "side": "majority"})["score"]
+    majority = call({"task": task, "side": "majority"})["score"]
     difference = means["ours"] - means["stock_dynamic"]
     return {
         "score": WORKLOADS[task].score,
         "majority": majority,
         "runs": scores,
         **means,
+        "fitted": statistics.mean(run["fitted_score"] for run in runs["ours"]),
         "difference": difference,
         "tolerance": TOLERANCES[task],
         "holds": difference >= -TOLERANCES[task] and means["ours"] >= majority + MARGINS[task],
@@ -84,7 +112,10 @@ def compare_speed(task: str, rounds: int, common: dict[str, Any]) -> dict[str, d
 
 def score_rows(results: dict[str, Any]) -> list[list[Any]]:
     keys = ("score", "majority", "stock_dynamic", "ours", "difference", "tolerance")
-    return [[task, *(row[key] for key in keys), "holds" if row["holds"] else "FAILS"] for task, row in results.items()]
+    return [
+        [task, *(row[key] for key in keys), "holds" if row["holds"] else "FAILS", row["fitted"]]
+        for task, row in results.items()
+    ]
 
 
 def speed_rows(results: dict[str, Any]) -> list[list[Any]]:
@@ -100,6 +131,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of speed per side")
     parser.add_argument("--smoke", action="store_true", help="two steps and one seed: figures mean nothing")
     parser.add_argument("--write", action="store_true", help="keep the tables in benchmarks/results/")
+    parser.add_argument(
+        "--runs", type=Path, default=None, help="file of scored runs to go on from (default: in results/)"
+    )
     parser.add_argument("--worker", default=None, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -123,12 +157,21 @@ def main() -> None:
         sys.exit(1)
 
 
+def measure_scores(arguments: argparse.Namespace, thai_folder: str) -> dict[str, Any]:
+    seeds = tuple(arguments.seeds[:1] if arguments.smoke else arguments.seeds)
+    runs = KeptRuns(arguments.runs or (Path(thai_folder).parent / "runs.jsonl" if arguments.smoke else RUNS))
+    max_steps = 2 if arguments.smoke else -1
+
+    def call(options: dict[str, Any]) -> dict[str, Any]:
+        return runs.call({**options, "max_steps": max_steps}, thai_folder)
+
+    return {task: compare_scores(task, seeds, call) for task in arguments.tasks}
+
+
 def measure(arguments: argparse.Namespace, common: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     if "scores" in arguments.parts:
-        seeds = tuple(arguments.seeds[:1] if arguments.smoke else arguments.seeds)
-        steps = {"max_steps": 2 if arguments.smoke else -1}
-        result["scores"] = {task: compare_scores(task, seeds, common | steps) for task in arguments.tasks}
+        result["scores"] = measure_scores(arguments, common["thai_folder"])
     if "speed" in arguments.parts:
         steps, rounds = ({"max_steps": 2}, 1) if arguments.smoke else ({"max_steps": SPEED_STEPS}, arguments.rounds)
         tasks = [task for task in SPEED_TASKS if task in arguments.tasks]
