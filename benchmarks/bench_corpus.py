@@ -120,9 +120,9 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def peak_megabytes() -> float:
-    """Most memory that was resident since this process began (`ru_maxrss` would count what its parent held)."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
+def peak_megabytes(process: int | str = "self") -> float:
+    """Most memory that was resident since a process began (`ru_maxrss` would count what its parent held)."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 

@@ -1,229 +1,214 @@
 """BERT pregeneration beside the bare Rust tokenizer and beside the published way, a Python loop.
 
-    python benchmarks/bench_pregenerate.py                                 # 10 MB, one and two threads
-    python benchmarks/bench_pregenerate.py --megabytes 100 --write         # and keep the table in benchmarks/results/
-    python benchmarks/bench_pregenerate.py --memory_megabytes 10 1000      # peak memory with --reduce_memory at two sizes
+    python benchmarks/bench_pregenerate.py                        # 10 MB, one and two threads, all parts
+    python benchmarks/bench_pregenerate.py --parts speed --megabytes 100 --threads 2 --write
+    python benchmarks/bench_pregenerate.py --parts memory --memory_megabytes 10 1000 --write
 
-Equal statistics come first: lengths, random next sentences and masks of both ways over several seeds. The bare tokenizer is
-`encode_batch_fast` of the `tokenizers` library over lines in memory, and nothing else: the limit. The published way is
-written from its description (published_pregeneration.py); it is timed on a smaller text and compared by sentences a second.
+`--write` keeps the table in benchmarks/results/; parts that are not run stay there as they were. The parts:
+
+    speed       ours beside `encode_batch_fast` of the `tokenizers` library over lines in memory, and nothing else: the
+                limit; both must find the same number of pieces
+    published   lengths, random next sentences and masks of both ways must agree over several seeds; then ours beside the
+                published way, written from its description (published_pregeneration.py)
+    memory      peak of all processes with --reduce_memory at two sizes of text
+
 Every measurement is a process of its own; the sides take turns. The last line of standard output is JSON.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
-import time
-from dataclasses import replace
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from bench_corpus import compare_memory, cpu_seconds, parse, peak_megabytes, run_bare
 from generated_text import write_text
-from measure import call_worker, hardware_line, minilm_folder, table, take_turns, write_results
+from measure import RESULTS, call_worker, hardware_line, table, take_turns, write_results
+from pregeneration_sides import EPOCHS, SEEDS, compare_statistics, run_worker
 
-EPOCHS = 3
 SPEED_TARGET = 1.6  # times the bare tokenizer with the same threads
-PUBLISHED_MEGABYTES = 2.0
-SEEDS = range(5)
+MEMORY_TARGET = 1.15  # times the peak at the smaller size
+NAME = "pregenerate"
 
 
-def read_documents(path: Path) -> list[list[str]]:
-    from finetune.data.text import iterate_documents
-
-    return list(iterate_documents([path]))
-
-
-def run_ours(path: Path, workers: int, *, reduce_memory: bool = False) -> dict[str, Any]:
-    from transformers import AutoTokenizer
-
-    from finetune.encoding.bert_instances import InstanceSettings
-    from finetune.encoding.pregeneration import Pregeneration, pregenerate
-
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
-    with tempfile.TemporaryDirectory(dir=path.parent) as output:
-        task = Pregeneration([path], Path(output), EPOCHS, InstanceSettings(), workers=workers)
-        began, processor_began = time.perf_counter(), cpu_seconds()
-        counts = pregenerate(replace(task, reduce_memory=reduce_memory), tokenizer)
-        seconds, processor = time.perf_counter() - began, cpu_seconds() - processor_began
-    return {
-        "seconds": seconds,
-        "cpu_seconds": processor,
-        "sentences": counts["sentences"],
-        "instances": sum(counts["instances"]),
-    }
-
-
-def run_published(path: Path, _: int) -> dict[str, Any]:
-    """One line tokenized at a time, then one loop an epoch, written as JSON lines."""
-    from published_pregeneration import PublishedInstances, PublishedSettings
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
-    vocabulary = list(tokenizer.get_vocab())
-    documents = read_documents(path)
-    began = time.perf_counter()
-    tokenized = [[tokenizer.tokenize(sentence) for sentence in document] for document in documents]
-    with tempfile.TemporaryDirectory(dir=path.parent) as output:
-        for epoch in range(EPOCHS):
-            instances = PublishedInstances(tokenized, vocabulary, PublishedSettings(), epoch).epoch()
-            with Path(output, f"epoch_{epoch}.json").open("w", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(instance) + "\n" for instance in instances)
-    return {"seconds": time.perf_counter() - began, "sentences": sum(map(len, documents))}
-
-
-def run_worker(options: dict[str, Any]) -> dict[str, Any]:
-    path, threads = Path(options["path"]), options["threads"]
-    if options["side"] == "ours":
-        result = run_ours(path, threads, reduce_memory=options["reduce_memory"])
-    else:
-        result = {"bare": run_bare, "published": run_published}[options["side"]](path, threads)
-    return {**result, "peak_megabytes": peak_megabytes()}
-
-
-def call(side: str, path: Path, threads: int, *, reduce_memory: bool = False) -> dict[str, Any]:
+def call(side: str, path: Path, threads: int, *, epochs: int = EPOCHS) -> dict[str, Any]:
     os.environ["RAYON_NUM_THREADS"] = str(threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if side == "bare" and threads > 1 else "false"
-    options = {"side": side, "path": str(path), "threads": threads, "reduce_memory": reduce_memory}
-    return call_worker(__file__, options)
+    return call_worker(__file__, {"side": side, "path": str(path), "threads": threads, "epochs": epochs})
 
 
-def describe(rows: list[tuple[int, int, bool, int]]) -> dict[str, float]:
-    """Numbers that describe an epoch, from (length, length of A, random next, masked) of its instances."""
-    lengths, a_lengths, random_next, masked = zip(*rows, strict=True)
-    return {
-        "instances": len(rows),
-        "mean length": statistics.mean(lengths),
-        "mean length of A": statistics.mean(a_lengths),
-        "random next": statistics.mean(random_next),
-        "masked share": sum(masked) / sum(lengths),
-    }
+def compare_speed(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    path = write_text(folder / "text.txt", options.megabytes)
+    rows = {str(threads): time_beside_bare(path, threads, options.rounds) for threads in options.threads}
+    return {"megabytes": options.megabytes, "epochs": EPOCHS, "rounds": options.rounds, "by_threads": rows}
 
 
-def compare_statistics(folder: Path) -> dict[str, dict[str, float]]:
-    """Means over some seeds of both ways; they must agree within five standard errors."""
-    ours, published = statistics_of_ours(folder), statistics_of_published(folder)
-    result = {}
-    for name in ours[0]:
-        sides = [[epoch[name] for epoch in side] for side in (ours, published)]
-        error = sum(statistics.variance(values) / len(values) for values in sides) ** 0.5
-        means = [statistics.mean(values) for values in sides]
-        if abs(means[0] - means[1]) > 5 * error + 1e-9:
-            sys.exit(f"{name}: ours {means[0]:.4f}, published {means[1]:.4f}: nothing to compare")
-        result[name] = {"ours": means[0], "published": means[1]}
-    return result
-
-
-def statistics_of_ours(folder: Path) -> list[dict[str, float]]:
-    from transformers import AutoTokenizer
-
-    from finetune.encoding.bert_instances import InstanceSettings
-    from finetune.encoding.pregenerated import read_arrays
-    from finetune.encoding.pregeneration import Pregeneration, pregenerate
-
-    tokenizer, path = AutoTokenizer.from_pretrained(minilm_folder()), write_text(folder / "small.txt", 0.3)
-    found = []
-    for seed in SEEDS:
-        pregenerate(Pregeneration([path], folder / f"seed{seed}", 1, InstanceSettings(seed=seed)), tokenizer)
-        arrays = read_arrays(folder / f"seed{seed}" / "epoch_0.safetensors")
-        columns = (arrays.lengths, arrays.b_starts.astype(int) - 2, arrays.is_random_next, arrays.masked_counts)
-        found.append(describe(list(zip(*(column.tolist() for column in columns), strict=True))))
-    return found
-
-
-def statistics_of_published(folder: Path) -> list[dict[str, float]]:
-    from published_pregeneration import PublishedInstances, PublishedSettings
-    from transformers import AutoTokenizer
-
-    tokenizer, path = AutoTokenizer.from_pretrained(minilm_folder()), write_text(folder / "small.txt", 0.3)
-    tokenized = [[tokenizer.tokenize(sentence) for sentence in document] for document in read_documents(path)]
-    vocabulary = list(tokenizer.get_vocab())
-    return [
-        describe(
-            [
-                (
-                    len(item["tokens"]),
-                    item["segment_ids"].count(0) - 2,
-                    item["is_random_next"],
-                    len(item["masked_lm_labels"]),
-                )
-                for item in PublishedInstances(tokenized, vocabulary, PublishedSettings(), seed).epoch()
-            ]
-        )
-        for seed in SEEDS
-    ]
-
-
-def compare_speed(path: Path, threads: int, rounds: int) -> dict[str, Any]:
+def time_beside_bare(path: Path, threads: int, rounds: int) -> dict[str, Any]:
     results = take_turns(("bare", "ours"), rounds, lambda side: call(side, path, threads))
-    seconds = {side: results[side]["seconds"] for side in ("bare", "ours")}
+    bare, ours = results["bare"], results["ours"]
+    if bare["pieces"] != ours["pieces"]:
+        sys.exit(f"the bare tokenizer finds {bare['pieces']:.0f} pieces, ours {ours['pieces']:.0f}: nothing to compare")
     return {
-        "threads": threads,
-        "seconds": seconds,
-        "ours_over_bare": seconds["ours"] / seconds["bare"],
-        "ours_over_bare_cpu": results["ours"]["cpu_seconds"] / results["bare"]["cpu_seconds"],
-        "sentences_per_second": results["ours"]["sentences"] / seconds["ours"],
-        "peak_megabytes": results["ours"]["peak_megabytes"],
+        "seconds": {"bare": bare["seconds"], "ours": ours["seconds"]},
+        "ours_over_bare": ours["seconds"] / bare["seconds"],
+        "ours_over_bare_cpu": ours["cpu_seconds"] / bare["cpu_seconds"],
+        "sentences_per_second": ours["sentences"] / ours["seconds"],
     }
 
 
-def main() -> None:
-    options = parse(str(__doc__), 10.0)
-    if options.worker:
-        print(json.dumps(run_worker(json.loads(options.worker))))
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        agreement = compare_statistics(folder)
-        path = write_text(folder / "text.txt", options.megabytes)
-        speed = [compare_speed(path, threads, options.rounds) for threads in options.threads]
-        published = call("published", write_text(folder / "published.txt", PUBLISHED_MEGABYTES), 1)
-        memory = compare_memory(
-            folder, options.memory_megabytes, lambda text: call("ours", text, 1, reduce_memory=True)
-        )
-    published_rate = published["sentences"] / published["seconds"]
+def compare_published(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    agreement = compare_statistics(folder)
+    path = write_text(folder / "published.txt", options.published_megabytes)
+    results = take_turns(("published", "ours"), options.rounds, lambda side: call(side, path, 1))
+    sides = {
+        side: {
+            "sentences_per_second": result["sentences"] / result["seconds"],
+            "megabytes_written": result["megabytes_written"],
+        }
+        for side, result in results.items()
+    }
+    speedup = results["published"]["seconds"] / results["ours"]["seconds"]
+    return {"megabytes": options.published_megabytes, "statistics": agreement, **sides, "speedup": speedup}
+
+
+def compare_memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    rows = {str(workers): peaks_by_size(folder, options, workers) for workers in options.threads}
+    return {"epochs": options.memory_epochs, "by_workers": rows}
+
+
+def peaks_by_size(folder: Path, options: argparse.Namespace, workers: int) -> dict[str, Any]:
+    """Peak memory (MB) of all processes together by size of the text (MB), and the last divided by the first."""
+    peaks = {}
+    for size in options.memory_megabytes:
+        text = write_text(folder / f"{size:g}.txt", size)
+        result = call("memory", text, workers, epochs=options.memory_epochs)
+        peaks[f"{size:g}"] = result["peak_megabytes"] + result["peak_megabytes_of_workers"]
+    values = list(peaks.values())
+    return {"peak_megabytes": peaks, "ratio": values[-1] / values[0]}
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
+    "speed": compare_speed,
+    "published": compare_published,
+    "memory": compare_memory,
+}
+
+
+def read_kept() -> dict[str, Any]:
+    """The numbers of benchmarks/results/pregenerate.md, if it is there."""
+    path = RESULTS / f"{NAME}.md"
+    if not path.is_file():
+        return {}
+    _, _, block = path.read_text(encoding="utf-8").partition("```json")
+    return json.loads(block.partition("```")[0])
+
+
+def merge(kept: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Parts that were measured replace what was kept; numbers of other threads stay, if they are of the same text."""
+    merged = dict(kept)
+    for part, result in found.items():
+        before = kept.get(part, {})
+        rows = next((name for name in ("by_threads", "by_workers") if name in result), None)
+        is_same = all(before.get(key) == result[key] for key in ("megabytes", "epochs", "machine") if key in result)
+        if rows and is_same:
+            result = {**result, rows: dict(sorted({**before[rows], **result[rows]}.items()))}
+        merged[part] = result
+    return merged
+
+
+def format_speed(part: dict[str, Any]) -> list[str]:
     rows = [
-        [
-            row["threads"],
+        (
+            threads,
             *row["seconds"].values(),
             row["ours_over_bare"],
             row["ours_over_bare_cpu"],
             row["sentences_per_second"],
-            row["peak_megabytes"],
-        ]
-        for row in speed
+        )
+        for threads, row in part["by_threads"].items()
     ]
-    lines = [
-        hardware_line("cpu"),
+    header = ("threads", "bare tokenizer, s", "ours, s", "ours / bare", "the same, CPU time", "ours, sentences/s")
+    return [
+        f"{part['megabytes']:g} MB of generated text, {part['epochs']} epochs, instances of 128, medians of "
+        f"{part['rounds']} rounds. Target: at most {SPEED_TARGET} times the bare tokenizer.",
         "",
-        f"{options.megabytes:g} MB of generated text, {EPOCHS} epochs, instances of 128.",
-        "",
-        *table(
-            ("threads", "bare, s", "ours, s", "ours / bare", "the same, CPU time", "ours, sentences/s", "peak, MB"),
-            rows,
-        ),
-        "",
-        f"The published way: {published_rate:.0f} sentences/s, one process.",
-        f"Peak memory (MB) with --reduce_memory by size of the text (MB): {memory['peak_megabytes']}, ratio "
-        f"{memory['ratio']:.2f}.",
+        *table(header, rows),
     ]
-    print("\n".join(lines))
-    result = {
-        "megabytes": options.megabytes,
-        "statistics": agreement,
-        "speed": speed,
-        "published_sentences_per_second": published_rate,
-        "target": SPEED_TARGET,
-        "memory": memory,
-    }
+
+
+def format_published(part: dict[str, Any]) -> list[str]:
+    rows = [
+        (name, part[side]["sentences_per_second"], part[side]["megabytes_written"])
+        for side, name in (("published", "the published way, JSON"), ("ours", "ours, compact"))
+    ]
+    agreement = [(name, *values.values()) for name, values in part["statistics"].items()]
+    return [
+        f"Beside the published way: {part['megabytes']:g} MB, {EPOCHS} epochs, one process: {part['speedup']:.1f} times as "
+        "fast.",
+        "",
+        *table(("", "sentences/s", "MB written"), rows),
+        "",
+        f"Both ways over {len(SEEDS)} seeds, means of an epoch:",
+        "",
+        *table(("", "ours", "published", "standard errors apart"), agreement),
+    ]
+
+
+def format_memory(part: dict[str, Any]) -> list[str]:
+    sizes = list(next(iter(part["by_workers"].values()))["peak_megabytes"])
+    rows = [(workers, *row["peak_megabytes"].values(), row["ratio"]) for workers, row in part["by_workers"].items()]
+    return [
+        f"Peak memory of all processes together (MB) with `--reduce_memory`, {part['epochs']} epoch. Target: at most "
+        f"{MEMORY_TARGET} times that of the smaller text.",
+        "",
+        *table(("workers", *(f"{size} MB of text" for size in sizes), "ratio"), rows),
+    ]
+
+
+FORMATS = {"speed": format_speed, "published": format_published, "memory": format_memory}
+
+
+def format_all(result: dict[str, Any]) -> list[str]:
+    lines = []
+    for part, format_part in FORMATS.items():
+        if part in result:
+            lines += [*format_part(result[part]), "", f"{result[part]['machine']}; {result[part]['date']}", ""]
+    return lines[:-1]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--megabytes", type=float, default=10.0)
+    parser.add_argument("--published_megabytes", type=float, default=2.0)
+    parser.add_argument("--memory_megabytes", type=float, nargs=2, default=[10.0, 40.0], metavar=("SMALL", "LARGE"))
+    parser.add_argument("--memory_epochs", type=int, default=1)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/results/")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    if options.worker:
+        print(json.dumps(run_worker(json.loads(options.worker))))
+        return
+    measured = {"machine": hardware_line("cpu"), "date": date.today().isoformat()}
+    with tempfile.TemporaryDirectory() as temporary:
+        found = {part: PARTS[part](Path(temporary), options) | measured for part in options.parts}
+    print("\n".join(format_all(found)))
     if options.write:
-        write_results("pregenerate", "BERT pregeneration", lines, result)
-    print(json.dumps(result))
+        result = merge(read_kept(), found)
+        write_results(NAME, "BERT pregeneration", format_all(result), result)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

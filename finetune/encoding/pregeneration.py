@@ -115,7 +115,12 @@ def pregenerate(task: Pregeneration, tokenizer: Any) -> dict[str, Any]:
     }
     instances = make_epochs(task, job, store, made_with)
     shutil.rmtree(work)
-    return {**store.description["counts"], "sentences": store.sentences, "instances": instances}
+    return {
+        **store.description["counts"],
+        "sentences": store.sentences,
+        "pieces": len(store.tokens),
+        "instances": instances,
+    }
 
 
 def work_key(task: Pregeneration, tokenizer: str) -> str:
