@@ -83,10 +83,11 @@ def compare_scores(
     task: str, seeds: tuple[int, ...], call: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> dict[str, Any]:
     """Both sides with each seed, taking turns; `call` measures one."""
+    settings = {"epochs": WORKLOADS[task].epochs, "rate": WORKLOADS[task].rate}  # kept runs of others are not these
     runs: dict[str, list[dict[str, Any]]] = {"stock_dynamic": [], "ours": []}
     for number, seed in enumerate(seeds):
         for side in runs if number % 2 == 0 else reversed(runs):
-            runs[side].append(call({"task": task, "side": side, "bf16": True, "seed": seed}))
+            runs[side].append(call({"task": task, "side": side, "bf16": True, "seed": seed, **settings}))
     scores = {side: [run["score"] for run in results] for side, results in runs.items()}
     means = {side: statistics.mean(values) for side, values in scores.items()}
     majority = call({"task": task, "side": "majority"})["score"]
