@@ -192,7 +192,7 @@ def first_position(config: PretrainedConfig) -> int:
 def rename_for_distilbert(
     weights: Mapping[str, Tensor], config: PretrainedConfig, layers: Sequence[int], *, vocab_transform: bool
 ) -> dict[str, Tensor]:
-    """The teacher's weights under DistilBERT's names. Token types are left out, as DistilBERT has none."""
+    """The teacher's weights under DistilBERT's names; what the first token type adds goes into its positions."""
     prefix, head = _BERT_LIKE[config.model_type]
     renamed = _rename_embeddings(weights, prefix, first_position(config))
     for place, number in enumerate(layers):
@@ -209,10 +209,13 @@ def rename_for_distilbert(
 
 
 def _rename_embeddings(weights: Mapping[str, Tensor], prefix: str, first: int) -> dict[str, Tensor]:
+    """DistilBERT has no token types: the first, which every token of a single text has, is added to the positions."""
     source, target = f"{prefix}embeddings", "distilbert.embeddings"
+    positions = weights[f"{source}.position_embeddings.weight"][first:]
+    first_type = weights[f"{source}.token_type_embeddings.weight"][0]
     return {
         f"{target}.word_embeddings.weight": weights[f"{source}.word_embeddings.weight"],
-        f"{target}.position_embeddings.weight": weights[f"{source}.position_embeddings.weight"][first:],
+        f"{target}.position_embeddings.weight": positions + first_type,
         **_rename_pair(weights, f"{source}.LayerNorm", f"{target}.LayerNorm"),
     }
 
