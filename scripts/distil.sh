@@ -11,6 +11,8 @@ PYTHON=${PYTHON:-}
 # shellcheck source=scripts/wrapper.sh
 source "$(dirname "${BASH_SOURCE[0]}")/wrapper.sh"
 
+STUDENT_CONFIG=${STUDENT_CONFIG:-$(find_config "$STUDENT")}
+
 distil() {
     read_flags "$@"
     local given=(${FURTHER[@]+"${FURTHER[@]}"}) name

@@ -23,7 +23,7 @@ prepare_config_folder() {
         fi
     fi
     if [ ! -f "$CONFIG_DIR/config.json" ] && [ "$DRY_RUN" -eq 0 ]; then
-        cp "$SCRIPTS/../configs/$architecture.json" "$CONFIG_DIR/config.json"
+        cp "$(find_config "$architecture")" "$CONFIG_DIR/config.json"
     fi
 }
 

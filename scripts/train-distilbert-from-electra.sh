@@ -2,7 +2,7 @@
 # Distils a DistilBERT from an ELECTRA: text into ids, counts, layers of the teacher, training, export.
 
 PURPOSE="Distil the ELECTRA in \$TEACHER into a DistilBERT on the text of \$TRAIN_FILE. Further flags go to the training."
-STUDENT_CONFIG=${STUDENT_CONFIG:-$(dirname "${BASH_SOURCE[0]}")/../configs/distilbert-from-electra.json}
+STUDENT=distilbert-from-electra # a file of configs/, unless STUDENT_CONFIG names another
 TEACHER=${TEACHER:-./electra-base}
 TEACHER_TYPE=${TEACHER_TYPE:-electra}
 VOCAB_SIZE=${VOCAB_SIZE:-35000}

@@ -2,7 +2,7 @@
 # Distils a DistilBERT from a BERT: text into ids, counts, layers of the teacher, training, export.
 
 PURPOSE="Distil the BERT in \$TEACHER into a DistilBERT on the text of \$TRAIN_FILE. Further flags go to the training."
-STUDENT_CONFIG=${STUDENT_CONFIG:-$(dirname "${BASH_SOURCE[0]}")/../configs/distilbert-base.json}
+STUDENT=distilbert-base # a file of configs/, unless STUDENT_CONFIG names another
 TEACHER=${TEACHER:-./bert-base}
 TEACHER_TYPE=${TEACHER_TYPE:-bert}
 VOCAB_SIZE=${VOCAB_SIZE:-202592}

@@ -65,6 +65,13 @@ find_python() {
     fi
 }
 
+# find_config NAME: the path of configs/NAME.json, in a checkout or where pip put it.
+find_config() {
+    local folder="$SCRIPTS/../configs"
+    if [ ! -f "$folder/$1.json" ]; then folder="$SCRIPTS/../finetune_configs"; fi
+    echo "$folder/$1.json"
+}
+
 # run_python SCRIPT FLAG...: starts a script beside this file, with the further flags last; returns its exit code.
 run_python() {
     local script=$1 status=0 child

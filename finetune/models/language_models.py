@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import transformers
@@ -16,7 +17,7 @@ from finetune.models.loading import HEADS, judge_weights, load_config, load_mode
 
 logger = logging.getLogger(__name__)
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIG_PACKAGE = "finetune_configs"  # the name under which setup.py installs configs/
 SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
 
 
@@ -41,13 +42,21 @@ def load_language_config(
     return config
 
 
+def find_configs() -> Path:
+    """The folder of configurations: `configs/` as it was installed, else that of the checkout."""
+    package = find_spec(CONFIG_PACKAGE)
+    if package is not None and package.submodule_search_locations:
+        return Path(next(iter(package.submodule_search_locations)))
+    return Path(__file__).resolve().parents[2] / "configs"
+
+
 def find_architecture(name: str) -> Path:
     """The file of a configuration in `configs/`.
 
     Raises:
         UsageError: there is none of that name.
     """
-    known = {path.stem: path for path in sorted(CONFIGS.glob("*.json")) if path.is_file()}
+    known = {path.stem: path for path in sorted(find_configs().glob("*.json")) if path.is_file()}
     if name in known:
         return known[name]
     allowed = allowed_values(name, known) if known else "this installation has no configs folder"
