@@ -157,7 +157,7 @@ def read_arrays(path: Path) -> EpochArrays:
     """Map an epoch of the compact format.
 
     Raises:
-        DataError: the file is cut short or no such file.
+        DataError: the file is cut short or no such file, or its arrays do not fit together.
     """
     try:
         with path.open("rb") as stream:
@@ -171,8 +171,16 @@ def read_arrays(path: Path) -> EpochArrays:
         found = f"the file has {path.stat().st_size:,} bytes and should have {end:,}"
         raise DataError(Problem(found, "", MAKE_AGAIN, path))
     data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length))
-    arrays = {ARRAYS[name]: _array(data, entry) for name, entry in places.items()}
-    return EpochArrays(**arrays)
+    arrays = EpochArrays(**{ARRAYS[name]: _array(data, entry) for name, entry in places.items()})
+    if not _fit_together(arrays):
+        raise DataError(Problem("its arrays have lengths that do not fit together", "", MAKE_AGAIN, path))
+    return arrays
+
+
+def _fit_together(arrays: EpochArrays) -> bool:
+    per_instance = {len(arrays.lengths), len(arrays.b_starts), len(arrays.is_random_next), len(arrays.masked_counts)}
+    masked = {len(arrays.masked_positions), len(arrays.masked_labels), int(arrays.masked_counts.sum(dtype=np.int64))}
+    return len(per_instance) == len(masked) == 1 and int(arrays.lengths.sum(dtype=np.int64)) == len(arrays.ids)
 
 
 def _array(data: npt.NDArray[np.uint8], entry: dict[str, Any]) -> npt.NDArray:

@@ -170,12 +170,26 @@ def _read_instance(line: str, path: Path, number: int) -> dict[str, Any]:
     missing = [key for key in KEYS if not isinstance(instance, dict) or key not in instance]
     if missing:
         raise DataError(Problem(f"the instance lacks {', '.join(missing)}", remedy=MAKE_AGAIN, path=path, line=number))
-    if len(instance["tokens"]) != len(instance["segment_ids"]) or len(instance["masked_lm_positions"]) != len(
-        instance["masked_lm_labels"]
-    ):
-        found = "the numbers of tokens and segment_ids, or of masked positions and labels, differ"
+    if found := _disagreement(instance):
         raise DataError(Problem(found, remedy=MAKE_AGAIN, path=path, line=number))
     return instance
+
+
+def _disagreement(instance: dict[str, Any]) -> str:
+    """What of an instance does not fit together; nothing if all does."""
+    tokens, segments, positions, labels = (instance[key] for key in KEYS if key != "is_random_next")
+    if not all(isinstance(value, list) for value in (tokens, segments, positions, labels)):
+        return "tokens, segment_ids, masked_lm_positions and masked_lm_labels are not all lists"
+    if len(tokens) != len(segments) or len(positions) != len(labels):
+        return "the numbers of tokens and segment_ids, or of masked positions and labels, differ"
+    if not all(isinstance(piece, str) for piece in (*tokens, *labels)):
+        return "tokens and masked_lm_labels are not all strings"
+    first = segments.count(0)
+    if segments != [0] * first + [1] * (len(segments) - first):
+        return "segment_ids are not zeros followed by ones"
+    if not all(type(position) is int and 0 <= position < len(tokens) for position in positions):
+        return f"a masked position is not one of the {len(tokens)} tokens"
+    return ""
 
 
 def _ids_of(tokens: list[str], vocabulary: dict[str, int], path: Path, number: int) -> npt.NDArray[np.int64]:

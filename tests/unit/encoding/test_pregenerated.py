@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer
 
 from finetune.encoding.bert_instances import Instances
@@ -130,6 +130,15 @@ def test_damaged_epochs_are_refused(epoch_files, damage, message):
         read_arrays(path)
 
 
+@pytest.mark.parametrize("name", ["lengths", "masked_counts", "b_starts", "masked_positions"])
+def test_arrays_that_do_not_fit_together_are_refused(epoch_files, name):
+    arrays = load_file(epoch_files[0])
+    arrays[name] = arrays[name][:-1]
+    save_file(arrays, epoch_files[0])
+    with pytest.raises(DataError, match="do not fit together"):
+        read_arrays(epoch_files[0])
+
+
 GOOD = {
     "tokens": ["[CLS]", "the", "[SEP]", "[MASK]", "[SEP]"],
     "segment_ids": [0, 0, 0, 1, 1],
@@ -146,6 +155,11 @@ GOOD = {
         ("[]", "lacks tokens, segment_ids"),
         (json.dumps({**GOOD, "segment_ids": [0]}), "numbers of tokens and segment_ids"),
         (json.dumps({**GOOD, "masked_lm_labels": []}), "masked positions and labels, differ"),
+        (json.dumps({**GOOD, "segment_ids": [0, 1, 0, 1, 1]}), "zeros followed by ones"),
+        (json.dumps({**GOOD, "masked_lm_positions": [5]}), "not one of the 5 tokens"),
+        (json.dumps({**GOOD, "masked_lm_positions": [-1]}), "not one of the 5 tokens"),
+        (json.dumps({**GOOD, "masked_lm_positions": 3}), "are not all lists"),
+        (json.dumps({**GOOD, "masked_lm_labels": [["end"]]}), "not all strings"),
         (json.dumps({**GOOD, "tokens": ["[CLS]", "THE", "[SEP]", "x", "[SEP]"]}), "'THE' is not in the vocabulary"),
     ],
 )
