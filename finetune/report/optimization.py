@@ -1,0 +1,138 @@
+"""A search over hyperparameters as files: a table of its trials, and plots of its course."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from finetune.report.table_files import TableFile
+from finetune.run.manifest import sync_folder
+
+logger = logging.getLogger(__name__)
+
+RESULTS = "optimization_results.csv.gz"
+PLOTS = "optimization_plots.pdf"
+LETTER_LANDSCAPE = (11.0, 8.5)
+PARAMETERS_IN_GRIDS = 4  # plots of every pair of more are unreadable
+
+
+def write_optimization_results(path: Path, trials: Sequence[FrozenTrial]) -> Path:
+    """One row a trial: number, validation loss, state, times, epochs, then a column per hyperparameter and attribute.
+
+    The loss of a complete trial is its lowest, that of a pruned one its last. Missing cells are `NA`.
+    """
+    rows = [_row(trial) for trial in trials]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: _column([row.get(name) for row in rows]) for name in names}
+    with TableFile(path) as table:
+        table.write(pa.table(columns or {"number": pa.array([], pa.int64())}))
+    return path
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    seconds = trial.duration.total_seconds() if trial.duration else None
+    facts = {
+        "number": trial.number,
+        "value": trial.values[0] if trial.values else None,
+        "state": trial.state.name,
+        "datetime_start": trial.datetime_start and trial.datetime_start.isoformat(timespec="seconds"),
+        "datetime_complete": trial.datetime_complete and trial.datetime_complete.isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "epochs": len(trial.intermediate_values) or None,
+    }
+    facts |= {f"params_{name}": value for name, value in sorted(trial.params.items())}
+    shown = {name: value for name, value in trial.user_attrs.items() if isinstance(value, str | int | float)}
+    return facts | {f"attrs_{name}": shown[name] for name in sorted(shown)}
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Numbers as numbers; a mixture as text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and len(kinds) == 2:
+        return pa.array([None if value is None else float(value) for value in values])
+    if len(kinds) > 1 or not kinds <= {int, float, bool, str}:
+        return pa.array([None if value is None else str(value) for value in values])
+    return pa.array(values, pa.string() if not kinds else None)
+
+
+def write_optimization_plots(path: Path, study: Study) -> list[str]:
+    """Optuna's plots by matplotlib, one a page; returns what could not be drawn, each with the reason.
+
+    Pages: history, losses by epoch, slices, importances, parallel coordinates, contours, distribution of losses, timeline.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    left_out = []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with PdfPages(beside, metadata={"Title": study.study_name}) as pages:
+            for name, draw in _plots(study):
+                if reason := _draw_page(pages, study, name, draw):
+                    left_out.append(f"{name}: {reason}")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return left_out
+
+
+def _plots(study: Study) -> list[tuple[str, Callable[[Study], Any]]]:
+    from optuna.visualization import matplotlib as plots
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    varied = _varied(complete)
+    drawn: list[tuple[str, Callable[[Study], Any]]] = [
+        ("History of validation losses", plots.plot_optimization_history),
+        ("Validation losses by epoch", plots.plot_intermediate_values),
+    ]
+    if varied and len(complete) > 1:
+        drawn.append(("Losses by hyperparameter", lambda one: plots.plot_slice(one, params=varied)))
+        drawn.append(("Importances of hyperparameters", lambda one: plots.plot_param_importances(one, params=varied)))
+        drawn.append(("Trials in parallel coordinates", lambda one: plots.plot_parallel_coordinate(one, params=varied)))
+    if len(varied) > 1 and len(complete) > 1:
+        pairs = varied[:PARAMETERS_IN_GRIDS]
+        drawn.append(("Losses by pairs of hyperparameters", lambda one: plots.plot_contour(one, params=pairs)))
+    return [*drawn, ("Distribution of losses", plots.plot_edf), ("Timeline", plots.plot_timeline)]
+
+
+def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Hyperparameters of which several values were tried."""
+    names = dict.fromkeys(name for trial in trials for name in trial.params)
+    return [name for name in names if len({str(trial.params.get(name)) for trial in trials}) > 1]
+
+
+def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any]) -> str | None:
+    """Draw one page; the reason where Optuna cannot (too few trials, a package that is missing)."""
+    from matplotlib import pyplot
+
+    try:
+        draw(study)
+        figure = pyplot.gcf()
+        figure.set_size_inches(*LETTER_LANDSCAPE)
+        figure.suptitle(name)
+        _shrink_legends(figure)
+        pages.savefig(figure, bbox_inches="tight")
+    except (ValueError, RuntimeError, ImportError, ZeroDivisionError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    finally:
+        pyplot.close("all")
+    return None
+
+
+def _shrink_legends(figure: Any) -> None:
+    """A legend with a line per trial would hide the plot."""
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        if legend is not None and len(legend.get_texts()) > 12:
+            legend.remove()
