@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from finetune.arguments.fields import argument
+from finetune.arguments.legacy import OldFlag, gone
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.object_names import ObjectKind
@@ -46,9 +47,16 @@ PREPROCESSING = ObjectKind(
 LOSS = ObjectKind("a loss class", names=_in("finetune.training.baseline_losses", f"OutputsDefaultLoss {BASELINE_LOSS}"))
 CALLBACK = ObjectKind(
     "a callback class",
-    names=_in(
-        "finetune.training.freezing",
-        "PartiallyFrozenModelCallback FreezeWordTokensCallback UnfreezeWordTokensCallback",
+    names=(
+        *_in(
+            "finetune.training.freezing",
+            "PartiallyFrozenModelCallback FreezeWordTokensCallback UnfreezeWordTokensCallback",
+        ),
+        *_in(
+            "finetune.training.mode_switching",
+            "SetEncoderModeCallback SetDecoderModeCallback SwitchEncoderDecoderModesCallback "
+            "SwitchEncoderDecoderModesToOppositeOfWhenLastCalledCallback",
+        ),
     ),
 )
 MODIFIER = ObjectKind("a function that changes a model", names=_in("finetune.models.modifiers", "add_new_tokens"))
@@ -136,13 +144,26 @@ class TunedTextArguments:
         "data_preprocessing_fn_kwargs.*.mask_fn": PREPROCESSING,
     }
 
+    OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {
+        "overwrite_cache": gone("texts are read anew each time; that takes less time than a cache", "bool"),
+        "preprocessing_num_workers": gone("texts are encoded in one go, by all processors"),
+        "ignore_pad_for_token_loss": gone("padding never counts", "bool"),
+        "ignore_pad_token_for_loss": gone("padding never counts", "bool"),
+    }
+
     train_file: str | None = argument(None, metavar="FILE", help="texts to train on: .txt or .json, .gz too")
     validation_file: str | None = argument(None, metavar="FILE", help="texts to choose the best state by")
     test_file: list[str] | None = argument(None, metavar="FILE", help="texts whose surprisals are written")
     max_length: int = argument(1024, minimum=2, help="ids of a text at most; longer ones are cut, and counted")
+    pad_to_max_length: bool = argument(False, help="pad every batch to --max_length instead of its longest text")
     max_train_samples: int | None = argument(None, minimum=1, help="train on the first N texts")
     max_validation_samples: int | None = argument(None, minimum=1, help="validate on the first N texts")
     max_test_samples: int | None = argument(None, minimum=1, help="test on the first N texts of each file")
+    per_device_train_batch_size: int = argument(32, minimum=1, help="texts at once, before they are preprocessed")
+    per_device_validation_batch_size: int = argument(
+        32, minimum=1, aliases=("per_device_eval_batch_size",), help="the same for validation"
+    )
+    per_device_test_batch_size: int = argument(32, minimum=1, help="the same for tests")
     data_preprocessing_fn: dict | str = argument(
         dict.fromkeys(SPLITS, IDENTITY), help="split -> what is done to its texts, or one function for all"
     )
@@ -178,11 +199,18 @@ class TuningArguments:
         "loss_reduction_fns.*": REDUCTION,
         f"loss_classes_kwargs.*.{BASELINE_LOSS}.data_preprocessing_fn": PREPROCESSING,
     }
+    OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {
+        "save_best_model_state_to_disk": gone("the best state is always on disk, in a checkpoint", "bool"),
+    }
 
     epochs: int = argument(250, minimum=1, help="times through the texts at most")
     min_epochs: int = argument(0, minimum=0, help="times through the texts at least, whatever --patience says")
     patience: int | None = argument(None, minimum=1, help="epochs without improvement after which training stops")
     delta: float = argument(0.0, minimum=0, help="what counts as improvement of the validation loss must be above it")
+    seed: int | None = argument(None, minimum=0, help="of everything drawn; without it a seed is drawn, and said")
+    shuffle: bool = argument(False, help="train on the texts in another order each epoch, not in that of the file")
+    gradient_accumulation_steps: int = argument(1, minimum=1, help="batches for each step of the optimizer")
+    bf16: bool = argument(False, help="compute training in bfloat16; surprisals of tests never are")
     train_optimizer: str = argument("torch.optim.AdamW", metavar="NAME", help="optimizer class")
     train_optimizer_kwargs: dict = argument({"lr": 2e-6, "weight_decay": 0}, help="its keywords")
     loss_classes: dict | str = argument(

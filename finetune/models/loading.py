@@ -7,7 +7,7 @@ only read once nothing is wrong.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
@@ -114,6 +114,7 @@ def load_model(
     *,
     task: str,
     new_head: bool,
+    more: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """Load the weights under the head of `task`, always as float32: optimizers need full-precision parameters.
 
@@ -123,6 +124,7 @@ def load_model(
         tokenizer: gives the size that the embedding must have.
         task: a key of `HEADS`.
         new_head: the head of the checkpoint, if it has one, belongs to other labels and is made anew.
+        more: further keywords for `from_pretrained`.
 
     Raises:
         DataError: the weights are damaged, hold more than numbers, or have other shapes than the configuration says.
@@ -133,10 +135,9 @@ def load_model(
             model, report = auto_class.from_pretrained(
                 resolve_name(arguments.model_name_or_path),
                 config=config,
-                dtype=torch.float32,
+                **{"dtype": torch.float32, **hub_arguments(arguments), **(more or {})},
                 ignore_mismatched_sizes=True,  # judged below, with the names and both shapes
                 output_loading_info=True,
-                **hub_arguments(arguments),
             )
     except (SafetensorError, UnpicklingError, OSError) as error:
         raise DataError(explain_unreadable_weights(arguments.model_name_or_path, error)) from error

@@ -83,7 +83,7 @@ class RowScorer:
         for batch in self._batches(rows, encoder):
             queries, of_row = rows.queries_of(batch)
             logits = self._read_logits(rows, ids, batch, of_row, rows.query_positions[queries], encoder)
-            self._answer(scores, logits, rows.query_targets[queries], rows.query_slots[queries])
+            self.answer(scores, logits, rows.query_targets[queries], rows.query_slots[queries])
         return scores
 
     def _batches(self, rows: ScoringRows, encoder: EncoderInputs | None) -> Iterator[npt.NDArray[np.int64]]:
@@ -115,7 +115,7 @@ class RowScorer:
         of_row: npt.NDArray[np.int64],
         positions: npt.NDArray[np.int64],
         encoder: EncoderInputs | None,
-    ) -> _Logits:
+    ) -> QueriedLogits:
         """Run the model on a batch; the logits of its queries."""
         device = self.model.device
         matrix, real = rows.read(batch, ids, pad=self.pad, mask=self.mask)
@@ -136,11 +136,12 @@ class RowScorer:
             tensors["use_cache"] = False  # type: ignore[assignment]
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.model(**tensors).logits
-        return _Logits(logits.flatten(0, 1), None if self._is_sparse else places)
+        return QueriedLogits(logits.flatten(0, 1), None if self._is_sparse else places)
 
-    def _answer(
-        self, scores: SlotScores, logits: _Logits, targets: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]
+    def answer(
+        self, scores: SlotScores, logits: QueriedLogits, targets: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]
     ) -> None:
+        """Put into `scores` what the logits of the queries say; `targets` and `slots` are (queries,)."""
         device = self.model.device
         sums = self._columns(logits.flat.shape[-1], device)
         wanted = torch.from_numpy(np.maximum(targets, 0)).to(device)
@@ -165,7 +166,7 @@ class RowScorer:
 
 
 @dataclass(frozen=True)
-class _Logits:
+class QueriedLogits:
     """Logits (places, vocabulary) of a batch, and which of them the queries ask for (None: all, in order)."""
 
     flat: torch.Tensor

@@ -91,7 +91,12 @@ class TableFile:
     ) -> None:
         if kind is None:
             self.close()
-        elif self._schema is not None:
+        else:
+            self.discard()
+
+    def discard(self) -> None:
+        """Leave no file."""
+        if self._schema is not None:
             self._shut()
             self._beside.unlink(missing_ok=True)
 

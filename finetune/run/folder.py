@@ -232,6 +232,10 @@ class Run:
         if self._started:
             self._write()
 
+    def recall(self, name: str) -> Any:
+        """A fact that `record` wrote, in this run or before it was interrupted; None where there is none."""
+        return self._manifest.get(name)
+
     def record_inputs(self, files: Mapping[str, Iterable[Path]] | Iterable[Path]) -> None:
         """Record sha256, size and time of input files, e.g. `corpus.files`; a change makes a later run another one."""
         groups = files.values() if isinstance(files, Mapping) else [files]

@@ -22,6 +22,7 @@ from finetune.encoding.special_tokens import find_special_tokens
 from finetune.encoding.word_borders import WordBorders, find_word_borders
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.metrics.surprisal import WordSurprisals, to_bits, word_surprisals
+from finetune.models.heads import HEADS, find_task
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device
 from finetune.models.scoring import EncoderInputs, RowScorer, SlotScores
@@ -30,10 +31,6 @@ from finetune.tokenization.loading import load_tokenizer
 
 logger = logging.getLogger(__name__)
 
-HEADS = {"lm": "causal_lm", "mlm": "masked_lm", "seq2seq": "seq2seq_lm"}
-MASKED_HEADS = ("ForMaskedLM", "ForPreTraining")
-CAUSAL_HEADS = ("ForCausalLM", "LMHeadModel", "DoubleHeadsModel")
-SEQ2SEQ_HEADS = ("ForConditionalGeneration", "ForSeq2SeqLM")
 UNLIMITED = 100_000  # a tokenizer without a limit says 1e30
 
 
@@ -51,31 +48,12 @@ class ScoredTokens:
     shown: npt.NDArray[np.bool_] | None = None
 
 
-def find_task(config: PretrainedConfig, asked: str | None, folder: str) -> str:
-    """`lm`, `mlm` or `seq2seq`: as asked, else as `config.architectures` says.
-
-    Raises:
-        DataError: the model has no head that predicts tokens.
-    """
-    names = tuple(config.architectures or ())
-    ends = {"seq2seq": SEQ2SEQ_HEADS, "mlm": MASKED_HEADS, "lm": CAUSAL_HEADS}
-    found = [task for task, heads in ends.items() if any(name.endswith(heads) for name in names)]
-    if asked and asked not in found:
-        logger.warning(
-            "--model_task %s, but the model was saved as %s: weights of its head that are missing are random.",
-            asked,
-            ", ".join(names) or "nothing in particular",
-        )
-    if asked or found:
-        return asked or found[0]
-    head = f"its architectures are {', '.join(names)}" if names else "its config.json names no architecture"
-    remedy = "give a model with such a head, or say --model_task lm, mlm or seq2seq"
-    raise DataError(Problem(f"no head that predicts tokens is known of this model: {head}", remedy=remedy, path=folder))
-
-
 @dataclass
 class Scorer:
-    """A loaded model and tokenizer. `counts` says what was cut or could not be scored, over all texts so far."""
+    """A loaded model and tokenizer. `counts` says what was cut or could not be scored, over all texts so far.
+
+    `sparse_head`: a masked model computes logits where it is asked, from now on; not so while it is trained.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -84,6 +62,7 @@ class Scorer:
     max_length: int | None = None
     batch_size: int = 32
     bf16: bool = False
+    sparse_head: bool = True
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -95,7 +74,7 @@ class Scorer:
         self.width = _row_width(self.model.config, self.tokenizer, self.max_length)
         if self.task == "lm":
             self.prefix, self.suffix = self._beginning(), special.suffix[:0]
-        if self.task == "mlm":
+        if self.task == "mlm" and self.sparse_head:
             use_sparse_mlm_head(self.model)
         mask = self.tokenizer.mask_token_id if self.task == "mlm" else -1
         if mask is None:
@@ -152,7 +131,7 @@ class Scorer:
             return self._score_given(ids, offsets, starts, labels, around)
         word_starts = starts if self.masking == "within_word_l2r" else None
         scores = self.rows.score(plan_masked(ids, offsets, word_starts=word_starts, **around), ids, slots=len(ids))
-        return self._collect(ids, offsets, starts, scores)
+        return self.collect(ids, offsets, starts, scores)
 
     def _encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         pieces = self.pieces.encode(texts)
@@ -167,7 +146,7 @@ class Scorer:
     ) -> ScoredTokens:
         rows = plan_left_to_right(ids, offsets, prefix=self.prefix, width=self.width)
         scores = self.rows.score(rows, ids, slots=len(ids) + len(offsets) - 1)
-        return self._collect(ids, offsets, starts, scores)
+        return self.collect(ids, offsets, starts, scores)
 
     def _score_labels(self, texts: Sequence[str], labels: Sequence[str | None] | None) -> ScoredTokens:
         """Label sequences with their end token, which the loss counts too, after the decoder's start token."""
@@ -184,7 +163,7 @@ class Scorer:
         rows = plan_left_to_right(ids, offsets, prefix=[start], width=None)
         encoder = EncoderInputs(sources, source_offsets)
         scores = self.rows.score(rows, ids, slots=len(ids) + len(offsets) - 1, encoder=encoder)
-        return self._collect(ids, offsets, self.borders.find_starts(ids, np.diff(offsets)), scores)
+        return self.collect(ids, offsets, self.borders.find_starts(ids, np.diff(offsets)), scores)
 
     def _with_ends(self, texts: Sequence[str], counted: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Ids with the special tokens around them, cut where the model takes no more (counted)."""
@@ -211,7 +190,7 @@ class Scorer:
         scores = self.rows.score(rows, ids, slots=len(ids))
         shown = ids == mask
         behind = np.where(shown & (targets != NO_TARGET), targets, ids)
-        return self._collect(behind, offsets, self.borders.find_starts(behind, np.diff(offsets)), scores, shown)
+        return self.collect(behind, offsets, self.borders.find_starts(behind, np.diff(offsets)), scores, shown)
 
     def _targets_of(self, offsets: npt.NDArray, labels: Sequence[str | None] | None) -> npt.NDArray[np.int64]:
         """The ids (tokens,) of labels, NO_TARGET where a text has none; they must be as long as their texts."""
@@ -231,7 +210,7 @@ class Scorer:
         problems.raise_any()
         return targets
 
-    def _collect(
+    def collect(
         self,
         ids: npt.NDArray,
         offsets: npt.NDArray,
@@ -239,6 +218,7 @@ class Scorer:
         scores: SlotScores,
         shown: npt.NDArray[np.bool_] | None = None,
     ) -> ScoredTokens:
+        """What the answers to all queries of some texts say, tokens (tokens,) and words; `shown` are those asked for."""
         surprisal = to_bits(scores.log_probability[: len(ids)])
         words = word_surprisals(surprisal, starts, **self._borders_of_words(ids, offsets, starts, scores))
         best, predicted = to_bits(scores.best_log_probability[: len(ids)]), scores.best_id[: len(ids)]

@@ -201,12 +201,13 @@ def describe_texts(
 
 
 def _fact_column(chunk: Sequence[ScoringExample], name: str, kind: type) -> pa.Array:
-    spell: Callable[[Any], Any] = _spell_fact if kind is str else kind
+    spell: Callable[[Any], Any] = spell_fact if kind is str else kind
     values = [item.facts.get(name) for item in chunk]
     return pa.array([None if value is None else spell(value) for value in values], FACT_TYPES[kind])
 
 
-def _spell_fact(value: Any) -> str:
+def spell_fact(value: Any) -> str:
+    """A fact that is no number as text: lists and objects as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -243,6 +244,20 @@ def run_blimp(model: ModelArguments, options: ScoreArguments, run: Run) -> dict[
         remedy = "give a causal or a masked model"
         raise DataError(Problem("a sequence-to-sequence model gives no score to a sentence alone", remedy=remedy))
     run.start()
+    metrics, details = evaluate_blimp(scorer, pairs, run.folder, options.metrics_format)
+    if run.folder is not None:
+        write_metrics(run.folder, {"blimp": details})
+    return metrics
+
+
+def evaluate_blimp(
+    scorer: Scorer, pairs: Sequence[MinimalPair], folder: Path | None, table_format: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Score minimal pairs, print the report, write it with the pairs to `folder`.
+
+    Returns:
+        The figures of all pairs; those of each group of them.
+    """
     good = score_sentences(scorer, [pair.good for pair in pairs])
     bad = score_sentences(scorer, [pair.bad for pair in pairs])
     scores = {
@@ -252,12 +267,16 @@ def run_blimp(model: ModelArguments, options: ScoreArguments, run: Run) -> dict[
     }
     report = format_blimp(scores)
     print(report)
-    if run.folder is not None:
-        _write_blimp(run.folder, options, pairs, good, bad, scores, report)
+    if folder is not None:
+        _write_blimp(folder, table_format, pairs, good, bad, report)
     tell_counts(scorer)
     overall = scores["all"]["all"]
     metrics = {"accuracy": overall.accuracy, "paradigm_mean_accuracy": macro_accuracy(scores["paradigm"])}
-    return {**metrics, "pairs": overall.pairs, "ties": overall.ties}
+    details = {
+        group: {name: {**vars(score), "accuracy": score.accuracy} for name, score in members.items()}
+        for group, members in scores.items()
+    }
+    return {**metrics, "pairs": overall.pairs, "ties": overall.ties}, details
 
 
 def score_sentences(scorer: Scorer, sentences: Sequence[str]) -> np.ndarray:
@@ -284,20 +303,14 @@ def format_blimp(scores: Mapping[str, Mapping[str, PairScore]]) -> str:
 
 def _write_blimp(
     folder: Path,
-    options: ScoreArguments,
+    table_format: str,
     pairs: Sequence[MinimalPair],
     good: np.ndarray,
     bad: np.ndarray,
-    scores: Mapping[str, Mapping[str, PairScore]],
     report: str,
 ) -> None:
-    as_json = {
-        group: {name: {**vars(score), "accuracy": score.accuracy} for name, score in members.items()}
-        for group, members in scores.items()
-    }
-    write_metrics(folder, {"blimp": as_json})
     write_text(folder / "report.txt", report + "\n")
     names = ("paradigm", "field", "term", "pair", "good", "bad")
     columns = {name: [getattr(pair, name) for pair in pairs] for name in names}
-    with TableFile(folder / f"blimp{FORMATS[options.metrics_format]}") as file:
+    with TableFile(folder / f"blimp{FORMATS[table_format]}") as file:
         file.write(pa.table({**columns, "surprisal_good": good, "surprisal_bad": bad}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,7 +73,11 @@ class TokenizerArguments(Protocol):
 
 
 def load_tokenizer(
-    arguments: TokenizerArguments, *, space_token: str | None = None, add_prefix_space: bool = False
+    arguments: TokenizerArguments,
+    *,
+    space_token: str | None = None,
+    add_prefix_space: bool = False,
+    more: Mapping[str, Any] | None = None,
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer that a command asked for.
 
@@ -82,6 +86,7 @@ def load_tokenizer(
         space_token: what the command puts for spaces inside words. None or " ": spaces stay. It becomes a token of
             its own where the vocabulary lacks it. `find_space_token` tells what to use.
         add_prefix_space: byte-level tokenizers treat a word as one in mid-sentence (token classification needs it).
+        more: further keywords for `from_pretrained` of an `AutoTokenizer`.
 
     Raises:
         UsageError: an unknown `--tokenizer_type`.
@@ -98,7 +103,7 @@ def load_tokenizer(
     elif kind in PIECE_LOADERS:
         tokenizer = load_pieces(kind, name, hub)
     else:
-        options = hub | {"trust_remote_code": arguments.trust_remote_code}
+        options = hub | {"trust_remote_code": arguments.trust_remote_code} | dict(more or {})
         tokenizer = load_auto(name, options, add_prefix_space=add_prefix_space)
     if kind != "skip":
         add_space_token(tokenizer, space_token)

@@ -24,6 +24,7 @@ from finetune.encoding.annotated_texts import Row, encode_annotated, pad_rows
 from finetune.encoding.preprocessing import Batch, call_preprocessing, identity
 from finetune.encoding.span_corruption import TokenRoles
 from finetune.errors import Problem, UsageError
+from finetune.models.heads import task_of
 
 IGNORED = -100
 CACHE_BYTES = 1 << 30
@@ -192,13 +193,6 @@ def counted_positions(labels: torch.Tensor, task: str) -> torch.Tensor:
     """Positions whose prediction is labelled: a causal model predicts at each position the label of the next."""
     labelled = labels != IGNORED
     return functional.pad(labelled[:, 1:], (0, 1)) if task == "lm" else labelled
-
-
-def task_of(model: PreTrainedModel) -> str:
-    """lm, mlm or seq2seq, by configuration and head."""
-    if model.config.is_encoder_decoder:
-        return "seq2seq"
-    return "mlm" if type(model).__name__.endswith(("MaskedLM", "ForPreTraining")) else "lm"
 
 
 def join_batches(batches: Sequence[Arrays], pad_id: int) -> Arrays:

@@ -54,6 +54,8 @@ class TrainerParts:
     callbacks: list[TrainerCallback] = field(default_factory=list)
     trimmable: bool = False  # only the rows of `train` reach the embedding: no collator replaces ids
     evaluation: Callable[..., Any] | None = None  # what is kept of logits and labels; without it, as `EvaluationLoss`
+    engine: Callable[..., Trainer] = Trainer
+    optimizer: torch.optim.Optimizer | None = None  # without it, as TrainingArguments say
 
 
 def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
@@ -123,7 +125,7 @@ def build_trainer(
     ]
     relay_trainer_log()
     log_arguments(arguments)
-    trainer = Trainer(
+    trainer = parts.engine(
         model=parts.model,
         args=arguments,
         data_collator=parts.collator,
@@ -134,7 +136,8 @@ def build_trainer(
         compute_metrics=parts.compute_metrics,
         preprocess_logits_for_metrics=cast(Any, parts.evaluation or EvaluationLoss(parts.loss)),
         callbacks=callbacks,
-        optimizer_cls_and_kwargs=find_apex_optimizer(arguments, values.get("optim")),
+        optimizers=(parts.optimizer, None),
+        optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
     )
     # With --train_sampling_strategy group_by_length transformers shuffles what it evaluates, too, so that predictions would
     # belong to other rows.

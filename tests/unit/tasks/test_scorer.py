@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from finetune.errors import DataError
-from finetune.tasks.scorer import Scorer, find_task
+from finetune.models.heads import find_task
+from finetune.tasks.scorer import Scorer
 
 TEXTS = ["the dogs run,  home", "a dog", " the cat\nsleeps", ""]
 

@@ -1,0 +1,55 @@
+"""Losses of every batch -> `loss_curves.pdf`: the reduced loss, then each loss by itself, training beside validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+matplotlib.use("Agg")
+
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+
+COLORS = {"train": "tab:blue", "validation": "tab:orange"}
+FIXED = ("epoch", "batch_number", "dataset_type")
+
+
+def write_loss_curves(path: Path, losses: pa.Table) -> Path:
+    """Draw one page for each loss: batches as dots, means of epochs as a line.
+
+    Args:
+        path: the PDF.
+        losses: columns epoch, batch_number, dataset_type (`train`, `validation`), loss, and one for each loss class.
+    """
+    beside = path.with_name(f".{path.name}")
+    with PdfPages(beside, metadata={"CreationDate": None}) as pages:
+        for name in (name for name in losses.column_names if name not in FIXED):
+            pages.savefig(_draw(losses, name))
+    beside.replace(path)
+    return path
+
+
+def _draw(losses: pa.Table, name: str) -> Figure:
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for split, color in COLORS.items():
+        rows = losses.filter(pc.equal(losses["dataset_type"], split))
+        values = rows[name].to_numpy()
+        if np.isfinite(values).any():
+            _draw_split(axes, rows, values, label=split, color=color)
+    axes.set(xlabel="epoch", ylabel=name, title=name)
+    axes.legend()
+    return figure
+
+
+def _draw_split(axes: Any, rows: pa.Table, values: np.ndarray, *, label: str, color: str) -> None:
+    epochs, batches = rows["epoch"].to_numpy(), rows["batch_number"].to_numpy()
+    axes.plot(epochs - 1 + batches / batches.max(), values, ".", color=color, alpha=0.4, markersize=4)
+    ends = np.unique(epochs)
+    means = [np.nanmean(values[epochs == end]) for end in ends]
+    axes.plot(ends, means, "-", color=color, label=label)

@@ -1,0 +1,78 @@
+"""Callbacks at named points of a run: objects that are called with (epoch, batch), both counted from 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+Hook = Callable[[int, Any], object]
+
+
+class Hooks:
+    """The callbacks of each point, in their order, and where the run is (`epoch`, `batch`; 0 before the first)."""
+
+    def __init__(self, callbacks: Mapping[str, Sequence[Hook]] | None = None) -> None:
+        self.callbacks = {point: list(hooks) for point, hooks in (callbacks or {}).items()}
+        self.epoch = self.batch = 0
+
+    def move(self, epoch: int, batch: int = 0) -> None:
+        self.epoch, self.batch = epoch, batch
+
+    def call(self, point: str) -> None:
+        for hook in self.callbacks.get(point, ()):
+            hook(self.epoch, self.batch)
+
+    def after_step(self) -> None:
+        """What callbacks of any point ask to be done after each step of the optimizer, such as putting rows back."""
+        for hook in dict.fromkeys(chain(*self.callbacks.values())):
+            after = getattr(hook, "after_step", None)
+            if after is not None:
+                after()
+
+
+class HookCallback(TrainerCallback):
+    """Calls hooks where the Trainer has a point of its own; `TuningTrainer` calls the others."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self.hooks = hooks
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.hooks.call("pre_training")
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.hooks.move(int(state.epoch or 0) + 1)
+        self.hooks.call("begin_epoch")
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.hooks.call("pre_train_step")
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.hooks.after_step()
+        self.hooks.call("post_train_step")
+
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.hooks.call("post_train_batch")
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.hooks.call("post_train_batch")
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.hooks.call("end_epoch")
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.hooks.call("post_training")

@@ -1,0 +1,63 @@
+"""Fine-tune a causal, masked or sequence-to-sequence model on texts; surprisals of every token before and after.
+
+    python finetune_lm.py --model_name_or_path gpt2 --train_file data/verbs.txt.gz \\
+        --validation_file data/verbs-dev.txt.gz --test_file data/items-a.txt.gz data/items-b.txt.gz \\
+        --epochs 20 --patience 5 --train_optimizer_kwargs.lr 2e-5 --use_gpu
+
+    python finetune_lm.py --model_name_or_path bert-base-uncased --train_file data/verbs.txt.gz \\
+        --validation_file data/verbs-dev.txt.gz --data_preprocessing_fn mask_random_tokens \\
+        --data_preprocessing_fn_strategy.train per_batch --loss_classes.train OutputsDefaultLoss KLBaselineLoss \\
+        --loss_classes_kwargs.train.KLBaselineLoss.dataset data/wiki.txt.gz
+
+    python finetune_lm.py --model_name_or_path gpt2 --test_file data/items-a.txt.gz --evaluate blimp --blimp_dir blimp
+
+Arguments are dictionaries where a dot is in a name (docs/dotted_arguments.md); docs/finetune_lm.md tells what each does and
+what is written. Run the same command again after an interruption: it goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from finetune import cli
+from finetune.arguments.dotted import DottedArguments, DottedParser
+from finetune.arguments.finetune_lm import TunedModelArguments, TunedTextArguments, TuningArguments
+from finetune.arguments.parser import Arguments
+from finetune.arguments.run import RunArguments
+from finetune.arguments.tuning_results import TuningResultArguments
+from finetune.run.default_folder import NOW, find_test_folder, find_training_folder, time_stamp
+from finetune.run.folder import Run
+
+GROUPS = (TunedModelArguments, TunedTextArguments, TuningArguments, TuningResultArguments, RunArguments)
+
+
+class FinetuningParser(DottedParser):
+    """The dotted command line; an output folder that was not named is named after files, model and time."""
+
+    def parse(self, argv: Sequence[str]) -> DottedArguments:
+        arguments = super().parse(argv)
+        results = arguments[TuningResultArguments]
+        if results.output_dir:
+            results.output_dir = results.output_dir.replace(NOW, time_stamp())
+            return arguments
+        model, train = arguments[TunedModelArguments].model_name_or_path, arguments[TunedTextArguments].train_file
+        known = (arguments.effective(), arguments.typed)
+        folder = find_training_folder(train, model, *known) if train else find_test_folder(model, *known)
+        results.output_dir = str(folder)
+        return arguments
+
+
+def make_parser() -> DottedParser:
+    return FinetuningParser(__doc__ or "", GROUPS)
+
+
+def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+    from finetune.tasks.finetuning_run import run_finetuning
+
+    # The branch of a hyperparameter search comes here.
+    return run_finetuning(arguments, run)
+
+
+if __name__ == "__main__":
+    cli.launch(make_parser, main)
