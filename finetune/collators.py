@@ -230,6 +230,39 @@ def positions_within(starts: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
+class TaughtTaggingCollator(TaggingCollator):
+    """A tagger's batch for student and teacher, with what of the teacher was kept."""
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """As a tagger's, and `decides` (batch, width): 1 at the piece of each word that its tag is read from."""
+        batch = super().__call__(features)
+        width = batch["input_ids"].shape[1]
+        is_real = real_positions(np.array([len(row["input_ids"]) for row in features]), width, self.padding_side)
+        places = pad_rows([row["word_positions"] for row in features], is_real, IGNORED)
+        return {**batch, "decides": torch.from_numpy((places != IGNORED).astype(np.int64)), **stack_taught(features)}
+
+
+@dataclass(frozen=True)
+class TaughtClassificationCollator(ClassificationCollator):
+    """A classifier's batch for student and teacher, with what of the teacher was kept."""
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """As a classifier's, and `decides`, ones in the shape of `labels`: every text is decided, labelled or not."""
+        batch = super().__call__(features)
+        decides = torch.ones_like(batch["labels"], dtype=torch.int64)
+        return {**batch, "decides": decides, **stack_taught(features)}
+
+
+def stack_taught(features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    """`taught_ids` (1, n, K) and `taught_values` (1, n, K + 1) of all rows; nothing where a live teacher teaches."""
+    if "taught_ids" not in features[0]:
+        return {}
+    ids = np.concatenate([row["taught_ids"] for row in features])[None].astype(np.int64)
+    values = np.concatenate([row["taught_values"] for row in features])[None].astype(np.float32)
+    return {"taught_ids": torch.from_numpy(ids), "taught_values": torch.from_numpy(values)}
+
+
+@dataclass(frozen=True)
 class DistillationCollator:
     """Pads examples for a student and its teacher, and says at which positions logits are needed.
 
@@ -250,7 +283,8 @@ class DistillationCollator:
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """`input_ids`, `attention_mask` (batch, width); `positions` of the flattened batch, `counted`, `labels` (1, n).
 
-        `counted` is 0 at the filler that rounds n up; `labels` are -100 where nothing is predicted.
+        `counted` is 0 at the filler that rounds n up; `labels` are -100 where nothing is predicted. What of the teacher
+        was kept is handed on, in the order of counted positions.
         """
         lengths = np.array([len(row["input_ids"]) for row in features])
         is_real = real_positions(lengths, int(lengths.max()))
@@ -269,7 +303,7 @@ class DistillationCollator:
             "counted": is_counted.astype(np.int64),
             "labels": np.where(is_counted, labels.ravel()[positions], IGNORED),
         }
-        return {name: torch.from_numpy(values) for name, values in batch.items()}
+        return {name: torch.from_numpy(values) for name, values in batch.items()} | stack_taught(features)
 
 
 def next_ids(ids: npt.NDArray[np.int64], is_real: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

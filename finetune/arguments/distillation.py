@@ -19,6 +19,8 @@ TRAINING_DEFAULTS = {
     "seed": 56,
 }
 ALPHAS = ("ce", "mlm", "clm", "mse", "cos", "hidden", "relation")
+UNCACHED = ("mse", "cos", "hidden", "relation")  # losses that need more of a teacher than its likeliest labels
+TASKS = ("language_modeling", "token_classification", "sequence_classification")
 
 
 @dataclass
@@ -31,11 +33,15 @@ class DistillationArguments:
         "n_gpu": gone("one process is started for each GPU by torchrun --nproc_per_node N"),
     }
 
+    task: str = argument(TASKS[0], choices=TASKS, help="what is distilled; each task has flags of its own")
     dump_path: str = argument(metavar="FOLDER", help="where the student and everything about the run goes")
     data_file: str = argument(metavar="FOLDER", help="ids that binarized_data.py wrote")
     student_type: str = argument(help="family of the student: distilbert, roberta, gpt2, bert, electra, ...")
     student_config: str = argument(
         metavar="FILE", help="configuration of the student, such as configs/distilbert-base.json"
+    )
+    vocab_size: int | None = argument(
+        None, minimum=1, help="entries of the student's vocabulary, whatever --student_config says"
     )
     student_pretrained_weights: str | None = argument(
         None, metavar="FILE", help="first weights of the student, as extract_distilbert.py writes them"
@@ -54,13 +60,11 @@ class DistillationArguments:
 
 
 @dataclass
-class LossArguments:
-    """Losses: a weight for each, 0 leaves it out."""
+class TeachingArguments:
+    """Losses that compare with the teacher, whatever the task; each has a weight, 0 leaves it out."""
 
     temperature: float = argument(2.0, minimum=0.01, help="softmax temperature of --alpha_ce")
     alpha_ce: float = argument(0.5, minimum=0, help="soft targets: the teacher's distribution at each position")
-    alpha_mlm: float = argument(0.0, minimum=0, help="masked language modelling; needs --mlm")
-    alpha_clm: float = argument(0.5, minimum=0, help="causal language modelling; without --mlm")
     alpha_mse: float = argument(0.0, minimum=0, help="squared difference of logits")
     alpha_cos: float = argument(0.0, minimum=0, help="cosine of last hidden states; other widths are projected")
     alpha_hidden: float = argument(0.0, minimum=0, help="hidden states of all layers, projected (TinyBERT)")
@@ -70,6 +74,36 @@ class LossArguments:
     relation_heads: int | None = argument(
         None, minimum=1, help="into which those vectors are cut; at most 48 that divide both widths, unless given"
     )
+    cache_teacher: int | None = argument(
+        None,
+        minimum=1,
+        metavar="K",
+        help="keep the teacher's K likeliest answers at every position on disk and train from those; for --alpha_ce",
+    )
+    teacher_cache_dir: str | None = argument(
+        None, metavar="FOLDER", help="where they are kept and found again by later runs"
+    )
+
+    def problems(self) -> list[Problem]:
+        used = [f"--alpha_{name}" for name in UNCACHED if getattr(self, f"alpha_{name}")]
+        if self.cache_teacher is None:
+            idle = Problem("--teacher_cache_dir needs --cache_teacher K")
+            return [idle] if self.teacher_cache_dir else []
+        if used:
+            found = f"--cache_teacher keeps the teacher's {self.cache_teacher:,} likeliest answers, not what {used[0]} needs"
+            allowed = "hidden states, relations and whole logits are too large to keep"
+            return [Problem(found, allowed, f"drop --cache_teacher, or say {' '.join(f'{flag} 0' for flag in used)}")]
+        if not self.alpha_ce:
+            return [Problem("--cache_teacher serves --alpha_ce, which is 0", remedy="drop one of them")]
+        return []
+
+
+@dataclass
+class LossArguments(TeachingArguments):
+    """Losses: a weight for each, 0 leaves it out."""
+
+    alpha_mlm: float = argument(0.0, minimum=0, help="masked language modelling; needs --mlm")
+    alpha_clm: float = argument(0.5, minimum=0, help="causal language modelling; without --mlm")
     restrict_ce_to_mask: bool = argument(False, help="compare logits at predicted positions only")
 
     def alphas(self) -> dict[str, float]:
@@ -89,6 +123,10 @@ class PredictionArguments:
         0.7, minimum=0, help="positions are drawn by max(count, 1) ** -N of what stands there; 0 draws all alike"
     )
     token_counts: str | None = argument(None, metavar="FILE", help="what token_counts.py wrote; needed with --mlm")
+    static_masks: bool = argument(
+        False,
+        help="the same masks in every epoch, as in BERT; one pass of the teacher then serves all of --cache_teacher",
+    )
 
     def problems(self) -> list[Problem]:
         problems = []

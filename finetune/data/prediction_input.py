@@ -53,7 +53,9 @@ def place_words(words: Sequence[str], text: str) -> list[tuple[int, int]]:
     return places
 
 
-def read_inputs(patterns: Sequence[str] | None, input_format: str) -> Iterator[InputText]:
+def read_inputs(
+    patterns: Sequence[str] | None, input_format: str, *, flag: str = "--input_file"
+) -> Iterator[InputText]:
     """Every text of the files (or of standard input) in their order; empty lines of text are texts too.
 
     Raises:
@@ -62,7 +64,7 @@ def read_inputs(patterns: Sequence[str] | None, input_format: str) -> Iterator[I
     if not patterns:
         yield from read_stream(iterate_standard_input(), STDIN, "text" if input_format == "auto" else input_format)
         return
-    for path in (path for pattern in patterns for path in find_paths(pattern, flag="--input_file")):
+    for path in (path for pattern in patterns for path in find_paths(pattern, flag=flag)):
         suffix = Path(path.name.removesuffix(".gz")).suffix
         kind = SUFFIXES.get(suffix, "text") if input_format == "auto" else input_format
         yield from read_stream(iterate_lines(path), path, kind)

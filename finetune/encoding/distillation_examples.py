@@ -32,15 +32,25 @@ class DistillationExamples:
         frame: those special ids; parts of a split sequence get them, too.
         max_length: ids of an example at most, special ones included.
         unknown_id: of the unknown piece, or None.
+        seed: of the draws.
+        static: the draws of the first epoch serve all.
 
     Raises:
         DataError: nothing is left.
     """
 
     def __init__(
-        self, store: TokenStore, frame: SpecialTokens, *, max_length: int, unknown_id: int | None, seed: int
+        self,
+        store: TokenStore,
+        frame: SpecialTokens,
+        *,
+        max_length: int,
+        unknown_id: int | None,
+        seed: int,
+        static: bool = False,
     ) -> None:
         self.store, self.frame, self.seed, self._epoch = store, frame, seed, RawValue("q", 0)
+        self.static = static
         self.counts: Counter[str] = Counter()
         parts = [part for index, length in enumerate(store.lengths) for part in self._split(index, length, max_length)]
         kept = [part for part in parts if self._is_kept(part, unknown_id)]
@@ -97,5 +107,5 @@ class DistillationExamples:
         return {"input_ids": ids, "draw": draw_number(self.seed, self._epoch.value, int(index))}
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other masks from now on."""
-        self._epoch.value = epoch
+        """Draw other masks from now on, unless they are to stay."""
+        self._epoch.value = 0 if self.static else epoch

@@ -144,6 +144,14 @@ def start_student(student: PreTrainedModel, weights: Mapping[str, Tensor], path:
         logger.warning("In that file, but not part of the student: %s.", ", ".join(unused))
 
 
+def freeze_parts(student: PreTrainedModel, *, positions: bool, token_types: bool) -> None:
+    """Keep position or token type embeddings as they are; sinusoidal positions are never trained."""
+    if positions or getattr(student.config, "sinusoidal_pos_embds", False):
+        freeze(find_part(student, "position_embeddings", "wpe"), "position embeddings")
+    if token_types:
+        freeze(find_part(student, "token_type_embeddings"), "token type embeddings")
+
+
 def freeze(module: nn.Module | None, what: str) -> None:
     """Keep the weights of a part of the student as they are; said if it has no such part."""
     if module is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-import time
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -31,15 +31,16 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.collators import DistillationCollator
+from finetune.data.files import fingerprint
 from finetune.encoding.binarized import line_frame, open_binarized, read_counts
 from finetune.encoding.distillation_examples import DistillationExamples
+from finetune.encoding.teacher_cache import TaughtRows, count_epochs
+from finetune.encoding.token_store import DESCRIPTION
 from finetune.encoding.weighted_masking import WeightedMasker, smooth_counts
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.judging import find_position_limit
 from finetune.models.teachers import (
     Teacher,
-    find_part,
-    freeze,
+    freeze_parts,
     is_causal,
     load_teacher,
     read_weights,
@@ -47,9 +48,11 @@ from finetune.models.teachers import (
     start_student,
 )
 from finetune.models.unpadding.doors import unpad_encoder
-from finetune.report.model_card import ModelCard, write_model_card
+from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions, write_json_atomically
+from finetune.tasks.distillation_export import write_export
+from finetune.tasks.distillation_judging import judge_data, judge_pair, judge_relations, settle_length
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.cadence import settle_cadence
@@ -58,17 +61,18 @@ from finetune.training.distillation import (
     Distillation,
     DistillationLoss,
     Weights,
+    choose_teacher_dtype,
     count_all_losses,
-    find_projections,
+    count_positions,
 )
 from finetune.training.distillation_log import DistillationLog, ExampleEpochs
 from finetune.training.fast_path import settle_precision
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
+from finetune.training.teacher_cache import CacheRequest, prepare_caches
 
 logger = logging.getLogger(__name__)
 
 GROUPED_BATCHES = 50  # of shuffled examples are sorted by length together
-TIMED = (8, 64)  # texts and ids of what speed is measured on
 
 
 @dataclass
@@ -80,6 +84,7 @@ class DistillationTask:
     teacher: Teacher
     student: PreTrainedModel
     examples: DistillationExamples
+    rows: TaughtRows  # the examples, with what the teacher answers to them where that is kept
     masker: WeightedMasker | None
     values: dict[str, Any]
 
@@ -113,17 +118,16 @@ def open_task(arguments: Arguments) -> DistillationTask:
         max_length=settle_length(asked.max_model_input_size, config, teacher.model.config),
         unknown_id=tokenizer.unk_token_id if tokenizer.unk_token_id != tokenizer.eos_token_id else None,
         seed=seed,
+        static=arguments[PredictionArguments].static_masks,
     )
     masker = problems.attempt(build_masker, arguments[PredictionArguments], tokenizer, config)
-    if store._tokens.max() >= config.vocab_size:
-        found = f"the data holds the id {int(store._tokens.max()):,}, beyond the vocabulary of {config.vocab_size:,}"
-        problems.append(Problem(found, remedy="binarize the text with the teacher's tokenizer", path=store.folder))
+    problems.extend(judge_data(store, tokenizer, asked.teacher_name, config.vocab_size))
     if student is not None:
         problems.extend(judge_relations(student, teacher.model, arguments[LossArguments]))
     problems.raise_any()
     assert student is not None and examples is not None
     values = settle_cadence(arguments.training, has_validation=False)
-    return DistillationTask(arguments, tokenizer, teacher, student, examples, masker, values)
+    return DistillationTask(arguments, tokenizer, teacher, student, examples, TaughtRows(examples), masker, values)
 
 
 def read_student_config(asked: DistillationArguments) -> PretrainedConfig:
@@ -143,59 +147,11 @@ def read_student_config(asked: DistillationArguments) -> PretrainedConfig:
         raise DataError(Problem(f"--student_config cannot be used: {reason}", path=path)) from error
     if family != asked.student_type:
         raise DataError(Problem(f"--student_type is {asked.student_type}, the file is of a {family} model", path=path))
+    if asked.vocab_size is not None:
+        config.vocab_size = asked.vocab_size
     if asked.initializer_range is not None:
         config.initializer_range = asked.initializer_range
     return config
-
-
-def judge_pair(config: PretrainedConfig, teacher: Teacher, arguments: Arguments) -> list[Problem]:
-    """One vocabulary, one objective, and a head that was trained where logits are compared."""
-    losses, mlm = arguments[LossArguments], arguments[PredictionArguments].mlm
-    theirs, problems = teacher.model.config, []
-    if config.vocab_size != theirs.vocab_size:
-        found = f"the student has {config.vocab_size:,} entries in its vocabulary, the teacher {theirs.vocab_size:,}"
-        problems.append(Problem(found, "both read the same ids", f"write {theirs.vocab_size} into --student_config"))
-    for name, model in (("student", config), ("teacher", theirs)):
-        if is_causal(model) == mlm:
-            found = f"the {name} is a {model.model_type} model and --mlm is {'given' if mlm else 'not given'}"
-            problems.append(
-                Problem(found, "--mlm is for models that are masked, not for those that predict what follows")
-            )
-    compares = [f"--alpha_{name}" for name in ("ce", "mse") if getattr(losses, f"alpha_{name}")]
-    if compares and not teacher.has_head:
-        found = f"{' and '.join(compares)} compare logits, but the teacher's checkpoint has no trained head"
-        allowed = "--alpha_mlm, --alpha_cos, --alpha_hidden and --alpha_relation need none"
-        problems.append(Problem(found, allowed, f"say {' '.join(f'{flag} 0' for flag in compares)}"))
-    return problems
-
-
-def judge_relations(student: PreTrainedModel, teacher: PreTrainedModel, losses: LossArguments) -> list[Problem]:
-    """Relations need queries, keys and values of their own, and heads that divide both widths."""
-    if not losses.alpha_relation:
-        return []
-    problems = [
-        Problem(f"--alpha_relation: queries, keys and values of a {model.config.model_type} model are not apart")
-        for model in (student, teacher)
-        if not find_projections(model)
-    ]
-    widths = [int(model.config.hidden_size) for model in (student, teacher)]
-    if losses.relation_heads and any(width % losses.relation_heads for width in widths):
-        found = f"--relation_heads {losses.relation_heads} does not divide the widths {widths[0]} and {widths[1]}"
-        problems.append(Problem(found, remedy="drop it: a number that does is chosen"))
-    return problems
-
-
-def settle_length(typed: int | None, *configs: PretrainedConfig) -> int:
-    """What was typed, at most what both models have positions for.
-
-    Raises:
-        UsageError: more than that.
-    """
-    limit = min((found for found in map(find_position_limit, configs) if found), default=typed or 512)
-    if typed is not None and typed > limit:
-        found = f"--max_model_input_size {typed} is more than the {limit} positions that both models have"
-        raise UsageError(Problem(found, f"allowed: up to {limit}"))
-    return typed or limit
 
 
 def build_masker(
@@ -226,10 +182,7 @@ def build_student(asked: DistillationArguments, config: PretrainedConfig) -> Pre
     if asked.student_pretrained_weights:
         path = Path(asked.student_pretrained_weights)
         start_student(student, read_weights(path), path)
-    if asked.freeze_pos_embs or getattr(config, "sinusoidal_pos_embds", False):
-        freeze(find_part(student, "position_embeddings", "wpe"), "position embeddings")
-    if asked.freeze_token_type_embds:
-        freeze(find_part(student, "token_type_embeddings"), "token type embeddings")
+    freeze_parts(student, positions=asked.freeze_pos_embs, token_types=asked.freeze_token_type_embds)
     return student
 
 
@@ -260,11 +213,13 @@ def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
             labelled_only=losses.restrict_ce_to_mask or not compares,
         ),
         loss=loss,
-        train=cast(Any, task.examples),
+        train=cast(Any, task.rows),
         callbacks=[
-            ExampleEpochs(cast(Any, task.examples)),
+            ExampleEpochs(cast(Any, task.rows)),
             CheckpointFiles(task.student.config.save_pretrained),
-            DistillationLog(folder, loss, lambda name: save_student(task, folder / name), examples=len(task.examples)),
+            DistillationLog(
+                folder, loss, examples=len(task.examples), save=lambda name: save_student(task, folder / name)
+            ),
         ],
     )
     plain = replace(fast_path, max_tokens_per_batch=None, length_window=0)  # batches are ours, below
@@ -277,9 +232,33 @@ def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
     return trainer
 
 
-def choose_teacher_dtype(values: dict[str, Any]) -> torch.dtype:
-    """The short format of the run: the teacher is never trained and needs no float32 weights."""
-    return torch.bfloat16 if values.get("bf16") else torch.float16 if values.get("fp16") else torch.float32
+def prepare_teacher(task: DistillationTask, trainer: Trainer) -> None:
+    """`--cache_teacher`: the teacher answers before training, and is not asked again."""
+    losses, prediction = task.arguments[LossArguments], task.arguments[PredictionArguments]
+    if losses.cache_teacher is None:
+        return
+    collator, masker = cast(DistillationCollator, trainer.data_collator), task.masker
+    places = hashlib.sha256(task.examples.places.tobytes()).hexdigest()
+    weights = None if masker is None else hashlib.sha256(masker.weights.tobytes()).hexdigest()
+    masks = None if masker is None else (weights, masker.mask_id, masker.probability, masker.shares, task.examples.seed)
+    frame = [part.tolist() for part in (task.examples.frame.prefix, task.examples.frame.suffix)]
+    request = CacheRequest(
+        Path(losses.teacher_cache_dir or f"{task.asked.data_file.rstrip('/')}.taught"),
+        count=losses.cache_teacher,
+        answers=int(task.teacher.model.config.vocab_size),
+        temperature=losses.temperature,
+        facts={
+            "data": fingerprint(task.examples.store.folder / DESCRIPTION)["sha256"],
+            "examples": (places, frame),
+            "masks": masks,
+            "labelled_only": collator.labelled_only,
+        },
+        numbers_of=count_positions,
+        per_epoch=masker is not None and not prediction.static_masks,
+    )
+    steps = math.ceil(len(trainer.get_train_dataloader()) / trainer.args.gradient_accumulation_steps)
+    epochs = count_epochs(trainer.args.num_train_epochs, trainer.args.max_steps, steps)
+    prepare_caches(trainer, cast(Distillation, trainer.model), task.rows, request, epochs)
 
 
 def build_sampler(task: DistillationTask, trainer: Trainer, fast_path: FastPathArguments) -> LengthBatchSampler:
@@ -330,42 +309,19 @@ def write_results(run: Run, task: DistillationTask, trainer: Trainer) -> dict[st
 
 def export_student(task: DistillationTask, folder: Path) -> dict[str, Any]:
     """The encoder alone with tokenizer, vocabulary and model card: what `AutoModel.from_pretrained` loads."""
-    encoder = cast(PreTrainedModel, task.student.base_model)
-    encoder.save_pretrained(folder)
-    task.tokenizer.save_pretrained(folder)
-    vocabulary = task.tokenizer.convert_ids_to_tokens(list(range(len(task.tokenizer))))
-    if "bert" in type(task.tokenizer).__name__.lower() and "[CLS]" in vocabulary:
-        (folder / "vocab.txt").write_text("\n".join(map(str, vocabulary)) + "\n", encoding="utf-8")
-    models = {"student": encoder, "teacher": cast(PreTrainedModel, task.teacher.model.base_model)}
-    sizes = {f"{name} parameters": model.num_parameters() for name, model in models.items()}
-    speeds = {f"{name} texts per second": measure_speed(model) for name, model in models.items()}
     card = ModelCard(
         name=folder.name,
         task="fill-mask" if task.masker else "text-generation",
         base_model=task.asked.teacher_name,
         dataset=Path(task.asked.data_file).name,
-        figures={"distillation": {**sizes, **speeds}},
+        figures={},
         headline=(),
         sizes={"train": len(task.examples)},
         facts={name: task.arguments.get(name) for name in ("n_epoch", "batch_size", "learning_rate", "seed")},
         command=task.arguments.command_line(),
         versions=library_versions(),
-        notes=(f"Speed: {TIMED[0]} texts of {TIMED[1]} ids a batch, float32, {torch.get_num_threads()} threads.",),
     )
-    write_model_card(folder, card)
-    logger.info("The student can be handed on from %s.", folder)
-    return {"export": str(folder), **{name.replace(" ", "_"): value for name, value in (sizes | speeds).items()}}
-
-
-@torch.inference_mode()
-def measure_speed(model: PreTrainedModel) -> float:
-    """Texts a second, the best of three batches after one to warm up."""
-    model = model.float().eval()
-    length = min(TIMED[1], find_position_limit(model.config) or TIMED[1])
-    ids = torch.full((TIMED[0], length), 5 % model.config.vocab_size, device=model.device)
-    seconds = []
-    for _ in range(4):
-        start = time.perf_counter()
-        model(input_ids=ids).last_hidden_state.sum().item()
-        seconds.append(time.perf_counter() - start)
-    return round(TIMED[0] / min(seconds[1:]), 1)
+    models = {"student": task.student, "teacher": task.teacher.model}
+    encoders = {name: cast(PreTrainedModel, model.base_model) for name, model in models.items()}
+    figures = write_export(folder, encoders, task.tokenizer, card)
+    return {"export": str(folder), **{name.replace(" ", "_"): value for name, value in figures.items()}}

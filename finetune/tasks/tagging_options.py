@@ -26,10 +26,16 @@ def adopt_settings(arguments: Arguments) -> TaggerSettings | None:
     Returns:
         What the model was saved with; None where this run trains, or where another program saved the model.
     """
-    folder = Path(arguments[ModelArguments].model_name_or_path)
-    saved = None if arguments.training.get("do_train") else TaggerSettings.load(folder)
-    if saved is None:
+    if arguments.training.get("do_train"):
         return None
+    saved = TaggerSettings.load(Path(arguments[ModelArguments].model_name_or_path))
+    if saved is not None:
+        apply_settings(arguments, saved)
+    return saved
+
+
+def apply_settings(arguments: Arguments, saved: TaggerSettings) -> None:
+    """Set the options of how words become input as a model was trained with them, wherever no flag says otherwise."""
     options = arguments[TaggingArguments]
     decoding = ("learned" if saved.transitions else "zero") if saved.constrained_decoding else None
     trained_with = {
@@ -49,7 +55,6 @@ def adopt_settings(arguments: Arguments) -> TaggerSettings | None:
     if changed:
         shown = ", ".join(f"--{name} {value}" for name, value in changed.items())
         logger.info("As the model was trained: %s.", shown)
-    return saved
 
 
 def open_class_weights(arguments: Arguments, labels: list[str]) -> list[float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,13 +18,14 @@ from finetune.training.distillation_losses import (
     LogitLoss,
     RelationLoss,
     SoftTargetLoss,
+    SparseSoftTargetLoss,
     choose_relation_heads,
     map_layers,
 )
 from finetune.training.losses import IGNORED, TokenLoss
 
 ON_LOGITS = ("ce", "mse")  # of positions whose logits are compared
-ON_STATES = ("cos", "hidden")
+HARD = ("mlm", "clm", "hard")  # of positions with labels
 EXTRA = "distillation."  # names of learned projections among the weights of a checkpoint
 _PROJECTIONS = (("query", "key", "value"), ("q_lin", "k_lin", "v_lin"))
 
@@ -40,6 +41,7 @@ class Weights:
     cos: float = 0.0
     hidden: float = 0.0
     relation: float = 0.0
+    hard: float = 0.0
 
     def named(self) -> dict[str, float]:
         return {name: weight for name, weight in vars(self).items() if weight > 0}
@@ -69,22 +71,39 @@ class Distillation(nn.Module):
         self.cosine = CosineLoss(*widths) if weights.cos else nn.Identity()
         self.hidden = HiddenStateLoss(*widths, map_layers(*depths)) if weights.hidden else nn.Identity()
         self.relation = RelationLoss(relation_heads or choose_relation_heads(*widths))
-        self.soft_targets, self.logits, self.hard_labels = SoftTargetLoss(temperature), LogitLoss(), HardLabelLoss()
+        self.soft_targets: Callable[[Tensor, Tensor], Tensor] = SoftTargetLoss(temperature)
+        self.sparse_targets, self.logits = SparseSoftTargetLoss(temperature), LogitLoss()
         self.__dict__["teacher"] = cast(nn.Module, teacher).requires_grad_(False).to(teacher_dtype).eval()
         self.sparse = {id(model): use_sparse_mlm_head(model) is None for model in (student, teacher)}
         self.recorders = {id(model): Recorder(model) for model in (student, teacher)} if weights.relation else {}
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor, counted: Tensor) -> dict[str, Any]:
-        """Logits of the student at `positions` (n, vocabulary), and the sum of each loss that compares with the teacher."""
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        positions: Tensor,
+        counted: Tensor,
+        taught_ids: Tensor | None = None,
+        taught_values: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """Logits of the student at `positions` (n, vocabulary), and the sum of each loss that compares with the teacher.
+
+        `taught_ids` (1, n, K) and `taught_values` (1, n, K + 1) stand for the teacher where they were kept.
+        """
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-        is_counted = counted.reshape(-1).bool()
-        own = self._run(self.student, batch, positions)
-        if own["logits"] is not None:
-            own["logits"] = own["logits"][is_counted]
+        own = self._run(self.student, batch, positions, counted)
+        if taught_ids is not None and taught_values is not None:
+            sums = {"ce": self.sparse_targets(own["logits"], taught_ids[0], taught_values[0])}
+            return {"logits": own["logits"], "sums": sums}
         with torch.no_grad():  # not inference_mode: what the losses save for the backward pass must be plain tensors
-            target = self._run(self._teacher_on(input_ids.device), batch, positions)
-        sums = self._compare(own, target, is_counted, attention_mask)
-        return {"logits": own["logits"], "sums": sums}
+            target = self._run(self._teacher_on(input_ids.device), batch, positions, counted)
+        return {"logits": own["logits"], "sums": self.compare(own, target, attention_mask)}
+
+    @torch.no_grad()
+    def teach(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor, counted: Tensor) -> Tensor:
+        """The teacher's logits alone, (counted positions, vocabulary)."""
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return self._run(self._teacher_on(input_ids.device), batch, positions, counted)["logits"]
 
     def _teacher_on(self, device: torch.device) -> PreTrainedModel:
         teacher: Any = self.__dict__["teacher"]
@@ -94,30 +113,40 @@ class Distillation(nn.Module):
         hard = self.weights.mlm or self.weights.clm
         return bool(self.weights.ce or self.weights.mse or (hard and model is self.student))
 
-    def _run(self, model: PreTrainedModel, batch: Mapping[str, Tensor], positions: Tensor) -> dict[str, Any]:
-        """What the losses need of one model: logits (n, vocabulary), states (tokens, width) each, relations."""
-        needs_states = bool(self.weights.cos or self.weights.hidden)
+    def _run(
+        self, model: PreTrainedModel, batch: Mapping[str, Tensor], positions: Tensor, counted: Tensor
+    ) -> dict[str, Any]:
+        """What the losses need of one model: logits (counted positions, vocabulary), states, relations."""
         called: Any = model if self._needs_logits(model) else model.base_model
         gathers = called is model and self.sparse[id(model)]
         more = {"labelled_positions": positions} if gathers else {}
-        outputs = called(**batch, **more, output_hidden_states=needs_states)
-        found: dict[str, Any] = {"logits": None, "states": None, "relations": None}
+        outputs = called(**batch, **more, output_hidden_states=self.needs_states)
+        found = self.read_states(model, outputs, batch["attention_mask"])
         if called is model:
             logits = outputs.logits.flatten(0, 1)
-            found["logits"] = logits if gathers else logits.index_select(0, positions.reshape(-1))
-        if needs_states:
-            real = batch["attention_mask"].bool()
-            found["states"] = [state[real] for state in outputs.hidden_states]
-        if self.recorders:
-            found["relations"] = self.recorders[id(model)].take(batch["attention_mask"])
+            at_positions = logits if gathers else logits.index_select(0, positions.reshape(-1))
+            found["logits"] = at_positions[counted.reshape(-1).bool()]
         return found
 
-    def _compare(self, own: dict, target: dict, is_counted: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    @property
+    def needs_states(self) -> bool:
+        return bool(self.weights.cos or self.weights.hidden)
+
+    def read_states(self, model: PreTrainedModel, outputs: Any, mask: Tensor) -> dict[str, Any]:
+        """Of a model that was just called: no logits yet, states (tokens, width) of each layer, relations."""
+        found: dict[str, Any] = {"logits": None, "states": None, "relations": None}
+        if self.needs_states:
+            found["states"] = [state[mask.bool()] for state in outputs.hidden_states]
+        if self.recorders:
+            found["relations"] = self.recorders[id(model)].take(mask)
+        return found
+
+    def compare(self, own: dict, target: dict, mask: Tensor) -> dict[str, Tensor]:
+        """The sum of each loss between student and teacher; mask (batch, length) of real tokens."""
         sums: dict[str, Tensor] = {}
         if target["logits"] is not None:
-            taught = target["logits"][is_counted]
-            sums |= {"ce": self.soft_targets(own["logits"], taught)} if self.weights.ce else {}
-            sums |= {"mse": self.logits(own["logits"], taught)} if self.weights.mse else {}
+            sums |= {"ce": self.soft_targets(own["logits"], target["logits"])} if self.weights.ce else {}
+            sums |= {"mse": self.logits(own["logits"], target["logits"])} if self.weights.mse else {}
         if self.weights.cos:
             sums["cos"] = self.cosine(own["states"][-1], target["states"][-1])
         if self.weights.hidden:
@@ -209,20 +238,24 @@ class DistillationLoss(TokenLoss):
     def __init__(self, weights: Weights) -> None:
         super().__init__()
         self.factors, self.parts, self.steps = weights.named(), {}, 0  # type: ignore[var-annotated]
-        self.hard = next((name for name in ("mlm", "clm") if name in self.factors), "")
+        self.hard = next((name for name in HARD if name in self.factors), "")
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         counts = cast(Tensor, num_items_in_batch).to(labels.device).clamp(min=1)
-        sums = dict(outputs["sums"])
-        if self.hard:
-            of_positions = labels.reshape(-1)[: len(outputs["logits"])]  # filler comes last
-            sums[self.hard] = HardLabelLoss()(outputs["logits"], of_positions)
+        sums = {**outputs["sums"], **self.sum_hard(outputs, labels)}
         means = {name: value / counts[count_index(name)] for name, value in sums.items()}
         for name, value in means.items():
             self.parts[name] = self.parts.get(name, 0.0) + value.detach()
         loss = torch.stack([self.factors[name] * value for name, value in means.items()]).sum()
         self.watch(loss)
         return loss
+
+    def sum_hard(self, outputs: Any, labels: Tensor) -> dict[str, Tensor]:
+        """The loss of what stands in the text, by its name; empty where it has no weight."""
+        if not self.hard:
+            return {}
+        of_positions = labels.reshape(-1)[: len(outputs["logits"])]  # filler comes last
+        return {self.hard: HardLabelLoss()(outputs["logits"], of_positions)}
 
     def take_means(self) -> dict[str, float]:
         """Mean of each loss over the steps since the last call."""
@@ -233,7 +266,7 @@ class DistillationLoss(TokenLoss):
 
 def count_index(name: str) -> int:
     """Which count a loss is divided by: positions with logits, labels, or tokens."""
-    return 0 if name in ON_LOGITS else 1 if name in ("mlm", "clm") else 2
+    return 0 if name in ON_LOGITS else 1 if name in HARD else 2
 
 
 def count_items(batch: Mapping[str, Tensor]) -> Tensor:
@@ -241,15 +274,27 @@ def count_items(batch: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([batch["counted"].sum(), (batch["labels"] != IGNORED).sum(), batch["attention_mask"].sum()])
 
 
-def count_all_losses(trainer: Trainer) -> None:
-    """Let the Trainer count what each loss is divided by, over the whole global batch."""
+def count_positions(batch: Mapping[str, Tensor]) -> list[int]:
+    """How many positions of each row of a batch have logits, (rows,)."""
+    rows, width = batch["input_ids"].shape
+    found = batch["positions"][batch["counted"].bool()] // width
+    return torch.bincount(found, minlength=rows).tolist()
+
+
+def count_all_losses(trainer: Trainer, count_of: Callable[[Mapping[str, Tensor]], Tensor] = count_items) -> None:
+    """Let the Trainer count what each loss is divided by (of a batch: `count_of`), over the whole global batch."""
 
     def count(batches: list[dict[str, Tensor]], device: torch.device) -> Tensor | None:
         if not batches:
             return None
-        counts = cast(Tensor, sum(count_items(batch) for batch in batches)).to(device)
+        counts = cast(Tensor, sum(count_of(batch) for batch in batches)).to(device)
         if trainer.args.world_size > 1:
             counts = cast(Tensor, trainer.accelerator.gather(counts[None])).sum(0)
         return counts
 
     trainer._get_num_items_in_batch = count  # type: ignore[method-assign,assignment]
+
+
+def choose_teacher_dtype(values: Mapping[str, Any]) -> torch.dtype:
+    """The short format of the run: the teacher is never trained and needs no float32 weights."""
+    return torch.bfloat16 if values.get("bf16") else torch.float16 if values.get("fp16") else torch.float32

@@ -25,9 +25,16 @@ class ExampleEpochs(EpochFollower):
 
 
 class DistillationLog(TrainerCallback):
-    """Reports; `save(name)` writes the student's weights to a file of that name."""
+    """Reports; `save(name)`, where given, writes the student's weights to a file of that name after each epoch."""
 
-    def __init__(self, folder: Path, loss: DistillationLoss, save: Callable[[str], object], *, examples: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        loss: DistillationLoss,
+        *,
+        examples: int,
+        save: Callable[[str], object] | None = None,
+    ) -> None:
         self.folder, self.loss, self.save, self.examples = folder, loss, save, examples
         self.board: SummaryWriter | None = None
         self.statistics: dict[str, float] = {}
@@ -53,7 +60,7 @@ class DistillationLog(TrainerCallback):
             return  # interrupted
         logger.info("--- Ending epoch %d/%d", number, int(args.num_train_epochs) - 1)
         logger.info("%d sequences have been trained during this epoch.", self.examples)
-        if state.is_world_process_zero:
+        if state.is_world_process_zero and self.save is not None:
             self.save(f"model_epoch_{number}.pth")
 
     def on_pre_optimizer_step(

@@ -35,6 +35,61 @@ class SoftTargetLoss:
 
 
 @dataclass(frozen=True)
+class SparseSoftTargetLoss:
+    """`SoftTargetLoss` from the teacher's K likeliest entries and the probability of all others together.
+
+    That rest is one class more, on both sides (the "ghost token" of Anshumann et al. 2025,
+    https://arxiv.org/abs/2503.16870): no probability is lost, as it would be where the K are scaled up to 1, and what is
+    left out of the divergence is only how the rest is spread. So it is never larger than the full one, equal where K is
+    the vocabulary, and zero where the student equals the teacher.
+    """
+
+    temperature: float = 2.0
+
+    def __call__(self, student: Tensor, ids: Tensor, log_teacher: Tensor) -> Tensor:
+        """Logits (positions, vocabulary), ids (positions, K), their log-probabilities and the rest's (positions, K + 1).
+
+        Both sides are at the temperature. Returns the sum over positions.
+        """
+        log_student = functional.log_softmax(student.float() / self.temperature, dim=-1)
+        chosen = log_student.gather(-1, ids)
+        if ids.shape[-1] == student.shape[-1]:
+            log_teacher = log_teacher[:, :-1]  # there is no rest
+        else:
+            rest = log_student.scatter(-1, ids, -math.inf).logsumexp(-1, keepdim=True)
+            chosen = torch.cat([chosen, rest], dim=-1)
+        return functional.kl_div(chosen, log_teacher, reduction="sum", log_target=True) * self.temperature**2
+
+
+def choose_likeliest(logits: Tensor, count: int, temperature: float) -> tuple[Tensor, Tensor]:
+    """What `SparseSoftTargetLoss` takes of a teacher's logits (positions, vocabulary): ids, and log-probabilities.
+
+    The last log-probability is that of all entries left out together; -inf where none is.
+    """
+    log_probabilities = functional.log_softmax(logits.float() / temperature, dim=-1)
+    values, ids = log_probabilities.topk(min(count, logits.shape[-1]), dim=-1)
+    rest = log_probabilities.scatter(-1, ids, -math.inf).logsumexp(-1, keepdim=True)
+    return ids, torch.cat([values, rest], dim=-1)
+
+
+@dataclass(frozen=True)
+class BinarySoftTargetLoss:
+    """Soft targets of labels that are decided one by one: `SoftTargetLoss` of yes and no for each of them."""
+
+    temperature: float = 2.0
+
+    def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Logits (texts, labels) -> sum over texts and labels."""
+        return SoftTargetLoss(self.temperature)(_yes_and_no(student), _yes_and_no(teacher))
+
+
+def _yes_and_no(logits: Tensor) -> Tensor:
+    """(...) -> (n, 2) with the same probability of yes: the sigmoid is a softmax over the logit and 0."""
+    flat = logits.float().reshape(-1)
+    return torch.stack([flat, torch.zeros_like(flat)], dim=-1)
+
+
+@dataclass(frozen=True)
 class LogitLoss:
     """Squared difference of logits, summed over the vocabulary (Ba & Caruana 2014, https://arxiv.org/abs/1312.6184)."""
 

@@ -1,4 +1,4 @@
-"""Distil a language model: a smaller student learns from a teacher, even one of another width.
+"""Distil a model: a smaller student learns from a teacher, even one of another width.
 
 As DistilBERT was trained, on text that binarized_data.py and token_counts.py have prepared:
 
@@ -12,15 +12,27 @@ A teacher of another width or without a trained head teaches by its states and r
 
     ... --alpha_ce 0 --alpha_mlm 1 --alpha_hidden 1 --alpha_relation 1
 
-Run the same command again after an interruption: it goes on from the last checkpoint.
+A fine-tuned tagger or classifier, on its own training data and on texts that nobody has labelled:
+
+    python scripts/distillation/train.py --task token_classification --teacher_name outputs/wnut17 \\
+        --student_name distilbert.v1 --dataset_name wnut17 --unlabelled_file tweets.txt --alpha_ce 0.5 --alpha_hard 0.5 \\
+        --output_dir outputs/wnut17-small --do_eval --do_predict
+
+    python scripts/distillation/train.py --task sequence_classification --teacher_name outputs/sst2 \\
+        --student_name distilbert.v1 --task_name sst2 --data_dir glue_data/SST-2 --output_dir outputs/sst2-small --do_eval
+
+--task TASK --help lists the flags of a task. Run the same command again after an interruption: it goes on from the last
+checkpoint.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Any
 
 from finetune import cli
+from finetune.arguments.classification import ClassificationArguments, ClassificationDataArguments, ColumnArguments
 from finetune.arguments.distillation import (
     TRAINING_DEFAULTS,
     DistillationArguments,
@@ -30,29 +42,45 @@ from finetune.arguments.distillation import (
     judge_losses,
 )
 from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.glue import GlueArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.tagging import TaggingArguments, TaggingDataArguments
+from finetune.arguments.task_distillation import (
+    LANGUAGE_MODELING,
+    TASK_DEFAULTS,
+    TOKEN_CLASSIFICATION,
+    TaskDistillationArguments,
+    TaskLossArguments,
+    find_task,
+    judge_task_distillation,
+)
 from finetune.run.folder import Run
+
+LANGUAGE_GROUPS = (DistillationArguments, LossArguments, PredictionArguments, RhythmArguments)
+TAGGING_GROUPS = (TaggingDataArguments, TaggingArguments)
+TEXT_GROUPS = (GlueArguments, ClassificationDataArguments, ColumnArguments, ClassificationArguments)
+SHARED_GROUPS = (FastPathArguments, RunArguments)
 
 
 def make_parser() -> CommandParser:
-    return CommandParser(
-        __doc__ or "",
-        (
-            DistillationArguments,
-            LossArguments,
-            PredictionArguments,
-            RhythmArguments,
-            FastPathArguments,
-            RunArguments,
-        ),
-        training_defaults=TRAINING_DEFAULTS,
-        required=(),
-        checks=(judge_losses,),
-    )
+    """The flags of a task are those of its own command, so `--task` is looked for first."""
+    task = find_task(sys.argv[1:])
+    if task == LANGUAGE_MODELING:
+        groups: tuple[type, ...] = (*LANGUAGE_GROUPS, *SHARED_GROUPS)
+        defaults: dict[str, Any] = TRAINING_DEFAULTS
+        return CommandParser(__doc__ or "", groups, training_defaults=defaults, required=(), checks=(judge_losses,))
+    data = TAGGING_GROUPS if task == TOKEN_CLASSIFICATION else TEXT_GROUPS
+    groups = (TaskDistillationArguments, TaskLossArguments, *data, *SHARED_GROUPS)
+    return CommandParser(__doc__ or "", groups, training_defaults=TASK_DEFAULTS, checks=(judge_task_distillation,))
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+    mains = {LANGUAGE_MODELING: distil_language_model, TOKEN_CLASSIFICATION: distil_tagger}
+    return mains.get(arguments.get("task"), distil_classifier)(arguments, run)
+
+
+def distil_language_model(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.tasks import distillation
     from finetune.training.building import train
     from finetune.training.dry_run import estimate_plan, format_plan
@@ -64,8 +92,51 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
         print(format_plan(plan))
         return {"dry_run": True, **asdict(plan)}
     distillation.start_run(run, task)
+    distillation.prepare_teacher(task, trainer)
     train(trainer, run)
     return distillation.write_results(run, task, trainer)
+
+
+def distil_tagger(arguments: Arguments, run: Run) -> dict[str, Any]:
+    from finetune.tasks import tagging, tagging_results, tagging_training, task_distillation_data
+    from finetune.tasks import task_distillation_training as training
+    from finetune.training.building import train
+
+    taught = task_distillation_data.open_tagging(arguments)
+    trainer = training.build_taught_trainer(taught, run)
+    task: Any = taught.task
+    if arguments[RunArguments].dry_run:
+        return tagging_training.show_plan(trainer, task)
+    training.start_run(run, taught)
+    training.prepare_teacher(taught, trainer)
+    train(trainer, run)
+    training.save_student(trainer, taught)
+    wanted = tagging.stages(arguments, {"do_eval": "validation", "do_predict": "test"})
+    results = tagging_results.score_splits(trainer, task, wanted)
+    figures = tagging_results.write_tagging_results(run, task, results)
+    return figures | training.export_student(trainer, taught, figures)
+
+
+def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
+    from finetune.tasks import classification_results, classification_training, glue, task_distillation_data
+    from finetune.tasks import task_distillation_training as training
+    from finetune.training.building import train
+
+    taught = task_distillation_data.open_classification(arguments)
+    trainer = training.build_taught_trainer(taught, run)
+    task: Any = taught.task
+    if arguments[RunArguments].dry_run:
+        return classification_training.show_plan(trainer, task)
+    training.start_run(run, taught)
+    training.prepare_teacher(taught, trainer)
+    train(trainer, run)
+    outputs = classification_results.SplitOutputs(trainer, task)
+    decision = classification_results.fit_on_validation(outputs, task)
+    training.save_student(trainer, taught, decision)
+    results = classification_results.score_splits(outputs, task, decision, glue.reported_splits(task))
+    glue.write_glue_results(run, task, results, trainer)
+    figures = classification_results.write_classification_results(run, task, results)
+    return figures | training.export_student(trainer, taught, figures, decision)
 
 
 if __name__ == "__main__":

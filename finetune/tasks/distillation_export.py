@@ -1,0 +1,60 @@
+"""A student to be handed on: its folder with tokenizer, vocabulary, and a card of its size and speed against the teacher."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from finetune.models.judging import find_position_limit
+from finetune.report.model_card import ModelCard, write_model_card
+
+logger = logging.getLogger(__name__)
+
+TIMED = (8, 64)  # texts and ids of what speed is measured on
+
+
+def write_export(
+    folder: Path, models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, card: ModelCard
+) -> dict[str, float]:
+    """Write what `from_pretrained` loads, with `card` completed; returns sizes and speeds.
+
+    `models` are `student`, which is written, and `teacher`.
+    """
+    models["student"].save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_vocabulary(folder, tokenizer)
+    figures: dict[str, float] = {f"{name} parameters": model.num_parameters() for name, model in models.items()}
+    figures |= {f"{name} texts per second": measure_speed(model) for name, model in models.items()}
+    note = f"Speed: {TIMED[0]} texts of {TIMED[1]} ids a batch, float32, {torch.get_num_threads()} threads, "
+    device = str(models["student"].device)
+    card = replace(card, figures={**card.figures, "distillation": figures}, notes=(*card.notes, f"{note}{device}."))
+    write_model_card(folder, card)
+    logger.info("The student can be handed on from %s.", folder)
+    return figures
+
+
+def write_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """`vocab.txt`, which a WordPiece tokenizer of today no longer writes, and which other programs read."""
+    vocabulary = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    if "bert" in type(tokenizer).__name__.lower() and "[CLS]" in vocabulary:
+        (folder / "vocab.txt").write_text("\n".join(map(str, vocabulary)) + "\n", encoding="utf-8")
+
+
+@torch.inference_mode()
+def measure_speed(model: PreTrainedModel) -> float:
+    """Texts a second, the best of three batches after one to warm up."""
+    model = model.float().eval()
+    length = min(TIMED[1], find_position_limit(model.config) or TIMED[1])
+    ids = torch.full((TIMED[0], length), 5 % model.config.vocab_size, device=model.device)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        model(input_ids=ids)[0].sum().item()
+        seconds.append(time.perf_counter() - start)
+    return round(TIMED[0] / min(seconds[1:]), 1)

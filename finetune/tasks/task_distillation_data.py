@@ -1,0 +1,175 @@
+"""What a student tagger or classifier learns from: the task's corpus, read as its teacher reads it, and unlabelled text."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from datasets import Dataset
+
+from finetune.arguments.classification import ClassificationArguments
+from finetune.arguments.glue import GlueArguments
+from finetune.arguments.parser import Arguments
+from finetune.arguments.task_distillation import TaskDistillationArguments
+from finetune.data.cleaning import clean_corpus, clean_text
+from finetune.data.column_choice import ProblemType
+from finetune.data.corpus import Corpus, build_dataset
+from finetune.data.files import find_paths
+from finetune.data.prediction_input import InputText, read_inputs
+from finetune.encoding.classification import encode_classification
+from finetune.encoding.fitting import LongText
+from finetune.encoding.pieces import PieceEncoder
+from finetune.encoding.tagging import encode_tagging
+from finetune.encoding.words import WordEncoder
+from finetune.errors import DataError
+from finetune.models.settings import ClassifierSettings, TaggerSettings
+from finetune.tasks import classification, glue, tagging
+from finetune.tasks.classification import ClassificationTask, Plan
+from finetune.tasks.classification_prediction import read_pair
+from finetune.tasks.tagging import TaggingTask
+from finetune.tasks.tagging_options import apply_settings
+from finetune.tasks.task_distillation import TaughtTask, judge_teacher, open_pair
+from finetune.tokenization.loading import find_space_token
+
+logger = logging.getLogger(__name__)
+
+FLAG = "--unlabelled_file"
+
+
+def open_tagging(arguments: Arguments) -> TaughtTask:
+    """A tagger's task: corpus and unlabelled texts in the windows of the teacher, both models.
+
+    Raises:
+        DataError: with what is wrong of the data, then with what is wrong of the models.
+    """
+    asked = arguments[TaskDistillationArguments]
+    saved = TaggerSettings.load(Path(asked.teacher_name))
+    if saved is not None:
+        apply_settings(arguments, saved)
+    task = tagging.open_task(arguments)
+    refuse(judge_teacher(asked, task.labels, is_numeric=False))
+    texts, files = read_unlabelled(asked)
+    sentences = [words for words, _ in (text.split() for text in texts) if words]
+    tell_empty(len(texts) - len(sentences))
+    return open_pair(
+        arguments, task, max_length=task.max_length, unlabelled=encode_sentences(task, sentences), files=files
+    )
+
+
+def encode_sentences(task: TaggingTask, sentences: list[list[str]]) -> Dataset | None:
+    """Windows of unlabelled sentences, in the columns of the labelled ones."""
+    if not sentences:
+        return None
+    space_token = find_space_token(task.tokenizer, task.options.space_token)
+    encoded = encode_tagging(
+        build_dataset({"words": sentences}),
+        task.tokenizer,
+        task.labels,
+        max_length=task.max_length,
+        stride=task.stride,
+        encoder=WordEncoder(task.tokenizer, lowercase=task.options.lowercase, space_token=space_token),
+        name="unlabelled",
+    )
+    return encoded.dataset
+
+
+def open_classification(arguments: Arguments) -> TaughtTask:
+    """A classifier's task: corpus and unlabelled texts cleaned and cut as for the teacher, both models.
+
+    Raises:
+        DataError: with what is wrong of the data, then with what is wrong of the models.
+    """
+    asked = arguments[TaskDistillationArguments]
+    plan = read_as_teacher(arguments, ClassifierSettings.load(Path(asked.teacher_name)))
+    task = classification.open_task(arguments, plan)
+    refuse(judge_teacher(asked, task.labels, is_numeric=task.problem_type is ProblemType.REGRESSION))
+    texts, files = read_unlabelled(asked)
+    kept = [text for text in texts if text.text.strip()]
+    tell_empty(len(texts) - len(kept))
+    length = task.settings.max_length or 0
+    return open_pair(arguments, task, max_length=length, unlabelled=encode_texts(task, kept), files=files)
+
+
+def read_as_teacher(arguments: Arguments, saved: ClassifierSettings | None) -> Plan:
+    """The plan of run_glue.py with the teacher's cleaning, lengths and casing, wherever no flag says otherwise."""
+    if saved is None:
+        return glue.make_plan(arguments)
+    options = arguments[ClassificationArguments]
+    trained_with = {"max_seq_length": saved.max_length, "long_text": saved.long_text, "stride": saved.stride}
+    for name, value in trained_with.items():
+        if name not in arguments.typed:
+            setattr(options, name, value)
+    if saved.lowercase and not saved.cleaning and "do_lower_case" not in arguments.typed:
+        arguments[GlueArguments].do_lower_case = True
+    plan = glue.make_plan(arguments)
+    lowercase = plan.settings.lowercase or saved.lowercase
+    settings = replace(plan.settings, cleaning=saved.cleaning, space_token=saved.space_token, lowercase=lowercase)
+    shown = ", ".join(f"{name} {value}" for name, value in {**trained_with, "cleaning": saved.cleaning}.items())
+    logger.info("As the teacher was trained: %s.", shown)
+    read = partial(read_cleaned, plan.read, make_cleaner(settings)) if saved.cleaning else plan.read
+    return replace(plan, read=read, space_token=saved.space_token, settings=settings)
+
+
+def read_cleaned(read: Callable[[Arguments], Corpus], clean: Callable[[str], str], arguments: Arguments) -> Corpus:
+    corpus = read(arguments)
+    clean_corpus(corpus, clean)
+    return corpus
+
+
+def make_cleaner(settings: ClassifierSettings) -> Callable[[str], str]:
+    """What is done to a text before it is cut into pieces."""
+    if settings.cleaning:
+        return partial(clean_text, space_token=settings.space_token or " ", lowercase=settings.lowercase)
+    return str.lower if settings.lowercase else str
+
+
+def encode_texts(task: ClassificationTask, texts: list[InputText]) -> Dataset | None:
+    """Rows of unlabelled texts, in the columns of the labelled ones.
+
+    Raises:
+        DataError: the teacher reads pairs, and a text is none.
+    """
+    if not texts:
+        return None
+    clean, settings = make_cleaner(task.settings), task.settings
+    pairs = [read_pair(text) for text in texts] if settings.pairs else [(text.text, "") for text in texts]
+    columns = {"text": [clean(first) for first, _ in pairs]}
+    if settings.pairs:
+        columns["text_pair"] = [clean(second) for _, second in pairs]
+    encoded = encode_classification(
+        build_dataset(columns),
+        task.tokenizer,
+        task.labels,
+        task.problem_type,
+        max_length=settings.max_length or 0,
+        long_text=LongText(settings.long_text),
+        stride=settings.stride,
+        encoder=PieceEncoder(task.tokenizer),
+        name="unlabelled",
+    )
+    return encoded.dataset
+
+
+def read_unlabelled(asked: TaskDistillationArguments) -> tuple[list[InputText], list[Path]]:
+    """The texts of --unlabelled_file, and its files.
+
+    Raises:
+        DataError: a file is missing or not UTF-8, or a line is not of its format.
+    """
+    if not asked.unlabelled_file:
+        return [], []
+    files = [path for pattern in asked.unlabelled_file for path in find_paths(pattern, flag=FLAG)]
+    return list(read_inputs(asked.unlabelled_file, "auto", flag=FLAG)), files
+
+
+def tell_empty(number: int) -> None:
+    if number:
+        logger.warning("%s empty lines of %s were left out.", f"{number:,}", FLAG)
+
+
+def refuse(problems: list) -> None:
+    if problems:
+        raise DataError(*problems)

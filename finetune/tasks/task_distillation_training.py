@@ -1,0 +1,213 @@
+"""Distilling a tagger or a classifier, step by step: from both models to a trained student on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import Trainer
+
+from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.run import RunArguments
+from finetune.collators import TaughtClassificationCollator, TaughtTaggingCollator
+from finetune.encoding.teacher_cache import TaughtRows
+from finetune.errors import Problem, UsageError
+from finetune.metrics.decisions import Decision
+from finetune.models.settings import SavedSettings
+from finetune.models.unpadding.doors import unpad_encoder
+from finetune.report.model_card import ModelCard
+from finetune.run.folder import Run
+from finetune.run.manifest import library_versions, write_json_atomically
+from finetune.tasks.classification import ClassificationTask
+from finetune.tasks.classification_results import add_decision
+from finetune.tasks.classification_training import build_score
+from finetune.tasks.classification_training import settle_class_weights as settle_text_weights
+from finetune.tasks.distillation_export import write_export
+from finetune.tasks.tagging import TaggingTask
+from finetune.tasks.tagging_training import build_piece_score, make_settings, settle_class_weights
+from finetune.tasks.task_distillation import TaughtTask
+from finetune.training.building import TrainerParts, build_trainer
+from finetune.training.callbacks import CheckpointFiles
+from finetune.training.classification import build_text_metrics
+from finetune.training.classification_losses import SequenceEvaluationLoss, SequenceLoss
+from finetune.training.distillation import Weights, choose_teacher_dtype, count_all_losses
+from finetune.training.distillation_log import DistillationLog
+from finetune.training.fast_path import settle_precision
+from finetune.training.losses import TokenLoss
+from finetune.training.tagging import build_piece_metrics
+from finetune.training.task_distillation import TaskDistillation, TaskDistillationLoss, count_decisions
+from finetune.training.teacher_cache import CacheRequest, prepare_caches
+
+logger = logging.getLogger(__name__)
+
+CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "temperature", "seed")
+
+
+def build_taught_trainer(taught: TaughtTask, run: Run) -> Trainer:
+    """Student and teacher as one module under the shared Trainer, scored as the task's own command scores."""
+    fast_path, task = taught.arguments[FastPathArguments], taught.task
+    smoothing = float(task.values.get("label_smoothing_factor") or 0.0)
+    values = {name: value for name, value in task.values.items() if name != "label_smoothing_factor"}
+    values = settle_precision({**values, "label_names": ["labels"]}, fast_path)
+    if taught.arguments[RunArguments].dry_run:
+        values["output_dir"] = tempfile.gettempdir()  # the Trainer makes its folder; a dry run leaves none
+    if not fast_path.no_fast_path and not fast_path.no_unpad:
+        unpad_encoder(taught.teacher)
+    module = build_module(taught, values)
+    parts = tagging_parts(taught, task, module, smoothing) if isinstance(task, TaggingTask) else text_parts(
+        taught, task, module, smoothing
+    )  # fmt: skip
+    folder = Path(str(values["output_dir"]))
+    parts.callbacks += [
+        CheckpointFiles(taught.student.config.save_pretrained),
+        CheckpointFiles(find_settings(taught).save),
+        DistillationLog(folder, cast(TaskDistillationLoss, parts.loss), examples=len(taught.train)),
+    ]
+    trainer = build_trainer(parts, values, run, patience=task.options.early_stopping_patience, fast_path=fast_path)
+    if trainer.args.n_gpu > 1:
+        found = f"{trainer.args.n_gpu} GPUs are visible to one process"
+        raise UsageError(Problem(found, remedy="start one process each: torchrun --nproc_per_node N train.py ..."))
+    count_all_losses(trainer, count_decisions)
+    return trainer
+
+
+def build_module(taught: TaughtTask, values: dict[str, Any]) -> TaskDistillation:
+    return TaskDistillation(
+        taught.student,
+        taught.teacher,
+        Weights(**taught.losses.alphas()),
+        problem_type=taught.problem_type,
+        temperature=taught.losses.temperature,
+        relation_heads=taught.losses.relation_heads,
+        teacher_dtype=choose_teacher_dtype(values),
+    )
+
+
+def tagging_parts(taught: TaughtTask, task: TaggingTask, module: TaskDistillation, smoothing: float) -> TrainerParts:
+    padded = task.max_length if task.options.pad_to_max_length else None
+    return TrainerParts(
+        model=cast(Any, module),
+        tokenizer=task.tokenizer,
+        collator=TaughtTaggingCollator.for_tokenizer(task.tokenizer, max_length=padded),
+        loss=TaskDistillationLoss(module.weights, TokenLoss(settle_class_weights(task), smoothing)),
+        train=taught.train,
+        validation=task.encoded["validation"].dataset if "validation" in task.encoded else None,
+        compute_metrics=build_piece_metrics(build_piece_score(task)),
+        trimmable=True,
+    )
+
+
+def text_parts(
+    taught: TaughtTask, task: ClassificationTask, module: TaskDistillation, smoothing: float
+) -> TrainerParts:
+    padded = task.settings.max_length if task.options.pad_to_max_length else None
+    of_labels = SequenceLoss(task.problem_type.value, settle_text_weights(task), smoothing, task.options.focal_gamma)
+    validation = task.encoded.get("validation")
+    return TrainerParts(
+        model=cast(Any, module),
+        tokenizer=task.tokenizer,
+        collator=TaughtClassificationCollator.for_tokenizer(task.tokenizer, max_length=padded),
+        loss=TaskDistillationLoss(module.weights, of_labels),
+        train=taught.train,
+        validation=None if validation is None else validation.dataset,
+        compute_metrics=None if validation is None else build_text_metrics(validation, build_score(task)),
+        evaluation=SequenceEvaluationLoss(of_labels),
+        trimmable=True,
+    )
+
+
+def find_settings(taught: TaughtTask, decision: Decision | None = None) -> SavedSettings:
+    """How text becomes the student's input, as the task's own command saves it."""
+    task = taught.task
+    if isinstance(task, TaggingTask):
+        return make_settings(task)
+    return task.settings if decision is None else add_decision(task.settings, decision)
+
+
+def start_run(run: Run, taught: TaughtTask) -> None:
+    """Begin to write: parameters.json and the student's configuration first."""
+    run.record_inputs([*(path for paths in taught.task.corpus.files.values() for path in paths), *taught.files])
+    run.start()
+    assert run.folder is not None
+    logger.info("Experiment will be dumped and logged in %s", run.folder)
+    if run.writes:
+        write_json_atomically(run.folder / "parameters.json", taught.arguments.effective())
+        taught.student.config.save_pretrained(run.folder)
+
+
+def prepare_teacher(taught: TaughtTask, trainer: Trainer) -> None:
+    """`--cache_teacher`: the teacher answers once before training, and is not asked again."""
+    losses = taught.losses
+    if losses.cache_teacher is None:
+        return
+    rows = TaughtRows(taught.train)
+    request = CacheRequest(
+        Path(losses.teacher_cache_dir or f"{trainer.args.output_dir}.taught"),
+        count=losses.cache_teacher,
+        answers=len(taught.task.labels),
+        temperature=losses.temperature,
+        facts={"task": taught.asked.task, "rows": hash_rows(taught)},
+        numbers_of=count_deciding,
+        per_epoch=False,
+    )
+    prepare_caches(trainer, cast(TaskDistillation, trainer.model), rows, request, epochs=1)
+    trainer.train_dataset = cast(Any, rows)
+
+
+def hash_rows(taught: TaughtTask) -> str:
+    """Of all ids that student and teacher read, and where they are asked."""
+    table, digest = taught.train.with_format("arrow")[:], hashlib.sha256()
+    for name in ("input_ids", "token_type_ids", "word_positions"):
+        if name in table.column_names:
+            column = table[name].combine_chunks()
+            digest.update(column.flatten().to_numpy().tobytes() + column.value_lengths().to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def count_deciding(batch: Any) -> list[int]:
+    """How many places of each row of a batch decide, (rows,)."""
+    decides: torch.Tensor = batch["decides"]
+    return decides.reshape(len(decides), -1).sum(1).tolist()
+
+
+def save_student(trainer: Trainer, taught: TaughtTask, decision: Decision | None = None) -> None:
+    """The student alone, with tokenizer and settings: what `predict.py` serves."""
+    if not trainer.is_world_process_zero():
+        return
+    folder = Path(str(trainer.args.output_dir))
+    taught.student.save_pretrained(folder)
+    taught.task.tokenizer.save_pretrained(folder)
+    find_settings(taught, decision).save(folder)
+    logger.info("Training is finished")
+
+
+def export_student(
+    trainer: Trainer, taught: TaughtTask, results: dict[str, Any], decision: Decision | None = None
+) -> dict[str, Any]:
+    """`--export`: the student with a card of its scores, size and speed; returns figures for the last line."""
+    if not taught.asked.export or not trainer.is_world_process_zero():
+        return {}
+    folder, task = Path(taught.asked.export), taught.task
+    is_tagger = isinstance(task, TaggingTask)
+    card = ModelCard(
+        name=folder.name,
+        task="token-classification" if is_tagger else "text-classification",
+        base_model=taught.asked.teacher_name,
+        dataset=task.corpus.name,
+        figures={name: scores for name, scores in results.items() if isinstance(scores, dict)},
+        headline=(),
+        labels=task.labels,
+        sizes={**{name: len(rows) for name, rows in task.corpus.splits.items()}, "unlabelled rows": taught.unlabelled},
+        facts={name: taught.arguments.get(name) for name in CARD_FACTS},
+        command=taught.arguments.command_line(),
+        versions=library_versions(),
+        notes=task.corpus.notes,
+        usage=f"```\npython scripts/predict.py --model_name_or_path {folder} --input_file texts.txt\n```",
+    )
+    figures = write_export(folder, {"student": taught.student, "teacher": taught.teacher}, task.tokenizer, card)
+    find_settings(taught, decision).save(folder)
+    return {"export": str(folder), **{name.replace(" ", "_"): value for name, value in figures.items()}}

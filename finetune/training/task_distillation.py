@@ -1,0 +1,136 @@
+"""A student tagger or classifier beside its teacher as one module for the Trainer; evaluated, it is the student alone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from finetune.training.distillation import Distillation, DistillationLoss, Weights
+from finetune.training.distillation_losses import BinarySoftTargetLoss, LogitLoss
+from finetune.training.losses import IGNORED, TokenLoss
+
+
+class TaskDistillation(Distillation):
+    """Student and teacher with the same labels; what they say is compared where a word or a text is decided.
+
+    `problem_type` is that of the configuration, "" for a tagger. Labels that are decided one by one are compared so; the
+    soft target of a number is the teacher's number.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel,
+        weights: Weights,
+        *,
+        problem_type: str = "",
+        temperature: float = 2.0,
+        relation_heads: int | None = None,
+        teacher_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(
+            student,
+            teacher,
+            weights,
+            temperature=temperature,
+            relation_heads=relation_heads,
+            teacher_dtype=teacher_dtype,
+        )
+        if problem_type == "multi_label_classification":
+            self.soft_targets = BinarySoftTargetLoss(temperature)
+        elif problem_type == "regression":
+            self.soft_targets = LogitLoss()
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        decides: Tensor | None = None,
+        taught_ids: Tensor | None = None,
+        taught_values: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """Logits of the student, as it gives them, and in training the sum of each loss that compares with the teacher.
+
+        `decides` is 1 where an answer is read, (batch, length) or (batch,); `taught_*` as in `Distillation`.
+        """
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        if not self.training or decides is None:
+            return {"logits": call_model(self.student, batch).logits}
+        own, logits = self._read(self.student, batch, decides)
+        if taught_ids is not None and taught_values is not None:
+            return {
+                "logits": logits,
+                "sums": {"ce": self.sparse_targets(own["logits"], taught_ids[0], taught_values[0])},
+            }
+        if not (self.weights.ce or self.weights.mse or self.needs_states or self.recorders):
+            return {"logits": logits, "sums": {}}
+        with torch.no_grad():
+            target, _ = self._read(self._teacher_on(input_ids.device), batch, decides)
+        return {"logits": logits, "sums": self.compare(own, target, attention_mask)}
+
+    @torch.no_grad()
+    def teach(  # type: ignore[override]
+        self, input_ids: Tensor, attention_mask: Tensor, decides: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """The teacher's logits alone, (deciding places, labels)."""
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        teacher = self._teacher_on(input_ids.device)
+        return select(call_model(teacher, batch).logits, decides)
+
+    def _read(
+        self, model: PreTrainedModel, batch: Mapping[str, Tensor | None], decides: Tensor
+    ) -> tuple[dict[str, Any], Tensor]:
+        """What the losses need, with logits of deciding places only; and all logits."""
+        outputs = call_model(model, batch, output_hidden_states=self.needs_states)
+        found = self.read_states(model, outputs, cast(Tensor, batch["attention_mask"]))
+        return found | {"logits": select(outputs.logits, decides)}, outputs.logits
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The student's, of which rows that the data cannot reach may rest."""
+        return self.student.get_input_embeddings()
+
+
+def select(logits: Tensor, decides: Tensor) -> Tensor:
+    """Logits (places, labels) of the places that decide; all of them where each label is a decision of its own."""
+    return logits if decides.shape == logits.shape else logits[decides.bool()]
+
+
+def call_model(model: PreTrainedModel, batch: Mapping[str, Tensor | None], **options: Any) -> Any:
+    """Student and teacher may be of different families: token types go to those that know them."""
+    taken = taken_inputs(type(model))
+    return model(**{name: value for name, value in batch.items() if value is not None and name in taken}, **options)
+
+
+def taken_inputs(model_class: type[PreTrainedModel]) -> frozenset[str]:
+    return frozenset(inspect.signature(model_class.forward).parameters)
+
+
+class TaskDistillationLoss(DistillationLoss):
+    """The weighted sum of what the teacher says and of the labels, whose loss is the task's own; validated by the latter."""
+
+    def __init__(self, weights: Weights, labels_loss: TokenLoss) -> None:
+        super().__init__(weights)
+        self.labels_loss = labels_loss
+
+    def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        if "sums" in outputs:
+            return super().__call__(outputs, labels, num_items_in_batch)
+        return self.labels_loss(outputs, labels)
+
+    def sum_hard(self, outputs: Any, labels: Tensor) -> dict[str, Tensor]:
+        return {"hard": self.per_position(outputs["logits"], labels).sum()} if self.hard else {}
+
+    def per_position(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.labels_loss.per_position(logits, labels)
+
+
+def count_decisions(batch: Mapping[str, Tensor]) -> Tensor:
+    """(3,): places that decide, labels, real tokens."""
+    decides = batch["decides"] if "decides" in batch else batch["labels"] != IGNORED
+    return torch.stack([decides.sum(), (batch["labels"] != IGNORED).sum(), batch["attention_mask"].sum()])
