@@ -1,13 +1,17 @@
 """Tokenizing and blocking a corpus beside Hugging Face's run_mlm.py recipe and beside the bare Rust tokenizer.
 
-    python benchmarks/bench_corpus.py                                # 20 MB, one and two threads
-    python benchmarks/bench_corpus.py --megabytes 100 --write        # and keep the table in benchmarks/results/
-    python benchmarks/bench_corpus.py --memory_megabytes 10 1000     # peak memory of ours at two sizes
+    python benchmarks/bench_corpus.py                                        # 20 MB, one and two threads, all parts
+    python benchmarks/bench_corpus.py --parts speed --megabytes 100 --threads 2 --write
+    python benchmarks/bench_corpus.py --parts memory --memory_megabytes 10 1000 --write
 
-Equality comes first: both sides must give the same blocks from a text that fits into one batch of the stock recipe, which
-drops what is left behind every batch of a thousand lines. The bare tokenizer is `encode_batch_fast` of the `tokenizers`
-library over lists of lines that are in memory already, and nothing else: the limit. Every measurement is a process of its
-own; the sides take turns. The last line of standard output is JSON.
+`--write` keeps the table in benchmarks/results/; parts that are not run stay there as they were. The parts:
+
+    speed     both sides must give the same blocks from a text that fits into one batch of the stock recipe, which drops
+              what is left behind every batch of a thousand lines. Then seconds, in turns, beside the bare tokenizer: the
+              limit, `encode_batch_fast` of the `tokenizers` library over lists of lines that are in memory, nothing else
+    memory    peak of ours, all processes together, at two sizes of text
+
+Every measurement is a process of its own. The last line of standard output is JSON.
 """
 
 from __future__ import annotations
@@ -18,19 +22,23 @@ import os
 import resource
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from generated_text import write_text
-from measure import call_worker, hardware_line, minilm_folder, table, take_turns, write_results
+from kept_parts import merge_rows, read_kept
+from measure import call_worker, hardware_line, minilm_folder, peak_megabytes, table, take_turns, write_results
 
 LENGTH = 128
 PREPARATION_TARGET = 1.5  # times the bare tokenizer with the same threads
 MEMORY_TARGET = 1.15  # times the peak at the smaller size
 SIDES = ("bare", "ours", "stock")
+NAME = "corpus"
 
 
 def read_lines(path: Path) -> list[str]:
@@ -78,12 +86,10 @@ def run_ours(path: Path, workers: int) -> dict[str, Any]:
     return {"seconds": seconds, "cpu_seconds": processor, "second_start": again, "pieces": pieces, "first": first}
 
 
-def run_stock(path: Path, processes: int) -> dict[str, Any]:
-    """run_mlm.py of transformers: one map to tokenize, one to join and cut."""
+def stock_rows(path: Path, tokenizer: Any, length: int, cache: str, processes: int | None = None) -> Any:
+    """The data set of run_mlm.py of transformers: one map to tokenize, one to join and cut."""
     import datasets
-    from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
     datasets.disable_progress_bars()
 
     def tokenize(batch: dict[str, list]) -> Any:
@@ -91,25 +97,45 @@ def run_stock(path: Path, processes: int) -> dict[str, Any]:
 
     def group(batch: dict[str, list]) -> dict[str, list]:
         joined = {name: [item for row in rows for item in row] for name, rows in batch.items()}
-        total = len(joined["input_ids"]) // LENGTH * LENGTH
+        total = len(joined["input_ids"]) // length * length
         return {
-            name: [row[start : start + LENGTH] for start in range(0, total, LENGTH)] for name, row in joined.items()
+            name: [row[start : start + length] for start in range(0, total, length)] for name, row in joined.items()
         }
 
+    rows = datasets.load_dataset("text", data_files=str(path), cache_dir=cache)["train"]
+    rows = rows.map(tokenize, batched=True, num_proc=processes, remove_columns=["text"])
+    return rows.map(group, batched=True, num_proc=processes)
+
+
+def run_stock(path: Path, processes: int) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
     with tempfile.TemporaryDirectory(dir=path.parent) as cache:
         began, processor_began = time.perf_counter(), cpu_seconds()
-        rows = datasets.load_dataset("text", data_files=str(path), cache_dir=cache)["train"]
-        number = processes if processes > 1 else None
-        rows = rows.map(tokenize, batched=True, num_proc=number, remove_columns=["text"])
-        rows = rows.map(group, batched=True, num_proc=number)
+        rows = stock_rows(path, tokenizer, LENGTH, cache, processes if processes > 1 else None)
         seconds, processor = time.perf_counter() - began, cpu_seconds() - processor_began
-        first = rows["input_ids"][:3]
+        first = [list(row) for row in rows["input_ids"][:3]]
         ids = len(rows) * LENGTH
-    return {"seconds": seconds, "cpu_seconds": processor, "ids": ids, "first": [list(row) for row in first]}
+    return {"seconds": seconds, "cpu_seconds": processor, "ids": ids, "first": first}
+
+
+def run_memory(path: Path, workers: int) -> dict[str, Any]:
+    """Ours; the peaks of its worker processes are watched from outside."""
+    from pregeneration_sides import watch_children  # not above: that module takes the bare side from here
+
+    peaks: dict[int, float] = {}
+    is_done = threading.Event()
+    watcher = threading.Thread(target=watch_children, args=(peaks, is_done))
+    watcher.start()
+    result = run_ours(path, workers)
+    is_done.set()
+    watcher.join()
+    return {**result, "peak_megabytes_of_workers": sum(peaks.values())}
 
 
 def run_worker(options: dict[str, Any]) -> dict[str, Any]:
-    work = {"bare": run_bare, "ours": run_ours, "stock": run_stock}[options["side"]]
+    work = {"bare": run_bare, "ours": run_ours, "stock": run_stock, "memory": run_memory}[options["side"]]
     result = work(Path(options["path"]), options["threads"])
     return {**result, "peak_megabytes": peak_megabytes()}
 
@@ -118,12 +144,6 @@ def cpu_seconds() -> float:
     """Processor time of this process and of its workers that have ended: what a shared machine cannot spoil."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def peak_megabytes(process: int | str = "self") -> float:
-    """Most memory that was resident since a process began (`ru_maxrss` would count what its parent held)."""
-    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def call(side: str, path: Path, threads: int) -> dict[str, Any]:
@@ -137,63 +157,55 @@ def compare_equality(folder: Path) -> None:
     ours, stock, bare = (call(side, path, 1) for side in ("ours", "stock", "bare"))
     if ours["first"] != stock["first"] or ours["pieces"] != bare["pieces"]:
         sys.exit("the sides do not give the same blocks: nothing to compare")
-    print("equality: the first blocks of ours and of the stock recipe agree, and no piece is lost")
+    print("equality: the first blocks of ours and of the stock recipe agree, and no piece is lost", file=sys.stderr)
 
 
-def compare_speed(path: Path, threads: int, rounds: int) -> dict[str, Any]:
-    results = take_turns(SIDES, rounds, lambda side: call(side, path, threads))
-    seconds = {side: results[side]["seconds"] for side in SIDES}
+def compare_speed(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    compare_equality(folder)
+    path = write_text(folder / f"{options.megabytes:g}.txt", options.megabytes)
+    rows = {str(threads): time_sides(path, threads, options) for threads in options.threads}
+    return {"megabytes": options.megabytes, "rounds": options.rounds, "target": PREPARATION_TARGET, "rows": rows}
+
+
+def time_sides(path: Path, threads: int, options: argparse.Namespace) -> dict[str, Any]:
+    results = take_turns(SIDES, options.rounds, lambda side: call(side, path, threads))
+    seconds, processor = ({side: results[side][name] for side in SIDES} for name in ("seconds", "cpu_seconds"))
+    if results["ours"]["pieces"] != results["bare"]["pieces"]:
+        sys.exit("ours and the bare tokenizer do not find as many pieces: nothing to compare")
     return {
-        "threads": threads,
         "seconds": seconds,
         "second_start_seconds": results["ours"]["second_start"],
         "ours_over_bare": seconds["ours"] / seconds["bare"],
+        "ours_over_bare_cpu": processor["ours"] / processor["bare"],
         "stock_over_bare": seconds["stock"] / seconds["bare"],
-        "ours_over_bare_cpu": results["ours"]["cpu_seconds"] / results["bare"]["cpu_seconds"],
         "peak_megabytes": {side: results[side]["peak_megabytes"] for side in SIDES},
     }
 
 
-def compare_memory(folder: Path, sizes: list[float], run: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Peak memory of `run` on texts of these sizes, and the last divided by the first."""
-    peaks = {f"{size:g}": run(write_text(folder / f"{size:g}.txt", size))["peak_megabytes"] for size in sizes}
-    values = list(peaks.values())
-    return {"peak_megabytes": peaks, "ratio": values[-1] / values[0], "target": MEMORY_TARGET}
+def compare_memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    rows = {str(workers): peaks_by_size(folder, options, workers) for workers in options.threads}
+    return {"sizes": options.memory_megabytes, "target": MEMORY_TARGET, "rows": rows}
 
 
-def parse(description: str, megabytes: float) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=float, default=megabytes)
-    parser.add_argument("--memory_megabytes", type=float, nargs=2, default=[10.0, 40.0], metavar=("SMALL", "LARGE"))
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/results/")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    return parser.parse_args()
+def peaks_by_size(folder: Path, options: argparse.Namespace, workers: int) -> dict[str, Any]:
+    """Peak memory (MB) of all processes together for each size of text, and the last divided by the first."""
+    results = [call("memory", write_text(folder / f"{size:g}.txt", size), workers) for size in options.memory_megabytes]
+    peaks = [result["peak_megabytes"] + result["peak_megabytes_of_workers"] for result in results]
+    return {
+        "peak_megabytes": peaks,
+        "ratio": peaks[-1] / peaks[0],
+        "seconds": [result["seconds"] for result in results],
+    }
 
 
-def main() -> None:
-    options = parse(str(__doc__), 20.0)
-    if options.worker:
-        print(json.dumps(run_worker(json.loads(options.worker))))
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        compare_equality(folder)
-        path = write_text(folder / "text.txt", options.megabytes)
-        speed = [compare_speed(path, threads, options.rounds) for threads in options.threads]
-        memory = compare_memory(folder, options.memory_megabytes, lambda text: call("ours", text, 1))
-    rows = [
-        [
-            row["threads"],
-            *row["seconds"].values(),
-            row["ours_over_bare"],
-            row["ours_over_bare_cpu"],
-            row["stock_over_bare"],
-            row["second_start_seconds"],
-        ]
-        for row in speed
-    ]
+PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
+    "speed": compare_speed,
+    "memory": compare_memory,
+}
+SAME = {"speed": ("megabytes", "machine"), "memory": ("sizes", "machine")}  # rows of other threads stay if these agree
+
+
+def format_speed(part: dict[str, Any]) -> list[str]:
     header = (
         "threads",
         *(f"{side}, s" for side in SIDES),
@@ -202,20 +214,64 @@ def main() -> None:
         "stock / bare",
         "again, s",
     )
-    lines = [
-        hardware_line("cpu"),
-        "",
-        f"{options.megabytes:g} MB of generated text, blocks of {LENGTH}.",
+    keys = ("ours_over_bare", "ours_over_bare_cpu", "stock_over_bare", "second_start_seconds")
+    rows = [(threads, *row["seconds"].values(), *(row[key] for key in keys)) for threads, row in part["rows"].items()]
+    return [
+        f"{part['megabytes']:g} MB of generated text, blocks of {LENGTH}, medians of {part['rounds']} rounds. Target: at "
+        f"most {part['target']} times the bare tokenizer. `again` is a second start, which finds the work done.",
         "",
         *table(header, rows),
-        "",
-        f"Peak memory of ours (MB) by size of the text (MB): {memory['peak_megabytes']}, ratio {memory['ratio']:.2f}.",
     ]
-    print("\n".join(lines))
-    result = {"megabytes": options.megabytes, "speed": speed, "target": PREPARATION_TARGET, "memory": memory}
+
+
+def format_memory(part: dict[str, Any]) -> list[str]:
+    rows = [(workers, *row["peak_megabytes"], row["ratio"]) for workers, row in part["rows"].items()]
+    return [
+        f"Peak memory of ours, all processes together (MB). Target: at most {part['target']} times that of the smaller.",
+        "",
+        *table(("workers", *(f"{size:g} MB of text" for size in part["sizes"]), "ratio"), rows),
+    ]
+
+
+FORMATS = {"speed": format_speed, "memory": format_memory}
+
+
+def format_all(result: dict[str, Any]) -> list[str]:
+    lines = []
+    for part, format_part in FORMATS.items():
+        if part in result:
+            lines += [*format_part(result[part]), "", f"{result[part]['machine']}; {result[part]['date']}", ""]
+    return lines[:-1]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--megabytes", type=float, default=20.0)
+    parser.add_argument("--memory_megabytes", type=float, nargs=2, default=[10.0, 40.0], metavar=("SMALL", "LARGE"))
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads, or worker processes of ours")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep generated text there, to be found again by the next run")
+    parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/results/")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    if options.worker:
+        print(json.dumps(run_worker(json.loads(options.worker))))
+        return
+    measured = {"machine": hardware_line("cpu"), "date": date.today().isoformat()}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        found = {part: PARTS[part](folder, options) | measured for part in options.parts}
+    print("\n".join(format_all(found)))
     if options.write:
-        write_results("corpus", "Tokenizing and blocking a corpus", lines, result)
-    print(json.dumps(result))
+        kept = read_kept(NAME)
+        result = kept | {part: merge_rows(kept.get(part, {}), found[part], same=SAME[part]) for part in found}
+        write_results(NAME, "Tokenizing and blocking a corpus", format_all(result), result)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import csv
 import gzip
 import json
 import math
-import resource
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from measure import DATA, hardware_line, medians, minilm_folder, read_clock, table, write_results
+from measure import DATA, hardware_line, medians, minilm_folder, peak_megabytes, read_clock, table, write_results
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoTokenizer,
@@ -251,9 +250,9 @@ def memory_growth(scorer: Scorer, texts: list[str]) -> float:
     tables = make_tables(scorer, "bench")
     with tempfile.TemporaryDirectory() as folder:
         run_ours(scorer, tables, texts, Path(folder) / "a.parquet")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_megabytes()
         run_ours(scorer, tables, texts * 4, Path(folder) / "a.parquet")
-        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        return peak_megabytes() - before
 
 
 def main() -> None:

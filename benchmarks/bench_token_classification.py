@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,8 @@ import tempfile
 import time
 from datetime import date
 from pathlib import Path
+
+from measure import peak_megabytes
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared" / "data"
@@ -186,7 +187,7 @@ def run_side(options: argparse.Namespace) -> dict:
             "sentences_per_second": 16 / statistics.median(seconds[2:] or seconds),
             "training_seconds": sum(seconds),
             "encoding_seconds": encoding_seconds,
-            "peak_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            "peak_gigabytes": peak_megabytes() / 1024,
         }
         if options.score:
             started = time.perf_counter()

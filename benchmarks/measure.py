@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -88,7 +87,13 @@ def peak_gigabytes(device: str) -> float:
         import torch
 
         return torch.cuda.max_memory_allocated() / GIGA
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIGA
+    return peak_megabytes() * 2**20 / GIGA
+
+
+def peak_megabytes(process: int | str = "self") -> float:
+    """Most memory that was resident since a process began (`ru_maxrss` would count what its parent held)."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def hardware_line(device: str) -> str:

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench_corpus import cpu_seconds, peak_megabytes, run_bare
+from bench_corpus import cpu_seconds, run_bare
 from generated_text import write_text
-from measure import minilm_folder
+from measure import minilm_folder, peak_megabytes
 
 EPOCHS = 3
 STATISTICS_MEGABYTES = 0.3
