@@ -28,6 +28,7 @@ from finetune.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     FinetuneError,
+    Preempted,
     Problem,
     ProblemError,
     RunError,
@@ -197,7 +198,7 @@ def outcome_of(error: BaseException, *, show_traceback: bool = False) -> Outcome
         _show_traceback(error)
     if isinstance(error, SystemExit):
         return _outcome_of_exit(error)
-    if isinstance(error, FinetuneError):
+    if isinstance(error, FinetuneError | Preempted):
         sentences = [str(item) for item in error.problems] if isinstance(error, ProblemError) else [str(error)]
         _complain(sentences)
         return Outcome(error.exit_code, error.status, reason=" ".join(sentences))

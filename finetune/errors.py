@@ -91,8 +91,12 @@ class LockedError(FinetuneError):
         super().__init__(f"{folder} is in use by {holder}; wait for that run or choose another --output_dir.")
 
 
-class Preempted(FinetuneError):
-    """A signal asked the run to stop; its state is saved and the same command goes on from there."""
+class Preempted(KeyboardInterrupt):
+    """A signal asked the run to stop; its state is saved and the same command goes on from there.
+
+    No `Exception`: what guards against everything (`except Exception` around a tracker, a tokenizer, a database) must not
+    swallow a SIGTERM. Libraries clean up after a KeyboardInterrupt as after an error, and let it pass.
+    """
 
     exit_code = EXIT_PREEMPTED
     status = "preempted"

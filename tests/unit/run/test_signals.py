@@ -29,6 +29,17 @@ def test_outside_of_training_a_signal_ends_the_run_where_it_stands(stop, number)
     assert stop.requested
 
 
+def test_code_that_guards_against_every_exception_lets_a_signal_pass(stop):
+    def guarded():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Exception:  # as libraries do around what they do not trust
+            return "swallowed"
+
+    with pytest.raises(Preempted):
+        guarded()
+
+
 def test_training_goes_on_to_a_good_place_first(stop, capfd):
     steps = []
     with pytest.raises(Preempted), stop.deferred():
