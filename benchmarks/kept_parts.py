@@ -1,0 +1,24 @@
+"""Benchmarks of several parts, each of which can run on its own: what was measured before stays in the results."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from measure import RESULTS
+
+
+def read_kept(name: str) -> dict[str, Any]:
+    """The numbers of benchmarks/results/<name>.md by part; nothing if it is not there."""
+    path = RESULTS / f"{name}.md"
+    if not path.is_file():
+        return {}
+    _, _, block = path.read_text(encoding="utf-8").partition("```json")
+    return json.loads(block.partition("```")[0])
+
+
+def merge_rows(kept: dict[str, Any], found: dict[str, Any], *, same: tuple[str, ...]) -> dict[str, Any]:
+    """`found` replaces `kept`; `rows` of both are united where all of `same` agree, and replaced by name."""
+    if not kept or any(kept.get(key) != found[key] for key in same):
+        return found
+    return {**found, "rows": dict(sorted({**kept["rows"], **found["rows"]}.items()))}
