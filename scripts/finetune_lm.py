@@ -9,6 +9,10 @@
         --data_preprocessing_fn_strategy.train per_batch --loss_classes.train OutputsDefaultLoss KLBaselineLoss \\
         --loss_classes_kwargs.train.KLBaselineLoss.dataset data/wiki.txt.gz
 
+    python finetune_lm.py --model_name_or_path gpt2 --train_file data/verbs.txt.gz \\
+        --validation_file data/verbs-dev.txt.gz --patience 30 --do_optimize --max_trials 50 \\
+        --params.lr.values 1e-6 1e-4 --params.lr.suggest_kwargs.log --output_dir outputs/verbs-search
+
     python finetune_lm.py --model_name_or_path gpt2 --test_file data/items-a.txt.gz --evaluate blimp --blimp_dir blimp
 
 Arguments are dictionaries where a dot is in a name (docs/dotted_arguments.md); docs/finetune_lm.md tells what each does and
@@ -23,13 +27,18 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.dotted import DottedArguments, DottedParser
 from finetune.arguments.finetune_lm import TunedModelArguments, TunedTextArguments, TuningArguments
+from finetune.arguments.optimization import OptimizationArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
+from finetune.arguments.search_space import judge_search
 from finetune.arguments.tuning_results import TuningResultArguments
 from finetune.run.default_folder import NOW, find_test_folder, find_training_folder, time_stamp
 from finetune.run.folder import Run
 
-GROUPS = (TunedModelArguments, TunedTextArguments, TuningArguments, TuningResultArguments, RunArguments)
+GROUPS = (
+    *(TunedModelArguments, TunedTextArguments, TuningArguments, TuningResultArguments),
+    *(OptimizationArguments, RunArguments),
+)
 
 
 class FinetuningParser(DottedParser):
@@ -49,13 +58,16 @@ class FinetuningParser(DottedParser):
 
 
 def make_parser() -> DottedParser:
-    return FinetuningParser(__doc__ or "", GROUPS)
+    return FinetuningParser(__doc__ or "", GROUPS, checks=(judge_search,))
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+    if arguments[OptimizationArguments].do_optimize:
+        from finetune.tasks.search import run_search
+
+        return run_search(arguments, run)
     from finetune.tasks.finetuning_run import run_finetuning
 
-    # The branch of a hyperparameter search comes here.
     return run_finetuning(arguments, run)
 
 

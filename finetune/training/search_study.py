@@ -38,7 +38,7 @@ def name_study(params: Mapping[str, Any], dimensions: Sequence[Dimension]) -> st
 
 
 def open_study(storage: BaseStorage, name: str, setting: Mapping[str, Any], pruner: BasePruner) -> Study:
-    """Begin a study or join it.
+    """Begin a study or join it; `setting` are the arguments that its trials share.
 
     Raises:
         UsageError: there is a study of that name whose trials were trained with other arguments, with the differences.
@@ -56,9 +56,9 @@ def open_study(storage: BaseStorage, name: str, setting: Mapping[str, Any], prun
     return study
 
 
-def setting_of(study: Study) -> dict[str, Any]:
-    """The arguments that the trials of a study share; empty for a new one."""
-    return dict(study.user_attrs.get(SETTING) or {})
+def seed_of(name: str) -> int:
+    """The seed of a study for which none was given: all its processes know it without asking each other."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
 
 
 class SamplerMaker:
