@@ -28,7 +28,7 @@ from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
 from finetune.tokenization.loading import load_tokenizer
-from finetune.training.fast_path import prepare_prediction
+from finetune.training.fast_path import mark_read, prepare_prediction
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ class Tagger:
         )
         rows = list(encoded.dataset)
         options = self.arguments
-        logits = predict_logits(self.model, rows, self.collator, batch_size=options.batch_size, bf16=self.bf16)
+        collate = mark_read(self.model, self.collator)
+        logits = predict_logits(self.model, rows, collate, batch_size=options.batch_size, bf16=self.bf16)
         words = collect_word_predictions(logits, encoded, padding_side=self.collator.padding_side)
         return [soften(row) for row in words.sentences()]
 

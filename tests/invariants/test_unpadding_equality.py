@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.models.bert import BertConfig
 
+from finetune.models.sparse_mlm_head import select_labelled
 from finetune.models.unpadding.doors import is_unpadded, pad_encoder, unpad_encoder
 
 SIZES = {"vocab_size": 101, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_labels": 5}
@@ -108,6 +109,53 @@ def test_losses_and_gradients_of_training_are_equal(family, head, rounding):
     expected.loss.backward()
     found.loss.backward()
     assert_same_gradients(plain, unpadded)
+
+
+def last_layer(model: torch.nn.Module) -> torch.nn.Module:
+    return [m for n, m in model.named_modules() if n.endswith(("layer.2", "layers.2"))][-1]
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_last_layer_computes_only_what_is_read(family):
+    plain, unpadded = make_pair(family, AutoModelForTokenClassification)
+    batch = make_batch(CONFIGS[family], AutoModelForTokenClassification)
+    read = torch.rand(batch["labels"].shape, generator=torch.Generator().manual_seed(5)) < 0.3
+    read[0, 0] = True  # the position that also fills up the selection
+    batch["labels"] = batch["labels"].masked_fill(~read, -100)
+    labelled = batch["labels"] != -100
+    positions, _ = select_labelled(batch["labels"])
+    rows = []
+    last = last_layer(unpadded)
+    last.register_forward_hook(lambda module, args, output: rows.append(output.shape[1]))
+    expected, found = plain(**batch), unpadded(**batch, read_positions=positions)
+    assert rows == [32] and 20 <= int(labelled.sum()) < 32 < sum(LENGTHS)
+    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found.logits[labelled], expected.logits[labelled], rtol=1e-5, atol=1e-5)
+    expected.loss.backward()
+    found.loss.backward()
+    assert_same_gradients(plain, unpadded)
+    pad_encoder(unpadded)
+    torch.testing.assert_close(unpadded(**batch).logits, expected.logits)
+    assert "forward" not in vars(last)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_classifiers_compute_one_token_a_text_in_the_last_layer(family):
+    plain, unpadded = make_pair(family, AutoModelForSequenceClassification)
+    rows = []
+    last_layer(unpadded).register_forward_hook(lambda module, args, output: rows.append(output.shape[1]))
+    batch = make_batch(CONFIGS[family], AutoModelForSequenceClassification)
+    unpadded(**batch)
+    states = unpadded(**batch, output_hidden_states=True).hidden_states
+    assert rows == [len(LENGTHS), 96], "all rows where hidden states are asked for"
+    torch.testing.assert_close(states[-1][:, 1], plain(**batch, output_hidden_states=True).hidden_states[-1][:, 1])
+
+
+def test_a_pooler_still_gets_its_token():
+    plain, unpadded = make_pair("bert", AutoModel)
+    batch = make_batch(CONFIGS["bert"], AutoModel)
+    pooled = unpadded(**batch, read_positions=torch.tensor([[5, 6]])).pooler_output
+    torch.testing.assert_close(pooled, plain(**batch).pooler_output, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", CONFIGS)

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from finetune.models.unpadding.attention import ATTENTION_NAME, register_attention
 from finetune.models.unpadding.layout import Rounding, TokenLayout, build_layout
+from finetune.models.unpadding.read_rows import compute_whole_layer, read_last_layer
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,15 @@ DOORS = {
     "DistilBertModel": "transformer",
     "ModernBertModel": "",
 }
+# Heads that read the last hidden state at the first position of each text and nowhere else.
+FIRST_TOKEN_HEADS = frozenset({
+    "BertForSequenceClassification",
+    "RobertaForSequenceClassification",
+    "XLMRobertaForSequenceClassification",
+    "CamembertForSequenceClassification",
+    "ElectraForSequenceClassification",
+    "DistilBertForSequenceClassification",
+})  # fmt: skip
 _NOT_SERVED = ("encoder_hidden_states", "past_key_values", "output_attentions")
 _HANDLES = "_unpadding_handles"
 
@@ -55,9 +66,16 @@ def unpad_encoder(
     if reason is not None:
         return reason
     register_attention()
+    of_classifiers = {id(module.base_model) for module in model.modules() if _reads_first(module)}
     for base in bases:
-        _open_doors(base, Rounding(round_tokens_to, round_length_to), fast_dropout)
+        _open_doors(base, Rounding(round_tokens_to, round_length_to), fast_dropout, id(base) in of_classifiers)
     return None
+
+
+def _reads_first(module: Any) -> bool:
+    name = type(module).__name__
+    pools_first = name == "ModernBertForSequenceClassification" and module.config.classifier_pooling == "cls"
+    return pools_first or name in FIRST_TOKEN_HEADS
 
 
 def pad_encoder(model: nn.Module) -> None:
@@ -68,6 +86,7 @@ def pad_encoder(model: nn.Module) -> None:
             handle.remove()
         if implementation is not None:
             base.set_attn_implementation(implementation)
+            compute_whole_layer(_last_layer(base))
 
 
 def is_unpadded(model: nn.Module) -> bool:
@@ -91,10 +110,17 @@ def _why_not(base: PreTrainedModel) -> str | None:
     return None
 
 
-def _open_doors(base: PreTrainedModel, rounding: Rounding, fast_dropout: bool) -> None:
+def _last_layer(base: PreTrainedModel) -> nn.Module:
+    stack: Any = base.get_submodule(DOORS[type(base).__name__])
+    return stack.layers[-1] if hasattr(stack, "layers") else stack.layer[-1]
+
+
+def _open_doors(base: PreTrainedModel, rounding: Rounding, fast_dropout: bool, reads_first: bool) -> None:
     if _HANDLES in base.__dict__:
         return
-    entrance = _Entrance(rounding, fast_dropout, tuple(inspect.signature(type(base).forward).parameters)[1:])
+    parameters = tuple(inspect.signature(type(base).forward).parameters)[1:]
+    entrance = _Entrance(rounding, fast_dropout, parameters, reads_first)
+    read_last_layer(_last_layer(base))
     door = DOORS[type(base).__name__]
     hooks = [
         base.register_forward_pre_hook(entrance, with_kwargs=True),
@@ -119,20 +145,41 @@ class _Entrance:
     rounding: Rounding
     fast_dropout: bool
     parameters: tuple[str, ...]  # names of the base model's positional arguments
+    reads_first: bool = False  # the head reads the first position of each text and nowhere else
     said: set[str] = field(default_factory=set)
 
-    def __call__(self, _module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    def __call__(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         call = dict(zip(self.parameters, args, strict=False)) | kwargs
-        lengths = call.pop("sequence_lengths", None)
+        lengths, read = call.pop("sequence_lengths", None), call.pop("read_positions", None)
         reason = self._why_padded(call)
         if reason is not None:
             self._say(reason)
             return (), call
         mask = _mask(call)
         call["token_layout"] = build_layout(
-            mask, lengths=lengths, rounding=self.rounding, fast_dropout=self.fast_dropout
+            mask,
+            lengths=lengths,
+            rounding=self.rounding,
+            fast_dropout=self.fast_dropout,
+            read_positions=self._read_positions(module, call, read, mask),
         )
         return (), call | {"attention_mask": None}
+
+    def _read_positions(self, base: Any, call: dict[str, Any], given: Tensor | None, mask: Tensor) -> Tensor | None:
+        """Positions of the flattened batch that are read after the last layer, or None for all.
+
+        Those that the call names (`read_positions`, or the `labelled_positions` of a sparse head), and the first of each
+        text where a pooler or the head reads it.
+        """
+        asked = call.get("output_hidden_states")
+        given = call.get("labelled_positions") if given is None else given
+        if (base.config.output_hidden_states if asked is None else asked) or (given is None and not self.reads_first):
+            return None
+        firsts = torch.arange(0, mask.numel(), mask.shape[1], device=mask.device)
+        if given is None:
+            return firsts
+        pools = self.reads_first or getattr(base, "pooler", None) is not None
+        return torch.cat((given.reshape(-1).to(mask.device), firsts)) if pools else given
 
     def _why_padded(self, call: dict[str, Any]) -> str | None:
         asked = [name for name in _NOT_SERVED if call.get(name) not in (None, False)]
@@ -193,7 +240,7 @@ def _pack_each(ids: Tensor, layout: TokenLayout) -> Tensor:
 def _pad_last_hidden_state(_module: nn.Module, _args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
     layout: TokenLayout | None = kwargs.get("token_layout")
     if layout is not None:
-        output.last_hidden_state = layout.pad(output.last_hidden_state)
+        output.last_hidden_state = layout.pad_last(output.last_hidden_state)
     return output
 
 

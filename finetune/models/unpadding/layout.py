@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finetune.models.unpadding.read_rows import ReadRows, find_read_rows
+
 
 @dataclass(frozen=True)
 class Rounding:
@@ -44,6 +46,7 @@ class TokenLayout:
     filler: Tensor  # (fillers,) packed rows that are no token
     rounding: Rounding = Rounding()
     fast_dropout: bool = True  # attention probabilities are dropped by finetune.models.fast_dropout
+    read: ReadRows | None = None  # what is read after the last layer, if that is not all
     derived: dict[Any, Any] = field(
         default_factory=dict, repr=False
     )  # what the attention made of it, once for all layers
@@ -79,15 +82,25 @@ class TokenLayout:
         flat = packed.reshape(packed.shape[1], -1)
         return _PadRows.apply(flat, self).view(*self.real.shape, *packed.shape[2:])
 
+    def pad_last(self, packed: Tensor) -> Tensor:
+        """What the last layer gives, (1, rows or reads, hidden) -> (batch, length, hidden), zero where nothing is."""
+        return self.pad(packed) if self.read is None else self.read.pad(packed, self.real.shape)
+
 
 @torch.compiler.disable
 def build_layout(
-    mask: Tensor, *, lengths: Sequence[int] | None = None, rounding: Rounding = Rounding(), fast_dropout: bool = True
+    mask: Tensor,
+    *,
+    lengths: Sequence[int] | None = None,
+    rounding: Rounding = Rounding(),
+    fast_dropout: bool = True,
+    read_positions: Tensor | None = None,
 ) -> TokenLayout:
     """Derive the layout of `mask`, (batch, length), nonzero at real tokens.
 
     `lengths`, the mask's row sums known on the host, spare an accelerator one synchronisation per step. Raises
-    ValueError when they are not the row sums (on a CPU, where looking costs nothing).
+    ValueError when they are not the row sums (on a CPU, where looking costs nothing). `read_positions`: those of the
+    flattened (batch * length) that somebody reads after the last layer; None for all.
     """
     real = mask.bool()
     if lengths is None or real.device.type == "cpu":
@@ -102,7 +115,8 @@ def build_layout(
     targets.index_copy_(0, sources[:tokens], torch.arange(tokens, device=device))
     padding = torch.nonzero_static(~real.reshape(-1), size=positions - tokens).squeeze(1)
     filler = torch.arange(tokens, rows, device=device)
-    return TokenLayout(real, tuple(lengths), sources, targets, padding, filler, rounding, fast_dropout)
+    read = None if read_positions is None else find_read_rows(read_positions, real, targets, rows)
+    return TokenLayout(real, tuple(lengths), sources, targets, padding, filler, rounding, fast_dropout, read)
 
 
 def _rounded_rows(tokens: int, positions: int, multiple: int) -> int:

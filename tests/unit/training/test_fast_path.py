@@ -13,6 +13,7 @@ from finetune.models.unpadding.doors import is_unpadded
 from finetune.models.vocabulary_trimming import TrimmedEmbedding
 from finetune.run.folder import Run
 from finetune.training.building import TrainerParts, build_trainer, train
+from finetune.training.fast_path import ReadPositions
 from finetune.training.losses import TokenLoss
 
 PLAIN = FastPathArguments(no_fast_path=True)
@@ -69,6 +70,42 @@ def test_the_whole_fast_path_trains_what_the_plain_recipe_trains(tmp_path, token
         )
     losses = [[line["loss"] for line in t.state.log_history if "loss" in line] for t in (plain, fast)]
     assert len(losses[0]) == 12 and losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_predictions_of_words_without_tags_are_those_of_the_plain_recipe(tmp_path, tokenizer):
+    """Of two pieces a word the first decides it; where nothing is labelled, the deciding positions are still computed."""
+    rows = make_rows().map(
+        lambda row: {
+            "labels": [-100] * len(row["labels"]),
+            "word_positions": [i // 2 if i % 2 and label != -100 else -100 for i, label in enumerate(row["labels"])],
+        }
+    )
+    logits, widths = [], []
+    for fast_path in (FastPathArguments(), PLAIN):
+        trainer, _ = run(tmp_path, tokenizer, fast_path, num_train_epochs=1)
+        last = trainer.model.bert.encoder.layer[-1]
+        last.register_forward_hook(lambda module, args, output: widths.append(output.shape[:2].numel()))
+        trainer.model.load_state_dict(make_model().state_dict())
+        features = [rows[index] for index in range(24)]
+        batch = trainer.data_collator(features)
+        with torch.no_grad():
+            logits.append(trainer.model.eval()(**{k: v for k, v in batch.items() if k != "labels"}).logits)
+    fast, plain = logits
+    deciding = TaggingCollator.for_tokenizer(tokenizer)(
+        [{"input_ids": row["input_ids"], "labels": row["word_positions"]} for row in features]
+    )["labels"]
+    assert (deciding != -100).sum() > 60 and widths[0] < 0.7 * int(batch["attention_mask"].sum()) < widths[1]
+    torch.testing.assert_close(fast[deciding != -100], plain[deciding != -100], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_positions_that_are_read_lie_where_the_rows_stand_in_the_padded_batch(side):
+    collator = ReadPositions(TaggingCollator(pad_token_id=0, padding_side=side))
+    rows = [{"input_ids": [5, 6, 7, 8], "labels": [-100, 1, -100, 2]}, {"input_ids": [9, 5], "labels": [-100, 0]}]
+    batch = collator(rows)
+    positions = batch["read_positions"][0].tolist()
+    assert positions[:3] == [1, 3, 7 if side == "left" else 5] and set(positions[3:]) <= {0}
+    assert "read_positions" not in collator([{"input_ids": [5, 6]}])
 
 
 def test_batches_are_filled_by_tokens(tmp_path, tokenizer):
