@@ -15,30 +15,32 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import re
 import statistics
+import sys
 import tempfile
 import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
-from datetime import date
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from measure import DATA, hardware_line, table, write_results
+
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-HERE = Path(__file__).resolve().parent
-SHARED = HERE.parent.parent / "shared" / "data"
 BORDERS = re.compile("(<_>|\n|<s>|</s>|<pad>|<unk>|<mask>)")
 CHARACTERS = 200_000  # of running text
+WORK = ("lines", "lines again", "words")
 
 
 def read_lines() -> list[str]:
     """Thai Wikipedia and tweets, about `CHARACTERS` of each."""
     lines: list[str] = []
     for archive, key in (("lm/iapp_thai_wiki_qa.zip", "context"), ("wisesight_sentiment/data.zip", "texts")):
-        with zipfile.ZipFile(SHARED / archive) as opened:
+        with zipfile.ZipFile(DATA / archive) as opened:
             rows = opened.read("data/train.jsonl").decode("utf-8").split("\n")
         length = 0
         for text in dict.fromkeys(json.loads(row)[key] for row in rows if row):
@@ -52,7 +54,7 @@ def read_lines() -> list[str]:
 
 def read_words() -> list[str]:
     """The running words of ThaiNER, spaces as `<_>`."""
-    text = gzip.decompress((SHARED / "thainer/data.conll.gz").read_bytes()).decode("utf-8")
+    text = gzip.decompress((DATA / "thainer/data.conll.gz").read_bytes()).decode("utf-8")
     return [line.split("\t")[0].replace(" ", "<_>") for line in text.split("\n") if line]
 
 
@@ -169,6 +171,27 @@ def bench_pieces(lines: list[str], rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def describe(kinds: dict[str, dict[str, float]], pieces: dict[str, float]) -> list[str]:
+    """The tables."""
+    rows = [
+        (
+            f"{kind}: {work}",
+            times[f"{work}, published"],
+            times[f"{work}, ours"],
+            times[f"{work}, published"] / times[f"{work}, ours"],
+        )
+        for kind, times in kinds.items()
+        for work in WORK
+    ]
+    return [
+        *table(("text", "published way, s", "ours, s", "times as fast"), rows),
+        "",
+        "A SentencePiece model in the Camembert layout, seconds:",
+        "",
+        *table(("stock transformers", "ours", "SentencePiece alone"), [tuple(pieces.values())]),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -177,29 +200,27 @@ def main() -> None:
 
     lines, words = read_lines(), read_words()
     characters = sum(map(len, lines))
-    report = [
-        f"{len(lines):,} lines, {characters:,} characters; {len(words):,} running words; {arguments.rounds} rounds",
-        f"{'':34}{'seconds':>9}",
-    ]
-    result: dict[str, object] = {"characters": characters, "words": len(words), "rounds": arguments.rounds}
     warm_up()
-    for kind in ("newmm", "syllable"):
-        times = bench_kind(kind, lines, words, arguments.rounds)
-        report += [f"{kind + ': ' + name:34}{spent:9.3f}" for name, spent in times.items()]
-        for work in ("lines", "lines again", "words"):
-            key = f"{kind}_{work.replace(' ', '_')}_speedup"
-            result[key] = round(times[f"{work}, published"] / times[f"{work}, ours"], 2)
-    times = bench_pieces(lines, arguments.rounds)
-    report += [f"{name:34}{spent:9.3f}" for name, spent in times.items()]
-    result["pieces_speedup_over_stock"] = round(times["pieces, stock"] / times["pieces, ours"], 2)
-    text = "\n".join(report)
-    print(text)
+    kinds = {kind: bench_kind(kind, lines, words, arguments.rounds) for kind in ("newmm", "syllable")}
+    pieces = bench_pieces(lines, arguments.rounds)
+    report = [
+        hardware_line("cpu"),
+        "",
+        f"{len(lines):,} lines of Thai with {characters:,} characters, and {len(words):,} running words of ThaiNER; one "
+        f"thread, medians of {arguments.rounds} rounds. Both sides gave the same ids.",
+        "",
+        *describe(kinds, pieces),
+    ]
+    print("\n".join(report))
+    result = {
+        "characters": characters,
+        "words": len(words),
+        "rounds": arguments.rounds,
+        "seconds": kinds,
+        "pieces": pieces,
+    }
     if arguments.write:
-        target = HERE / "results" / "tokenizers.txt"
-        target.parent.mkdir(exist_ok=True)
-        machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-        heading = f"{date.today().isoformat()}, {machine}"
-        target.write_text(f"{heading}\n{text}\n{json.dumps(result)}\n", encoding="utf-8")
+        write_results("tokenizers", "Word-level Thai tokenizers beside the published way", report, result)
     print(json.dumps(result))
 
 
