@@ -212,8 +212,8 @@ def format_workload(name: str, result: dict[str, Any]) -> list[str]:
         "",
         f"Batches of {result['batch']}, {result['steps']} steps after {result['warmup']}, medians of {result['rounds']} "
         f"rounds; the losses of one batch differ by {result['loss_difference']:.0e} (tolerance {LOSS_TOLERANCE:.0e}). "
-        "Preparation is imports, reading and tokenizing the text, and loading the model. Ours has more examples where the "
-        "stock recipe drops what is left behind every thousand lines.",
+        "Preparation is imports, reading and tokenizing the text, and loading the model. Ours has more examples: it keeps "
+        "what the stock recipe cuts off long lines and drops behind every thousand lines.",
         "",
         *table(header, rows),
         "",
