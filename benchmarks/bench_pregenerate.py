@@ -78,17 +78,15 @@ def compare_published(folder: Path, options: argparse.Namespace) -> dict[str, An
 
 
 def compare_memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    rows = {str(workers): peaks_by_size(folder, options, workers) for workers in options.threads}
+    texts = [write_text(folder / f"{size:g}.txt", size) for size in options.memory_megabytes]
+    rows = {str(workers): peaks_of(texts, workers, options.memory_epochs) for workers in options.threads}
     return {"megabytes": options.memory_megabytes, "epochs": options.memory_epochs, "by_workers": rows}
 
 
-def peaks_by_size(folder: Path, options: argparse.Namespace, workers: int) -> dict[str, Any]:
-    """Peak memory (MB) of all processes together by size of the text (MB), and the last divided by the first."""
-    peaks = {}
-    for size in options.memory_megabytes:
-        text = write_text(folder / f"{size:g}.txt", size)
-        result = call("memory", text, workers, epochs=options.memory_epochs)
-        peaks[f"{size:g}"] = result["peak_megabytes"] + result["peak_megabytes_of_workers"]
+def peaks_of(texts: list[Path], workers: int, epochs: int) -> dict[str, Any]:
+    """Peak memory (MB) of all processes together by text, and the last divided by the first."""
+    results = {text.stem: call("memory", text, workers, epochs=epochs) for text in texts}
+    peaks = {name: row["peak_megabytes"] + row["peak_megabytes_of_workers"] for name, row in results.items()}
     values = list(peaks.values())
     return {"peak_megabytes": peaks, "ratio": values[-1] / values[0]}
 
@@ -191,6 +189,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--memory_epochs", type=int, default=1)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--texts", type=Path, help="folder in which the generated texts stay for the next run")
     parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/results/")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -203,7 +202,9 @@ def main() -> None:
         return
     measured = {"machine": hardware_line("cpu"), "date": date.today().isoformat()}
     with tempfile.TemporaryDirectory() as temporary:
-        found = {part: PARTS[part](Path(temporary), options) | measured for part in options.parts}
+        folder = options.texts or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = {part: PARTS[part](folder, options) | measured for part in options.parts}
     print("\n".join(format_all(found)))
     if options.write:
         result = merge(read_kept(), found)

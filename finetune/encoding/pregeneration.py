@@ -92,12 +92,16 @@ def pregenerate(task: Pregeneration, tokenizer: Any) -> dict[str, Any]:
     The files are the same for any number of workers and with or without `reduce_memory`.
 
     Raises:
-        DataError: no text, fewer than two documents, text that is not UTF-8.
+        DataError: no text, fewer than two documents, text that is not UTF-8; nothing is left of the work then.
     """
     encoder = PieceEncoder(tokenizer, words=task.settings.whole_words)
     work = task.output_dir / WORK_FOLDER
     claim_work_folder(work, work_key(task, encoder.fingerprint), task.output_dir)
-    store = tokenize_sentences(task, encoder, work / "sentences")
+    try:
+        store = tokenize_sentences(task, encoder, work / "sentences")
+    except DataError:  # nothing to go on from
+        shutil.rmtree(work)
+        raise
     is_json = task.output_format is OutputFormat.JSON
     job = ShardJob(
         store=store.folder,

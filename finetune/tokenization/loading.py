@@ -210,7 +210,7 @@ def find_file(name: str, file: str, hub: dict[str, Any]) -> Path:
 def out_of_reach(name: str, files: Iterable[str]) -> Problem:
     """One sentence for a name that is neither a folder nor on a hub that can be reached."""
     found = f"there is no tokenizer folder {name!r}, and no tokenizer of that name can be fetched from the hub"
-    remedy = f"make a folder that holds {' or '.join(files)} and give its path as --tokenizer_name_or_path"
+    remedy = f"make a folder that holds {' or '.join(files)} and give its path instead"
     return Problem(found, remedy=remedy)
 
 
