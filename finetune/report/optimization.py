@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 RESULTS = "optimization_results.csv.gz"
 PLOTS = "optimization_plots.pdf"
 LETTER_LANDSCAPE = (11.0, 8.5)
+OBJECTIVE = "Objective Value"
+LABELS = {OBJECTIVE: "validation loss", "Intermediate Value": "validation loss", "Step": "epoch", "Trial": "trial"}
+SMALL, LABEL_WIDTH, LEGEND_LINES = 7, 18, 12
 PARAMETERS_IN_GRIDS = 4  # plots of every pair of more are unreadable
 
 
@@ -121,7 +125,7 @@ def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any]
         figure = pyplot.gcf()
         figure.set_size_inches(*LETTER_LANDSCAPE)
         figure.suptitle(name)
-        _shrink_legends(figure)
+        _tidy(figure, study)
         pages.savefig(figure, bbox_inches="tight")
     except (ValueError, RuntimeError, ImportError, ZeroDivisionError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -130,9 +134,53 @@ def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any]
     return None
 
 
-def _shrink_legends(figure: Any) -> None:
-    """A legend with a line per trial would hide the plot."""
+def _tidy(figure: Any, study: Study) -> None:
+    """Names of ours, labels that do not lie over each other, no legend with a line for each of many trials."""
+    panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
     for axes in figure.axes:
+        axes.set_title("")
         legend = axes.get_legend()
-        if legend is not None and len(legend.get_texts()) > 12:
+        if legend is not None and len(legend.get_texts()) > LEGEND_LINES:
             legend.remove()
+        for get, put in ((axes.get_xlabel, axes.set_xlabel), (axes.get_ylabel, axes.set_ylabel)):
+            put(_wrap(LABELS.get(get(), get())), fontsize=SMALL if len(panels) > 2 else None)
+        if len(panels) > 2:
+            axes.tick_params(labelsize=SMALL)
+            _keep_outer_labels(axes)
+        _name_ticks(axes, study)
+
+
+def _keep_outer_labels(axes: Any) -> None:
+    """In a grid of pairs: names below the last row and beside the first column."""
+    place = axes.get_subplotspec()
+    if place is None or place.get_gridspec().nrows < 2:
+        return
+    if not place.is_last_row():
+        axes.set_xlabel("")
+    if not place.is_first_col():
+        axes.set_ylabel("")
+
+
+def _name_ticks(axes: Any, study: Study) -> None:
+    """Optuna cuts the names of parallel coordinates so short that they are alike."""
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    if not shown or shown[0] != OBJECTIVE:
+        return
+    names = sorted({name for trial in study.get_trials(deepcopy=False) for name in trial.params})
+    whole = [[name for name in names if name.startswith(text.removesuffix("..."))] for text in shown[1:]]
+    full = [found.pop(0) if len(found) == 1 else None for found in whole]
+    left = [name for name in names if name not in full]
+    labels = [name or (left.pop(0) if left else text) for name, text in zip(full, shown[1:], strict=True)]
+    axes.set_xticks(
+        axes.get_xticks(), [LABELS[OBJECTIVE], *map(_wrap, labels)], fontsize=SMALL, rotation=0, ha="center"
+    )
+
+
+def _wrap(name: str) -> str:
+    """Long names of hyperparameters on several lines, cut at their underscores and dots."""
+    lines = [""]
+    for part in re.findall(r"[^_.]+[_.]?|[_.]", name) if " " not in name else [name]:
+        if lines[-1] and len(lines[-1]) + len(part) > LABEL_WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)

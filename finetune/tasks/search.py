@@ -186,6 +186,7 @@ def list_trials(trials: Trials) -> list[FrozenTrial]:
 
 def write_search(plan: Plan, trials: Trials, folder: Path) -> dict[str, Any]:
     """Table, plots, the options tried, and the arguments of the best trial; returns what the last line says."""
+    trials.drop_models()  # others may have overtaken the best of this folder meanwhile
     found, best = list_trials(trials), find_best(trials.study)
     write_optimization_results(folder / RESULTS, found)
     for reason in write_optimization_plots(folder / PLOTS, trials.study):
