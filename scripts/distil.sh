@@ -8,6 +8,14 @@ OUTPUT_DIR=${OUTPUT_DIR:-./distilbert-base}
 EXPORT_DIR=${EXPORT_DIR:-$OUTPUT_DIR.v1}
 PYTHON=${PYTHON:-}
 
+# The student has its teacher's vocabulary, whatever its configuration says: both read the same ids.
+teacher_vocab_size() {
+    local config=$TEACHER/config.json size=
+    if [ -f "$config" ]; then size=$(sed -n 's/.*"vocab_size": *\([0-9][0-9]*\).*/\1/p' "$config" | head -n 1); fi
+    echo "${size:-$DOCUMENTED_VOCAB_SIZE}"
+}
+VOCAB_SIZE=${VOCAB_SIZE:-$(teacher_vocab_size)}
+
 # shellcheck source=scripts/wrapper.sh
 source "$(dirname "${BASH_SOURCE[0]}")/wrapper.sh"
 
@@ -34,7 +42,8 @@ distil() {
     fi
     FURTHER=(${given[@]+"${given[@]}"})
     run_python distillation/train.py --student_type distilbert --student_config "$STUDENT_CONFIG" \
-        --student_pretrained_weights "$weights" --teacher_type "$TEACHER_TYPE" --teacher_name "$TEACHER" \
+        --vocab_size "$VOCAB_SIZE" --student_pretrained_weights "$weights" \
+        --teacher_type "$TEACHER_TYPE" --teacher_name "$TEACHER" \
         --alpha_ce 5.0 --alpha_mlm 2.0 --alpha_cos 1.0 --alpha_clm 0.0 --mlm --freeze_pos_embs \
         --dump_path "$OUTPUT_DIR" --data_file "$data" --token_counts "$counts" --batch_size "$BATCH_SIZE" \
         --export "$EXPORT_DIR"

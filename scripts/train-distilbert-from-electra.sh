@@ -5,7 +5,7 @@ PURPOSE="Distil the ELECTRA in \$TEACHER into a DistilBERT on the text of \$TRAI
 STUDENT=distilbert-from-electra # a file of configs/, unless STUDENT_CONFIG names another
 TEACHER=${TEACHER:-./electra-base}
 TEACHER_TYPE=${TEACHER_TYPE:-electra}
-VOCAB_SIZE=${VOCAB_SIZE:-35000}
+DOCUMENTED_VOCAB_SIZE=35000
 BATCH_SIZE=${BATCH_SIZE:-3}
 
 # shellcheck source=scripts/distil.sh

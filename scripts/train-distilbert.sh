@@ -5,7 +5,7 @@ PURPOSE="Distil the BERT in \$TEACHER into a DistilBERT on the text of \$TRAIN_F
 STUDENT=distilbert-base # a file of configs/, unless STUDENT_CONFIG names another
 TEACHER=${TEACHER:-./bert-base}
 TEACHER_TYPE=${TEACHER_TYPE:-bert}
-VOCAB_SIZE=${VOCAB_SIZE:-202592}
+DOCUMENTED_VOCAB_SIZE=202592
 BATCH_SIZE=${BATCH_SIZE:-3}
 
 # shellcheck source=scripts/distil.sh
