@@ -28,7 +28,8 @@ from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
 from finetune.tokenization.loading import load_tokenizer
-from finetune.training.fast_path import mark_read, prepare_prediction
+from finetune.training.fast_path import prepare_prediction
+from finetune.training.unpadded_batches import mark_read
 
 logger = logging.getLogger(__name__)
 

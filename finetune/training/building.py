@@ -30,6 +30,7 @@ from finetune.training.callbacks import (
     NonFiniteGuard,
     ProgressBar,
 )
+from finetune.training.even_shares import share_evenly
 from finetune.training.fast_path import prepare_model, prepare_trainer, settle_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
@@ -142,6 +143,7 @@ def build_trainer(
     # With --train_sampling_strategy group_by_length transformers shuffles what it evaluates, too, so that predictions would
     # belong to other rows.
     trainer._get_eval_sampler = SequentialSampler  # type: ignore[method-assign,assignment]
+    share_evenly(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
     return trainer

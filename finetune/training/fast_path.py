@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,9 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerContr
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.predict import PredictArguments
-from finetune.collators import IGNORED, TaggingCollator, pad_rows, real_positions
 from finetune.models.fast_dropout import use_fast_dropout
-from finetune.models.sparse_mlm_head import select_labelled, use_sparse_mlm_head
-from finetune.models.unpadding.doors import is_unpadded, unpad_encoder
+from finetune.models.sparse_mlm_head import use_sparse_mlm_head
+from finetune.models.unpadding.doors import unpad_encoder
 from finetune.models.vocabulary_trimming import (
     follow_weight_decay,
     restore_vocabulary,
@@ -33,6 +31,7 @@ from finetune.training.allocator import keep_freed_memory
 from finetune.training.folded_clipping import fold_clipping
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
 from finetune.training.precision import PrecisionChoice, choose_precision
+from finetune.training.unpadded_batches import annotate_batches
 
 logger = logging.getLogger(__name__)
 
@@ -131,8 +130,7 @@ def prepare_trainer(trainer: Trainer, options: FastPathArguments) -> None:
         return
     fold_clipping(trainer)
     trainer.add_callback(RestingRows())
-    if trainer.args.n_gpu < 2:  # several in one process share a batch out by rows
-        trainer.data_collator = mark_read(trainer.model, trainer.data_collator)
+    annotate_batches(trainer)
     if trainer.train_dataset is None or not (options.max_tokens_per_batch or options.length_window):
         return
     sampler = LengthBatchSampler(
@@ -150,35 +148,6 @@ def prepare_trainer(trainer: Trainer, options: FastPathArguments) -> None:
             "%d texts are longer than --max_tokens_per_batch; each is a batch of its own.", sampler.over_budget
         )
     use_length_batches(trainer, sampler)
-
-
-@dataclass(frozen=True)
-class ReadPositions:
-    """A tagger's collator that also names the positions that somebody reads: labelled ones, and those that decide a word.
-
-    The last layer leaves out the others (`finetune.models.unpadding.read_rows`).
-    """
-
-    collator: TaggingCollator
-
-    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The batch with `read_positions`, (1, n) of the flattened (batch * width), where the rows say which they are."""
-        batch: dict[str, Any] = self.collator(features)
-        lengths = np.array([len(row["input_ids"]) for row in features])
-        is_real = real_positions(lengths, batch["input_ids"].shape[1], self.collator.padding_side)
-        columns = [name for name in ("labels", "word_positions") if name in features[0]]
-        read = [pad_rows([row[name] for row in features], is_real, IGNORED) != IGNORED for name in columns]
-        if not read or not np.any(read):
-            return batch
-        return batch | {
-            "read_positions": select_labelled(torch.from_numpy(np.where(np.any(read, axis=0), 0, IGNORED)))[0]
-        }
-
-
-def mark_read(model: Any, collator: Any) -> Any:
-    """`collator`, with what an unpadded tagger's last layer has to know; sparse heads name their positions already."""
-    serves = is_unpadded(model) and type(model).__name__.endswith("ForTokenClassification")
-    return ReadPositions(collator) if serves and type(collator) is TaggingCollator else collator
 
 
 def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> bool:

@@ -14,10 +14,11 @@ NO_DROPOUT = "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0"
 
 
 def make_words(model: Path, output: Path, batch: int) -> list[str]:
-    """21 sentences to score: an odd number, of which the last is there for one process only."""
+    """21 sentences to score: an odd number, of which the last is there for one process only; 42 to train on, of which two
+    are left for the sixth step."""
     flags = {
-        "model_name_or_path": model, "dataset_name": "sample", "output_dir": output, "max_train_samples": 48,
-        "max_eval_samples": 21, "max_predict_samples": 21, "max_steps": 5, "logging_steps": 1, "learning_rate": 1e-3,
+        "model_name_or_path": model, "dataset_name": "sample", "output_dir": output, "max_train_samples": 42,
+        "max_eval_samples": 21, "max_predict_samples": 21, "max_steps": 7, "logging_steps": 1, "learning_rate": 1e-3,
         "per_device_train_batch_size": batch, "config_overrides": NO_DROPOUT, "bf16": False,
     }  # fmt: skip
     words = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
@@ -25,7 +26,7 @@ def make_words(model: Path, output: Path, batch: int) -> list[str]:
 
 
 def read_history(output: Path, *keys: str) -> list[float]:
-    state = json.loads((output / "checkpoint-5" / "trainer_state.json").read_text(encoding="utf-8"))
+    state = json.loads((output / "checkpoint-7" / "trainer_state.json").read_text(encoding="utf-8"))
     return [entry[key] for entry in state["log_history"] for key in keys if key in entry]
 
 
@@ -42,7 +43,7 @@ def test_two_processes_with_half_the_batch_are_one(tmp_path, call_command, repos
     assert alone.code == 0, alone.stderr
     for keys in (["loss"], ["grad_norm"], ["eval_loss", "eval_f1", "eval_accuracy"]):
         expected = read_history(one, *keys)
-        assert len(expected) == (5 if len(keys) == 1 else 3)
+        assert len(expected) == (7 if len(keys) == 1 else 6)
         assert read_history(two, *keys) == pytest.approx(expected, rel=1e-5)
     for split in ("validation", "test"):
         name = f"predictions.{split}.conll"
@@ -50,5 +51,5 @@ def test_two_processes_with_half_the_batch_are_one(tmp_path, call_command, repos
     assert done.stdout.count("[ Test Result ]") == 1
     assert done.stdout.count('"status"') == 1 and json.loads(done.stdout.splitlines()[-1])["status"] == "done"
     assert done.stderr.count("***** Running training *****") == 1
-    marked = json.loads((two / "checkpoint-5" / "complete.json").read_text(encoding="utf-8"))
+    marked = json.loads((two / "checkpoint-7" / "complete.json").read_text(encoding="utf-8"))
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(marked), "whole means: the random state of every process"

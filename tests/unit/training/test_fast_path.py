@@ -13,8 +13,8 @@ from finetune.models.unpadding.doors import is_unpadded
 from finetune.models.vocabulary_trimming import TrimmedEmbedding
 from finetune.run.folder import Run
 from finetune.training.building import TrainerParts, build_trainer, train
-from finetune.training.fast_path import ReadPositions
 from finetune.training.losses import TokenLoss
+from finetune.training.unpadded_batches import HostLengths, ReadPositions
 
 PLAIN = FastPathArguments(no_fast_path=True)
 
@@ -106,6 +106,23 @@ def test_positions_that_are_read_lie_where_the_rows_stand_in_the_padded_batch(si
     positions = batch["read_positions"][0].tolist()
     assert positions[:3] == [1, 3, 7 if side == "left" else 5] and set(positions[3:]) <= {0}
     assert "read_positions" not in collator([{"input_ids": [5, 6]}])
+
+
+def test_lengths_on_the_host_travel_through_the_trainer_to_the_encoder(tmp_path, tokenizer):
+    """As on an accelerator, where looking at the mask would make every step wait."""
+    parts = TrainerParts(
+        model=make_model(), tokenizer=tokenizer, collator=TaggingCollator.for_tokenizer(tokenizer), loss=TokenLoss(),
+        train=make_rows(), trimmable=True,
+    )  # fmt: skip
+    values = {"output_dir": str(tmp_path), "do_train": True, "max_steps": 2, "use_cpu": True, "save_strategy": "no"}
+    trainer = build_trainer(parts, values, Run())
+    trainer.data_collator = HostLengths(trainer.data_collator)
+    lengths = []
+    trainer.model.register_forward_pre_hook(
+        lambda module, args, kwargs: lengths.append(kwargs["sequence_lengths"]), with_kwargs=True
+    )
+    trainer.train()
+    assert len(lengths) == 2 and all(isinstance(length, int) and 4 <= length <= 15 for row in lengths for length in row)
 
 
 def test_batches_are_filled_by_tokens(tmp_path, tokenizer):
