@@ -164,11 +164,13 @@ def compare_speed(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     compare_equality(folder)
     path = write_text(folder / f"{options.megabytes:g}.txt", options.megabytes)
     rows = {str(threads): time_sides(path, threads, options) for threads in options.threads}
-    return {"megabytes": options.megabytes, "rounds": options.rounds, "target": PREPARATION_TARGET, "rows": rows}
+    sizes = {name: getattr(options, name) for name in ("megabytes", "rounds", "stock_rounds")}
+    return {**sizes, "target": PREPARATION_TARGET, "rows": rows}
 
 
 def time_sides(path: Path, threads: int, options: argparse.Namespace) -> dict[str, Any]:
-    results = take_turns(SIDES, options.rounds, lambda side: call(side, path, threads))
+    results = take_turns(("bare", "ours"), options.rounds, lambda side: call(side, path, threads))
+    results |= take_turns(("stock",), options.stock_rounds, lambda side: call(side, path, threads))
     seconds, processor = ({side: results[side][name] for side in SIDES} for name in ("seconds", "cpu_seconds"))
     if results["ours"]["pieces"] != results["bare"]["pieces"]:
         sys.exit("ours and the bare tokenizer do not find as many pieces: nothing to compare")
@@ -217,8 +219,9 @@ def format_speed(part: dict[str, Any]) -> list[str]:
     keys = ("ours_over_bare", "ours_over_bare_cpu", "stock_over_bare", "second_start_seconds")
     rows = [(threads, *row["seconds"].values(), *(row[key] for key in keys)) for threads, row in part["rows"].items()]
     return [
-        f"{part['megabytes']:g} MB of generated text, blocks of {LENGTH}, medians of {part['rounds']} rounds. Target: at "
-        f"most {part['target']} times the bare tokenizer. `again` is a second start, which finds the work done.",
+        f"{part['megabytes']:g} MB of generated text, blocks of {LENGTH}, medians of {part['rounds']} rounds "
+        f"({part['stock_rounds']} of the stock recipe). Target: at most {part['target']} times the bare tokenizer. `again` "
+        "is a second start, which finds the work done.",
         "",
         *table(header, rows),
     ]
@@ -250,7 +253,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--megabytes", type=float, default=20.0)
     parser.add_argument("--memory_megabytes", type=float, nargs=2, default=[10.0, 40.0], metavar=("SMALL", "LARGE"))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads, or worker processes of ours")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of ours and of the bare tokenizer")
+    parser.add_argument("--stock_rounds", type=int, default=1, help="runs of the stock recipe, which takes long")
     parser.add_argument("--folder", type=Path, help="keep generated text there, to be found again by the next run")
     parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/results/")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
