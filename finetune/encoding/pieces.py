@@ -120,7 +120,7 @@ def bare_rust_json(tokenizer: Any) -> str | None:
     try:
         rust = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     except Exception as error:  # the library raises a bare Exception for parts written in Python
-        logger.info("%s cannot be taken apart (%s), so it is used as it is.", type(tokenizer).__name__, error)
+        logger.debug("%s cannot be taken apart (%s), so it is used as it is.", type(tokenizer).__name__, error)
         return None
     rust.no_truncation()
     rust.no_padding()
