@@ -125,7 +125,7 @@ class Distillation(nn.Module):
         if called is model:
             logits = outputs.logits.flatten(0, 1)
             at_positions = logits if gathers else logits.index_select(0, positions.reshape(-1))
-            found["logits"] = at_positions[counted.reshape(-1).bool()]
+            found["logits"] = at_positions[: int(counted.sum())]  # filler comes last
         return found
 
     @property

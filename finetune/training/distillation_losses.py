@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from finetune.training.losses import IGNORED
+from finetune.training.soft_targets import sum_soft_targets
+
 LARGEST_RELATION_HEADS = 48  # of MiniLMv2 for models 768 wide
 
 
@@ -29,9 +32,7 @@ class SoftTargetLoss:
 
     def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Logits (positions, vocabulary) -> sum over positions."""
-        log_student = functional.log_softmax(student.float() / self.temperature, dim=-1)
-        log_teacher = functional.log_softmax(teacher.float() / self.temperature, dim=-1)
-        return functional.kl_div(log_student, log_teacher, reduction="sum", log_target=True) * self.temperature**2
+        return sum_soft_targets(student, teacher, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class HardLabelLoss:
 
     def __call__(self, student: Tensor, labels: Tensor) -> Tensor:
         """Logits (positions, vocabulary), labels (positions,) -> sum over labelled positions."""
-        return functional.cross_entropy(student.float(), labels, reduction="sum")
+        labelled = (labels != IGNORED).nonzero().squeeze(1)  # a logarithm of each logit elsewhere would be for nothing
+        return functional.cross_entropy(student[labelled].float(), labels[labelled], reduction="sum")
 
 
 def build_projection(student_width: int, teacher_width: int) -> nn.Module:
