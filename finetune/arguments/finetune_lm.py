@@ -26,8 +26,9 @@ HOOKS = (
 )
 BASELINE_LOSS = "KLBaselineLoss"
 BASELINE_KEYWORDS = (
-    *("dataset", "batch_size", "scaleby", "n_examples_per_batch", "model_kwargs", "max_samples_per_dataset"),
-    *("max_sample_length", "data_preprocessing_fn", "data_preprocessing_fn_kwargs"),
+    *("dataset", "batch_size", "scaleby", "n_examples_per_batch", "model_kwargs", "tokenizer_kwargs"),
+    *("size_average", "reduce", "reduction", "split_name", "preprocessing_num_workers", "overwrite_cache"),
+    *("max_samples_per_dataset", "max_sample_length", "data_preprocessing_fn", "data_preprocessing_fn_kwargs"),
     *("data_preprocessing_fn_strategy", "return_all", "seed"),
 )
 
@@ -199,9 +200,6 @@ class TuningArguments:
         "loss_reduction_fns.*": REDUCTION,
         f"loss_classes_kwargs.*.{BASELINE_LOSS}.data_preprocessing_fn": PREPROCESSING,
     }
-    OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {
-        "save_best_model_state_to_disk": gone("the best state is always on disk, in a checkpoint", "bool"),
-    }
 
     epochs: int = argument(250, minimum=1, help="times through the texts at most")
     min_epochs: int = argument(0, minimum=0, help="times through the texts at least, whatever --patience says")
@@ -210,6 +208,9 @@ class TuningArguments:
     seed: int | None = argument(None, minimum=0, help="of everything drawn; without it a seed is drawn, and said")
     shuffle: bool = argument(False, help="train on the texts in another order each epoch, not in that of the file")
     gradient_accumulation_steps: int = argument(1, minimum=1, help="batches for each step of the optimizer")
+    save_best_model_state_to_disk: bool = argument(
+        True, help="a checkpoint each epoch; False keeps the best state in memory: faster, but nothing to go on from"
+    )
     bf16: bool = argument(False, help="compute training in bfloat16; surprisals of tests never are")
     train_optimizer: str = argument("torch.optim.AdamW", metavar="NAME", help="optimizer class")
     train_optimizer_kwargs: dict = argument({"lr": 2e-6, "weight_decay": 0}, help="its keywords")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.data.files import capped, find_paths, iterate_lines
+from finetune.data.files import capped, find_paths, iterate_lines, listed
 from finetune.data.prediction_input import STDIN, iterate_standard_input
 from finetune.errors import DataError, Problem, ProblemList
 
@@ -63,7 +63,7 @@ def judge_scoring_files(patterns: Sequence[str], *, flag: str) -> list[ScoringFi
     """
     problems = ProblemList()
     paths = [path for pattern in patterns for path in problems.attempt(find_paths, pattern, flag=flag) or ()]
-    files = [problems.attempt(_judge_file, path) for path in paths]
+    files = [problems.attempt(judge_scoring_file, path) for path in paths]
     problems.raise_any()
     return [file for file in files if file is not None]
 
@@ -94,7 +94,12 @@ def find_metadata(path: Path) -> Path | None:
     return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
 
 
-def _judge_file(path: Path) -> ScoringFile:
+def judge_scoring_file(path: Path) -> ScoringFile:
+    """Read a file and the metadata beside it once and judge them.
+
+    Raises:
+        DataError: with the problems of both.
+    """
     file = ScoringFile(path, find_metadata(path))
     problems: list[Problem] = []
     file.examples = sum(1 for _ in _judge_lines(file, problems))
@@ -102,7 +107,7 @@ def _judge_file(path: Path) -> ScoringFile:
         rows = sum(1 for _ in _judge_metadata(file, problems))
         if rows != file.examples:
             found = f"it has {rows:,} lines, but {path.name} has {file.examples:,} texts"
-            problems.append(Problem(found, "one line for each text is needed", path=file.metadata))
+            problems.insert(0, Problem(found, "one line for each text is needed", path=file.metadata))
     if problems:
         raise DataError(*capped(problems, path))
     if not file.examples:
@@ -118,12 +123,20 @@ def _judge_lines(file: ScoringFile, problems: list[Problem]) -> Iterator[None]:
         record = _read_object(line, file.path, number, problems)
         if record is None:
             continue
-        labels = record.get("labels")
-        file.labelled += labels is not None
-        if not isinstance(record.get("text"), str) or not isinstance(labels, str | None):
-            found = 'the object needs a string "text", and a string "labels" if it has labels'
-            problems.append(Problem(found, path=file.path, line=number))
+        file.labelled += record.get("labels") is not None
+        problems.extend(_judge_record(record, file.path, number))
         _note_facts(file, record)
+
+
+def _judge_record(record: Mapping[str, Any], path: Path, number: int) -> Iterator[Problem]:
+    needed = 'a line reads {"text": "...", "labels": "..."}, or has no labels'
+    if "text" not in record:
+        found = f"there is no 'text'; the keys are {listed(list(record))}"
+        yield Problem(found, needed, path=path, line=number)
+    elif not isinstance(record["text"], str):
+        yield Problem("text is no text", needed, path=path, line=number)
+    if not isinstance(record.get("labels"), str | None):
+        yield Problem("labels is no text", needed, path=path, line=number)
 
 
 def _judge_metadata(file: ScoringFile, problems: list[Problem]) -> Iterator[None]:

@@ -43,7 +43,7 @@ def encode_annotated(
         _judge_lengths(inputs, targets)
     cut = sum(max(map(len, pair)) > max_length for pair in zip(inputs, targets or inputs, strict=True))
     if cut:
-        logger.warning("%d of %d texts are longer than --max_length %d; they are cut.", cut, len(inputs), max_length)
+        logger.warning("%d of %d texts are longer than %d tokens; they are cut.", cut, len(inputs), max_length)
     rows: list[Row] = [{"input_ids": ids[:max_length]} for ids in inputs]
     for row, ids in zip(rows, targets or [], strict=False):
         row["labels"] = ids[:max_length]

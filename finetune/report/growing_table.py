@@ -83,6 +83,9 @@ class GrowingTable:
         return table.rows
 
     def discard(self) -> None:
-        """Remove all parts."""
+        """Remove all parts, or none: some of them would pass for a table."""
         self.drop_open()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        gone = self.folder.with_name(f"{self.folder.name}.deleted")
+        shutil.rmtree(gone, ignore_errors=True)
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder.rename(gone))

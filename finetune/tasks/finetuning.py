@@ -74,7 +74,19 @@ def judge_task(settings: TuningSettings) -> TuningTask:
     problems.attempt(parts.build_optimizer)
     problems.raise_any()
     found = {split: item for split, item in texts.items() if item is not None}
+    tell_missing_masks(parts, found)
     return TuningTask(parts, found, {split: item for split, item in losses.items() if item is not None})
+
+
+def tell_missing_masks(parts: TuningParts, texts: dict[str, TextBatches]) -> None:
+    """A masked model that is trained on texts without masks learns to repeat them."""
+    mask = parts.tokenizer.mask_token_id
+    if parts.task != "mlm" or mask is None:
+        return
+    for split, batches in texts.items():
+        if not any(mask in row["input_ids"] for row in batches.rows) and not batches.recipe.per_batch:
+            remedy = f"--data_preprocessing_fn.{split} mask_random_tokens hides some tokens"
+            logger.warning("No %s text holds a mask: the model just repeats its input; %s.", split, remedy)
 
 
 def train_once(
@@ -82,6 +94,7 @@ def train_once(
     run: Run,
     folder: Path,
     *,
+    task: TuningTask | None = None,
     watch: Callable[[Validation], bool] | None = None,
     on_disk: bool = True,
     tables: bool = True,
@@ -92,17 +105,18 @@ def train_once(
         settings: all arguments of the training.
         run: its stop request ends training, its checkpoint is gone on from (if `on_disk`).
         folder: for checkpoints and tables.
+        task: what `judge_task` made of the same settings, not used yet; without it that is done here.
         watch: called after each look at the validation texts; True ends training.
         on_disk: keep checkpoints, so that an interrupted training goes on; else the best state is kept in memory.
-        tables: write the tables and loss curves of training, where checkpoints are kept.
+        tables: write the tables and loss curves of training.
 
     Raises:
         DataError, UsageError: with every problem, before anything is written.
         Preempted: a signal stopped training; the state is saved if `on_disk`.
         NonFiniteError: a loss left the finite numbers.
     """
-    task = judge_task(settings)
-    kept = open_training_tables(task.parts, task.texts, task.losses, folder) if tables and on_disk else None
+    task = task or judge_task(settings)
+    kept = open_training_tables(task.parts, task.texts, task.losses, folder) if tables else None
     setup = TuningSetup(
         task.parts.task,
         task.texts,
@@ -122,7 +136,7 @@ def train_once(
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # from now on in full precision
     result = _collect(task, trainer, setup, settings, patience)
     if kept is not None:
-        kept.finish()
+        kept.finish(whole=not on_disk)
     return result
 
 

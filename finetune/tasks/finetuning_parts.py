@@ -34,6 +34,7 @@ from finetune.encoding.preprocessing import Batch, judge_keywords
 from finetune.encoding.text_batches import Recipe, TextBatches
 from finetune.errors import Problem, ProblemList, UsageError
 from finetune.models.heads import HEADS, find_task
+from finetune.models.judging import find_position_limit
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.hooks import Hooks
@@ -98,6 +99,12 @@ class TuningParts:
     texts: dict[str, AnnotatedTexts]
     hooks: Hooks
 
+    @property
+    def longest(self) -> int:
+        """Ids of a text at most: --max_length, or fewer where the model takes no more."""
+        asked, limit = self.settings.texts.max_length, find_position_limit(self.model.config)
+        return min(asked, limit) if limit else asked
+
     def recipe(self, split: str) -> Recipe:
         """How texts of a split become batches."""
         texts = self.settings.texts
@@ -105,13 +112,13 @@ class TuningParts:
         return Recipe(
             self.tokenizer,
             self.task,
-            max_length=texts.max_length,
+            max_length=self.longest,
             function=function,
             kwargs=kwargs,
             per_batch=per_split(texts.data_preprocessing_fn_strategy)[split] == "per_batch",
             seed=self.settings.seed,
             split=SPLITS.index(split),
-            pad_to=texts.max_length if texts.pad_to_max_length else None,
+            pad_to=self.longest if texts.pad_to_max_length else None,
             model=self.model,
         )
 
@@ -132,6 +139,8 @@ class TuningParts:
         losses = {}
         for name, kwargs in self.settings.tuning.losses(split).items():
             loss_class, bound = bind_loss(self.settings, split, name, kwargs)
+            if loss_class.__name__ == BASELINE_LOSS:
+                bound["max_sample_length"] = min(bound.get("max_sample_length") or self.longest, self.longest)
             losses[name.rpartition(".")[2]] = loss_class(self.model, self.tokenizer, **bound)
         reduction = per_split(self.settings.tuning.loss_reduction_fns)[split] or REDUCTION.names[0]
         return SplitLoss(losses, self.settings.find(reduction, REDUCTION, f"--loss_reduction_fns.{split}"))

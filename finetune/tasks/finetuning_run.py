@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -20,13 +21,15 @@ from finetune.arguments.finetune_lm import (
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
 from finetune.arguments.tuning_results import TuningResultArguments
-from finetune.data.annotated_texts import AnnotatedTexts, find_metadata
+from finetune.data.annotated_texts import AnnotatedTexts
 from finetune.data.blimp import MinimalPair, read_blimp
-from finetune.errors import DataError, Problem, ProblemList, UsageError
+from finetune.data.scoring_input import find_metadata
+from finetune.encoding.text_batches import TextBatches
+from finetune.errors import Problem, ProblemList, UsageError
 from finetune.report.files import write_metrics, write_text
 from finetune.run.checkpoints import list_checkpoints
 from finetune.run.folder import Run
-from finetune.tasks.finetuning import MODEL, TOKENIZER, judge_task, save_tuned_model, train_once
+from finetune.tasks.finetuning import MODEL, TOKENIZER, TuningTask, judge_task, save_tuned_model, train_once
 from finetune.tasks.finetuning_parts import (
     TuningParts,
     TuningSettings,
@@ -42,6 +45,7 @@ from finetune.training.tuning import SPLITS
 logger = logging.getLogger(__name__)
 
 CONFIG = "config.txt"
+TEXTS_JUDGED = 1024  # of each test, before training
 TRAINED = "training"  # the fact in run.json that says a model is trained and saved
 
 
@@ -65,6 +69,7 @@ def run_finetuning(arguments: Arguments, run: Run) -> dict[str, Any]:
         DataError, UsageError: with every problem, before anything is trained.
         Preempted: a signal asked to stop; the same command goes on.
     """
+    judge_processes()
     settings = settle(arguments, run)
     tell_device(settings)
     tests, pairs = read_inputs(settings)
@@ -74,17 +79,31 @@ def run_finetuning(arguments: Arguments, run: Run) -> dict[str, Any]:
     if folder is None:
         raise UsageError(Problem("--output_dir is missing", remedy="name the folder for the results"))
     facts = run.recall(TRAINED)
-    trains = bool(settings.texts.train_file) and facts is None
-    parts = None if trains else open_parts(trained_here(settings, folder) if facts else settings, ())
-    if trains:
-        judge_task(settings)
+    task = judge_task(settings) if settings.texts.train_file and facts is None else None
+    parts = task.parts if task else open_parts(trained_here(settings, folder) if facts else settings, ())
+    parts = replace(parts, settings=settings)
+    judge_evaluations(parts, tests, pairs)
     run.start()
     run.record_inputs(input_files(settings, tests))
     write_config(arguments, settings, folder)
-    if trains:
-        parts, facts = train_and_save(settings, run, folder)
-    assert parts is not None
-    return finish_run(replace(parts, settings=settings), facts, run, tests, pairs)
+    if task:
+        facts = train_and_save(task, run, folder)
+    return finish_run(parts, facts, run, tests, pairs)
+
+
+def judge_evaluations(parts: TuningParts, tests: Sequence[AnnotatedTexts], pairs: Sequence[MinimalPair]) -> None:
+    """Whether tests and evaluations can be done with this model, before it is trained.
+
+    Raises:
+        DataError, UsageError: with the problems of all of them.
+    """
+    problems = ProblemList()
+    for texts in tests:
+        problems.attempt(TextBatches, texts.take(range(min(len(texts), TEXTS_JUDGED))), parts.recipe("test"))
+    if pairs and parts.task == "seq2seq":
+        found = "a sequence-to-sequence model gives no score to a sentence alone"
+        problems.append(Problem(found, remedy="give a causal or a masked model for --evaluate blimp"))
+    problems.raise_any()
 
 
 def read_inputs(settings: TuningSettings) -> tuple[list[AnnotatedTexts], list[MinimalPair]]:
@@ -101,9 +120,10 @@ def read_inputs(settings: TuningSettings) -> tuple[list[AnnotatedTexts], list[Mi
     return tests, pairs or []
 
 
-def train_and_save(settings: TuningSettings, run: Run, folder: Path) -> tuple[TuningParts, dict[str, Any]]:
-    """Train, save model and tokenizer, and remove the checkpoints, which are for going on only."""
-    result = train_once(settings, run, folder)
+def train_and_save(task: TuningTask, run: Run, folder: Path) -> dict[str, Any]:
+    """Train, save model and tokenizer, and remove the checkpoints, which are for going on only; how training went."""
+    settings = task.parts.settings
+    result = train_once(settings, run, folder, task=task, on_disk=settings.tuning.save_best_model_state_to_disk)
     save_tuned_model(result, folder)
     facts = {
         "best_epoch": result.best.epoch,
@@ -115,7 +135,7 @@ def train_and_save(settings: TuningSettings, run: Run, folder: Path) -> tuple[Tu
     run.record(**{TRAINED: facts})
     for checkpoint in list_checkpoints(folder):
         shutil.rmtree(checkpoint)
-    return result.parts, facts
+    return facts
 
 
 def trained_here(settings: TuningSettings, folder: Path) -> TuningSettings:
@@ -143,9 +163,6 @@ def finish_run(
     if tests:
         metrics["test"] = run_tests(parts, tests, run, epoch=facts["best_epoch"] if facts else None)
     if pairs:
-        if parts.task == "seq2seq":
-            remedy = "give a causal or a masked model"
-            raise DataError(Problem("a sequence-to-sequence model gives no score to a sentence alone", remedy=remedy))
         scorer = Scorer(parts.model, parts.tokenizer, parts.task)
         blimp, details = evaluate_blimp(scorer, pairs, run.folder, parts.settings.results.metrics_format)
         metrics["blimp"] = blimp
@@ -185,6 +202,20 @@ def input_files(settings: TuningSettings, tests: Sequence[AnnotatedTexts]) -> li
     for path in (Path(name) for name in dict.fromkeys(named) if name):
         found += [path, *([beside] if (beside := find_metadata(path)) else [])]
     return list(dict.fromkeys(found))
+
+
+def judge_processes() -> None:
+    """Tables and losses are of one process.
+
+    Raises:
+        UsageError: a launcher started several for one training.
+    """
+    count = int(os.environ.get("WORLD_SIZE") or 1)
+    if count > 1:
+        found = f"this command was launched as {count} processes for one training"
+        raise UsageError(
+            Problem(found, "it trains in one", "start it plainly; scripts/sweep.py starts several trainings")
+        )
 
 
 def tell_device(settings: TuningSettings) -> None:

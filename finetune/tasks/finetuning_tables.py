@@ -191,9 +191,11 @@ class TrainingTables:
         for table in (self.metrics, self.losses):
             table.drop_after(step)
 
-    def finish(self) -> None:
-        """Make files of the parts."""
+    def finish(self, *, whole: bool = False) -> None:
+        """Make files of the parts; `whole`: what was seen since the last checkpoint counts, for there are none."""
         for table in (self.metrics, self.losses):
+            if whole:
+                table.close_part(0)
             table.drop_open()
         chunks = list(self.losses.read())
         if chunks:

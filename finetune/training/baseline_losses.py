@@ -29,6 +29,7 @@ from finetune.models.heads import task_of
 IGNORED = -100
 CACHE_BYTES = 1 << 30
 STRATEGIES = ("once", "per_batch")
+REDUCTIONS = ("none", "batchmean", "mean", "sum")
 Arrays = dict[str, torch.Tensor]
 
 
@@ -43,7 +44,9 @@ class OutputsDefaultLoss:
         return outputs["loss"]
 
 
-def kl_from_baseline(logits: torch.Tensor, baseline: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+def kl_from_baseline(
+    logits: torch.Tensor, baseline: torch.Tensor, counted: torch.Tensor, reduction: str = "none"
+) -> torch.Tensor:
     """KL(baseline || model) of each text in nats: the mean over its counted positions.
 
     KL(p || q) = sum_w p(w) (log p(w) - log q(w)) (Kullback & Leibler 1951), p the baseline's distribution.
@@ -53,13 +56,18 @@ def kl_from_baseline(logits: torch.Tensor, baseline: torch.Tensor, counted: torc
         baseline: log-probabilities of the baseline, the same shape; or of fewer ids, where the model got new tokens:
             then both are compared over the ids that the baseline knows.
         counted: (texts, length), True where a token is predicted.
+        reduction: as of torch.nn.KLDivLoss, over the counted positions and the vocabulary of a text. `none` and
+            `batchmean` give the divergence, `sum` adds up those of all positions, `mean` divides by the vocabulary, too.
 
     Returns:
         (texts,); 0 for a text without counted positions.
     """
     tuned = functional.log_softmax(logits[..., : baseline.shape[-1]].float(), dim=-1)
     each = functional.kl_div(tuned, baseline, reduction="none", log_target=True).sum(-1)
-    return torch.where(counted, each, 0).sum(-1) / counted.sum(-1).clamp(min=1)
+    total, positions = torch.where(counted, each, 0).sum(-1), counted.sum(-1).clamp(min=1)
+    if reduction == "sum":
+        return total
+    return total / (positions * baseline.shape[-1] if reduction == "mean" else positions)
 
 
 class KLBaselineLoss:
@@ -73,6 +81,13 @@ class KLBaselineLoss:
         scaleby: factor, or one per data set.
         n_examples_per_batch: texts drawn for each weight update, or one number per data set; None takes all.
         model_kwargs: for `from_pretrained` of the baseline.
+        tokenizer_kwargs: for `from_pretrained` of the tokenizer that reads the data sets, where it is another one.
+        reduction: how the divergences of a text's tokens are put together (`kl_from_baseline`).
+        size_average: torch's older way to say `reduction`.
+        reduce: likewise.
+        split_name: no effect: a file is one split.
+        preprocessing_num_workers: no effect: texts are encoded in one go.
+        overwrite_cache: no effect: nothing is cached on disk.
         max_samples_per_dataset: only the first so many texts, or one number per data set.
         max_sample_length: ids of a text at most.
         data_preprocessing_fn: what is done to texts before both models see them; the same for both.
@@ -96,6 +111,13 @@ class KLBaselineLoss:
         scaleby: float | Sequence[float] = 2.5,
         n_examples_per_batch: int | Sequence[int] | None = 20,
         model_kwargs: Mapping[str, Any] | None = None,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "none",
+        split_name: str | Sequence[str] = "train",
+        preprocessing_num_workers: int | None = None,
+        overwrite_cache: bool = False,
         max_samples_per_dataset: int | Sequence[int] | None = None,
         max_sample_length: int = 1024,
         data_preprocessing_fn: Callable[..., Batch] = identity,
@@ -104,7 +126,9 @@ class KLBaselineLoss:
         return_all: bool = False,
         seed: int = 0,
     ) -> None:
-        self.model, self.tokenizer = model, tokenizer
+        del split_name, preprocessing_num_workers, overwrite_cache  # the document has them
+        self.model, self.tokenizer = model, _find_tokenizer(tokenizer, tokenizer_kwargs)
+        self.reduction = settle_reduction(reduction, size_average, reduce)
         paths = [dataset] if isinstance(dataset, str) else list(dataset)
         self.scales = _one_each(scaleby, paths, "scaleby")
         self.numbers = _one_each(n_examples_per_batch, paths, "n_examples_per_batch")
@@ -150,7 +174,7 @@ class KLBaselineLoss:
         inputs, widths = self._inputs(number, drawn)
         logits = self.model(**inputs).logits
         baseline = self._find_baseline([(number, row) for row in drawn], inputs, widths)
-        return kl_from_baseline(logits, baseline, counted_positions(inputs["labels"], self.task))
+        return kl_from_baseline(logits, baseline, counted_positions(inputs["labels"], self.task), self.reduction)
 
     def _inputs(self, number: int, drawn: Sequence[int]) -> tuple[Arrays, list[int]]:
         """Padded inputs, and the width of each text's predictions where they are the same at every call (else none)."""
@@ -212,6 +236,23 @@ def _make_baseline(model: PreTrainedModel, model_kwargs: Mapping[str, Any] | Non
     else:
         baseline = copy.deepcopy(model)
     return baseline.eval().requires_grad_(False)
+
+
+def _find_tokenizer(tokenizer: Any, kwargs: Mapping[str, Any] | None) -> Any:
+    return type(tokenizer).from_pretrained(tokenizer.name_or_path, **kwargs) if kwargs else tokenizer
+
+
+def settle_reduction(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
+    """The reduction that torch makes of its newer and its two older arguments.
+
+    Raises:
+        UsageError: there is no such reduction.
+    """
+    if reduction not in REDUCTIONS:
+        raise UsageError(Problem(f"KLBaselineLoss.reduction is {reduction!r}", allowed_values(reduction, REDUCTIONS)))
+    if size_average is None and reduce is None:
+        return reduction
+    return "none" if reduce is False else "sum" if size_average is False else "mean"
 
 
 def _one_each(value: Any, paths: Sequence[str], name: str) -> list[Any]:

@@ -7,12 +7,11 @@ So frozen entries get no gradient (already before gradients are clipped) and are
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.arguments.nearest import allowed_values
 from finetune.encoding.preprocessing import find_word_tokens
@@ -190,24 +189,3 @@ def _rows_of_words(model: Any, tokenizer: Any, words: str | Sequence[str], name:
         mask[ids] = True
         masks[weight] = mask
     return masks
-
-
-class StepCallbacks(TrainerCallback):
-    """Calls objects with (epoch, batch) before each optimizer step, and their `after_step` after it."""
-
-    def __init__(self, callbacks: Iterable[Callable[[int, int], None]]) -> None:
-        self.callbacks = list(callbacks)
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        for callback in self.callbacks:
-            callback(int(state.epoch or 0), state.global_step)
-
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        for callback in self.callbacks:
-            after = getattr(callback, "after_step", None)
-            if after is not None:
-                after()

@@ -22,8 +22,9 @@ class ModeCallback:
             config = getattr(module, "config", None)
             if hasattr(config, "is_decoder"):
                 config.is_decoder = is_decoder  # type: ignore[union-attr]
-            if isinstance(getattr(module, "is_decoder", None), bool):
-                module.is_decoder = is_decoder
+            for name in ("is_decoder", "is_causal"):
+                if isinstance(getattr(module, name, None), bool):
+                    setattr(module, name, is_decoder)
 
 
 class SetEncoderModeCallback(ModeCallback):

@@ -18,7 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from finetune.encoding.text_batches import TextBatch, TextBatches
 from finetune.training.hooks import Hooks
-from finetune.training.tuning_losses import SplitLoss, row_losses
+from finetune.training.tuning_losses import SplitLoss, count_labels, row_losses
 
 MADE = "made"  # where a batch carries what it was made of, past the model
 SPLITS = ("train", "validation")
@@ -104,7 +104,12 @@ class TuningTrainer(Trainer):
         first = self.state.global_step % updates * self.args.gradient_accumulation_steps + 1
         epoch = self.state.global_step // updates + 1
         batches = [self._make(epoch, first + number, item["rows"].tolist()) for number, item in enumerate(picked)]
-        return batches, self._get_num_items_in_batch(batches, device)
+        counts = [self._count(batch["labels"]) for batch in batches]
+        return batches, torch.stack(counts).sum().to(device) if counts else None
+
+    def _count(self, labels: torch.Tensor) -> torch.Tensor:
+        """How many tokens a batch predicts."""
+        return count_labels(labels, self.setup.task).sum()
 
     @property
     def batches_per_epoch(self) -> int:
@@ -128,9 +133,14 @@ class TuningTrainer(Trainer):
         total, parts = self.setup.losses["train"].compute(outputs, inputs["labels"], call)
         if self.setup.observers:
             self.setup.see(_seen("train", made.epoch, made.number, made.batch, outputs, total, parts))
-        items = self._get_num_items_in_batch([inputs], total.device)
-        share = 1.0 if not num_items_in_batch else cast(Any, items) / num_items_in_batch
+        share = self._count(inputs["labels"]) / torch.as_tensor(num_items_in_batch).clamp(min=1)
         return (total * share, outputs) if return_outputs else total * share
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Transformers misses weights that are tied to others, which a checkpoint holds once."""
+        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(type(load_result)(missing, load_result.unexpected_keys))  # type: ignore[misc]
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"

@@ -63,5 +63,10 @@ def row_losses(logits: torch.Tensor, labels: torch.Tensor, task: str) -> tuple[t
         task: `lm` predicts at each position the label of the next one.
     """
     loss: TokenLoss = NextTokenLoss() if task == "lm" else TokenLoss()
-    counts = (labels[:, 1:] if task == "lm" else labels).ne(IGNORED).sum(-1)
+    counts = count_labels(labels, task)
     return loss.per_position(logits, labels).sum(-1) / counts, counts
+
+
+def count_labels(labels: torch.Tensor, task: str) -> torch.Tensor:
+    """How many tokens of each row (rows,) are predicted; the first of a causal row never is."""
+    return (labels[:, 1:] if task == "lm" else labels).ne(IGNORED).sum(-1)

@@ -53,19 +53,33 @@ def problems_of(path) -> str:
 
 
 def test_every_problem_of_both_files(tmp_path):
-    path = write(tmp_path / "x.json", [{"txt": "a"}, {"text": 5, "labels": "b"}, {"text": "c", "labels": None}])
-    write(tmp_path / "x_metadata.json", ["{broken", "[1]"])
+    path = write(tmp_path / "x.json", [{"txt": "a"}, {"text": 5, "labels": "b"}, {"text": "c", "labels": 7}])
+    write(tmp_path / "x_metadata.json", ["{broken", "[1]", {}])
     text = problems_of(path)
     for part in (":1: there is no 'text'; the keys are txt", ":2: text is no text", ":3: labels is no text"):
         assert part in text
-    assert "2 of 3 lines have labels" in text
-    assert "x_metadata.json:1: not valid JSON" in text and "x_metadata.json:2: this is no JSON object" in text
+    assert "x_metadata.json:1: the line is no JSON" in text and "x_metadata.json:2: the line is JSON, but no" in text
+
+
+def test_labels_of_some_lines_only(tmp_path):
+    path = write(tmp_path / "x.json", [{"text": "a"}, {"text": "b", "labels": "b"}])
+    assert "1 of 2 lines have labels; all or none must" in problems_of(path)
 
 
 def test_other_numbers_of_lines(tmp_path):
     path = write(tmp_path / "x.txt", ["a", "b"])
     write(tmp_path / "x_metadata.json", [{}])
-    assert "1 lines of metadata for 2 lines of x.txt" in problems_of(path)
+    assert "it has 1 lines, but x.txt has 2 texts" in problems_of(path)
+
+
+def test_a_file_without_text(tmp_path):
+    assert "none of its 2 lines holds text" in problems_of(write(tmp_path / "x.txt", ["", "  "]))
+
+
+def test_other_keys_of_a_line_are_metadata(tmp_path):
+    path = write(tmp_path / "x.json", [{"text": "a", "verb": "go"}])
+    write(tmp_path / "x_metadata.json", [{"n": 1}])
+    assert read_annotated_texts(path).metadata == [{"verb": "go", "n": 1}]
 
 
 def test_other_files(tmp_path):

@@ -40,4 +40,4 @@ def test_labels_of_an_encoder_decoder_have_their_own_length(causal, caplog):
     rows = encode_annotated(["a b c", "a"], ["b", "c c"], causal, task="seq2seq", max_length=2)
     assert rows == [{"input_ids": [1, 2], "labels": [2]}, {"input_ids": [1], "labels": [3, 3]}]
     assert pad_rows(rows, causal)["labels"].tolist() == [[2, -100], [3, 3]]
-    assert "1 of 2 texts are longer than --max_length 2" in caplog.text
+    assert "1 of 2 texts are longer than 2 tokens" in caplog.text

@@ -221,6 +221,43 @@ def test_functions_that_do_not_fit_the_tokenizer_say_so():
             call_preprocessing(getattr(preprocessing, name), encode(tokenizer, "a b"), tokenizer, {}, rng=rng())
 
 
+KEYWORDS = {"mask_word_tokens": {"word_tokens_to_mask": ["a", "d"]}, "mask_words": {"words_to_mask": ["new york", "d"]}}
+FOR_ALL, FOR_SPANS = ("identity",), ("mask_random_spans", "mask_truerandom_spans")
+FOR_BOTH = ("expand_with_masks", "mask_word_tokens", "mask_words")
+FITTING = {
+    "lm": FOR_ALL,
+    "mlm": (*FOR_ALL, *FOR_BOTH, "mask_random_tokens", "remove_non_mask_tokens_from_labels"),
+    "seq2seq": (*FOR_ALL, *FOR_BOTH, *FOR_SPANS),
+}
+
+
+@pytest.mark.parametrize("kind", list(FITTING))
+@pytest.mark.parametrize("name", FITTING["mlm"] + FOR_SPANS)
+def test_each_function_for_each_kind_of_model(name, kind):
+    """What is hidden and what is said about it are the text together; what a tokenizer cannot hide is refused."""
+    tokenizer = {"lm": LM, "mlm": MLM, "seq2seq": SEQ2SEQ}[kind]
+    batch = encode(tokenizer, "a b new york c d", "d a d")
+    if name.startswith("remove"):
+        batch["labels"] = batch["input_ids"]
+    run = lambda: call_preprocessing(getattr(preprocessing, name), batch, tokenizer, KEYWORDS.get(name, {}), rng=rng())  # noqa: E731
+    if name not in FITTING[kind]:
+        with pytest.raises(DataError, match="needs a tokenizer with"):
+            run()
+        return
+    made = run()
+    rows = np.repeat([0, 1], made["expanded_lengths"][:2]) if "expanded_lengths" in made else [0, 1]
+    for number, row in enumerate(rows):
+        text = batch["input_ids"][row][batch["attention_mask"][row] == 1].tolist()
+        inputs, labels = made["input_ids"][number], made["labels"][number]
+        if kind == "seq2seq" and name != "identity":
+            assert merge_spans(tokenizer, inputs, labels) == text
+        else:
+            both = np.where(labels != -100, labels, inputs)
+            assert both[: len(text)].tolist() == text and (labels[len(text) :] == -100).all()
+            wanted = len(text) if name == "identity" else (inputs == tokenizer.mask_token_id).sum()
+            assert (labels != -100).sum() >= wanted
+
+
 def test_too_many_spans_for_the_sentinels():
     batch = encode(SEQ2SEQ, " ".join("ab" * 30))
     with pytest.raises(DataError, match="a text has 30 spans to hide, the tokenizer 20 sentinels"):

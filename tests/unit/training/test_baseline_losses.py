@@ -27,6 +27,7 @@ from finetune.training.baseline_losses import (
     OutputsDefaultLoss,
     counted_positions,
     kl_from_baseline,
+    settle_reduction,
 )
 
 KINDS = ("lm", "mlm", "seq2seq")
@@ -81,6 +82,27 @@ def test_divergence_is_that_of_the_definition(seed):
     q = np.exp(tuned) / np.exp(tuned).sum(-1, keepdims=True)
     expected = (p * np.log(p / q)).sum(-1)[0, [0, 2]].mean()
     assert found.tolist() == pytest.approx([expected, 0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, lambda each: each.sum(-1).mean()),
+        ({"reduction": "batchmean"}, lambda each: each.sum(-1).mean()),
+        ({"reduction": "sum"}, lambda each: each.sum()),
+        ({"reduction": "mean"}, lambda each: each.mean()),
+        ({"size_average": False}, lambda each: each.sum()),
+        ({"size_average": True}, lambda each: each.mean()),
+        ({"reduce": False}, lambda each: each.sum(-1).mean()),
+    ],
+)
+def test_reductions_are_those_of_torch(arguments, expected):
+    torch.manual_seed(0)
+    logits, baseline = torch.randn(1, 3, 5), torch.log_softmax(torch.randn(1, 3, 5), -1)
+    each = torch.nn.KLDivLoss(reduction="none", log_target=True)(torch.log_softmax(logits, -1), baseline)
+    settled = settle_reduction(**{"reduction": "none", "size_average": None, "reduce": None, **arguments})
+    found = kl_from_baseline(logits, baseline, torch.ones(1, 3, dtype=torch.bool), settled)
+    assert found.item() == pytest.approx(expected(each).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -183,5 +205,7 @@ def test_wrong_arguments(tokenizer, texts, tmp_path):
         KLBaselineLoss(model, tokenizer, dataset=texts, scaleby=[1, 2, 3])
     with pytest.raises(UsageError, match="did you mean 'per_batch'"):
         KLBaselineLoss(model, tokenizer, dataset=texts, data_preprocessing_fn_strategy="per_bach")
+    with pytest.raises(UsageError, match="did you mean 'mean'"):
+        KLBaselineLoss(model, tokenizer, dataset=texts, reduction="meen")
     with pytest.raises(DataError, match="no such file"):
         KLBaselineLoss(model, tokenizer, dataset=str(tmp_path / "three.txt"))

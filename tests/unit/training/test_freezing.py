@@ -22,9 +22,9 @@ from finetune.models.modifiers import add_new_tokens
 from finetune.training.freezing import (
     FreezeWordTokensCallback,
     PartiallyFrozenModelCallback,
-    StepCallbacks,
     UnfreezeWordTokensCallback,
 )
+from finetune.training.hooks import HookCallback, Hooks
 
 SIZE = 40
 KINDS = ("lm", "mlm", "seq2seq")
@@ -48,7 +48,7 @@ def train_steps(model, callback, optimizer=None, steps: int = 4) -> dict[str, to
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = optimizer or torch.optim.AdamW(free, lr=0.1, weight_decay=0.5)
     arguments, state = TrainingArguments(output_dir="unused", use_cpu=True), TrainerState(epoch=1.5)
-    bridge = StepCallbacks([callback])
+    bridge = HookCallback(Hooks({"pre_train_step": [callback]}))
     ids = torch.arange(12).view(2, 6)
     for _ in range(steps):
         optimizer.zero_grad()
