@@ -21,21 +21,28 @@ source "$(dirname "${BASH_SOURCE[0]}")/wrapper.sh"
 
 STUDENT_CONFIG=${STUDENT_CONFIG:-$(find_config "$STUDENT")}
 
+# Whether a step's result is missing; one that is there is kept, and that is said.
+is_missing() {
+    if [ ! -e "$1" ]; then return 0; fi
+    echo "$1 is there and is kept; remove it to make it anew." >&2
+    return 1
+}
+
 distil() {
     read_flags "$@"
     local given=(${FURTHER[@]+"${FURTHER[@]}"}) name
     name=$(basename "$TEACHER")
     local data=$WORK_DIR/dump.$name counts=$WORK_DIR/token_counts.$name.json weights=$WORK_DIR/student.$name.safetensors
     FURTHER=()
-    if [ ! -e "$data" ]; then
+    if is_missing "$data"; then
         run_python distillation/scripts/binarized_data.py --file_path "$TRAIN_FILE" --tokenizer_type "$TEACHER_TYPE" \
             --tokenizer_name "$TEACHER" --dump_file "$WORK_DIR/dump"
     fi
-    if [ ! -e "$counts" ]; then
+    if is_missing "$counts"; then
         run_python distillation/scripts/token_counts.py --data_file "$data" --token_counts_dump "$counts" \
             --vocab_size "$VOCAB_SIZE"
     fi
-    if [ ! -e "$weights" ]; then
+    if is_missing "$weights"; then
         # shellcheck disable=SC2086 # layers are several words
         run_python distillation/scripts/extract_distilbert.py --model_type "$TEACHER_TYPE" --model_name "$TEACHER" \
             --dump_checkpoint "$weights" --vocab_transform ${LAYERS:+--layers $LAYERS}

@@ -44,6 +44,7 @@ def test_steps_whose_result_is_there_are_left_out(repository, tmp_path):
         capture_output=True, text=True, cwd=tmp_path, check=True,
     )  # fmt: skip
     assert "binarized_data.py" not in done.stdout and len(done.stdout.splitlines()) == 3
+    assert "dump.bert-base is there and is kept" in done.stderr
 
 
 def test_the_electra_student_has_its_teachers_vocabulary(repository):
