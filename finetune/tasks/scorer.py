@@ -27,6 +27,7 @@ from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device
 from finetune.models.scoring import EncoderInputs, RowScorer, SlotScores
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
+from finetune.models.unpadding.doors import unpad_encoder
 from finetune.tokenization.loading import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Scorer:
             self.prefix, self.suffix = self._beginning(), special.suffix[:0]
         if self.task == "mlm" and self.sparse_head:
             use_sparse_mlm_head(self.model)
+            unpad_encoder(self.model)  # rows of a batch have like lengths, but the last layer is read at the masks alone
         mask = self.tokenizer.mask_token_id if self.task == "mlm" else -1
         if mask is None:
             raise DataError(Problem("the tokenizer of this masked model has no mask token"))
