@@ -34,6 +34,7 @@ def load_workload(name: str) -> Workload:
         "prediction": prediction,
         "xlmr_vocabulary": xlmr_vocabulary,
         "ner_base": ner_base,
+        "thainer_base": thainer_base,
         "mlm_512": mlm_512,
     }[name]()
 
@@ -54,12 +55,17 @@ def read_wnut17(file: str) -> list[tuple[list[str], list[str]]]:
 
 
 def encode_wnut17(tokenizer: Any, file: str = "wnut17train.conll.gz") -> tuple[Any, int]:
+    return encode_words(tokenizer, read_wnut17(file), max_length=128)
+
+
+def encode_words(tokenizer: Any, sentences: list[tuple[list[str], list[str]]], max_length: int) -> tuple[Any, int]:
     """Rows with the label on the first piece of each word, and the number of labels."""
     from datasets import Dataset
 
-    sentences = read_wnut17(file)
     number = {tag: index for index, tag in enumerate(sorted({tag for _, tags in sentences for tag in tags}))}
-    encoded = tokenizer([words for words, _ in sentences], is_split_into_words=True, truncation=True, max_length=128)
+    encoded = tokenizer(
+        [words for words, _ in sentences], is_split_into_words=True, truncation=True, max_length=max_length
+    )
     labels = [label_row(encoded.word_ids(row), tags, number) for row, (_, tags) in enumerate(sentences)]
     return Dataset.from_dict({"input_ids": encoded["input_ids"], "labels": labels}), len(number)
 
@@ -167,6 +173,23 @@ def ner_base() -> Workload:
     return Workload(
         "tagging", rows, tokenizer, from_config("BertForTokenClassification", BertConfig(num_labels=labels))
     )
+
+
+def thainer_base() -> Workload:
+    """XLM-R base from its config on ThaiNER, whose words MiniLM's tokenizer cuts into about as many pieces as letters."""
+    from transformers import XLMRobertaConfig
+
+    from finetune.arguments.tagging import TaggingDataArguments
+    from finetune.data.tagging import load_tagging_corpus
+
+    asked = TaggingDataArguments(dataset_name="thainer", label_name="ner_tags", data_dir=str(DATA / "thainer"))
+    train = load_tagging_corpus(asked, seed=42).splits["train"]
+    tokenizer = load_tokenizer()
+    rows, labels = encode_words(tokenizer, list(zip(train["words"], train["tags"], strict=True)), max_length=510)
+    config = XLMRobertaConfig(
+        vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1, num_labels=labels, pad_token_id=1
+    )
+    return Workload("tagging", rows, tokenizer, from_config("XLMRobertaForTokenClassification", config))
 
 
 def mlm_512() -> Workload:
