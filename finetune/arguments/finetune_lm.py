@@ -205,7 +205,9 @@ class TuningArguments:
     min_epochs: int = argument(0, minimum=0, help="times through the texts at least, whatever --patience says")
     patience: int | None = argument(None, minimum=1, help="epochs without improvement after which training stops")
     delta: float = argument(0.0, minimum=0, help="what counts as improvement of the validation loss must be above it")
-    seed: int | None = argument(None, minimum=0, help="of everything drawn; without it a seed is drawn, and said")
+    seed: int | None = argument(
+        None, minimum=0, maximum=2**32 - 1, help="of everything drawn; without it a seed is drawn, and said"
+    )
     shuffle: bool = argument(False, help="train on the texts in another order each epoch, not in that of the file")
     gradient_accumulation_steps: int = argument(1, minimum=1, help="batches for each step of the optimizer")
     save_best_model_state_to_disk: bool = argument(

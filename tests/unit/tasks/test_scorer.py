@@ -14,12 +14,10 @@ from transformers import (
     BertForMaskedLM,
     GPT2Config,
     GPT2LMHeadModel,
-    PretrainedConfig,
     PreTrainedTokenizerFast,
 )
 
 from finetune.errors import DataError
-from finetune.models.heads import find_task
 from finetune.tasks.scorer import Scorer
 
 TEXTS = ["the dogs run,  home", "a dog", " the cat\nsleeps", ""]
@@ -99,21 +97,3 @@ def test_labels_must_be_as_long_as_masked_texts(tiny_bert):
     scored = scorer.score(["the [MASK] runs", "no mask"], ["the dog runs", None])
     assert scored.shown is not None and scored.shown.tolist() == [False, True, False, False, False]
     assert scored.words.corrected[1] == scored.surprisal[1] > 0 and scorer.counts["texts_without_masks"] == 1
-
-
-@pytest.mark.parametrize(
-    ("architecture", "task"),
-    [
-        ("GPT2LMHeadModel", "lm"),
-        ("LlamaForCausalLM", "lm"),
-        ("MambaForCausalLM", "lm"),
-        ("BertForMaskedLM", "mlm"),
-        ("BertForPreTraining", "mlm"),
-        ("T5ForConditionalGeneration", "seq2seq"),
-    ],
-)
-def test_the_task_is_read_from_the_configuration(architecture, task):
-    assert find_task(PretrainedConfig(architectures=[architecture]), None, "folder") == task
-    assert find_task(PretrainedConfig(architectures=["BertModel"]), "mlm", "folder") == "mlm"
-    with pytest.raises(DataError, match="BertModel"):
-        find_task(PretrainedConfig(architectures=["BertModel"]), None, "folder")
