@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from finetune.tasks.finetuning import judge_task
 from finetune.tasks.finetuning_parts import TuningSettings
 from finetune.tasks.finetuning_run import CONFIG, input_files, settle, tell_device
 from finetune.tasks.search_trials import TextLosses, Trials, describe_values, find_folder
-from finetune.training.search_pruning import TextwisePruner, describe_pruner, find_best
+from finetune.training.search_pruning import TextwisePruner, describe_pruner, find_best, patience_of
 from finetune.training.search_slots import SURPLUS, Slots
 from finetune.training.search_storage import holds_password, open_storage, quiet_optuna
 from finetune.training.search_study import SamplerMaker, build_pruner, name_study, open_study, seed_of
@@ -95,6 +96,9 @@ def make_plan(arguments: Arguments, run: Run) -> Plan:
         UsageError: with every problem of the search.
     """
     quiet_optuna()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        remedy = "start single processes on the same --study_kwargs.storage, each in its own --output_dir"
+        raise UsageError(Problem("--do_optimize is started by a launcher of several processes", remedy=remedy))
     options, losses = arguments[OptimizationArguments], TextLosses()
     dimensions = build_search_space(options.params, [arguments[TunedTextArguments], arguments[TuningArguments]])
     name = options.study_kwargs.get("study_name") or name_study(options.params, dimensions)
@@ -128,7 +132,7 @@ def open_trials(plan: Plan, run: Run, folder: Path) -> Trials:
         UsageError: the study of that name is of another setting; the storage is none.
     """
     storage = open_storage(plan.options.study_kwargs, folder)
-    study = open_study(storage, plan.name, shared_setting(plan), plan.pruner)
+    study = open_study(storage, plan.name, shared_setting(plan), plan.make_sampler(0), plan.pruner)
     slots = Slots(study, total=plan.options.max_trials, here=plan.options.trials_here, folder=folder, stop=run.stop)
     garbage = bool(plan.options.optimize_kwargs.get("gc_after_trial", True))
     trials = Trials(study, slots, plan.settings, plan.dimensions, plan.make_sampler, plan.losses, run, folder, garbage)
@@ -154,6 +158,14 @@ def describe_search(plan: Plan) -> None:
         *(plan.name, options.max_trials or "any number of", here, ", ".join(item.name for item in plan.dimensions)),
     )
     logger.info("Sampler: %s. Pruning: %s.", plan.make_sampler.kind.__name__, describe_pruner(plan.pruner))
+    tuning = plan.settings.tuning
+    waits = patience_of(plan.pruner)
+    if tuning.patience and waits is not None and max(tuning.patience, tuning.min_epochs) <= waits:
+        logger.warning(
+            "Nothing will be pruned: the pruner waits for %d epochs without improvement, and training stops by itself "
+            "after --patience %d. --study_kwargs.pruner_kwargs.patience sets the first.",
+            *(waits, tuning.patience),
+        )
     if plan.settings.results.evaluate or plan.settings.texts.test_file:
         logger.info("Tests and evaluations wait for the training with the values that are found.")
     if holds_password(options.study_kwargs):

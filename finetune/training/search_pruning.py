@@ -101,6 +101,11 @@ def _trial_of(losses: np.ndarray, state: TrialState) -> FrozenTrial:
     return create_trial(state=state, value=value, intermediate_values=dict(enumerate(losses.tolist())))
 
 
+def patience_of(pruner: BasePruner) -> int | None:
+    """Epochs without improvement that a PatientPruner lets pass; None for other pruners."""
+    return pruner._patience if isinstance(pruner, optuna.pruners.PatientPruner) else None
+
+
 def describe_pruner(pruner: BasePruner) -> str:
     """When trials are pruned, in one sentence."""
     if isinstance(pruner, TextwisePruner):

@@ -30,6 +30,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from finetune.run.signals import StopRequest
+from finetune.training.search_study import is_exhausted
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Slots:
                 self.stop.raise_preempted()
             self.repair()
             trials = self.study.get_trials(deepcopy=False)
-            if self._is_enough(trials):
+            if self._is_enough(trials) or is_exhausted(self.study):
                 return None
             if self._has_place(trials) and (trial := self._ask()) is not None:
                 return trial

@@ -37,15 +37,18 @@ def name_study(params: Mapping[str, Any], dimensions: Sequence[Dimension]) -> st
     return name if len(name) <= NAME_LENGTH else f"{name[:NAME_LENGTH]}-{digest}"
 
 
-def open_study(storage: BaseStorage, name: str, setting: Mapping[str, Any], pruner: BasePruner) -> Study:
+def open_study(
+    storage: BaseStorage, name: str, setting: Mapping[str, Any], sampler: BaseSampler, pruner: BasePruner
+) -> Study:
     """Begin a study or join it; `setting` are the arguments that its trials share.
 
     Raises:
         UsageError: there is a study of that name whose trials were trained with other arguments, with the differences.
     """
     study = optuna.create_study(
-        storage=storage, study_name=name, direction="minimize", load_if_exists=True, pruner=pruner
+        storage=storage, study_name=name, direction="minimize", load_if_exists=True, sampler=sampler, pruner=pruner
     )
+    study._thread_local.in_optimize_loop = True  # samplers that come to an end may say so: `is_exhausted` listens
     before = study.user_attrs.get(SETTING)
     if before is None:
         study.set_user_attr(SETTING, plain(setting))
@@ -54,6 +57,12 @@ def open_study(storage: BaseStorage, name: str, setting: Mapping[str, Any], prun
         found = f"the study {name!r} holds trials of another setting, which cannot be compared with these"
         raise UsageError(Problem(found, remedy=remedy), *(Problem(difference) for difference in differences))
     return study
+
+
+def is_exhausted(study: Study) -> bool:
+    """Whether the sampler has nothing new to try: a grid is walked, every choice was made."""
+    walked = isinstance(study.sampler, GridSampler) and study.sampler.is_exhausted(study)
+    return walked or bool(getattr(study, "_stop_flag", False))
 
 
 def seed_of(name: str) -> int:

@@ -1,0 +1,82 @@
+"""Commands in processes of their own, a few at a time; a signal is handed on, and all are waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune.run.signals import StopRequest
+from finetune.run.workers import usable_cores
+
+POLL = 0.1
+DEVICES = "CUDA_VISIBLE_DEVICES"
+THREADS = "OMP_NUM_THREADS"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command, and the files for what it prints (`.out`) and logs (`.err`)."""
+
+    name: str
+    command: list[str]
+    output: Path
+
+
+def run_jobs(jobs: Sequence[Job], *, processes: int, stop: StopRequest, ended: Callable[[Job, int], None]) -> None:
+    """Run every job, `processes` at a time; `ended(job, exit code)` is called as each ends.
+
+    After a signal no job is begun, and those that run get SIGTERM once: they save their state and end.
+
+    Raises:
+        Preempted: a signal came.
+    """
+    waiting, running = list(jobs), dict[int, tuple[Job, subprocess.Popen]]()
+    told = False
+    with stop.deferred():
+        while running or (waiting and not stop.requested):
+            if stop.requested and not told:
+                told = True
+                for _, process in running.values():
+                    process.send_signal(signal.SIGTERM)
+            for place in range(processes):
+                if place not in running and waiting and not stop.requested:
+                    running[place] = _start(waiting.pop(0), place, processes)
+            time.sleep(POLL)
+            for place, (job, process) in list(running.items()):
+                if (code := process.poll()) is not None:
+                    del running[place]
+                    ended(job, code)
+
+
+def _start(job: Job, place: int, processes: int) -> tuple[Job, subprocess.Popen]:
+    """In a session of its own: Ctrl-C comes once, from here."""
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    with job.output.with_suffix(".out").open("wb") as out, job.output.with_suffix(".err").open("ab") as err:
+        process = subprocess.Popen(
+            job.command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, **share_machine(os.environ, place, processes)},
+            start_new_session=True,
+        )
+    return job, process
+
+
+def share_machine(environment: Mapping[str, str], place: int, processes: int) -> dict[str, str]:
+    """What one of several processes takes of the machine: every n-th visible GPU, its share of the cores.
+
+    Variables that leave nothing to share out (one GPU, or none named; a number of threads) stay as they are.
+    """
+    shares = {}
+    devices = [device for device in environment.get(DEVICES, "").split(",") if device]
+    if processes > 1 and len(devices) > 1:
+        shares[DEVICES] = ",".join(devices[place % len(devices) :: processes])
+    if processes > 1 and THREADS not in environment:
+        shares[THREADS] = str(max(1, usable_cores() // processes))
+    return shares
