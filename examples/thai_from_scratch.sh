@@ -10,9 +10,9 @@
 # and test is scored once. At the end the gain is checked: below MARGIN on average, or a loss with any seed, and the exit
 # code is 1. Killed, the same command goes on; OUTPUT_DIR of other settings must be another one.
 #
-# Ten minutes are little: do not expect the figures of a model that has read more. Nor does this amount of text do for a
-# vocabulary of words (TOKENIZER=newmm): most of them are so rare that all their embeddings learn is to be unlikely, and the
-# tagger gains nothing.
+# Ten minutes are little: do not expect the figures of a model that has read more. Nor did this amount of text do for a
+# vocabulary of 19,000 words (TOKENIZER=newmm) when it was tried: most of them are so rare that all their embeddings learn is
+# to be unlikely, and the tagger gained next to nothing.
 
 PURPOSE="Train a tokenizer and a small RoBERTa on raw Thai text, then taggers of named entities; beside the same without
 pretraining. Further flags go to the taggers."
