@@ -35,14 +35,15 @@ class WeightedMasker:
         A row has `probability * length` predicted positions on average, rounded up or down at random, at least one.
         """
         bits = draw_bits(draws, ids.shape[1] + 1)
-        wanted = np.maximum(np.floor(self.probability * lengths + as_fraction(bits[:, -1])), 1)
+        of_row, of_places = bits[:, 0], bits[:, 1:]  # in this order: the width of the batch decides nothing of a row
+        wanted = np.maximum(np.floor(self.probability * lengths + as_fraction(of_row)), 1)
         weights = self.weights[ids]
         with np.errstate(divide="ignore"):
-            keys = -np.log1p(-as_fraction(bits[:, :-1])) / weights  # infinite where the weight is 0
+            keys = -np.log1p(-as_fraction(of_places)) / weights  # infinite where the weight is 0
         ranks = keys.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
         is_predicted = (ranks < wanted[:, None]) & (weights > 0)
         inputs = ids.copy()
-        inputs[is_predicted] = self._replace(ids[is_predicted], bits[:, :-1][is_predicted])
+        inputs[is_predicted] = self._replace(ids[is_predicted], of_places[is_predicted])
         return inputs, np.where(is_predicted, ids, IGNORED)
 
     def _replace(self, ids: Ids, bits: npt.NDArray[np.uint64]) -> Ids:

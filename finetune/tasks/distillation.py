@@ -110,6 +110,7 @@ def open_task(arguments: Arguments) -> DistillationTask:
         problems.extend(judge_pair(config, teacher, arguments))
     problems.raise_any()
     assert store is not None and tokenizer is not None and teacher is not None and config is not None
+    set_seed(seed)  # again: reading a teacher may have drawn numbers, and the student's first weights come next
     student = problems.attempt(build_student, asked, config)
     examples = problems.attempt(
         DistillationExamples,
@@ -193,6 +194,7 @@ def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
     weights = Weights(**losses.alphas())
     if not fast_path.no_fast_path and not fast_path.no_unpad:
         unpad_encoder(task.teacher.model)
+    set_seed(int(task.arguments.get("seed")))  # the projections are drawn here
     module = Distillation(
         task.student,
         task.teacher.model,
@@ -282,8 +284,9 @@ def start_run(run: Run, task: DistillationTask) -> None:
     run.start()
     assert run.folder is not None
     logger.info("Experiment will be dumped and logged in %s", run.folder)
-    write_json_atomically(run.folder / "parameters.json", task.arguments.effective())
-    task.student.config.save_pretrained(run.folder)
+    if run.writes:
+        write_json_atomically(run.folder / "parameters.json", task.arguments.effective())
+        task.student.config.save_pretrained(run.folder)
 
 
 def save_student(task: DistillationTask, path: Path) -> Path:

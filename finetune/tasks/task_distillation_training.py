@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import Trainer
+from transformers import Trainer, set_seed
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.run import RunArguments
@@ -76,6 +76,7 @@ def build_taught_trainer(taught: TaughtTask, run: Run) -> Trainer:
 
 
 def build_module(taught: TaughtTask, values: dict[str, Any]) -> TaskDistillation:
+    set_seed(int(taught.arguments.get("seed", 42)))  # the projections are drawn here
     return TaskDistillation(
         taught.student,
         taught.teacher,

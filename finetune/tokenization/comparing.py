@@ -24,7 +24,7 @@ def describe_difference(
         f"{number} is {_show(pieces.get(number))} in {names[0]} and {_show(others.get(number))} in {names[1]}"
         for number in differing[:SHOWN]
     )
-    return f"{sizes}{len(differing):,} ids stand for other pieces: {shown}"
+    return f"{sizes}ids that stand for other pieces: {len(differing):,} ({shown})"
 
 
 def _show(piece: str | None) -> str:

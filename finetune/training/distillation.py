@@ -155,6 +155,10 @@ class Distillation(nn.Module):
             sums["relation"] = self.relation(own["relations"], target["relations"], mask)
         return sums
 
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """`--gradient_checkpointing`, of the student alone: the teacher keeps nothing for a backward pass."""
+        self.student.gradient_checkpointing_enable(**options)
+
     def projections(self) -> dict[str, Tensor]:
         """The learned projections by name."""
         parts = {"cosine": self.cosine, "hidden": self.hidden}
@@ -258,10 +262,15 @@ class DistillationLoss(TokenLoss):
         return {self.hard: HardLabelLoss()(outputs["logits"], of_positions)}
 
     def take_means(self) -> dict[str, float]:
-        """Mean of each loss over the steps since the last call."""
+        """Mean of each loss over the steps since the last call; all processes of a run ask at the same time."""
         parts, steps = self.parts, max(self.steps, 1)
         self.parts, self.steps = {}, 0
-        return {name: float(value) / steps for name, value in parts.items()}
+        if not parts:
+            return {}
+        sums = torch.stack([torch.as_tensor(value).float() for value in parts.values()])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(sums)  # each process has its share of the global mean
+        return {name: value / steps for name, value in zip(parts, sums.tolist(), strict=True)}
 
 
 def count_index(name: str) -> int:

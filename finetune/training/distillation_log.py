@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.training.distillation import Distillation, DistillationLoss
+from finetune.training.dry_run import peak_bytes
 from finetune.training.length_batches import EpochFollower
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class DistillationLog(TrainerCallback):
         self.board: SummaryWriter | None = None
         self.statistics: dict[str, float] = {}
         self.since = (time.perf_counter(), 0)
+        self.of_epoch = (0.0, 0)  # sum of losses and number of steps
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -50,6 +52,7 @@ class DistillationLog(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self.of_epoch = (0.0, 0)
         logger.info("--- Starting epoch %d/%d", int(state.epoch or 0), int(args.num_train_epochs) - 1)
 
     def on_epoch_end(
@@ -58,6 +61,8 @@ class DistillationLog(TrainerCallback):
         number = max(round(state.epoch or 0) - 1, 0)
         if control.should_training_stop and state.global_step < state.max_steps:
             return  # interrupted
+        if not float(state.epoch or 0).is_integer():
+            return  # --max_steps ended it before its end
         logger.info("--- Ending epoch %d/%d", number, int(args.num_train_epochs) - 1)
         logger.info("%d sequences have been trained during this epoch.", self.examples)
         if state.is_world_process_zero and self.save is not None:
@@ -76,11 +81,14 @@ class DistillationLog(TrainerCallback):
         logs = kwargs.get("logs") or {}
         if "loss" not in logs:
             return
-        means = self.loss.take_means()
+        steps, means = max(self.loss.steps, 1), self.loss.take_means()
+        self.of_epoch = (self.of_epoch[0] + logs["loss"] * steps, self.of_epoch[1] + steps)
         logger.info("Losses: %s.", ", ".join(f"{name} {value:.5f}" for name, value in means.items()))
         if self.board is None:
             return
         values = {"losses/loss": logs["loss"], "learning_rate/lr": logs.get("learning_rate", 0.0)}
+        values["losses/cum_avg_loss_epoch"] = self.of_epoch[0] / self.of_epoch[1]
+        values["global/memory_usage"] = peak_bytes() / 1e6
         values |= {f"losses/loss_{name}": value for name, value in means.items()}
         values |= self.statistics | {"global/speed": self._seconds_a_step(state.global_step)}
         for name, value in values.items():

@@ -71,12 +71,15 @@ def measure_gigabytes(trainer: Trainer) -> float:
     """Peak memory so far plus what the optimizer will hold."""
     parameters = cast(PreTrainedModel, trainer.model).parameters()
     trained = sum(int(parameter.numel()) for parameter in parameters if parameter.requires_grad)
+    return (peak_bytes() + trained * ADAM_BYTES // 2) / 2**30  # parameters and gradients are in the peak already
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held so far, on its GPU where it has one."""
     if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        kilo = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo
-    return (peak + trained * ADAM_BYTES // 2) / 2**30  # parameters and gradients are in the peak already
+        return torch.cuda.max_memory_allocated()
+    kilo = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo
 
 
 def estimate_plan(trainer: Trainer) -> Plan:

@@ -44,3 +44,5 @@ def test_a_row_is_masked_alike_in_any_batch():
     whole = masker.mask(ids, np.arange(4), np.full(4, 9))
     one = masker.mask(ids[2:3], np.array([2]), np.array([9]))
     assert np.array_equal(whole[0][2:3], one[0]) and np.array_equal(whole[1][2:3], one[1])
+    padded = masker.mask(np.pad(ids, ((0, 0), (0, 5))), np.arange(4), np.full(4, 9))
+    assert np.array_equal(whole[0], padded[0][:, :9]) and np.array_equal(whole[1], padded[1][:, :9])
