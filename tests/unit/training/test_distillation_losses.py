@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.training.distillation_losses import (
+    BinarySoftTargetLoss,
     CosineLoss,
     HardLabelLoss,
     HiddenStateLoss,
     LogitLoss,
     RelationLoss,
     SoftTargetLoss,
+    SparseSoftTargetLoss,
+    choose_likeliest,
     choose_relation_heads,
     map_layers,
 )
@@ -37,6 +40,45 @@ def test_soft_targets_against_their_definition(temperature):
     loss = SoftTargetLoss(temperature)
     assert loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
     assert loss(teacher, teacher).item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 11, 50])
+def test_the_likeliest_and_the_rest_against_their_definition(count):
+    """K + 1 classes: the K likeliest of the teacher, and all others as one."""
+    student, teacher, kept = draw(6, 11), 3 * draw(6, 11, seed=1), min(count, 11)
+    loss, ids_and_values = SparseSoftTargetLoss(2.0), choose_likeliest(teacher, count, 2.0)
+    p, q = softmax(teacher.double().numpy() / 2), softmax(student.double().numpy() / 2)
+    expected = 0.0
+    for row in range(6):
+        order = np.argsort(-p[row])
+        for part in [*order[:kept, None], *([order[kept:]] if kept < 11 else [])]:
+            expected += p[row, part].sum() * np.log(p[row, part].sum() / q[row, part].sum())
+    assert loss(student, *ids_and_values).item() == pytest.approx(expected * 4, rel=1e-5)
+    assert loss(student, *ids_and_values) <= SoftTargetLoss(2.0)(student, teacher) * (1 + 1e-6)
+    assert loss(teacher, *ids_and_values).item() == pytest.approx(0.0, abs=1e-5)
+    assert torch.allclose(ids_and_values[1].exp().sum(-1), torch.ones(6))
+
+
+@pytest.mark.parametrize("count", [2, 11])
+def test_gradients_of_the_likeliest_and_the_rest(count):
+    student, teacher = draw(4, 11).double().requires_grad_(), draw(4, 11, seed=1).double()
+    ids, values = choose_likeliest(teacher, count, 2.0)
+    SparseSoftTargetLoss(2.0)(student, ids, values).backward()
+    p, q = softmax(teacher.numpy() / 2), softmax(student.detach().numpy() / 2)
+    scaled = np.empty_like(q)  # of the rest each entry has the student's share of the teacher's probability
+    for row, chosen in enumerate(ids.numpy()):
+        rest = np.setdiff1d(np.arange(11), chosen)
+        scaled[row, chosen] = p[row, chosen]
+        scaled[row, rest] = q[row, rest] / q[row, rest].sum() * p[row, rest].sum() if len(rest) else 0
+    assert student.grad.numpy() == pytest.approx((q - scaled) * 2, rel=1e-4, abs=1e-6)
+
+
+def test_labels_decided_one_by_one():
+    student, teacher = draw(4, 3), draw(4, 3, seed=1)
+    p, q = (1 / (1 + np.exp(-logits.double().numpy() / 2)) for logits in (teacher, student))
+    expected = (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).sum() * 4
+    assert BinarySoftTargetLoss(2.0)(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+    assert BinarySoftTargetLoss(2.0)(teacher, teacher).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_soft_targets_agree_with_the_published_formula():
