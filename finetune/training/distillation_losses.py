@@ -106,7 +106,7 @@ class HardLabelLoss:
     def __call__(self, student: Tensor, labels: Tensor) -> Tensor:
         """Logits (positions, vocabulary), labels (positions,) -> sum over labelled positions."""
         labelled = (labels != IGNORED).nonzero().squeeze(1)  # a logarithm of each logit elsewhere would be for nothing
-        return functional.cross_entropy(student[labelled].float(), labels[labelled], reduction="sum")
+        return functional.cross_entropy(student.index_select(0, labelled).float(), labels[labelled], reduction="sum")
 
 
 def build_projection(student_width: int, teacher_width: int) -> nn.Module:

@@ -2,8 +2,9 @@
 
 Over a vocabulary of tens of thousands the elementwise work of a divergence costs as much as the matrix products around it,
 and nearly all of that is memory traffic: a dozen arrays of (positions, vocabulary), written and read. Here a few rows at a
-time go through all steps while they lie in the cache. The gradient for logits s of the student and t of the teacher at
-temperature T is T (softmax(s / T) - softmax(t / T)): it is at hand where the loss is, and is all that is kept.
+time go through all steps while they lie in the cache, and each power is taken once. The gradient for logits s of the
+student and t of the teacher at temperature T is T (softmax(s / T) - softmax(t / T)): it is at hand where the loss is, and is
+all that is kept.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 CACHED = 1 << 19  # float32 numbers of a few rows: 2 MB, about a core's share of its caches
 AT_ONCE = 1 << 26  # on an accelerator, whose kernels want many rows
+
+
+def scale(logits: Tensor, temperature: float) -> Tensor:
+    """Logits (rows, vocabulary) over the temperature in float32, the largest of each row 0, so that no power overflows."""
+    scaled = logits.float() / temperature
+    return scaled.sub_(scaled.amax(-1, keepdim=True))
 
 
 class _SoftTargets(torch.autograd.Function):
@@ -27,12 +33,13 @@ class _SoftTargets(torch.autograd.Function):
         rows = max((CACHED if student.device.type == "cpu" else AT_ONCE) // student.shape[-1], 1)
         for start in range(0, len(student), rows):
             part = slice(start, start + rows)
-            log_student = functional.log_softmax(student[part].float() / temperature, dim=-1)
-            log_teacher = functional.log_softmax(teacher[part].float() / temperature, dim=-1)
-            taught = log_teacher.exp()
-            total += torch.dot(taught.flatten(), log_teacher.sub_(log_student).flatten())
+            own, taught = (scale(logits[part], temperature) for logits in (student, teacher))
+            difference = taught - own
+            own_sum, taught_sum = (powers.exp_().sum(-1, keepdim=True) for powers in (own, taught))
+            probabilities = taught.div_(taught_sum)
+            total += torch.dot(probabilities.flatten(), difference.flatten()) + (own_sum / taught_sum).log().sum()
             if gradient is not None:
-                gradient[part] = log_student.exp_().sub_(taught).mul_(temperature)
+                gradient[part] = own.div_(own_sum).sub_(probabilities).mul_(temperature)
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return total * temperature**2
