@@ -166,8 +166,9 @@ class Command:
         try:
             self.run_of_folder.finish(outcome.status, outcome.result, outcome.reason)
         except OSError as error:
-            reason = f"{outcome.reason} {explain(error) or error}".strip()
-            logger.error("%s", reason)
+            further = explain(error) or str(error)
+            reason = outcome.reason if further in outcome.reason else f"{outcome.reason} {further}".strip()
+            logger.error("The end of the run could not be recorded: %s", further)
             return Outcome(outcome.code or EXIT_FAILED, "failed", outcome.result, reason)
         return outcome
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from finetune import cli
+from finetune.run.failures import explain
 
 SCRIPT = '''"""A small command that does what --mode says.
 
@@ -213,6 +217,21 @@ def test_exit_codes(small, mode, code, status, reason):
     assert (ended.code, ended.last["status"]) == (code, status)
     assert ended.last.get("reason", "").startswith(reason) and "Traceback" not in ended.err
     assert small.record()["status"] == status
+
+
+@pytest.mark.parametrize("before", ["", "something else failed. "])
+def test_a_disk_too_full_to_record_that_it_is_full_is_told_once(before):
+    class FullFolder:
+        def finish(self, *facts):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    sentence = explain(OSError(errno.ENOSPC, ""))
+    command = cli.Command(lambda: None, lambda *_: {}, needs_folder=True)
+    command.stop.hold, command.run_of_folder = lambda: None, FullFolder()
+    ended = command._end(cli.Outcome(1, "failed", reason=f"{before}{sentence}."))
+    assert ended.reason == f"{before}{sentence}." and ended.code == 1
+    ended = command._end(cli.Outcome(3, "failed", reason="the loss is nan."))
+    assert ended.reason == f"the loss is nan. {sentence}" and ended.code == 3
 
 
 def test_a_bug_shows_its_traceback_and_says_so(small):
