@@ -234,7 +234,7 @@ def build_language_trainer(task: LanguageTask, run: Run) -> Trainer:
         validation=cast(Any, task.validation),
         compute_metrics=score_language,
         evaluation=LanguageEvaluation(loss),
-        callbacks=[] if task.train is None else [EpochFollower(cast(Any, task.train))],
+        callbacks=[EpochFollower(cast(Any, task.train))] if isinstance(task.train, TokenStore) else [],
     )
     return build_trainer(parts, values, run, fast_path=task.arguments[FastPathArguments])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -87,6 +88,8 @@ def perplexity(loss: float) -> float:
 class StreamedExamples(IterableDataset):
     """Examples that `read` makes while training, shuffled within a window; each has its `draw` for the masks.
 
+    The stream is endless: when the text is read through, `read` is called with the next epoch. The Trainer, which cannot
+    know where an epoch of a stream ends, counts one epoch only, and finds its place in it again after an interruption.
     Several data loader workers share the examples among them; each reads the text whole.
     """
 
@@ -94,17 +97,18 @@ class StreamedExamples(IterableDataset):
         self, read: Callable[[int], Iterator[dict[str, Any]]], *, seed: int, window: int = SHUFFLED_EXAMPLES
     ) -> None:
         self.read, self.seed, self.window = read, seed, window
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
-        epoch = int(self._epoch)
-        chosen = (example for index, example in enumerate(self.read(epoch)) if index % count == number)
-        yield from shuffle_window(chosen, self.window, np.random.default_rng((self.seed, epoch, number)))
+        for epoch in itertools.count():
+            chosen = (example for index, example in enumerate(self.read(epoch)) if index % count == number)
+            shuffled = shuffle_window(chosen, self.window, np.random.default_rng((self.seed, epoch, number)))
+            first = next(shuffled, None)
+            if first is None:  # no text for this worker, in no epoch
+                return
+            yield first
+            yield from shuffled
 
 
 def shuffle_window(

@@ -136,15 +136,17 @@ def mlm_arguments(text: Path, model: Path, output: Path, cache: Path) -> list[st
         "seed": 7,
     }
     named = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
-    return [*named, "--do_train", "--do_eval", "--whole_word_mask"]
+    return [*named, "--do_train", "--do_eval"]
 
 
-def test_killed_run_ends_as_an_undisturbed_one(text, tiny_bert, tmp_path, repository, call_command):
-    """Masks change with every epoch, and a resumed epoch draws the same ones again."""
+@pytest.mark.parametrize("extra", ["--whole_word_mask", "--streaming"])
+def test_killed_run_ends_as_an_undisturbed_one(extra, text, tiny_bert, tmp_path, repository, call_command):
+    """Masks change with every epoch, and a resumed epoch draws the same ones again, of a stream, too."""
     whole, cut, cache = tmp_path / "whole", tmp_path / "cut", tmp_path / "cache"
-    done = call_command("run_mlm.py", *mlm_arguments(text, tiny_bert, whole, cache))
+    done = call_command("run_mlm.py", *mlm_arguments(text, tiny_bert, whole, cache), extra)
     assert done.code == 0, done.stderr
-    command = [sys.executable, str(repository / "scripts" / "run_mlm.py"), *mlm_arguments(text, tiny_bert, cut, cache)]
+    command = [sys.executable, str(repository / "scripts" / "run_mlm.py")]
+    command += [*mlm_arguments(text, tiny_bert, cut, cache), extra]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     marker = cut / f"checkpoint-{SAVE_EVERY}" / "complete.json"
     deadline = time.monotonic() + 120
@@ -152,7 +154,7 @@ def test_killed_run_ends_as_an_undisturbed_one(text, tiny_bert, tmp_path, reposi
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait(timeout=60) == -signal.SIGKILL
-    again = call_command("run_mlm.py", *mlm_arguments(text, tiny_bert, cut, cache))
+    again = call_command("run_mlm.py", *mlm_arguments(text, tiny_bert, cut, cache), extra)
     assert again.code == 0, again.stderr
     step = int(re.findall(r"Going on from .*checkpoint-(\d+)", (cut / "run.log").read_text())[-1])
     assert 0 < step < STEPS
