@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from finetune.report.table_files import TableFile
 from finetune.run.manifest import sync_folder
+from finetune.training.search_slots import HEARTBEAT, OWNER
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ PARAMETERS_IN_GRIDS = 4  # plots of every pair of more are unreadable
 
 
 def write_optimization_results(path: Path, trials: Sequence[FrozenTrial]) -> Path:
-    """One row a trial: number, validation loss, state, times, epochs, then a column per hyperparameter and attribute.
+    """One row a trial: number, validation loss, state, times, epochs, a column per hyperparameter and attribute,
+    and the output folder of the process that trained it.
 
     The loss of a complete trial is its lowest, that of a pruned one its last. Missing cells are `NA`.
     """
@@ -53,7 +55,8 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
     facts |= {f"params_{name}": value for name, value in sorted(trial.params.items())}
     shown = {name: value for name, value in trial.user_attrs.items() if isinstance(value, str | int | float)}
-    return facts | {f"attrs_{name}": shown[name] for name in sorted(shown)}
+    facts |= {f"attrs_{name}": shown[name] for name in sorted(shown) if name != HEARTBEAT}
+    return facts | {"process_folder": trial.user_attrs.get(OWNER, {}).get("folder")}
 
 
 def _column(values: list[Any]) -> pa.Array:

@@ -2,10 +2,14 @@
 
 Optuna's journal is a text file with one operation a line. A process that a full disk or a power cut stops in the middle of
 a line leaves half of one, and everybody else would join theirs to it; that half is cut off when the file is opened.
+
+Optuna locks a journal by a link or a file, which a killed process leaves behind: others wait half a minute for it, or for
+ever (the link, if the path is relative). The lock here is the kernel's, which frees it when its owner dies.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
@@ -16,8 +20,8 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
-from optuna.storages.journal._file import get_lock_file
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 
 from finetune.arguments.nearest import allowed_values
 from finetune.errors import Problem, RunError, UsageError
@@ -26,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 JOURNAL = "journal.log"
 KINDS = ("JournalStorage", "RDBStorage")
-LOCKS = {"JournalFileSymlinkLock": JournalFileSymlinkLock, "JournalFileOpenLock": JournalFileOpenLock}
+LOCKS = ("JournalFileSymlinkLock", "JournalFileOpenLock")
 FROM_ENVIRONMENT = "env:"
 FLAG = "--study_kwargs.storage"
 TAIL_READ = 1 << 20
@@ -65,14 +69,41 @@ def open_storage(study_kwargs: Mapping[str, Any], folder: Path) -> BaseStorage:
     raise UsageError(Problem(f"{FLAG} is {text!r}", allowed))
 
 
-def open_journal(path: Path, lock: str = "JournalFileSymlinkLock") -> BaseStorage:
+class RecordLock(BaseJournalFileLock):
+    """A POSIX record lock on a file beside the journal, between processes; `JournalStorage` has one between threads."""
+
+    def __init__(self, journal: Path) -> None:
+        self.path = journal.with_name(f".{journal.name}.lock")
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def open_journal(path: Path) -> BaseStorage:
     """A journal file, made with its folder where it is missing; half a line at its end is cut off, and said."""
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock_object = LOCKS[lock](str(path))
+    lock = RecordLock(path)
     if path.is_file():
-        with get_lock_file(lock_object):
+        lock.acquire()
+        try:
             _cut_half_line(path)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock_object))
+        finally:
+            lock.release()
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
 
 
 def _cut_half_line(path: Path) -> None:
@@ -100,7 +131,9 @@ def _journal_by_keywords(keywords: dict[str, Any], folder: Path) -> BaseStorage:
     if lock not in LOCKS:
         found = f"{FLAG}_kwargs.log_storage_kwargs.lock_obj is {inner['lock_obj']!r}"
         raise UsageError(Problem(found, allowed_values(lock, LOCKS)))
-    return open_journal(Path(str(inner.get("file_path", folder / JOURNAL))), lock)
+    if inner.get("lock_obj"):
+        logger.info("%s is not used: journals are locked by the kernel here, whoever writes to them.", lock)
+    return open_journal(Path(str(inner.get("file_path", folder / JOURNAL))))
 
 
 def _refuse(keywords: Mapping[str, Any], known: tuple[str, ...], below: str = "") -> None:

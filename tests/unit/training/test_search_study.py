@@ -1,6 +1,9 @@
 """Samplers and pruners by name, studies that are joined, storages of every kind."""
 
 import logging
+import subprocess
+import sys
+import time
 
 import optuna
 import pytest
@@ -11,7 +14,14 @@ from finetune.errors import RunError, UsageError
 from finetune.run.signals import StopRequest
 from finetune.training.search_pruning import TextwisePruner
 from finetune.training.search_slots import Slots
-from finetune.training.search_storage import hide_password, holds_password, open_journal, open_storage, quiet_optuna
+from finetune.training.search_storage import (
+    RecordLock,
+    hide_password,
+    holds_password,
+    open_journal,
+    open_storage,
+    quiet_optuna,
+)
 from finetune.training.search_study import SamplerMaker, build_pruner, name_study, open_study, seed_of
 
 LR = Dimension("lr", ("train_optimizer_kwargs", "lr"), "float", (1e-6, 1e-4), {"log": True})
@@ -201,6 +211,36 @@ def test_half_a_line_at_the_end_of_a_journal_is_cut_off(tmp_path, caplog):
     assert path.read_bytes() == whole and "22 bytes" in caplog.text
     again.tell(again.ask(), 2.0)
     assert len(optuna.load_study(study_name="s", storage=open_journal(path)).trials) == 2
+
+
+def test_a_process_killed_while_it_writes_leaves_no_lock(tmp_path):
+    """Optuna's own lock is a link that stays, and that nobody ever removes where the path is relative."""
+    program = (
+        "import os, signal, sys; from pathlib import Path; from finetune.training.search_storage import RecordLock\n"
+        "RecordLock(Path(sys.argv[1])).acquire(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = tmp_path / "j.log"
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    study = optuna.create_study(storage=open_journal(path), study_name="s")
+    study.tell(study.ask(), 1.0)
+    assert len(optuna.load_study(study_name="s", storage=open_journal(path)).trials) == 1
+
+
+def test_writers_wait_for_each_other(tmp_path):
+    path, order = tmp_path / "j.log", tmp_path / "order"
+    program = (
+        "import sys, time; from pathlib import Path; from finetune.training.search_storage import RecordLock\n"
+        "lock = RecordLock(Path(sys.argv[1])); lock.acquire(); Path(sys.argv[2]).touch(); time.sleep(1)\n"
+        "Path(sys.argv[2]).write_text('released')"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program, str(path), str(order)])
+    while not order.exists():
+        time.sleep(0.02)
+    lock = RecordLock(path)
+    lock.acquire()
+    assert order.read_text() == "released"
+    lock.release()
+    other.wait()
 
 
 def test_passwords_are_hidden():
