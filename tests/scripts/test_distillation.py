@@ -1,13 +1,32 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BertForMaskedLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
+
+from finetune.encoding.binarized import binarize, count_tokens, open_binarized, write_counts
 
 SENTENCE = "The quick brown fox number {0} jumps over the lazy dog near the river while {0} birds sing in the trees"
 
@@ -24,23 +43,15 @@ def teacher(tiny_bert, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(teacher, tmp_path_factory, run_command) -> Path:
+def data(teacher, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     lines = [SENTENCE.format(number) for number in range(40)] + ["too short", "word " * 200]
     (folder / "text.txt").write_text("\n".join(lines), encoding="utf-8")
     student = {"n_layers": 2, "dim": 16, "n_heads": 2, "hidden_dim": 24, "vocab_size": 30522}
     student |= {"max_position_embeddings": 64, "dropout": 0.0, "attention_dropout": 0.0}
     (folder / "student.json").write_text(json.dumps(student))
-    done = run_command(
-        "distillation/scripts/binarized_data.py", "--file_path", folder / "text.txt", "--tokenizer_name", teacher,
-        "--dump_file", folder / "dump",
-    )  # fmt: skip
-    assert done.code == 0, done.stderr
-    counted = run_command(
-        "distillation/scripts/token_counts.py", "--data_file", folder / "dump.teacher",
-        "--token_counts_dump", folder / "counts.json",
-    )  # fmt: skip
-    assert counted.code == 0, counted.stderr
+    binarize([folder / "text.txt"], AutoTokenizer.from_pretrained(teacher), folder / "dump.teacher", workers=1)
+    write_counts(folder / "counts.json", count_tokens(open_binarized(folder / "dump.teacher"), 30522))
     return folder
 
 
@@ -84,13 +95,201 @@ def test_a_narrower_student_learns_and_is_handed_on(data, teacher, tmp_path, cal
 
 
 def test_the_fast_path_and_accumulation_change_nothing(data, teacher, tmp_path, call_command):
-    variants = {"fast": (), "plain": ("--no_fast_path",)}
+    at_random = ("--group_by_size", "False")
+    variants = {
+        "plain": ("--no_fast_path", *at_random),
+        "whole": at_random,
+        "halves": ("--batch_size", 4, "--gradient_accumulation_steps", 2, *at_random),
+    }
     results = {}
     for name, further in variants.items():
         done = call_command("distillation/train.py", *flags(data, teacher, tmp_path / name), *further)
         assert done.code == 0, done.stderr
         results[name] = logged(tmp_path / name)
-    assert results["plain"] == pytest.approx(results["fast"], rel=1e-4)
+    assert len(results["whole"]) == done.last["steps"] >= 10
+    assert results["plain"] == pytest.approx(results["whole"], rel=1e-4)
+    assert results["halves"] == pytest.approx(results["whole"], rel=1e-4)
+
+
+def read_board(folder: Path) -> EventAccumulator:
+    board = EventAccumulator(str(folder / "log" / "train"))
+    board.Reload()
+    return board
+
+
+def test_what_the_documents_look_for_is_written(data, teacher, tmp_path, call_command):
+    output = tmp_path / "out"
+    line = flags(data, teacher, output)
+    done = call_command("distillation/train.py", *line, "--initializer_range", 0.5, "--max_model_input_size", 32)
+    assert done.code == 0, done.stderr
+    parameters = json.loads((output / "parameters.json").read_text())
+    asked = {"n_epoch": 2, "batch_size": 8, "group_by_size": True, "alpha_ce": 5.0, "max_model_input_size": 32}
+    assert asked.items() <= parameters.items()
+    tags = set(read_board(output).Tags()["scalars"])
+    assert {f"losses/loss_{name}" for name in ("ce", "mlm", "cos", "mse", "hidden", "relation")} <= tags
+    whole = {"losses/loss", "losses/cum_avg_loss_epoch", "learning_rate/lr", "global/speed", "global/memory_usage"}
+    assert whole <= tags
+    for kind in ("parameter_mean/", "parameter_std/", "grad_mean/", "grad_std/"):
+        assert any(tag.startswith(kind) for tag in tags)
+    assert "more than 32 ids" in done.stderr, "--max_model_input_size is what sequences are split at"
+    first = torch.load(output / "model_epoch_0.pth", weights_only=True)["distilbert.embeddings.word_embeddings.weight"]
+    assert first.std().item() == pytest.approx(0.5, rel=0.05), "--initializer_range"
+
+
+def test_group_by_size_puts_equal_lengths_together(data, teacher, tmp_path, call_command, monkeypatch):
+    """Lengths of the batches that the command trains on, by what the collator is given."""
+    from finetune.collators import DistillationCollator
+
+    spreads: list[int] = []
+    collate = DistillationCollator.__call__
+
+    def watch(self, features):
+        lengths = [len(row["input_ids"]) for row in features]
+        spreads.append(max(lengths) - min(lengths))
+        return collate(self, features)
+
+    monkeypatch.setattr(DistillationCollator, "__call__", watch)
+    found = {}
+    for name in ("True", "False"):
+        spreads.clear()
+        line = flags(data, teacher, tmp_path / name)
+        assert call_command("distillation/train.py", *line, "--group_by_size", name, "--n_epoch", 1).code == 0
+        found[name] = sum(spreads)
+    assert found["True"] < found["False"] / 2
+
+
+def test_the_teacher_may_be_kept(data, teacher, tmp_path, call_command):
+    """With as many answers as the vocabulary has, training from the cache is training from the teacher."""
+    cache = tmp_path / "cache"
+    only_logits = ("--alpha_mse", 0, "--alpha_cos", 0, "--alpha_hidden", 0, "--alpha_relation", 0)
+    common = (*only_logits, "--restrict_ce_to_mask", "--mlm_mask_prop", 0.05, "--static_masks")
+    results = {}
+    for name, further in {"live": (), "kept": ("--cache_teacher", 99999, "--teacher_cache_dir", cache)}.items():
+        done = call_command("distillation/train.py", *flags(data, teacher, tmp_path / name), *common, *further)
+        assert done.code == 0, done.stderr
+        results[name] = logged(tmp_path / name)
+    assert results["kept"] == pytest.approx(results["live"], rel=1e-5)
+    (folder,) = cache.iterdir()
+    assert json.loads((folder / "cache.json").read_text())["k"] == 30522
+    first, second = tmp_path / "first", tmp_path / "second"
+    few = ("--cache_teacher", 8, "--teacher_cache_dir", cache)
+    changing = tuple(word for word in common if word != "--static_masks")
+    done = call_command("distillation/train.py", *flags(data, teacher, first), *changing, *few)
+    assert done.code == 0 and done.stderr.count("The teacher answers") == 2, "one pass for each epoch of other masks"
+    done = call_command("distillation/train.py", *flags(data, teacher, second), *changing, *few)
+    assert done.code == 0 and "The teacher answers" not in done.stderr
+    assert done.stderr.count("answers are taken from") == 2 and logged(first) == logged(second)
+    assert logged(first)[0] < results["live"][0] * 1.01, "what a few answers leave out only lowers the divergence"
+
+
+def test_a_causal_student_learns_from_a_causal_teacher(tmp_path, call_command):
+    words = ["<|endoftext|>", *SENTENCE.format("").split(), *map(str, range(40))]
+    model = WordLevel({word: number for number, word in enumerate(dict.fromkeys(words))}, unk_token=words[0])
+    rust = Tokenizer(model)
+    rust.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=rust, **dict.fromkeys(("bos_token", "eos_token", "unk_token"), words[0])
+    )
+    shape = {
+        "vocab_size": len(tokenizer),
+        "n_positions": 32,
+        "n_embd": 16,
+        "n_head": 2,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    torch.manual_seed(0)
+    teacher, student = tmp_path / "gpt", tmp_path / "student.json"
+    GPT2LMHeadModel(GPT2Config(n_layer=4, **shape)).save_pretrained(teacher)
+    tokenizer.save_pretrained(teacher)
+    student.write_text(
+        json.dumps({**shape, "n_layer": 2, "n_embd": 8, "resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0})
+    )
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(SENTENCE.format(number) for number in range(40)))
+    prepared = call_command(
+        "distillation/scripts/binarized_data.py", "--file_path", text, "--tokenizer_type", "gpt2",
+        "--tokenizer_name", teacher, "--dump_file", tmp_path / "dump",
+    )  # fmt: skip
+    assert prepared.code == 0, prepared.stderr
+    line = (
+        *("--student_type", "gpt2", "--student_config", student, "--teacher_type", "gpt2", "--teacher_name", teacher),
+        *("--data_file", tmp_path / "dump.gpt", "--batch_size", 8, "--gradient_accumulation_steps", 1, "--n_epoch", 4),
+        *("--alpha_ce", 1, "--alpha_clm", 1, "--bf16", "False", "--log_interval", 1, "--learning_rate", "1e-2"),
+    )
+    done = call_command("distillation/train.py", *line, "--dump_path", tmp_path / "live", "--alpha_cos", 1)
+    assert done.code == 0, done.stderr
+    losses = logged(tmp_path / "live")
+    assert losses[-1] < losses[0] * 0.8 and "losses/loss_clm" in read_board(tmp_path / "live").Tags()["scalars"]
+    assert GPT2LMHeadModel.from_pretrained(tmp_path / "live").config.n_layer == 2
+    kept = ("--cache_teacher", len(tokenizer))
+    for name, further in {"taught": (), "kept": kept}.items():
+        done = call_command("distillation/train.py", *line, "--dump_path", tmp_path / name, *further)
+        assert done.code == 0, done.stderr
+    assert logged(tmp_path / "kept") == pytest.approx(logged(tmp_path / "taught"), rel=1e-5)
+    assert len(list((tmp_path / "dump.gpt.taught").iterdir())) == 1, "without masks one pass serves all epochs"
+
+
+def test_the_text_must_be_the_teachers(data, teacher, tmp_path, call_command):
+    """The same number of entries, two of them exchanged."""
+    other = tmp_path / "other"
+    AutoTokenizer.from_pretrained(teacher).save_pretrained(other)
+    description = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = description["model"]["vocab"]
+    vocabulary["fox"], vocabulary["dog"] = vocabulary["dog"], vocabulary["fox"]
+    (other / "tokenizer.json").write_text(json.dumps(description))
+    prepared = call_command(
+        "distillation/scripts/binarized_data.py", "--file_path", data / "text.txt", "--tokenizer_name", other,
+        "--dump_file", tmp_path / "dump",
+    )  # fmt: skip
+    assert prepared.code == 0, prepared.stderr
+    line = flags(data, teacher, tmp_path / "out")
+    done = call_command("distillation/train.py", *line, "--data_file", tmp_path / "dump.other")
+    assert done.code == 2 and "is 'dog' in the data and 'fox' in the teacher" in str(done.last["reason"])
+
+
+@pytest.mark.slow
+def test_two_processes_with_half_the_batch_are_one(data, teacher, tmp_path, call_command, repository):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    rest = ("--group_by_size", "False", "--n_epoch", 1)
+    words = map(str, (*flags(data, teacher, tmp_path / "two"), *rest, "--batch_size", 2))
+    done = subprocess.run(
+        [*launcher, str(repository / "scripts/distillation/train.py"), *words],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    alone = call_command("distillation/train.py", *flags(data, teacher, tmp_path / "one"), *rest, "--batch_size", 4)
+    assert alone.code == 0, alone.stderr
+    expected = logged(tmp_path / "one")
+    assert len(expected) >= 10 and logged(tmp_path / "two") == pytest.approx(expected, rel=1e-5)
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    for name, weight in weights[0].items():
+        assert torch.allclose(weight, weights[1][name], atol=1e-6), name
+    assert done.stdout.count('"status"') == 1 and done.stderr.count("--- Starting epoch") == 1
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_equals_undisturbed(data, teacher, tmp_path, call_command, repository):
+    """Killed while it trains, by a signal that nothing can catch; masks, batches and averages go on where they were."""
+    longer = ("--n_epoch", 7)
+    whole = call_command("distillation/train.py", *flags(data, teacher, tmp_path / "whole"), *longer)
+    assert whole.code == 0, whole.stderr
+    output = tmp_path / "part"
+    words = [str(word) for word in (*flags(data, teacher, output), *longer)]
+    process = subprocess.Popen(
+        [sys.executable, str(repository / "scripts/distillation/train.py"), *words],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (output / "checkpoint-4" / "complete.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    again = call_command("distillation/train.py", *words)
+    assert again.code == 0, again.stderr
+    step = int(re.findall(r"Going on from .*checkpoint-(\d+)", (output / "run.log").read_text())[-1])
+    assert 0 < step < int(str(whole.last["steps"]))
+    assert (output / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
 
 
 def test_a_resumed_run_equals_an_undisturbed_one(data, teacher, tmp_path, call_command):
@@ -121,6 +320,8 @@ def test_a_loss_that_is_not_finite_ends_with_code_3(data, teacher, tmp_path, cal
         (tuple(word for name in ("ce", "mlm", "cos", "mse", "hidden", "relation") for word in (f"--alpha_{name}", 0)),
          "nothing would be learnt"),
         (("--teacher_name", "headless"), "no trained head"),
+        (("--cache_teacher", 8), "not what --alpha_mse needs"),
+        (("--vocab_size", 30000), "say --vocab_size 30522"),
     ],
 )  # fmt: skip
 def test_bad_input_is_told(data, teacher, tiny_bert, tmp_path, call_command, monkeypatch, further, expected):
