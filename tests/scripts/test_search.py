@@ -195,7 +195,7 @@ def test_two_killed_and_restarted_processes_end_with_the_exact_total(place, repo
         process.send_signal(signal.SIGKILL)
         process.communicate()
     again = [start(place, name, repository) for name in "ab"]
-    lines = [json.loads(process.communicate(timeout=200)[0].strip().splitlines()[-1]) for process in again]
+    lines = [json.loads(process.communicate(timeout=280)[0].strip().splitlines()[-1]) for process in again]
     assert [process.returncode for process in again] == [0, 0]
     for name, line in zip("ab", lines, strict=True):
         states = Counter(row["state"] for row in read_rows(place / "killed" / name))
