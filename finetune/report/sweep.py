@@ -32,10 +32,12 @@ class SweepRow:
 
 
 def validation_figures(result: Mapping[str, Any], above: str = "") -> dict[str, float]:
-    """The numbers of a run's last line by dotted name, but for those of tests."""
+    """The numbers of a run's last line by dotted name, but for those of tests, and its seed."""
     figures: dict[str, float] = {}
     for name, value in result.items():
-        if any(word in part for part in name.casefold().replace(".", "_").split("_") for word in OF_TESTS):
+        if name == SEED or any(
+            word in part for part in name.casefold().replace(".", "_").split("_") for word in OF_TESTS
+        ):
             continue
         if isinstance(value, Mapping):
             figures |= validation_figures(value, f"{above}{name}.")

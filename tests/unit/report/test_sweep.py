@@ -26,7 +26,8 @@ def test_figures_of_tests_are_left_out():
         "test_loss": 1.0,
         "predict_f1": 0.9,
         "blimp": {"accuracy": 1.0},
-        "seed": True,
+        "seed": 3,
+        "resumed": True,
         "name": "x",
     }
     assert validation_figures(result) == {"validation.f1": 0.5, "validation.loss": 1.25, "eval_loss": 2.0}
