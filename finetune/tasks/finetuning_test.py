@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,7 +48,16 @@ def read_tests(settings: TuningSettings) -> list[AnnotatedTexts]:
     limit = settings.texts.max_test_samples
     found = [problems.attempt(read_annotated_texts, path, max_samples=limit) for path in paths]
     problems.raise_any()
-    return [texts for texts in found if texts is not None]
+    return name_apart([texts for texts in found if texts is not None])
+
+
+def name_apart(tests: list[AnnotatedTexts]) -> list[AnnotatedTexts]:
+    """Files of one name in several folders are called by folder and name."""
+    names = Counter(texts.name for texts in tests)
+    return [
+        replace(texts, name=f"{texts.files[0].parent.name}/{texts.name}") if names[texts.name] > 1 else texts
+        for texts in tests
+    ]
 
 
 @dataclass
