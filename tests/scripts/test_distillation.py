@@ -271,7 +271,7 @@ def test_two_processes_with_half_the_batch_are_one(data, teacher, tmp_path, call
 @pytest.mark.slow
 def test_killed_and_run_again_equals_undisturbed(data, teacher, tmp_path, call_command, repository):
     """Killed while it trains, by a signal that nothing can catch; masks, batches and averages go on where they were."""
-    longer = ("--n_epoch", 7)
+    longer = ("--n_epoch", 4)
     whole = call_command("distillation/train.py", *flags(data, teacher, tmp_path / "whole"), *longer)
     assert whole.code == 0, whole.stderr
     output = tmp_path / "part"
