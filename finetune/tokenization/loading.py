@@ -168,6 +168,9 @@ def load_thai_words(kind: type[ThaiWordsTokenizer], name: str, hub: dict[str, An
         DataError: no such file, or one that is no vocabulary of this kind.
     """
     file = find_file(name, kind.vocab_files_names["vocab_file"], hub)
+    if file.suffix == ".model":
+        remedy = "say --tokenizer_type ThaiRobertaTokenizer or CamembertTokenizer"
+        raise DataError(Problem("this is a SentencePiece model, not a list of words", remedy=remedy, path=file))
     settings = hub | {"revision": hub["revision"] or "main"}
     return kind(vocab_file=file) if Path(name).is_file() else kind.from_pretrained(name, **settings)
 

@@ -194,6 +194,12 @@ def test_a_lone_piece_model_needs_its_type(piece_model, asked_for):
         load_tokenizer(asked_for(piece_model("camembert")))
 
 
+def test_a_piece_model_is_no_list_of_words(piece_model, asked_for):
+    file = piece_model("camembert") / "sentencepiece.bpe.model"
+    with pytest.raises(DataError, match="this is a SentencePiece model, not a list of words; say --tokenizer_type"):
+        load_tokenizer(asked_for(file, "ThaiWordsNewmmTokenizer"))
+
+
 def test_broken_files_are_sentences(asked_for, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"tokenizer_config.json: not valid JSON"):
