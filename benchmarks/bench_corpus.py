@@ -31,7 +31,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from generated_text import write_text
-from kept_parts import merge_rows, read_kept
+from kept_parts import format_parts, merge_rows, read_kept
 from measure import call_worker, hardware_line, minilm_folder, peak_megabytes, table, take_turns, write_results
 
 LENGTH = 128
@@ -239,14 +239,6 @@ def format_memory(part: dict[str, Any]) -> list[str]:
 FORMATS = {"speed": format_speed, "memory": format_memory}
 
 
-def format_all(result: dict[str, Any]) -> list[str]:
-    lines = []
-    for part, format_part in FORMATS.items():
-        if part in result:
-            lines += [*format_part(result[part]), "", f"{result[part]['machine']}; {result[part]['date']}", ""]
-    return lines[:-1]
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
@@ -270,11 +262,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         found = {part: PARTS[part](folder, options) | measured for part in options.parts}
-    print("\n".join(format_all(found)))
+    print("\n".join(format_parts(found, FORMATS)))
     if options.write:
         kept = read_kept(NAME)
         result = kept | {part: merge_rows(kept.get(part, {}), found[part], same=SAME[part]) for part in found}
-        write_results(NAME, "Tokenizing and blocking a corpus", format_all(result), result)
+        write_results(NAME, "Tokenizing and blocking a corpus", format_parts(result, FORMATS), result)
     print(json.dumps(found))
 
 

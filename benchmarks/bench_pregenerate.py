@@ -29,7 +29,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from generated_text import write_text
-from measure import RESULTS, call_worker, hardware_line, table, take_turns, write_results
+from kept_parts import format_parts, read_kept
+from measure import call_worker, hardware_line, table, take_turns, write_results
 from pregeneration_sides import EPOCHS, SEEDS, compare_statistics, run_worker
 
 SPEED_TARGET = 1.6  # times the bare tokenizer with the same threads
@@ -98,15 +99,6 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
 }
 
 
-def read_kept() -> dict[str, Any]:
-    """The numbers of benchmarks/results/pregenerate.md, if it is there."""
-    path = RESULTS / f"{NAME}.md"
-    if not path.is_file():
-        return {}
-    _, _, block = path.read_text(encoding="utf-8").partition("```json")
-    return json.loads(block.partition("```")[0])
-
-
 def merge(kept: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """Parts that were measured replace what was kept; numbers of other threads stay, if they are of the same text."""
     merged = dict(kept)
@@ -172,14 +164,6 @@ def format_memory(part: dict[str, Any]) -> list[str]:
 FORMATS = {"speed": format_speed, "published": format_published, "memory": format_memory}
 
 
-def format_all(result: dict[str, Any]) -> list[str]:
-    lines = []
-    for part, format_part in FORMATS.items():
-        if part in result:
-            lines += [*format_part(result[part]), "", f"{result[part]['machine']}; {result[part]['date']}", ""]
-    return lines[:-1]
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
@@ -205,10 +189,10 @@ def main() -> None:
         folder = options.texts or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         found = {part: PARTS[part](folder, options) | measured for part in options.parts}
-    print("\n".join(format_all(found)))
+    print("\n".join(format_parts(found, FORMATS)))
     if options.write:
-        result = merge(read_kept(), found)
-        write_results(NAME, "BERT pregeneration", format_all(result), result)
+        result = merge(read_kept(NAME), found)
+        write_results(NAME, "BERT pregeneration", format_parts(result, FORMATS), result)
     print(json.dumps(found))
 
 

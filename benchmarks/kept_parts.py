@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from measure import RESULTS
@@ -22,3 +23,12 @@ def merge_rows(kept: dict[str, Any], found: dict[str, Any], *, same: tuple[str, 
     if not kept or any(kept.get(key) != found[key] for key in same):
         return found
     return {**found, "rows": dict(sorted({**kept["rows"], **found["rows"]}.items()))}
+
+
+def format_parts(result: dict[str, Any], formats: Mapping[str, Callable[[dict[str, Any]], list[str]]]) -> list[str]:
+    """The lines of every part that was measured, each with its machine and date."""
+    lines = []
+    for part, format_part in formats.items():
+        if part in result:
+            lines += [*format_part(result[part]), "", f"{result[part]['machine']}; {result[part]['date']}", ""]
+    return lines[:-1]
