@@ -50,8 +50,8 @@ from finetune.models.teachers import (
 from finetune.models.unpadding.doors import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
-from finetune.run.manifest import library_versions, write_json_atomically
-from finetune.tasks.distillation_export import write_export
+from finetune.run.manifest import library_versions
+from finetune.tasks.distillation_export import begin_run, write_export
 from finetune.tasks.distillation_judging import judge_data, judge_pair, judge_relations, settle_length
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
@@ -279,14 +279,9 @@ def build_sampler(task: DistillationTask, trainer: Trainer, fast_path: FastPathA
 
 
 def start_run(run: Run, task: DistillationTask) -> None:
-    """Begin to write: parameters.json and the student's configuration first."""
-    run.record_inputs([Path(task.examples.store.folder) / "store.json"])
-    run.start()
-    assert run.folder is not None
-    logger.info("Experiment will be dumped and logged in %s", run.folder)
-    if run.writes:
-        write_json_atomically(run.folder / "parameters.json", task.arguments.effective())
-        task.student.config.save_pretrained(run.folder)
+    """Begin to write; the inputs are those whose fingerprints the manifest keeps."""
+    inputs = [Path(task.examples.store.folder) / "store.json"]
+    begin_run(run, inputs, task.arguments.effective(), task.student)
 
 
 def save_student(task: DistillationTask, path: Path) -> Path:

@@ -1,10 +1,10 @@
-"""A student to be handed on: its folder with tokenizer, vocabulary, and a card of its size and speed against the teacher."""
+"""What a distillation writes first, and a student to be handed on: folder, tokenizer, card."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +14,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.models.judging import find_position_limit
 from finetune.report.model_card import ModelCard, write_model_card
+from finetune.run.folder import Run
+from finetune.run.manifest import write_json_atomically
 
 logger = logging.getLogger(__name__)
 
 TIMED = (8, 64)  # texts and ids of what speed is measured on
+
+
+def begin_run(run: Run, inputs: Sequence[Path], parameters: Mapping[str, Any], student: PreTrainedModel) -> None:
+    """Begin to write: parameters.json and the student's configuration first."""
+    run.record_inputs(inputs)
+    run.start()
+    assert run.folder is not None
+    logger.info("Experiment will be dumped and logged in %s", run.folder)
+    if run.writes:
+        write_json_atomically(run.folder / "parameters.json", parameters)
+        student.config.save_pretrained(run.folder)
 
 
 def write_export(

@@ -21,12 +21,12 @@ from finetune.models.settings import SavedSettings
 from finetune.models.unpadding.doors import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
-from finetune.run.manifest import library_versions, write_json_atomically
+from finetune.run.manifest import library_versions
 from finetune.tasks.classification import ClassificationTask
 from finetune.tasks.classification_results import add_decision
 from finetune.tasks.classification_training import build_score
 from finetune.tasks.classification_training import settle_class_weights as settle_text_weights
-from finetune.tasks.distillation_export import write_export
+from finetune.tasks.distillation_export import begin_run, write_export
 from finetune.tasks.tagging import TaggingTask
 from finetune.tasks.tagging_training import build_piece_score, make_settings, settle_class_weights
 from finetune.tasks.task_distillation import TaughtTask
@@ -130,14 +130,9 @@ def find_settings(taught: TaughtTask, decision: Decision | None = None) -> Saved
 
 
 def start_run(run: Run, taught: TaughtTask) -> None:
-    """Begin to write: parameters.json and the student's configuration first."""
-    run.record_inputs([*(path for paths in taught.task.corpus.files.values() for path in paths), *taught.files])
-    run.start()
-    assert run.folder is not None
-    logger.info("Experiment will be dumped and logged in %s", run.folder)
-    if run.writes:
-        write_json_atomically(run.folder / "parameters.json", taught.arguments.effective())
-        taught.student.config.save_pretrained(run.folder)
+    """Begin to write; the inputs are those whose fingerprints the manifest keeps."""
+    inputs = [*(path for paths in taught.task.corpus.files.values() for path in paths), *taught.files]
+    begin_run(run, inputs, taught.arguments.effective(), taught.student)
 
 
 def prepare_teacher(taught: TaughtTask, trainer: Trainer) -> None:
