@@ -39,6 +39,7 @@ class ModelCard:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     usage: str = ""
+    origin: str = "Fine-tuned"  # what was done to the base model
 
 
 def write_model_card(folder: Path, card: ModelCard) -> Path:
@@ -59,7 +60,7 @@ def front_matter(card: ModelCard) -> dict[str, Any]:
     hub_dataset = card.dataset if card.hub_dataset is None else card.hub_dataset
     if not _is_local(hub_dataset):
         front["datasets"] = [hub_dataset]
-    results = [_hub_result(card, split) for split in card.figures]
+    results = [_hub_result(card, split) for split, figures in card.figures.items() if set(figures) & set(card.headline)]
     if results:
         front["model-index"] = [{"name": card.name, "results": results}]
     return front
@@ -82,7 +83,7 @@ def _is_local(name: str) -> bool:
 
 
 def _summary(card: ModelCard) -> str:
-    how = f"Fine-tuned from `{card.base_model}`" if card.base_model else "Trained from scratch"
+    how = f"{card.origin} from `{card.base_model}`" if card.base_model else "Trained from scratch"
     return f"{how} for {card.task} on `{card.dataset}`.\n"
 
 
@@ -109,7 +110,9 @@ def _figures(card: ModelCard) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def _usage(card: ModelCard) -> str:

@@ -51,7 +51,7 @@ from finetune.models.unpadding.doors import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
-from finetune.tasks.distillation_export import begin_run, write_export
+from finetune.tasks.distillation_export import begin_run, list_losses, write_export
 from finetune.tasks.distillation_judging import judge_data, judge_pair, judge_relations, settle_length
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
@@ -71,6 +71,8 @@ from finetune.training.length_batches import LengthBatchSampler, use_length_batc
 from finetune.training.teacher_cache import CacheRequest, prepare_caches
 
 logger = logging.getLogger(__name__)
+
+CARD_FACTS = ("temperature", "batch_size", "gradient_accumulation_steps", "learning_rate", "seed")
 
 GROUPED_BATCHES = 50  # of shuffled examples are sorted by length together
 
@@ -300,22 +302,24 @@ def write_results(run: Run, task: DistillationTask, trainer: Trainer) -> dict[st
     history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     figures = {"steps": trainer.state.global_step, **({"loss": history[-1]} if history else {})}
     if task.asked.export and trainer.is_world_process_zero():
-        figures |= export_student(task, Path(task.asked.export))
+        figures |= export_student(task, Path(task.asked.export), trainer.state.global_step)
     logger.info("Let's go get some drinks.")
     return figures
 
 
-def export_student(task: DistillationTask, folder: Path) -> dict[str, Any]:
+def export_student(task: DistillationTask, folder: Path, steps: int) -> dict[str, Any]:
     """The encoder alone with tokenizer, vocabulary and model card: what `AutoModel.from_pretrained` loads."""
+    losses, facts = task.arguments[LossArguments], {name: task.arguments.get(name) for name in CARD_FACTS}
     card = ModelCard(
         name=folder.name,
-        task="fill-mask" if task.masker else "text-generation",
+        task="feature-extraction",  # no head is handed on
         base_model=task.asked.teacher_name,
         dataset=Path(task.asked.data_file).name,
+        hub_dataset="",
         figures={},
         headline=(),
         sizes={"train": len(task.examples)},
-        facts={name: task.arguments.get(name) for name in ("n_epoch", "batch_size", "learning_rate", "seed")},
+        facts={"losses": list_losses(losses.alphas()), "steps": steps, **facts},
         command=task.arguments.command_line(),
         versions=library_versions(),
     )

@@ -47,10 +47,20 @@ def write_export(
     device = models["student"].device  # a teacher whose answers were kept has not been moved there
     figures |= {f"{name} texts per second": measure_speed(model, device) for name, model in models.items()}
     note = f"Speed: {TIMED[0]} texts of {TIMED[1]} ids a batch, float32, {torch.get_num_threads()} threads, "
-    card = replace(card, figures={**card.figures, "distillation": figures}, notes=(*card.notes, f"{note}{device}."))
+    card = replace(
+        card,
+        origin="Distilled",
+        figures={**card.figures, "distillation": figures},
+        notes=(*card.notes, f"{note}{device}."),
+    )
     write_model_card(folder, card)
     logger.info("The student can be handed on from %s.", folder)
     return figures
+
+
+def list_losses(alphas: Mapping[str, float]) -> str:
+    """What a student learnt from, with weights, for its card: `5 ce + 2 mlm + 1 cos`."""
+    return " + ".join(f"{alpha:g} {name}" for name, alpha in alphas.items() if alpha)
 
 
 def write_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:

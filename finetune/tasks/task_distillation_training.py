@@ -13,6 +13,7 @@ from transformers import Trainer, set_seed
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.run import RunArguments
+from finetune.arguments.task_distillation import TaskLossArguments
 from finetune.collators import TaughtClassificationCollator, TaughtTaggingCollator
 from finetune.encoding.teacher_cache import TaughtRows
 from finetune.errors import Problem, UsageError
@@ -26,8 +27,9 @@ from finetune.tasks.classification import ClassificationTask
 from finetune.tasks.classification_results import add_decision
 from finetune.tasks.classification_training import build_score
 from finetune.tasks.classification_training import settle_class_weights as settle_text_weights
-from finetune.tasks.distillation_export import begin_run, write_export
+from finetune.tasks.distillation_export import begin_run, list_losses, write_export
 from finetune.tasks.tagging import TaggingTask
+from finetune.tasks.tagging_results import HEADLINE
 from finetune.tasks.tagging_training import build_piece_score, make_settings, settle_class_weights
 from finetune.tasks.task_distillation import TaughtTask
 from finetune.training.building import TrainerParts, build_trainer
@@ -195,10 +197,13 @@ def export_student(
         base_model=taught.asked.teacher_name,
         dataset=task.corpus.name,
         figures={name: scores for name, scores in results.items() if isinstance(scores, dict)},
-        headline=(),
+        headline=HEADLINE if isinstance(task, TaggingTask) else (task.scoring.main, *task.scoring.metrics),
         labels=task.labels,
         sizes={**{name: len(rows) for name, rows in task.corpus.splits.items()}, "unlabelled rows": taught.unlabelled},
-        facts={name: taught.arguments.get(name) for name in CARD_FACTS},
+        facts={
+            "losses": list_losses(taught.arguments[TaskLossArguments].alphas()),
+            **{name: taught.arguments.get(name) for name in CARD_FACTS},
+        },
         command=taught.arguments.command_line(),
         versions=library_versions(),
         notes=task.corpus.notes,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard as HubCard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import (
     AutoConfig,
@@ -93,7 +94,9 @@ def test_a_narrower_tagger_learns_and_is_served(tagger, student, unlabelled, tmp
     assert TaggerSettings.load(output) == TaggerSettings.load(export) == TaggerSettings.load(tagger)
     assert set(json.loads((output / "metrics.json").read_text())) == {"validation"}
     assert {"parameters.json", "run.json", "predictions.validation.conll"} <= {path.name for path in output.iterdir()}
-    assert "teacher parameters" in (export / "README.md").read_text()
+    card = HubCard.load(export / "README.md")
+    assert "| teacher parameters |" in card.text and "+ 0.1 hidden + 0.1 relation |" in card.text
+    assert card.data.eval_results[0].metric_name == "f1_micro", "of the validation split"
     weights = [AutoModelForTokenClassification.from_pretrained(folder).state_dict() for folder in (output, export)]
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
     served = call_command("predict.py", "--model_name_or_path", output, "--input_file", unlabelled)
