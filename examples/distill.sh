@@ -18,16 +18,17 @@
 
 PURPOSE="Distil MiniLM into two students and tag WNUT17 with them, beside their undistilled twins and their teacher.
 Further flags go to the taggers, run_ner.py."
-SETTINGS="DATA_DIR TEXT TEACHER OUTPUT_DIR STEPS BATCH_SIZE LENGTH LEARNING_RATE SEEDS EPOCHS TAGGER_LEARNING_RATE PYTHON"
+SETTINGS="DATA_DIR TEXT TEACHER OUTPUT_DIR STEPS BATCH_SIZE LENGTH LEARNING_RATE NARROW_LEARNING_RATE SEEDS EPOCHS TAGGER_LEARNING_RATE PYTHON"
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 DATA_DIR=${DATA_DIR:-$HERE/../../shared/data} # holds wnut17, and the text unless TEXT names another
 TEXT=${TEXT:-$DATA_DIR/lm/wikitext-2/train.first18000.txt.gz}
 TEACHER=${TEACHER:-}                          # MiniLM unless given; any BERT
 OUTPUT_DIR=${OUTPUT_DIR:-outputs/distill}
-STEPS=${STEPS:-600}                           # of distillation
+STEPS=${STEPS:-1660}                          # of distillation; this text has 1660 batches of 8
 BATCH_SIZE=${BATCH_SIZE:-8}
 LENGTH=${LENGTH:-128}                         # ids of an example at most
-LEARNING_RATE=${LEARNING_RATE:-5e-4}
+LEARNING_RATE=${LEARNING_RATE:-2e-4}          # of the shallow student, whose layers are trained ones
+NARROW_LEARNING_RATE=${NARROW_LEARNING_RATE:-1e-3} # of the narrow one, whose weights are drawn at random
 SEEDS=${SEEDS:-1 2 3}
 EPOCHS=${EPOCHS:-3}                           # of each tagger
 TAGGER_LEARNING_RATE=${TAGGER_LEARNING_RATE:-2e-4}
@@ -52,16 +53,16 @@ prepare() {
     fi
 }
 
-# distil STUDENT CONFIG FLAG...: the student in OUTPUT_DIR/STUDENT, its undistilled twin in OUTPUT_DIR/STUDENT-twin.
+# distil STUDENT RATE CONFIG FLAG...: the student in OUTPUT_DIR/STUDENT, its undistilled twin in OUTPUT_DIR/STUDENT-twin.
 distil() {
-    local student=$1 config=$2
-    shift 2
+    local student=$1 rate=$2 config=$3
+    shift 3
     local command=(distillation/train.py --student_type bert --student_config "$config" --teacher_type bert
         --teacher_name "$TEACHER" --data_file "$data" --token_counts "$OUTPUT_DIR/counts.json"
         --mlm --word_mask 0 --word_keep 1 --word_rand 0
         --alpha_ce 0 --alpha_hidden 1 --alpha_relation 1 --relation_heads 12
         --max_model_input_size "$LENGTH" --batch_size "$BATCH_SIZE" --gradient_accumulation_steps 1 --log_interval 50 "$@")
-    run_python "${command[@]}" --max_steps "$STEPS" --learning_rate "$LEARNING_RATE" \
+    run_python "${command[@]}" --max_steps "$STEPS" --learning_rate "$rate" \
         --dump_path "$OUTPUT_DIR/$student-run" --export "$OUTPUT_DIR/$student"
     run_python "${command[@]}" --max_steps 1 --learning_rate 0 \
         --dump_path "$OUTPUT_DIR/$student-twin-run" --export "$OUTPUT_DIR/$student-twin"
@@ -81,8 +82,8 @@ FURTHER=()
 if [ -z "$TEACHER" ]; then TEACHER=$(PYTHONPATH=$HERE "$(find_python)" -c "from demo import find_encoder; print(find_encoder())"); fi
 data=$OUTPUT_DIR/text.$(basename "$TEACHER")
 if [ "$DRY_RUN" -eq 0 ]; then prepare; fi
-distil shallow "$OUTPUT_DIR/shallow.json" --student_pretrained_weights "$OUTPUT_DIR/shallow.safetensors"
-distil narrow "$HERE/narrow_student.json"
+distil shallow "$LEARNING_RATE" "$OUTPUT_DIR/shallow.json" --student_pretrained_weights "$OUTPUT_DIR/shallow.safetensors"
+distil narrow "$NARROW_LEARNING_RATE" "$HERE/narrow_student.json"
 
 FURTHER=(${given[@]+"${given[@]}"})
 for seed in $SEEDS; do

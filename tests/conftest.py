@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -89,6 +92,50 @@ class Finished:
     @property
     def last(self) -> dict[str, object]:
         return json.loads(self.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def stop_command() -> Callable[..., Finished]:
+    """Start a script, and send it a signal (`sign`) as soon as the file `once` exists; what it says while it ends."""
+
+    def stop(script: str, *arguments: object, once: Path, sign: signal.Signals = signal.SIGKILL) -> Finished:
+        command = [sys.executable, str(REPOSITORY / "scripts" / script), *map(str, arguments)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ
+        )
+        deadline = time.monotonic() + 120
+        while not once.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(sign)
+        stdout, _ = process.communicate(timeout=120)
+        return Finished(process.returncode, stdout, "")
+
+    return stop
+
+
+@pytest.fixture(scope="session")
+def resumed_step() -> Callable[[Path], int]:
+    """The step of the checkpoint that the last run in a folder went on from, as its log says."""
+
+    def read(folder: Path) -> int:
+        log = (folder / "run.log").read_text(encoding="utf-8")
+        return int(re.findall(r"Going on from .*checkpoint-(\d+)", log)[-1])
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def run_two_processes() -> Callable[..., Finished]:
+    """Run a script as two processes of one training, under torchrun, with one thread each."""
+
+    def run(script: str, *arguments: object) -> Finished:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        command = [*launcher, str(REPOSITORY / "scripts" / script), *map(str, arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
 
 
 @pytest.fixture(scope="session")

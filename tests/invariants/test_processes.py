@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,14 +28,10 @@ def read_history(output: Path, *keys: str) -> list[float]:
 
 
 @pytest.mark.slow
-def test_two_processes_with_half_the_batch_are_one(tmp_path, call_command, repository, tiny_bert):
+def test_two_processes_with_half_the_batch_are_one(tmp_path, call_command, run_two_processes, tiny_bert):
     one, two = tmp_path / "one", tmp_path / "two"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*launcher, str(repository / "scripts" / "run_ner.py"), *make_words(tiny_bert, two, 4)],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=280, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = run_two_processes("run_ner.py", *make_words(tiny_bert, two, 4))
+    assert done.code == 0, done.stderr
     alone = call_command("run_ner.py", *make_words(tiny_bert, one, 8))
     assert alone.code == 0, alone.stderr
     for keys in (["loss"], ["grad_norm"], ["eval_loss", "eval_f1", "eval_accuracy"]):

@@ -1,12 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -252,15 +247,11 @@ def test_the_text_must_be_the_teachers(data, teacher, tmp_path, call_command):
 
 
 @pytest.mark.slow
-def test_two_processes_with_half_the_batch_are_one(data, teacher, tmp_path, call_command, repository):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+def test_two_processes_with_half_the_batch_are_one(data, teacher, tmp_path, call_command, run_two_processes):
     rest = ("--group_by_size", "False", "--n_epoch", 1)
-    words = map(str, (*flags(data, teacher, tmp_path / "two"), *rest, "--batch_size", 2))
-    done = subprocess.run(
-        [*launcher, str(repository / "scripts/distillation/train.py"), *words],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=280, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    words = (*flags(data, teacher, tmp_path / "two"), *rest, "--batch_size", 2)
+    done = run_two_processes("distillation/train.py", *words)
+    assert done.code == 0, done.stderr
     alone = call_command("distillation/train.py", *flags(data, teacher, tmp_path / "one"), *rest, "--batch_size", 4)
     assert alone.code == 0, alone.stderr
     expected = logged(tmp_path / "one")
@@ -272,26 +263,18 @@ def test_two_processes_with_half_the_batch_are_one(data, teacher, tmp_path, call
 
 
 @pytest.mark.slow
-def test_killed_and_run_again_equals_undisturbed(data, teacher, tmp_path, call_command, repository):
+def test_killed_and_run_again_equals_undisturbed(data, teacher, tmp_path, call_command, stop_command, resumed_step):
     """Killed while it trains, by a signal that nothing can catch; masks, batches and averages go on where they were."""
     longer = ("--n_epoch", 4)
     whole = call_command("distillation/train.py", *flags(data, teacher, tmp_path / "whole"), *longer)
     assert whole.code == 0, whole.stderr
     output = tmp_path / "part"
-    words = [str(word) for word in (*flags(data, teacher, output), *longer)]
-    process = subprocess.Popen(
-        [sys.executable, str(repository / "scripts/distillation/train.py"), *words],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (output / "checkpoint-4" / "complete.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    words = (*flags(data, teacher, output), *longer)
+    killed = stop_command("distillation/train.py", *words, once=output / "checkpoint-4" / "complete.json")
+    assert killed.code == -signal.SIGKILL
     again = call_command("distillation/train.py", *words)
     assert again.code == 0, again.stderr
-    step = int(re.findall(r"Going on from .*checkpoint-(\d+)", (output / "run.log").read_text())[-1])
-    assert 0 < step < int(str(whole.last["steps"]))
+    assert 0 < resumed_step(output) < int(str(whole.last["steps"]))
     assert (output / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
 
 

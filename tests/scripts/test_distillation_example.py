@@ -16,8 +16,9 @@ def test_the_example_trains_each_student_beside_its_twin(repository, tmp_path):
     )  # fmt: skip
     lines = done.stdout.splitlines()
     distilled, twins = lines[0:4:2], lines[1:4:2]
-    for student, twin, name in zip(distilled, twins, ("shallow", "narrow"), strict=True):
-        changed = {"7", "5e-4", f"{output}/{name}-run", f"{output}/{name}"}
+    rates = {"shallow": "2e-4", "narrow": "1e-3"}
+    for student, twin, (name, rate) in zip(distilled, twins, rates.items(), strict=True):
+        changed = {"7", rate, f"{output}/{name}-run", f"{output}/{name}"}
         assert set(student.split()) - set(twin.split()) == changed, "a twin differs in nothing else"
         assert f"--export {output}/{name}-twin" in twin and "--learning_rate 0" in twin
     taggers = lines[4:]

@@ -1,12 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -81,24 +76,19 @@ def test_accumulation_and_precision_of_padding_change_nothing(data, bert, tmp_pa
     assert results["plain"] == pytest.approx(results["whole"], rel=1e-4)
 
 
-def test_killed_run_ends_as_an_undisturbed_one(data, tiny_bert, tmp_path, repository, call_command):
+def test_killed_run_ends_as_an_undisturbed_one(data, tiny_bert, tmp_path, call_command, stop_command, resumed_step):
     def arguments(output: Path) -> list[str]:
         named = flags(data["binary"], tiny_bert, output)
         return [str(flag) for flag in (*named, "--epochs", 8, "--train_batch_size", 8, "--save_steps", 5)]
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert call_command("finetune_on_pregenerated.py", *arguments(whole)).code == 0
-    command = [sys.executable, str(repository / "scripts" / "finetune_on_pregenerated.py"), *arguments(cut)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     marker = cut / "checkpoint-5" / "complete.json"
-    deadline = time.monotonic() + 120
-    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    killed = stop_command("finetune_on_pregenerated.py", *arguments(cut), once=marker)
+    assert killed.code == -signal.SIGKILL
     again = call_command("finetune_on_pregenerated.py", *arguments(cut))
     assert again.code == 0, again.stderr
-    assert int(re.findall(r"Going on from .*checkpoint-(\d+)", (cut / "run.log").read_text())[-1]) > 0
+    assert resumed_step(cut) > 0
     assert losses(cut) == losses(whole)
     assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 

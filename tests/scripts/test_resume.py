@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -45,37 +40,21 @@ def undisturbed(tmp_path_factory, run_command, tiny_bert) -> bytes:
     return (output / "model.safetensors").read_bytes()
 
 
-def start_and_stop(repository: Path, arguments: list[str], output: Path, sign: signal.Signals) -> tuple[int, str]:
-    """Start the command, send it a signal once the first checkpoint is whole, and wait for its end."""
-    command = [sys.executable, str(repository / "scripts" / "run_ner.py"), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ)
-    marker = output / f"checkpoint-{SAVE_EVERY}" / "complete.json"
-    deadline = time.monotonic() + 120
-    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(sign)
-    stdout, _ = process.communicate(timeout=120)
-    return process.returncode, stdout
-
-
-def find_resumed_step(log: str) -> int:
-    return int(re.findall(r"Going on from .*checkpoint-(\d+)", log)[-1])
-
-
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
-def test_a_stopped_run_ends_as_an_undisturbed_one(sign, tmp_path, repository, run_command, tiny_bert, undisturbed):
+def test_a_stopped_run_ends_as_an_undisturbed_one(
+    sign, tmp_path, run_command, stop_command, resumed_step, tiny_bert, undisturbed
+):
     output = tmp_path / "run"
     arguments = make_arguments(tiny_bert, output)
-    code, stdout = start_and_stop(repository, arguments, output, sign)
+    marker = output / f"checkpoint-{SAVE_EVERY}" / "complete.json"
+    stopped = stop_command("run_ner.py", *arguments, once=marker, sign=sign)
     if sign == signal.SIGTERM:
-        assert code == 75, stdout
-        assert '"status":"preempted"' in stdout.replace(" ", "")
+        assert (stopped.code, stopped.last["status"]) == (75, "preempted")
     else:
-        assert code == -signal.SIGKILL
+        assert stopped.code == -signal.SIGKILL
     again = run_command("run_ner.py", *arguments)
     assert again.code == 0, again.stderr
-    step = find_resumed_step((output / "run.log").read_text(encoding="utf-8"))
-    assert 0 < step < STEPS
+    assert 0 < resumed_step(output) < STEPS
     assert (output / "model.safetensors").read_bytes() == undisturbed
 
 

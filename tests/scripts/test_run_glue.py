@@ -8,9 +8,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -282,7 +279,9 @@ def test_bad_input_is_told_in_a_sentence(call_command, tiny_bert, shared_data, t
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_a_stopped_run_ends_as_an_undisturbed_one(call_command, repository, tiny_bert, shared_data, tmp_path) -> None:
+def test_a_stopped_run_ends_as_an_undisturbed_one(
+    call_command, stop_command, resumed_step, tiny_bert, shared_data, tmp_path
+) -> None:
     def words(output: Path) -> list[str]:
         return [str(word) for word in (
             "--model_name_or_path", tiny_bert, "--task_name", "wnli", "--data_dir", shared_data / "glue", "--output_dir",
@@ -293,16 +292,11 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(call_command, repository, tiny
 
     undisturbed, output = tmp_path / "undisturbed", tmp_path / "run"
     assert call_command("run_glue.py", *words(undisturbed)).code == 0
-    command = [sys.executable, str(repository / "scripts" / "run_glue.py"), *words(output)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    marker, deadline = output / "checkpoint-5" / "complete.json", time.monotonic() + 120
-    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=120)
-    assert process.returncode == 75, stdout
+    marker = output / "checkpoint-5" / "complete.json"
+    stopped = stop_command("run_glue.py", *words(output), once=marker, sign=signal.SIGTERM)
+    assert stopped.code == 75, stopped.stdout
     again = call_command("run_glue.py", *words(output))
     assert again.code == 0, again.stderr
-    assert "Going on from" in (output / "run.log").read_text(encoding="utf-8")
+    assert 0 < resumed_step(output) < 40
     assert (output / "model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
     assert read_metrics(output) == read_metrics(undisturbed)

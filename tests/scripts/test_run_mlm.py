@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -140,24 +136,19 @@ def mlm_arguments(text: Path, model: Path, output: Path, cache: Path) -> list[st
 
 
 @pytest.mark.parametrize("extra", ["--whole_word_mask", "--streaming"])
-def test_killed_run_ends_as_an_undisturbed_one(extra, text, tiny_bert, tmp_path, repository, call_command):
+def test_killed_run_ends_as_an_undisturbed_one(
+    extra, text, tiny_bert, tmp_path, call_command, stop_command, resumed_step
+):
     """Masks change with every epoch, and a resumed epoch draws the same ones again, of a stream, too."""
     whole, cut, cache = tmp_path / "whole", tmp_path / "cut", tmp_path / "cache"
     done = call_command("run_mlm.py", *mlm_arguments(text, tiny_bert, whole, cache), extra)
     assert done.code == 0, done.stderr
-    command = [sys.executable, str(repository / "scripts" / "run_mlm.py")]
-    command += [*mlm_arguments(text, tiny_bert, cut, cache), extra]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     marker = cut / f"checkpoint-{SAVE_EVERY}" / "complete.json"
-    deadline = time.monotonic() + 120
-    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    killed = stop_command("run_mlm.py", *mlm_arguments(text, tiny_bert, cut, cache), extra, once=marker)
+    assert killed.code == -signal.SIGKILL
     again = call_command("run_mlm.py", *mlm_arguments(text, tiny_bert, cut, cache), extra)
     assert again.code == 0, again.stderr
-    step = int(re.findall(r"Going on from .*checkpoint-(\d+)", (cut / "run.log").read_text())[-1])
-    assert 0 < step < STEPS
+    assert 0 < resumed_step(cut) < STEPS
     assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,40 @@ def test_bad_input_is_told(
     done = call_command(SCRIPT, *line, *further)
     assert done.code == 2 and expected in str(done.last["reason"])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_with_half_the_batch_are_one(
+    tagger, student, unlabelled, tmp_path, call_command, run_two_processes
+):
+    one, two = tmp_path / "one", tmp_path / "two"
+    more = ("--alpha_hidden", 0.1, "--alpha_relation", 0.1, "--do_eval", "--learning_rate", 1e-3)
+    more += ("--max_train_samples", 62)  # with 21 more rows: 3 are left for the last step, and each process has one
+    halves = (*tagging_flags(tagger, student, unlabelled, two), *more, "--per_device_train_batch_size", 8)
+    done = run_two_processes(SCRIPT, *halves)
+    assert done.code == 0, done.stderr
+    alone = call_command(SCRIPT, *tagging_flags(tagger, student, unlabelled, one), *more)
+    assert alone.code == 0, alone.stderr
+    assert len(logged(one)) == 12 and logged(two) == pytest.approx(logged(one), rel=1e-5)
+    names = ("predictions.validation.conll", "metrics.json")
+    assert [(two / name).read_bytes() for name in names] == [(one / name).read_bytes() for name in names]
+    assert done.stdout.count('"status"') == 1 and done.stderr.count("***** Running training *****") == 1
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_equals_undisturbed(
+    tagger, student, unlabelled, tmp_path, call_command, stop_command, resumed_step
+):
+    """A student with dropout; batches of labelled and unlabelled texts go on where they were."""
+    dropping = tmp_path / "dropping.json"
+    dropping.write_text(json.dumps({**json.loads(student.read_text()), "dropout": 0.2}))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    more = ("--max_steps", 60, "--save_strategy", "steps", "--save_steps", 5)
+    done = call_command(SCRIPT, *tagging_flags(tagger, dropping, unlabelled, whole), *more)
+    assert done.code == 0, done.stderr
+    words = (*tagging_flags(tagger, dropping, unlabelled, cut), *more)
+    assert stop_command(SCRIPT, *words, once=cut / "checkpoint-5" / "complete.json").code == -signal.SIGKILL
+    again = call_command(SCRIPT, *words)
+    assert again.code == 0, again.stderr
+    assert 0 < resumed_step(cut) < 60
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
