@@ -284,7 +284,9 @@ def find_scripts() -> Path:
         RunError: the installation holds neither.
     """
     checkout = Path(__file__).resolve().parents[1] / "scripts"
-    if checkout.is_dir():
+    if (
+        checkout.parent / "pyproject.toml"
+    ).is_file():  # beside an installed package, `scripts` would be somebody else's
         return checkout
     package = find_spec("finetune_scripts")
     if package is None or not package.submodule_search_locations:

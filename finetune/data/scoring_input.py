@@ -8,8 +8,9 @@ and to learn the columns, then to score; a file of any size takes the memory of 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,23 @@ class ScoringFile:
     facts: dict[str, type] = field(default_factory=dict)
     examples: int = 0
     labelled: int = 0
+    name: str = ""  # of the data set
 
-    @property
-    def name(self) -> str:
-        return data_set_name(self.path)
+    def __post_init__(self) -> None:
+        self.name = self.name or data_set_name(self.path)
 
 
 def data_set_name(path: Path) -> str:
     """`X` of `X.txt.gz`."""
     name = path.name.removesuffix(".gz")
     return name.removesuffix(Path(name).suffix) if Path(name).suffix in (".txt", *JSON_SUFFIXES) else name
+
+
+def name_apart(paths: Sequence[Path]) -> list[str]:
+    """The data sets' names; files of one name in several folders are called by folder and name."""
+    names = [data_set_name(path) for path in paths]
+    counts = Counter(names)
+    return [f"{path.parent.name}/{name}" if counts[name] > 1 else name for path, name in zip(paths, names, strict=True)]
 
 
 def judge_scoring_files(patterns: Sequence[str], *, flag: str) -> list[ScoringFile]:
@@ -65,7 +73,8 @@ def judge_scoring_files(patterns: Sequence[str], *, flag: str) -> list[ScoringFi
     paths = [path for pattern in patterns for path in problems.attempt(find_paths, pattern, flag=flag) or ()]
     files = [problems.attempt(judge_scoring_file, path) for path in paths]
     problems.raise_any()
-    return [file for file in files if file is not None]
+    named = zip(files, name_apart(paths), strict=True)
+    return [replace(file, name=name) for file, name in named if file is not None]
 
 
 def read_scoring_file(file: ScoringFile) -> Iterator[ScoringExample]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from finetune.arguments.finetune_lm import SPLITS
 from finetune.data.annotated_texts import AnnotatedTexts, read_annotated_texts
 from finetune.data.files import find_paths
+from finetune.data.scoring_input import name_apart
 from finetune.encoding.span_corruption import IGNORED
 from finetune.encoding.text_batches import TextBatch, TextBatches
 from finetune.errors import ProblemList
@@ -48,15 +48,8 @@ def read_tests(settings: TuningSettings) -> list[AnnotatedTexts]:
     limit = settings.texts.max_test_samples
     found = [problems.attempt(read_annotated_texts, path, max_samples=limit) for path in paths]
     problems.raise_any()
-    return name_apart([texts for texts in found if texts is not None])
-
-
-def name_apart(tests: list[AnnotatedTexts]) -> list[AnnotatedTexts]:
-    """Files of one name in several folders are called by folder and name."""
-    names = Counter(texts.name for texts in tests)
     return [
-        replace(texts, name=f"{texts.files[0].parent.name}/{texts.name}") if names[texts.name] > 1 else texts
-        for texts in tests
+        replace(texts, name=name) for texts, name in zip(found, name_apart(paths), strict=True) if texts is not None
     ]
 
 

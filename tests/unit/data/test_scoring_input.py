@@ -22,6 +22,15 @@ def test_texts_labels_and_metadata(tmp_path):
     assert second.item == 1 and second.labels is None and second.facts["tags"] == [1]
 
 
+def test_files_of_one_name_are_called_by_their_folders(tmp_path):
+    for folder, name in (("old", "x.txt"), ("new", "x.jsonl"), ("new", "y.txt")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text('{"text": "a"}\n' if name.endswith("jsonl") else "a\n")
+    files = judge_scoring_files([f"{tmp_path}/old/x.txt", f"{tmp_path}/new/*"], flag="--test_file")
+    assert [file.name for file in files] == ["old/x", "new/x", "y"]
+    assert {row.dataset for file in files for row in read_scoring_file(file)} == {"old/x", "new/x", "y"}
+
+
 def test_lines_of_text_are_kept_as_they_are(tmp_path):
     (tmp_path / "x.txt").write_bytes("  two words \n\nlast\u2028one".encode())
     (file,) = judge_scoring_files([str(tmp_path / "x.txt")], flag="--test_file")
