@@ -31,14 +31,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from generated_text import write_text
-from kept_parts import format_parts, merge_rows, read_kept
-from measure import call_worker, hardware_line, minilm_folder, peak_megabytes, table, take_turns, write_results
+from kept_parts import Kept, tell_parts
+from measure import call_worker, hardware_line, minilm_folder, peak_megabytes, table, take_turns
 
 LENGTH = 128
 PREPARATION_TARGET = 1.5  # times the bare tokenizer with the same threads
 MEMORY_TARGET = 1.15  # times the peak at the smaller size
 SIDES = ("bare", "ours", "stock")
-NAME = "corpus"
 
 
 def read_lines(path: Path) -> list[str]:
@@ -262,12 +261,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         found = {part: PARTS[part](folder, options) | measured for part in options.parts}
-    print("\n".join(format_parts(found, FORMATS)))
-    if options.write:
-        kept = read_kept(NAME)
-        result = kept | {part: merge_rows(kept.get(part, {}), found[part], same=SAME[part]) for part in found}
-        write_results(NAME, "Tokenizing and blocking a corpus", format_parts(result, FORMATS), result)
-    print(json.dumps(found))
+    tell_parts(found, FORMATS, keep=Kept("corpus", "Tokenizing and blocking a corpus", SAME) if options.write else None)
 
 
 if __name__ == "__main__":

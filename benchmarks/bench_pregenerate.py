@@ -29,13 +29,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from generated_text import write_text
-from kept_parts import format_parts, read_kept
-from measure import call_worker, hardware_line, table, take_turns, write_results
+from kept_parts import Kept, tell_parts
+from measure import call_worker, hardware_line, table, take_turns
 from pregeneration_sides import EPOCHS, SEEDS, compare_statistics, run_worker
 
 SPEED_TARGET = 1.6  # times the bare tokenizer with the same threads
 MEMORY_TARGET = 1.15  # times the peak at the smaller size
-NAME = "pregenerate"
+# Rows of an earlier run stay if these agree.
+SAME = {"speed": ("megabytes", "epochs", "machine"), "published": (), "memory": ("megabytes", "epochs", "machine")}
 
 
 def call(side: str, path: Path, threads: int, *, epochs: int = EPOCHS) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def call(side: str, path: Path, threads: int, *, epochs: int = EPOCHS) -> dict[s
 def compare_speed(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     path = write_text(folder / "text.txt", options.megabytes)
     rows = {str(threads): time_beside_bare(path, threads, options.rounds) for threads in options.threads}
-    return {"megabytes": options.megabytes, "epochs": EPOCHS, "rounds": options.rounds, "by_threads": rows}
+    return {"megabytes": options.megabytes, "epochs": EPOCHS, "rounds": options.rounds, "rows": rows}
 
 
 def time_beside_bare(path: Path, threads: int, rounds: int) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def compare_published(folder: Path, options: argparse.Namespace) -> dict[str, An
 def compare_memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     texts = [write_text(folder / f"{size:g}.txt", size) for size in options.memory_megabytes]
     rows = {str(workers): peaks_of(texts, workers, options.memory_epochs) for workers in options.threads}
-    return {"megabytes": options.memory_megabytes, "epochs": options.memory_epochs, "by_workers": rows}
+    return {"megabytes": options.memory_megabytes, "epochs": options.memory_epochs, "rows": rows}
 
 
 def peaks_of(texts: list[Path], workers: int, epochs: int) -> dict[str, Any]:
@@ -99,19 +100,6 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
 }
 
 
-def merge(kept: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Parts that were measured replace what was kept; numbers of other threads stay, if they are of the same text."""
-    merged = dict(kept)
-    for part, result in found.items():
-        before = kept.get(part, {})
-        rows = next((name for name in ("by_threads", "by_workers") if name in result), None)
-        is_same = all(before.get(key) == result[key] for key in ("megabytes", "epochs", "machine") if key in result)
-        if rows and is_same:
-            result = {**result, rows: dict(sorted({**before[rows], **result[rows]}.items()))}
-        merged[part] = result
-    return merged
-
-
 def format_speed(part: dict[str, Any]) -> list[str]:
     rows = [
         (
@@ -121,7 +109,7 @@ def format_speed(part: dict[str, Any]) -> list[str]:
             row["ours_over_bare_cpu"],
             row["sentences_per_second"],
         )
-        for threads, row in part["by_threads"].items()
+        for threads, row in part["rows"].items()
     ]
     header = ("threads", "bare tokenizer, s", "ours, s", "ours / bare", "the same, CPU time", "ours, sentences/s")
     return [
@@ -151,8 +139,8 @@ def format_published(part: dict[str, Any]) -> list[str]:
 
 
 def format_memory(part: dict[str, Any]) -> list[str]:
-    sizes = list(next(iter(part["by_workers"].values()))["peak_megabytes"])
-    rows = [(workers, *row["peak_megabytes"].values(), row["ratio"]) for workers, row in part["by_workers"].items()]
+    sizes = list(next(iter(part["rows"].values()))["peak_megabytes"])
+    rows = [(workers, *row["peak_megabytes"].values(), row["ratio"]) for workers, row in part["rows"].items()]
     return [
         f"Peak memory of all processes together (MB) with `--reduce_memory`, {part['epochs']} epoch. Target: at most "
         f"{MEMORY_TARGET} times that of the smaller text.",
@@ -189,11 +177,7 @@ def main() -> None:
         folder = options.texts or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         found = {part: PARTS[part](folder, options) | measured for part in options.parts}
-    print("\n".join(format_parts(found, FORMATS)))
-    if options.write:
-        result = merge(read_kept(NAME), found)
-        write_results(NAME, "BERT pregeneration", format_parts(result, FORMATS), result)
-    print(json.dumps(found))
+    tell_parts(found, FORMATS, keep=Kept("pregenerate", "BERT pregeneration", SAME) if options.write else None)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from measure import RESULTS
+from measure import RESULTS, write_results
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where results stay: benchmarks/results/<name>.md. `same` names per part what must agree for its rows to be united."""
+
+    name: str
+    title: str
+    same: Mapping[str, tuple[str, ...]]
+
+
+def tell_parts(
+    found: dict[str, Any], formats: Mapping[str, Callable[[dict[str, Any]], list[str]]], *, keep: Kept | None
+) -> None:
+    """Print the tables of what was measured, with JSON as the last line; keep them beside earlier ones if asked."""
+    print("\n".join(format_parts(found, formats)))
+    if keep:
+        kept = read_kept(keep.name)
+        result = kept | {part: merge_rows(kept.get(part, {}), found[part], same=keep.same[part]) for part in found}
+        write_results(keep.name, keep.title, format_parts(result, formats), result)
+    print(json.dumps(found))
 
 
 def read_kept(name: str) -> dict[str, Any]:
@@ -20,7 +42,7 @@ def read_kept(name: str) -> dict[str, Any]:
 
 def merge_rows(kept: dict[str, Any], found: dict[str, Any], *, same: tuple[str, ...]) -> dict[str, Any]:
     """`found` replaces `kept`; `rows` of both are united where all of `same` agree, and replaced by name."""
-    if not kept or any(kept.get(key) != found[key] for key in same):
+    if not kept or "rows" not in found or any(kept.get(key) != found[key] for key in same):
         return found
     return {**found, "rows": dict(sorted({**kept["rows"], **found["rows"]}.items()))}
 
