@@ -65,8 +65,7 @@ def build_taught_trainer(taught: TaughtTask, run: Run) -> Trainer:
     )  # fmt: skip
     folder = Path(str(values["output_dir"]))
     parts.callbacks += [
-        CheckpointFiles(taught.student.config.save_pretrained),
-        CheckpointFiles(find_settings(taught).save),
+        CheckpointFiles(taught.student.config.save_pretrained, find_settings(taught).save),
         DistillationLog(folder, cast(TaskDistillationLoss, parts.loss), examples=len(taught.train)),
     ]
     trainer = build_trainer(parts, values, run, patience=task.options.early_stopping_patience, fast_path=fast_path)

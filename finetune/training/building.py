@@ -7,6 +7,7 @@ divided by the global number of items), `preprocess_logits_for_metrics` (no logi
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.trackers import prepare_trackers
 
 logger = logging.getLogger(__name__)
+
+MISSING = "There were missing keys in the checkpoint model loaded"
 
 CHECKPOINTS_KEPT = 2  # the best and the last
 
@@ -124,7 +127,7 @@ def build_trainer(
         CheckpointKeeper(values.get("save_total_limit") or CHECKPOINTS_KEPT),
         *([EarlyStopping(patience)] if patience else []),
     ]
-    relay_trainer_log()
+    relay_trainer_log(parts.model)
     log_arguments(arguments)
     trainer = parts.engine(
         model=parts.model,
@@ -172,12 +175,22 @@ def log_arguments(arguments: TrainingArguments) -> None:
 
 
 class TrainerLogRelay(logging.Handler):
-    """Passes on the Trainer's own lines (`***** Running training *****`, `Saving model checkpoint to`) as ours."""
+    """Passes on the Trainer's own lines (`***** Running training *****`, `Saving model checkpoint to`) as ours.
+
+    Once the best checkpoint is loaded the Trainer warns that weights are missing which are kept once, under the name
+    of the one they are tied to; that line alone is left out.
+    """
+
+    tied: frozenset[str] = frozenset()
 
     def emit(self, record: logging.LogRecord) -> None:
         for line in record.getMessage().strip().splitlines():
-            if line.strip() and "share your model" not in line:
+            if line.strip() and "share your model" not in line and not self.lacks_tied_only(line):
                 logger.log(record.levelno, "%s", line)
+
+    def lacks_tied_only(self, line: str) -> bool:
+        lacking = set(re.findall(r"'([^']+)'", line)) if line.startswith(MISSING) else set()
+        return bool(lacking) and lacking <= self.tied
 
 
 class SavedLines(logging.Filter):
@@ -192,7 +205,7 @@ class SavedLines(logging.Filter):
         return False
 
 
-def relay_trainer_log() -> None:
+def relay_trainer_log(model: Any) -> None:
     """Let the Trainer's lines into our log, whatever transformers' own verbosity is."""
     for name in ("transformers.configuration_utils", "transformers.modeling_utils"):
         saving = logging.getLogger(name)
@@ -202,8 +215,11 @@ def relay_trainer_log() -> None:
     source = logging.getLogger("transformers.trainer")
     source.setLevel(logging.INFO)
     source.propagate = False
-    if not any(isinstance(handler, TrainerLogRelay) for handler in source.handlers):
-        source.addHandler(TrainerLogRelay())
+    for handler in [handler for handler in source.handlers if isinstance(handler, TrainerLogRelay)]:
+        source.removeHandler(handler)
+    relay = TrainerLogRelay()
+    relay.tied = frozenset(getattr(model, "all_tied_weights_keys", None) or ())
+    source.addHandler(relay)
 
 
 def train(trainer: Trainer, run: Run) -> dict[str, float]:

@@ -91,12 +91,13 @@ class NonFiniteGuard(TrainerCallback):
 class CheckpointFiles(TrainerCallback):
     """Put files of the task into every checkpoint before it is marked as whole, so that it serves as a model folder."""
 
-    def __init__(self, write: Callable[[Path], None]) -> None:
-        self.write = write
+    def __init__(self, *writers: Callable[[Path], Any]) -> None:
+        self.writers = writers
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero and args.output_dir is not None:
-            self.write(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+            for write in self.writers:
+                write(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
 
 
 class CheckpointKeeper(TrainerCallback):

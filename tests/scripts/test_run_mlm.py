@@ -143,6 +143,7 @@ def test_killed_run_ends_as_an_undisturbed_one(
     whole, cut, cache = tmp_path / "whole", tmp_path / "cut", tmp_path / "cache"
     done = call_command("run_mlm.py", *mlm_arguments(text, tiny_bert, whole, cache), extra)
     assert done.code == 0, done.stderr
+    assert "The best checkpoint by validation" in done.stderr and "missing keys" not in done.stderr
     marker = cut / f"checkpoint-{SAVE_EVERY}" / "complete.json"
     killed = stop_command("run_mlm.py", *mlm_arguments(text, tiny_bert, cut, cache), extra, once=marker)
     assert killed.code == -signal.SIGKILL

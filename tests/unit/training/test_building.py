@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from finetune.training.building import MISSING, TrainerLogRelay
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [(["lm_head.weight"], False), (["lm_head.weight", "score.weight"], True), ([], True)],
+)
+def test_missing_weights_are_told_unless_they_are_tied_to_others(missing, told, caplog):
+    relay = TrainerLogRelay()
+    relay.tied = frozenset({"lm_head.weight", "decoder.weight"})
+    record = logging.LogRecord("x", logging.WARNING, "x.py", 1, f"{MISSING}: {missing}.", None, None)
+    with caplog.at_level(logging.INFO):
+        relay.emit(record)
+    assert (str(missing) in caplog.text) is told
