@@ -46,11 +46,12 @@ SPEED_STEPS = 40
 RUNS = RESULTS / "sequence_classification_runs.jsonl"
 SIDES = ("stock", "stock_dynamic", "ours")
 SCORES_SAY = (
-    "Means over the paired seeds of whole trainings, both sides with the same rows, steps, first weights and bfloat16;",
-    "the last checkpoint is scored, nothing is chosen. `stock_dynamic` is the stock recipe padded to the longest of a batch. Both decide",
-    "plainly (the largest logit, logits above 0); `ours, fitted` is what thresholds fitted on validation make of the same",
-    "outputs, where a task has thresholds. `majority` always says the most frequent label (the mean, for STS-B). A row",
-    "holds if `difference` is not below minus `tolerance` and ours is at least 0.05 above the majority, both fixed before the runs.",
+    "Means over the paired seeds of whole trainings, both sides with the same rows, steps, first weights and bfloat16; the",
+    "last checkpoint is scored, nothing is chosen. `stock_dynamic` is the stock recipe padded to the longest of a batch.",
+    "Both decide plainly (the largest logit, logits above 0); `ours, fitted` is what thresholds fitted on validation make",
+    "of the same outputs, where a task has thresholds. `majority` always says the most frequent label (STS-B: the mean).",
+    "A row holds if `difference` is not below minus `tolerance`, and ours is at least 0.05 above the majority; both were",
+    "written before the runs.",
 )
 SPEED_SAYS = (
     f"Speed: {SPEED_STEPS} training steps and the whole evaluation split, medians; both stock sides in float32."
