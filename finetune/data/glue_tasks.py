@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from finetune.arguments.nearest import nearest
 from finetune.errors import Problem, UsageError
 
+GLUE_ON_HUB = "nyu-mll/glue"
 PLAIN = {"train": ("train",), "validation": ("dev",), "test": ("test",)}
 
 

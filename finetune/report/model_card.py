@@ -20,7 +20,7 @@ class ModelCard:
     """What a card says. Nothing here is invented: what is empty is left out.
 
     `figures` are per split, name -> number, the ones to show; `headline` names that of them which the hub shows.
-    `hub_dataset` is the data set's name on the hub, empty where it is not there; None: `dataset` unless that is a path.
+    `hub_dataset` is the data set's name on the hub, empty where it is not there.
     `sizes` are examples per split, `facts` further rows of the training table (seed, epochs, learning rate, device).
     """
 
@@ -31,7 +31,7 @@ class ModelCard:
     figures: Mapping[str, Mapping[str, float]]
     headline: Sequence[str]
     labels: Sequence[str] = ()
-    hub_dataset: str | None = None
+    hub_dataset: str = ""
     language: str | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -57,9 +57,8 @@ def front_matter(card: ModelCard) -> dict[str, Any]:
         front["language"] = card.language
     if not _is_local(card.base_model):
         front["base_model"] = card.base_model
-    hub_dataset = card.dataset if card.hub_dataset is None else card.hub_dataset
-    if not _is_local(hub_dataset):
-        front["datasets"] = [hub_dataset]
+    if not _is_local(card.hub_dataset):
+        front["datasets"] = [card.hub_dataset]
     results = [_hub_result(card, split) for split, figures in card.figures.items() if set(figures) & set(card.headline)]
     if results:
         front["model-index"] = [{"name": card.name, "results": results}]

@@ -13,6 +13,8 @@ from transformers import Trainer
 from finetune.arguments.classification import ClassificationDataArguments
 from finetune.arguments.model import ModelArguments
 from finetune.data.column_choice import ProblemType
+from finetune.data.glue_tasks import GLUE_ON_HUB, is_glue_task
+from finetune.data.named_classification import NAMED
 from finetune.metrics.decisions import Decision, fit_decision, plain_decision
 from finetune.metrics.text_summary import TextSummary, summarise_texts
 from finetune.metrics.thresholds import ThresholdScope, thresholds_from_json
@@ -179,6 +181,13 @@ def name_predictions(task: ClassificationTask, results: Results, split: str) -> 
     return [answer["predicted"] for answer in describe_outputs(outputs, results.decision, task.labels)]
 
 
+def find_hub_name(corpus: str) -> str:
+    """The hub's name of a corpus that this project knows by its own."""
+    if is_glue_task(corpus):
+        return GLUE_ON_HUB
+    return NAMED[corpus].hub if corpus in NAMED else ""
+
+
 def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
     figures = {
         name: {key: value for key, value in row.items() if isinstance(value, int | float)}
@@ -190,6 +199,7 @@ def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[st
         task="text-classification",
         base_model=task.arguments[ModelArguments].model_name_or_path,
         dataset=named or task.corpus.name,
+        hub_dataset=find_hub_name(task.corpus.name) or named or "",
         figures=figures,
         headline=(task.scoring.main, *task.scoring.metrics),
         labels=[] if task.problem_type is ProblemType.REGRESSION else task.labels,

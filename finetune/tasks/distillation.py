@@ -315,7 +315,6 @@ def export_student(task: DistillationTask, folder: Path, steps: int) -> dict[str
         task="feature-extraction",  # no head is handed on
         base_model=task.asked.teacher_name,
         dataset=Path(task.asked.data_file).name,
-        hub_dataset="",
         figures={},
         headline=(),
         sizes={"train": len(task.examples)},

@@ -19,7 +19,7 @@ from finetune.data.cleaning import clean_corpus
 from finetune.data.column_choice import ColumnChoice
 from finetune.data.corpus import Corpus, select_rows
 from finetune.data.glue import load_glue_corpus, read_glue_splits
-from finetune.data.glue_tasks import GlueTask, find_task, is_glue_task, known_names
+from finetune.data.glue_tasks import GLUE_ON_HUB, GlueTask, find_task, is_glue_task, known_names
 from finetune.data.named_classification import NAMED, find_named
 from finetune.data.row_files import rows_of_dataset
 from finetune.data.sources import DATA_DIR_VARIABLE
@@ -35,7 +35,6 @@ from finetune.tasks.classification_results import Results, name_predictions
 logger = logging.getLogger(__name__)
 
 DEFAULT_LENGTH = 128
-HUB_NAME = "nyu-mll/glue"
 SUBMISSION = "submission"
 # MNLI's second validation and test sets, and GLUE's diagnostics, which an MNLI model predicts.
 EXTRA_SPLITS = {
@@ -122,11 +121,11 @@ def load_from_hub(task: GlueTask) -> Corpus:
         DataError: it cannot be reached; says which files to place where.
     """
     try:
-        loaded = hub.load_hub_dataset(HUB_NAME, task.hub_name or task.name, task.hub_splits)
+        loaded = hub.load_hub_dataset(GLUE_ON_HUB, task.hub_name or task.name, task.hub_splits)
     except DataError as error:
         names = ", ".join(f"{stems[0]}.tsv" for stems in task.stems.values())
         remedy = f"place {names} (or .tsv.gz) in a folder {task.folder} and pass it, or the one above, with --data_dir"
-        found = f"GLUE {task.folder} is not at hand: no --data_dir, and the hub did not give {HUB_NAME}"
+        found = f"GLUE {task.folder} is not at hand: no --data_dir, and the hub did not give {GLUE_ON_HUB}"
         raise DataError(Problem(found, str(error.problems[0].found), remedy)) from error
     corpus = read_tables(task.name, {split: rows_of_dataset(rows) for split, rows in loaded.items()}, ColumnChoice())
     corpus.labels = list(task.labels) or None

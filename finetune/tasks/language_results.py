@@ -48,7 +48,8 @@ def make_card(run: Run, task: LanguageTask, figures: dict[str, float]) -> ModelC
     return ModelCard(
         name=run.folder.name,
         task=PIPELINES[task.plan.objective],
-        base_model=source or "none: trained from scratch",
+        base_model=source or "",
+        hub_dataset=text.dataset_name or "",
         dataset=text.dataset_name or ", ".join(path.name for path in task.files.train[:5]),
         figures={"validation": figures} if figures else {},
         headline=FIGURES[:1],

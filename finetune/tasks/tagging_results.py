@@ -114,7 +114,7 @@ def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]
         task="token-classification",
         base_model=task.arguments[ModelArguments].model_name_or_path,
         dataset=data.dataset_name or data.data_dir or next(iter(data.files.values())),
-        hub_dataset=NAMED[data.dataset_name].hub if data.dataset_name in NAMED else None,
+        hub_dataset=NAMED[data.dataset_name].hub if data.dataset_name in NAMED else data.dataset_name or "",
         figures=figures,
         headline=HEADLINE,
         labels=task.labels,

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from huggingface_hub import ModelCard as HubCard
 
 from finetune.report.model_card import ModelCard, front_matter, write_model_card
+from finetune.tasks.classification_results import find_hub_name
 
 CARD = ModelCard(
     name="thainer-tagger",
     task="token-classification",
     base_model="airesearch/wangchanberta-base-att-spm-uncased",
     dataset="thainer",
+    hub_dataset="thainer",
     figures={"validation": {"f1_micro": 0.8712, "nb_samples": 635}, "test": {"f1_micro": 0.89479, "accuracy": 0.98}},
     headline=("f1_micro", "accuracy"),
     labels=["B-PER", "O"],
@@ -48,7 +51,7 @@ def test_the_text_has_data_labels_command_and_versions(tmp_path):
 
 
 def test_paths_are_no_hub_ids(tmp_path):
-    front = front_matter(replace(CARD, base_model=str(tmp_path), dataset="./data/mine"))
+    front = front_matter(replace(CARD, base_model=str(tmp_path), dataset="./data/mine", hub_dataset=""))
     assert "base_model" not in front and "datasets" not in front
     assert front["model-index"][0]["results"][0]["dataset"]["name"] == "mine"
 
@@ -63,3 +66,15 @@ def test_what_is_empty_is_left_out(tmp_path):
     text = write_model_card(tmp_path, card).read_text(encoding="utf-8")
     assert text.endswith("# m\n\nTrained from scratch for token-classification on `wnut17`.\n\n")
     assert "model-index" not in text and "##" not in text
+
+
+def test_a_data_set_of_ones_own_is_not_claimed_to_be_on_the_hub():
+    assert "datasets" not in front_matter(replace(CARD, dataset="train.csv", hub_dataset=""))
+
+
+@pytest.mark.parametrize(
+    ("corpus", "hub"),
+    [("sst2", "nyu-mll/glue"), ("goemotions", "google-research-datasets/go_emotions"), ("train.csv", ""), ("mams", "")],
+)
+def test_corpora_known_by_a_name_of_ours_are_called_as_the_hub_calls_them(corpus, hub):
+    assert find_hub_name(corpus) == hub
