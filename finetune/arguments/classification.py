@@ -10,7 +10,7 @@ from finetune.arguments.parser import Arguments
 from finetune.errors import Problem
 
 LONG_TEXTS = ("truncate", "head_tail", "windows")
-THRESHOLDS = ("per_label", "global", "fixed")
+THRESHOLDS = ("per_label", "per_label_macro", "global", "fixed")
 CALIBRATIONS = ("none", "temperature")
 NEEDED_FILES = {"do_train": "train_file", "do_eval": "validation_file", "do_predict": "test_file"}
 
@@ -111,7 +111,7 @@ class ClassificationArguments:
     thresholds: str = argument(
         "per_label",
         choices=THRESHOLDS,
-        help="multi-label thresholds fitted on validation: one each, one for all, or 0.5",
+        help="multi-label thresholds fitted on validation: one each for the best micro or macro F1, one for all, or 0.5",
     )
     calibrate: str = argument(
         "none", choices=CALIBRATIONS, help="fit probabilities on validation (temperature: Guo et al. 2017)"

@@ -33,13 +33,37 @@ def best_by_scikit_learn(probabilities: np.ndarray, expected: np.ndarray) -> flo
 
 def test_each_label_gets_its_best_f1(scored: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, expected = scored
-    fitted = fit_thresholds(probabilities, expected, LABELS, ThresholdScope.PER_LABEL)
+    fitted = fit_thresholds(probabilities, expected, LABELS, ThresholdScope.PER_LABEL_MACRO)
     decisions = fitted.decide(probabilities)
     for column in range(2):
         reference = best_by_scikit_learn(probabilities[:, column], expected[:, column])
         assert f1_score(expected[:, column], decisions[:, column]) == pytest.approx(reference)
     assert fitted.values[2] == 0.5
     assert fitted.unfitted == ("never",)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_thresholds_of_each_label_have_the_best_micro_f1_of_all_combinations(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    expected = random.random((60, 3)) < np.array([0.3, 0.1, 0.0])
+    probabilities = np.clip(expected * random.random(3) * 0.4 + random.random((60, 3)) * 0.6, 0, 1)
+    fitted = fit_thresholds(probabilities, expected, LABELS, ThresholdScope.PER_LABEL)
+    assert fitted.values[2] == 0.5 and fitted.unfitted == ("never",)
+    found = f1_score(expected, fitted.decide(probabilities), average="micro", zero_division=0)
+    counts = [[((probabilities[:, label] > value) & expected[:, label]).sum() for value in GRID] for label in range(2)]
+    given = [[(probabilities[:, label] > value).sum() for value in GRID] for label in range(3)]
+    right = np.add.outer(counts[0], counts[1])
+    everything = np.add.outer(given[0], given[1]) + given[2][49] + expected.sum()
+    assert found == pytest.approx((2 * right / everything).max())
+
+
+def test_a_label_that_was_not_learnt_is_not_given_to_every_text() -> None:
+    random = np.random.default_rng(0)
+    expected = random.random((500, 2)) < np.array([0.5, 0.05])
+    probabilities = np.stack([np.where(expected[:, 0], 0.8, 0.2), 0.05 + 0.01 * random.random(500)], axis=1)
+    alone = fit_thresholds(probabilities, expected, LABELS[:2], ThresholdScope.PER_LABEL_MACRO).decide(probabilities)
+    together = fit_thresholds(probabilities, expected, LABELS[:2], ThresholdScope.PER_LABEL).decide(probabilities)
+    assert alone[:, 1].all() and not together[:, 1].any() and (together[:, 0] == expected[:, 0]).all()
 
 
 def test_global_threshold_has_the_best_micro_f1(scored: tuple[np.ndarray, np.ndarray]) -> None:
