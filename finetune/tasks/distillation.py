@@ -72,7 +72,7 @@ from finetune.training.teacher_cache import CacheRequest, prepare_caches
 
 logger = logging.getLogger(__name__)
 
-CARD_FACTS = ("temperature", "batch_size", "gradient_accumulation_steps", "learning_rate", "seed")
+CARD_FACTS = ("batch_size", "gradient_accumulation_steps", "learning_rate", "seed")
 
 GROUPED_BATCHES = 50  # of shuffled examples are sorted by length together
 
@@ -318,7 +318,7 @@ def export_student(task: DistillationTask, folder: Path, steps: int) -> dict[str
         figures={},
         headline=(),
         sizes={"train": len(task.examples)},
-        facts={"losses": list_losses(losses.alphas()), "steps": steps, **facts},
+        facts={"losses": list_losses(losses.alphas(), losses.temperature), "steps": steps, **facts},
         command=task.arguments.command_line(),
         versions=library_versions(),
     )

@@ -58,9 +58,10 @@ def write_export(
     return figures
 
 
-def list_losses(alphas: Mapping[str, float]) -> str:
-    """What a student learnt from, with weights, for its card: `5 ce + 2 mlm + 1 cos`."""
-    return " + ".join(f"{alpha:g} {name}" for name, alpha in alphas.items() if alpha)
+def list_losses(alphas: Mapping[str, float], temperature: float) -> str:
+    """What a student learnt from, with weights, for its card: `5 ce at temperature 2 + 2 mlm + 1 cos`."""
+    names = {name: f"{name} at temperature {temperature:g}" if name == "ce" else name for name in alphas}
+    return " + ".join(f"{alpha:g} {names[name]}" for name, alpha in alphas.items() if alpha)
 
 
 def write_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:

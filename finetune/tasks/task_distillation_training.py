@@ -46,7 +46,7 @@ from finetune.training.teacher_cache import CacheRequest, prepare_caches
 
 logger = logging.getLogger(__name__)
 
-CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "temperature", "seed")
+CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed")
 
 
 def build_taught_trainer(taught: TaughtTask, run: Run) -> Trainer:
@@ -189,7 +189,7 @@ def export_student(
     if not taught.asked.export or not trainer.is_world_process_zero():
         return {}
     folder, task = Path(taught.asked.export), taught.task
-    is_tagger = isinstance(task, TaggingTask)
+    is_tagger, losses = isinstance(task, TaggingTask), taught.arguments[TaskLossArguments]
     card = ModelCard(
         name=folder.name,
         task="token-classification" if is_tagger else "text-classification",
@@ -200,7 +200,7 @@ def export_student(
         labels=task.labels,
         sizes={**{name: len(rows) for name, rows in task.corpus.splits.items()}, "unlabelled rows": taught.unlabelled},
         facts={
-            "losses": list_losses(taught.arguments[TaskLossArguments].alphas()),
+            "losses": list_losses(losses.alphas(), losses.temperature),
             **{name: taught.arguments.get(name) for name in CARD_FACTS},
         },
         command=taught.arguments.command_line(),

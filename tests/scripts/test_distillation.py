@@ -87,7 +87,7 @@ def test_a_narrower_student_learns_and_is_handed_on(data, teacher, tmp_path, cal
     )
     card = (export / "README.md").read_text()
     assert "parameters" in card and "per second" in card and "Distilled from" in card
-    assert "| losses | 5 ce + 2 mlm + 0.001 mse + 1 cos + 1 hidden + 1 relation |" in card
+    assert "| losses | 5 ce at temperature 2 + 2 mlm + 0.001 mse + 1 cos + 1 hidden + 1 relation |" in card
     assert f"| steps | {done.last['steps']} |" in card
     assert "pipeline_tag: feature-extraction" in card and "datasets:" not in card and "model-index" not in card
 
