@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import RESULTS, call_worker, hardware_line, table, take_turns, write_results
+from measure import RESULTS, call_worker, hardware_line, medians, table, take_turns, write_results
 from text_sides import WORKLOADS, find_model, majority_score, run_ours, run_stock
 
 # Written before the runs: by how much the mean of ours over three paired seeds may lie below that of stock_dynamic. Fine-
@@ -51,6 +51,12 @@ SCORES_SAY = (
     "Both sides decide alike: by the largest logit, and of several labels by thresholds that our code fitted on validation",
     "(`both at 0.5`: stock / ours without that). `majority` always says the most frequent label (STS-B: the mean). A row",
     "holds if `difference` is not below minus `tolerance`, and ours is at least 0.05 above the majority.",
+)
+MEASURED = ("train_per_second", "predict_per_second", "gigabytes")
+SEED_HEADER = ("task", "side", "by seed", "training texts/s", "prediction texts/s", "peak GB")
+SEEDS_SAY = (
+    "Speeds of whole trainings, medians over the seeds: only if the machine had nothing else to do while these ran do they",
+    "say more than which side is faster.",
 )
 SPEED_SAYS = (
     f"Speed: {SPEED_STEPS} training steps and the whole evaluation split, medians; both stock sides in float32."
@@ -96,7 +102,7 @@ def compare_scores(
     """Both sides with each seed, taking turns; `call` measures one."""
     workload = WORKLOADS[task]
     settings = {"epochs": workload.epochs, "rate": workload.rate}  # kept runs of others are not these
-    settings |= {"rows": workload.rows} if workload.rows else {}
+    settings |= {"fits": True} if workload.fits else {}
     runs: dict[str, list[dict[str, Any]]] = {"stock_dynamic": [], "ours": []}
     for number, seed in enumerate(seeds):
         for side in runs if number % 2 == 0 else reversed(runs):
@@ -111,6 +117,7 @@ def compare_scores(
         "majority": majority,
         "runs": scores,
         **means,
+        "measured": {side: medians(results) for side, results in runs.items()},
         "plainly": {side: statistics.mean(run["score"] for run in results) for side, results in runs.items()},
         "difference": difference,
         "tolerance": TOLERANCES[task],
@@ -138,15 +145,16 @@ def say_plainly(task: str, means: dict[str, float]) -> str:
 
 
 def speed_rows(results: dict[str, Any]) -> list[list[Any]]:
-    keys = ("train_per_second", "predict_per_second", "gigabytes")
-    return [[task, side, *(row[key] for key in keys)] for task, sides in results.items() for side, row in sides.items()]
+    return [
+        [task, side, *(row[key] for key in MEASURED)] for task, sides in results.items() for side, row in sides.items()
+    ]
 
 
 def describe(result: dict[str, Any]) -> list[str]:
     lines = [hardware_line("cpu"), ""]
     if "scores" in result:
         lines += [*SCORES_SAY, "", *table(HEADER, score_rows(result["scores"])), ""]
-        lines += [*table(("task", "side", "by seed"), seed_rows(result["scores"])), ""]
+        lines += [*table(SEED_HEADER, seed_rows(result["scores"])), "", *SEEDS_SAY, ""]
     if "speed" in result:
         lines += [SPEED_SAYS, "", *table(SPEED_HEADER, speed_rows(result["speed"])), ""]
     return lines[:-1]
@@ -154,7 +162,7 @@ def describe(result: dict[str, Any]) -> list[str]:
 
 def seed_rows(results: dict[str, Any]) -> list[list[Any]]:
     return [
-        [task, side, ", ".join(f"{score:.4f}" for score in scores)]
+        [task, side, ", ".join(f"{score:.4f}" for score in scores), *(row["measured"][side][key] for key in MEASURED)]
         for task, row in results.items()
         for side, scores in row["runs"].items()
     ]

@@ -25,7 +25,7 @@ BATCH = 32
 class Workload:
     """A task: its name for run_glue (or the Thai command), its folder, what is scored, and how it is trained.
 
-    `rows`: only the first so many of train. `fits`: several labels, decided by thresholds fitted on validation.
+    `fits`: several labels, decided by thresholds fitted on validation.
     """
 
     name: str
@@ -35,7 +35,6 @@ class Workload:
     epochs: int = 3
     rate: float = 5e-5
     length: int = 128
-    rows: int | None = None
     fits: bool = False
 
 
@@ -46,9 +45,7 @@ WORKLOADS = {
         Workload("mrpc", "glue", "combined_score", epochs=2),
         Workload("cola", "glue", "matthews_correlation", epochs=2),
         Workload("stsb", "glue", "combined_score", epochs=2),
-        Workload(
-            "goemotions", "goemotions", "f1_micro", split="test", epochs=1, rate=2e-4, length=64, rows=20_000, fits=True
-        ),
+        Workload("goemotions", "goemotions", "f1_micro", split="test", epochs=1, rate=1e-4, length=64, fits=True),
         Workload("mams", "mams_atsa", "accuracy", split="test", epochs=1),
         Workload("wisesight_sentiment", "wisesight_sentiment", "accuracy", split="test", epochs=1, rate=3e-4),
     )
@@ -72,7 +69,6 @@ def make_words(workload: Workload, model: str, seed: int, max_steps: int, output
         "warmup_steps": 0.06,
         "weight_decay": 0.0,
         "output_dir": output,
-        **({"max_train_samples": workload.rows} if workload.rows else {}),
     }
     typed = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
     if workload.name == "wisesight_sentiment":
