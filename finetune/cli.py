@@ -284,9 +284,8 @@ def find_scripts() -> Path:
         RunError: the installation holds neither.
     """
     checkout = Path(__file__).resolve().parents[1] / "scripts"
-    if (
-        checkout.parent / "pyproject.toml"
-    ).is_file():  # beside an installed package, `scripts` would be somebody else's
+    # Beside an installed package there is no pyproject.toml, and a folder `scripts` would be somebody else's.
+    if (checkout.parent / "pyproject.toml").is_file():
         return checkout
     package = find_spec("finetune_scripts")
     if package is None or not package.submodule_search_locations:

@@ -77,9 +77,8 @@ class Scorer:
             self.prefix, self.suffix = self._beginning(), special.suffix[:0]
         if self.task == "mlm" and self.sparse_head:
             use_sparse_mlm_head(self.model)
-            unpad_encoder(
-                self.model
-            )  # rows of a batch have like lengths, but the last layer is read at the masks alone
+            # Rows of a batch have like lengths, but the last layer is read at the masks alone.
+            unpad_encoder(self.model)
         mask = self.tokenizer.mask_token_id if self.task == "mlm" else -1
         if mask is None:
             raise DataError(Problem("the tokenizer of this masked model has no mask token"))

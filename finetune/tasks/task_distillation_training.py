@@ -189,14 +189,19 @@ def export_student(
     if not taught.asked.export or not trainer.is_world_process_zero():
         return {}
     folder, task = Path(taught.asked.export), taught.task
-    is_tagger, losses = isinstance(task, TaggingTask), taught.arguments[TaskLossArguments]
+    losses = taught.arguments[TaskLossArguments]
+    kind, headline = (
+        ("token-classification", HEADLINE)
+        if isinstance(task, TaggingTask)
+        else ("text-classification", (task.scoring.main, *task.scoring.metrics))
+    )
     card = ModelCard(
         name=folder.name,
-        task="token-classification" if is_tagger else "text-classification",
+        task=kind,
         base_model=taught.asked.teacher_name,
         dataset=task.corpus.name,
         figures={name: scores for name, scores in results.items() if isinstance(scores, dict)},
-        headline=HEADLINE if isinstance(task, TaggingTask) else (task.scoring.main, *task.scoring.metrics),
+        headline=headline,
         labels=task.labels,
         sizes={**{name: len(rows) for name, rows in task.corpus.splits.items()}, "unlabelled rows": taught.unlabelled},
         facts={

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -181,7 +181,9 @@ class TrainerLogRelay(logging.Handler):
     of the one they are tied to; that line alone is left out.
     """
 
-    tied: frozenset[str] = frozenset()
+    def __init__(self, tied: Iterable[str]) -> None:
+        super().__init__()
+        self.tied = frozenset(tied)
 
     def emit(self, record: logging.LogRecord) -> None:
         for line in record.getMessage().strip().splitlines():
@@ -217,9 +219,7 @@ def relay_trainer_log(model: Any) -> None:
     source.propagate = False
     for handler in [handler for handler in source.handlers if isinstance(handler, TrainerLogRelay)]:
         source.removeHandler(handler)
-    relay = TrainerLogRelay()
-    relay.tied = frozenset(getattr(model, "all_tied_weights_keys", None) or ())
-    source.addHandler(relay)
+    source.addHandler(TrainerLogRelay(getattr(model, "all_tied_weights_keys", None) or ()))
 
 
 def train(trainer: Trainer, run: Run) -> dict[str, float]:

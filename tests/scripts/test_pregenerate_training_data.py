@@ -4,34 +4,25 @@ import hashlib
 import json
 import logging
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-
-def command(repository: Path, *flags: object) -> list[str]:
-    return [sys.executable, str(repository / "scripts" / "pregenerate_training_data.py"), *map(str, flags)]
-
-
-def run(repository: Path, *flags: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(repository, *flags), capture_output=True, text=True, check=False)
+SCRIPT = "pregenerate_training_data.py"
 
 
 def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("epoch_*")}
 
 
-def test_documented_command_line(repository, shared_data, minilm_folder, tmp_path):
+def test_documented_command_line(run_command, shared_data, minilm_folder, tmp_path):
     out = tmp_path / "dev_corpus_prepared"
     flags = ("--train_corpus", shared_data / "lm" / "dev_corpus.txt", "--bert_model", minilm_folder, "--do_lower_case")
     flags += ("--output_dir", f"{out}/", "--epochs_to_generate", 2, "--max_seq_len", 256, "--output_format", "json")
-    done = run(repository, *flags)
-    assert done.returncode == 0, done.stderr
-    last = json.loads(done.stdout.splitlines()[-1])
+    done = run_command(SCRIPT, *flags)
+    assert done.code == 0, done.stderr
+    last = done.last
     assert (last["status"], last["documents"], last["sentences"], len(last["instances"])) == ("done", 17, 114, 2)
     for epoch in (0, 1):
         lines = (out / f"epoch_{epoch}.json").read_text().splitlines()
@@ -41,10 +32,10 @@ def test_documented_command_line(repository, shared_data, minilm_folder, tmp_pat
         instance = json.loads(lines[0])
         assert instance["tokens"][0] == "[CLS]" and instance["tokens"][-1] == "[SEP]"
     assert not (out / ".pregeneration").exists()
-    again = run(repository, *flags, "--num_workers", 2)
-    assert again.returncode == 0 and json.loads(again.stdout.splitlines()[-1])["status"] == "already_done"
-    other = run(repository, *flags, "--seed", 7)
-    assert other.returncode == 2 and "--seed was 42, is now 7" in other.stderr
+    again = run_command(SCRIPT, *flags, "--num_workers", 2)
+    assert again.code == 0 and again.last["status"] == "already_done"
+    other = run_command(SCRIPT, *flags, "--seed", 7)
+    assert other.code == 2 and "--seed was 42, is now 7" in other.stderr
 
 
 @pytest.fixture
@@ -58,7 +49,7 @@ def large_corpus(tmp_path) -> Path:
 
 
 def test_interrupted_command_goes_on_and_equals_an_undisturbed_one(
-    repository, minilm_folder, tmp_path, large_corpus, call_command, caplog
+    minilm_folder, tmp_path, large_corpus, call_command, stop_command, caplog
 ):
     def flags(out: str) -> tuple[object, ...]:
         settings = ("--epochs_to_generate", 2, "--reduce_memory", "--do_whole_word_mask")
@@ -72,32 +63,23 @@ def test_interrupted_command_goes_on_and_equals_an_undisturbed_one(
             *settings,
         )
 
-    process = subprocess.Popen(
-        command(repository, *flags("cut"), "--num_workers", 2),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
     tokens = tmp_path / "cut" / ".pregeneration" / "sentences" / "tokens.bin"
-    while not tokens.exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 75, stderr
-    assert json.loads(stdout.splitlines()[-1])["status"] == "preempted"
+    stopped = stop_command(SCRIPT, *flags("cut"), "--num_workers", 2, once=tokens, sign=signal.SIGTERM)
+    assert stopped.code == 75, stopped.stdout
+    assert stopped.last["status"] == "preempted"
     assert not list((tmp_path / "cut").glob("epoch_0.safetensors"))
 
     with caplog.at_level(logging.INFO):
-        assert call_command("pregenerate_training_data.py", *flags("cut")).code == 0
+        assert call_command(SCRIPT, *flags("cut")).code == 0
     log = (tmp_path / "cut" / "run.log").read_text()
     assert "Going on with the work of an interrupted run" in log
-    assert call_command("pregenerate_training_data.py", *flags("whole")).code == 0
+    assert call_command(SCRIPT, *flags("whole")).code == 0
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole") != {}
 
 
 def test_every_mistake_is_told_at_once(tmp_path, call_command):
     def reason(*flags: object) -> str:
-        done = call_command("pregenerate_training_data.py", *flags)
+        done = call_command(SCRIPT, *flags)
         assert done.code == 2
         return str(done.last["reason"])
 

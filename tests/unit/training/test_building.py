@@ -12,8 +12,7 @@ from finetune.training.building import MISSING, TrainerLogRelay
     [(["lm_head.weight"], False), (["lm_head.weight", "score.weight"], True), ([], True)],
 )
 def test_missing_weights_are_told_unless_they_are_tied_to_others(missing, told, caplog):
-    relay = TrainerLogRelay()
-    relay.tied = frozenset({"lm_head.weight", "decoder.weight"})
+    relay = TrainerLogRelay(["lm_head.weight", "decoder.weight"])
     record = logging.LogRecord("x", logging.WARNING, "x.py", 1, f"{MISSING}: {missing}.", None, None)
     with caplog.at_level(logging.INFO):
         relay.emit(record)
