@@ -181,11 +181,14 @@ def name_predictions(task: ClassificationTask, results: Results, split: str) -> 
     return [answer["predicted"] for answer in describe_outputs(outputs, results.decision, task.labels)]
 
 
-def find_hub_name(corpus: str) -> str:
-    """The hub's name of a corpus that this project knows by its own."""
+def find_hub_dataset(task: ClassificationTask) -> str:
+    """The hub's name of the data set, also of one that this project knows by its own; empty for local files."""
+    corpus = task.corpus.name
     if is_glue_task(corpus):
         return GLUE_ON_HUB
-    return NAMED[corpus].hub if corpus in NAMED else ""
+    if corpus in NAMED:
+        return NAMED[corpus].hub
+    return task.arguments[ClassificationDataArguments].dataset_name or ""
 
 
 def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
@@ -199,7 +202,7 @@ def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[st
         task="text-classification",
         base_model=task.arguments[ModelArguments].model_name_or_path,
         dataset=named or task.corpus.name,
-        hub_dataset=find_hub_name(task.corpus.name) or named or "",
+        hub_dataset=find_hub_dataset(task),
         figures=figures,
         headline=(task.scoring.main, *task.scoring.metrics),
         labels=[] if task.problem_type is ProblemType.REGRESSION else task.labels,

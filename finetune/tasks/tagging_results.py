@@ -103,6 +103,12 @@ def flatten_classes(summary: TaggingSummary) -> dict[str, float]:
     return figures
 
 
+def find_hub_dataset(task: TaggingTask) -> str:
+    """The hub's name of the data set, also of one that this project knows by its own; empty for local files."""
+    name = task.arguments[TaggingDataArguments].dataset_name
+    return NAMED[name].hub if name in NAMED else name or ""
+
+
 def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
     data = task.arguments[TaggingDataArguments]
     figures = {
@@ -114,7 +120,7 @@ def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]
         task="token-classification",
         base_model=task.arguments[ModelArguments].model_name_or_path,
         dataset=data.dataset_name or data.data_dir or next(iter(data.files.values())),
-        hub_dataset=NAMED[data.dataset_name].hub if data.dataset_name in NAMED else data.dataset_name or "",
+        hub_dataset=find_hub_dataset(task),
         figures=figures,
         headline=HEADLINE,
         labels=task.labels,

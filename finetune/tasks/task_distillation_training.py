@@ -23,13 +23,12 @@ from finetune.models.unpadding.doors import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
+from finetune.tasks import classification_results, tagging_results
 from finetune.tasks.classification import ClassificationTask
-from finetune.tasks.classification_results import add_decision
 from finetune.tasks.classification_training import build_score
 from finetune.tasks.classification_training import settle_class_weights as settle_text_weights
 from finetune.tasks.distillation_export import begin_run, list_losses, write_export
 from finetune.tasks.tagging import TaggingTask
-from finetune.tasks.tagging_results import HEADLINE
 from finetune.tasks.tagging_training import build_piece_score, make_settings, settle_class_weights
 from finetune.tasks.task_distillation import TaughtTask
 from finetune.training.building import TrainerParts, build_trainer
@@ -127,7 +126,7 @@ def find_settings(taught: TaughtTask, decision: Decision | None = None) -> Saved
     task = taught.task
     if isinstance(task, TaggingTask):
         return make_settings(task)
-    return task.settings if decision is None else add_decision(task.settings, decision)
+    return task.settings if decision is None else classification_results.add_decision(task.settings, decision)
 
 
 def start_run(run: Run, taught: TaughtTask) -> None:
@@ -182,6 +181,21 @@ def save_student(trainer: Trainer, taught: TaughtTask, decision: Decision | None
     logger.info("Training is finished")
 
 
+def describe_task(task: TaggingTask | ClassificationTask) -> dict[str, Any]:
+    """What a card says of the task: its name on the hub, its data set there, the scores to show first."""
+    if isinstance(task, TaggingTask):
+        return {
+            "task": "token-classification",
+            "hub_dataset": tagging_results.find_hub_dataset(task),
+            "headline": tagging_results.HEADLINE,
+        }
+    return {
+        "task": "text-classification",
+        "hub_dataset": classification_results.find_hub_dataset(task),
+        "headline": (task.scoring.main, *task.scoring.metrics),
+    }
+
+
 def export_student(
     trainer: Trainer, taught: TaughtTask, results: dict[str, Any], decision: Decision | None = None
 ) -> dict[str, Any]:
@@ -190,18 +204,12 @@ def export_student(
         return {}
     folder, task = Path(taught.asked.export), taught.task
     losses = taught.arguments[TaskLossArguments]
-    kind, headline = (
-        ("token-classification", HEADLINE)
-        if isinstance(task, TaggingTask)
-        else ("text-classification", (task.scoring.main, *task.scoring.metrics))
-    )
     card = ModelCard(
         name=folder.name,
-        task=kind,
+        **describe_task(task),
         base_model=taught.asked.teacher_name,
         dataset=task.corpus.name,
         figures={name: scores for name, scores in results.items() if isinstance(scores, dict)},
-        headline=headline,
         labels=task.labels,
         sizes={**{name: len(rows) for name, rows in task.corpus.splits.items()}, "unlabelled rows": taught.unlabelled},
         facts={

@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard as HubCard
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
@@ -219,6 +220,7 @@ def test_the_command_of_the_domain_adaptation_document(
     files = json.loads((output / "run.json").read_text(encoding="utf-8"))["inputs"]
     assert "train_split.xml" in json.dumps(files)
     assert "dev.xml" in json.dumps(files)
+    assert HubCard.load(output / "README.md").data.datasets is None, "the hub has no data set of this name"
 
 
 def test_old_names_speak_the_old_way(call_command, tiny_bert, shared_data, tmp_path) -> None:
@@ -233,6 +235,7 @@ def test_old_names_speak_the_old_way(call_command, tiny_bert, shared_data, tmp_p
     assert done.code == 0, done.stderr
     log = (output / "run.log").read_text(encoding="utf-8")
     assert "***** Eval results sst-2 *****" in log
+    assert HubCard.load(output / "README.md").data.datasets == ["nyu-mll/glue"]
     assert re.search(r"- +acc = 0\.\d", log)
     for flag in ("--model_type", "--per_gpu_train_batch_size", "--eval_all_checkpoints"):
         assert flag in done.stderr

@@ -98,6 +98,7 @@ def test_a_narrower_tagger_learns_and_is_served(tagger, student, unlabelled, tmp
     card = HubCard.load(export / "README.md")
     assert "| teacher parameters |" in card.text and "+ 0.1 hidden + 0.1 relation |" in card.text
     assert card.data.eval_results[0].metric_name == "f1_micro", "of the validation split"
+    assert card.data.datasets is None and card.data.pipeline_tag == "token-classification"
     weights = [AutoModelForTokenClassification.from_pretrained(folder).state_dict() for folder in (output, export)]
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
     served = call_command("predict.py", "--model_name_or_path", output, "--input_file", unlabelled)
@@ -134,11 +135,14 @@ def test_a_classifier_of_several_labels(tiny_bert, student, unlabelled, tmp_path
         *("--task", "sequence_classification", "--teacher_name", teacher, "--student_config", student),
         *("--train_file", data, "--unlabelled_file", unlabelled, "--output_dir", tmp_path / "out", "--max_steps", 8),
         *("--bf16", "False", "--learning_rate", "1e-2", "--logging_steps", 1, "--do_eval", "--alpha_hard", 0),
+        *("--export", tmp_path / "export"),
     )
     done = call_command(SCRIPT, *line)
     assert done.code == 0, done.stderr
     assert logged(tmp_path / "out")[-1] < logged(tmp_path / "out")[0]
     assert ClassifierSettings.load(tmp_path / "out").max_length == 20
+    card = HubCard.load(tmp_path / "export" / "README.md")
+    assert card.data.pipeline_tag == "text-classification" and card.data.eval_results[0].metric_name == "f1_micro"
     served = call_command("predict.py", "--model_name_or_path", tmp_path / "out", "--input_file", unlabelled)
     assert served.code == 0 and set(json.loads(served.stdout.splitlines()[0])["scores"]) == set(COLOURS)
     done = call_command(SCRIPT, *line, "--output_dir", tmp_path / "kept", "--cache_teacher", 2)
