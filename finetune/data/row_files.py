@@ -7,13 +7,13 @@ so GLUE, GoEmotions and most others write them, and reading their quotes as CSV 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from finetune.data.files import capped, listed, read_lines
+from finetune.data.json_values import read_json_lines, read_json_list
 from finetune.errors import DataError, Problem
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -131,9 +131,9 @@ def parse_json_rows(texts: list[str], path: Path) -> RowTable:
         DataError: every line that is no JSON object; no rows.
     """
     is_list = bool(texts) and texts[0].lstrip().startswith("[")
-    records, lines = (_json_list if is_list else _json_lines)(texts, path)
+    records, lines = (read_json_list if is_list else read_json_lines)(texts, path)
     problems = [
-        Problem("this is no JSON object", 'one like {"text": ..., "label": ...} is allowed', "", path, line or None)
+        Problem("this is no JSON object", 'one like {"text": ..., "label": ...} is allowed', "", path, line)
         for record, line in zip(records, lines, strict=True)
         if not isinstance(record, dict)
     ]
@@ -144,30 +144,6 @@ def parse_json_rows(texts: list[str], path: Path) -> RowTable:
     names = dict.fromkeys(name for record in records for name in record)
     columns = {name: [record.get(name) for record in records] for name in names}
     return RowTable(columns, lines, path)
-
-
-def _json_lines(lines: list[str], path: Path) -> tuple[list[Any], list[int]]:
-    records, places, problems = [], [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(json.loads(line))
-            places.append(number)
-        except json.JSONDecodeError as error:
-            found = f"the line is no JSON ({error.msg} at character {error.pos + 1})"
-            problems.append(Problem(found, "one JSON object a line is allowed", "", path, number))
-    if problems:
-        raise DataError(*capped(problems, path))
-    return records, places
-
-
-def _json_list(lines: list[str], path: Path) -> tuple[list[Any], list[int]]:
-    try:
-        records = json.loads("\n".join(lines))
-    except json.JSONDecodeError as error:
-        raise DataError(Problem(f"this is no JSON ({error.msg})", path=path, line=error.lineno)) from error
-    return records, [0] * len(records)
 
 
 def _read_parquet(path: Path) -> RowTable:

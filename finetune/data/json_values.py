@@ -1,0 +1,77 @@
+"""The values of a JSON file, one a line or in one list, each with the line that it begins at."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from finetune.data.files import capped
+from finetune.errors import DataError, Problem
+
+WHITE_SPACE = re.compile(r"[ \t\n\r]*")  # as JSON has it (RFC 8259, section 2)
+
+
+def read_json_lines(lines: Sequence[str], path: Path) -> tuple[list[Any], list[int]]:
+    """One value a line, and its line (from 1); empty lines are skipped.
+
+    Raises:
+        DataError: every line that is no JSON.
+    """
+    values, places, problems = [], [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            values.append(json.loads(line))
+            places.append(number)
+        except json.JSONDecodeError as error:
+            found = f"the line is no JSON ({error.msg} at character {error.pos + 1})"
+            problems.append(Problem(found, "one JSON object a line is allowed", path=path, line=number))
+    if problems:
+        raise DataError(*capped(problems, path))
+    return values, places
+
+
+def read_json_list(lines: Sequence[str], path: Path) -> tuple[list[Any], list[int]]:
+    """The items of one JSON list, and the lines (from 1) that they begin at.
+
+    Raises:
+        DataError: where the list stops being JSON.
+    """
+    text = "\n".join(lines)
+    values, places = [], []
+    line, counted = 1, 0
+    try:
+        for value, start in _list_items(text):
+            line, counted = line + text.count("\n", counted, start), start
+            values.append(value)
+            places.append(line)
+    except json.JSONDecodeError as error:
+        raise DataError(Problem(f"this is no JSON ({error.msg})", path=path, line=error.lineno)) from error
+    return values, places
+
+
+def _list_items(text: str) -> Iterator[tuple[Any, int]]:
+    """Each item of the list that a text is, and where it begins."""
+    decoder = json.JSONDecoder()
+    place = _after_space(text, text.index("[") + 1)
+    follows = text[place : place + 1]
+    while follows != "]":
+        value, end = decoder.raw_decode(text, place)
+        yield value, place
+        place = _after_space(text, end)
+        follows = text[place : place + 1]
+        if follows == ",":
+            place = _after_space(text, place + 1)
+        elif follows != "]":
+            raise json.JSONDecodeError("Expecting ',' or ']'", text, place)
+    end = _after_space(text, place + 1)
+    if end < len(text):
+        raise json.JSONDecodeError("Extra data after the list", text, end)
+
+
+def _after_space(text: str, place: int) -> int:
+    return WHITE_SPACE.match(text, place).end()  # type: ignore[union-attr]  # it matches the empty string too
