@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from bench_corpus import stock_rows
+from corpus_sides import stock_rows
 from fast_path_sides import Clock, count_batches, silence_dropout
 from kept_parts import read_kept
 from measure import (

@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from measure import DATA, hardware_line, medians, minilm_folder, peak_megabytes, read_clock, table, write_results
+from measure import DATA, hardware_line, medians, minilm_folder, read_clock, table, write_results
+from process_usage import peak_megabytes
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoTokenizer,

@@ -23,7 +23,7 @@ import time
 from datetime import date
 from pathlib import Path
 
-from measure import peak_megabytes
+from process_usage import peak_megabytes
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared" / "data"

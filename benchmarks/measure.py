@@ -14,6 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from process_usage import peak_megabytes
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 DATA = HERE.parent.parent / "shared" / "data"
@@ -88,12 +90,6 @@ def peak_gigabytes(device: str) -> float:
 
         return torch.cuda.max_memory_allocated() / GIGA
     return peak_megabytes() * 2**20 / GIGA
-
-
-def peak_megabytes(process: int | str = "self") -> float:
-    """Most memory that was resident since a process began (`ru_maxrss` would count what its parent held)."""
-    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def hardware_line(device: str) -> str:

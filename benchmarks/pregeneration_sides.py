@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench_corpus import cpu_seconds, run_bare
+from corpus_sides import run_bare
 from generated_text import write_text
-from measure import minilm_folder, peak_megabytes
+from measure import minilm_folder
+from process_usage import cpu_seconds, peak_megabytes, watched_children
 
 EPOCHS = 3
 STATISTICS_MEGABYTES = 0.3
@@ -75,26 +74,10 @@ def run_published(path: Path, _: int) -> dict[str, Any]:
 
 def run_memory(path: Path, workers: int, epochs: int) -> dict[str, Any]:
     """Ours with `--reduce_memory`; the peaks of its worker processes are watched from outside."""
-    workers_peaks: dict[int, float] = {}
-    is_done = threading.Event()
-    watcher = threading.Thread(target=watch_children, args=(workers_peaks, is_done))
-    watcher.start()
-    result = run_ours(path, workers, epochs=epochs, reduce_memory=True)
-    is_done.set()
-    watcher.join()
-    largest = sorted(workers_peaks.values(), reverse=True)[:workers]  # both stages have workers of their own
+    with watched_children() as peaks:
+        result = run_ours(path, workers, epochs=epochs, reduce_memory=True)
+    largest = sorted(peaks.values(), reverse=True)[:workers]  # both stages have workers of their own
     return {**result, "peak_megabytes_of_workers": sum(largest)}
-
-
-def watch_children(peaks: dict[int, float], is_done: threading.Event) -> None:
-    """Keep the peak resident memory in MB of every child of this process, by its id, until `is_done`."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    while not is_done.wait(0.2):
-        for child in map(int, children.read_text(encoding="utf-8").split()):
-            try:
-                peaks[child] = peak_megabytes(child)
-            except (OSError, IndexError):  # it has just ended
-                continue
 
 
 def run_worker(options: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ WORKLOADS = {
         Workload("mrpc", "glue", "combined_score", epochs=2),
         Workload("cola", "glue", "matthews_correlation", epochs=2),
         Workload("stsb", "glue", "combined_score", epochs=2),
-        Workload("goemotions", "goemotions", "f1_micro", split="test", epochs=1, rate=1e-4, length=64, fits=True),
+        Workload("goemotions", "goemotions", "f1_micro", split="test", epochs=2, rate=1e-4, length=64, fits=True),
         Workload("mams", "mams_atsa", "accuracy", split="test", epochs=1),
         Workload("wisesight_sentiment", "wisesight_sentiment", "accuracy", split="test", epochs=1, rate=3e-4),
     )
