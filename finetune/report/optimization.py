@@ -74,24 +74,26 @@ def write_optimization_plots(path: Path, study: Study) -> list[str]:
 
     Pages: history, losses by epoch, slices, importances, parallel coordinates, contours, distribution of losses, timeline.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.backends.backend_pdf import PdfPages
-
-    left_out = []
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with PdfPages(beside, metadata={"Title": study.study_name}) as pages:
-            for name, draw in _plots(study):
-                if reason := _draw_page(pages, study, name, draw):
-                    left_out.append(f"{name}: {reason}")
+        left_out = _draw_pages(beside, study)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
     sync_folder(path.parent)
     return left_out
+
+
+def _draw_pages(path: Path, study: Study) -> list[str]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    with PdfPages(path, metadata={"Title": study.study_name}) as pages:
+        reasons = {name: _draw_page(pages, study, name, draw) for name, draw in _plots(study)}
+    return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 
 
 def _plots(study: Study) -> list[tuple[str, Callable[[Study], Any]]]:

@@ -27,6 +27,9 @@ class Job:
     output: Path
 
 
+Running = dict[int, tuple[Job, subprocess.Popen]]  # by place
+
+
 def run_jobs(jobs: Sequence[Job], *, processes: int, stop: StopRequest, ended: Callable[[Job, int], None]) -> None:
     """Run every job, `processes` at a time; `ended(job, exit code)` is called as each ends.
 
@@ -35,22 +38,30 @@ def run_jobs(jobs: Sequence[Job], *, processes: int, stop: StopRequest, ended: C
     Raises:
         Preempted: a signal came.
     """
-    waiting, running = list(jobs), dict[int, tuple[Job, subprocess.Popen]]()
+    waiting, running = list(jobs), Running()
     told = False
     with stop.deferred():
         while running or (waiting and not stop.requested):
             if stop.requested and not told:
                 told = True
-                for _, process in running.values():
-                    process.send_signal(signal.SIGTERM)
-            for place in range(processes):
-                if place not in running and waiting and not stop.requested:
+                _terminate(running)
+            for place in sorted(set(range(processes)) - set(running)):
+                if waiting and not stop.requested:
                     running[place] = _start(waiting.pop(0), place, processes)
             time.sleep(POLL)
-            for place, (job, process) in list(running.items()):
-                if (code := process.poll()) is not None:
-                    del running[place]
-                    ended(job, code)
+            for place, code in _exit_codes(running).items():
+                ended(running.pop(place)[0], code)
+
+
+def _terminate(running: Running) -> None:
+    for _, process in running.values():
+        process.send_signal(signal.SIGTERM)
+
+
+def _exit_codes(running: Running) -> dict[int, int]:
+    """Those of the processes that have ended, by place."""
+    polled = {place: process.poll() for place, (_, process) in running.items()}
+    return {place: code for place, code in polled.items() if code is not None}
 
 
 def _start(job: Job, place: int, processes: int) -> tuple[Job, subprocess.Popen]:
