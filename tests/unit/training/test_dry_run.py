@@ -8,7 +8,7 @@ import pytest
 CHILD = "from finetune.training.dry_run import peak_bytes; print(peak_bytes())"
 PARENT = f"""
 import subprocess, sys
-held = bytearray(2 * 2**30)
+held = bytearray(2**30)
 held[::4096] = b"1" * len(held[::4096])
 subprocess.run([sys.executable, "-c", {CHILD!r}], check=True)
 """
