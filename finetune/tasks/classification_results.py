@@ -183,12 +183,14 @@ def name_predictions(task: ClassificationTask, results: Results, split: str) -> 
 
 def find_hub_dataset(task: ClassificationTask) -> str:
     """The hub's name of the data set, also of one that this project knows by its own; empty for local files."""
-    corpus = task.corpus.name
+    return find_hub_name(task.corpus.name, typed=task.arguments[ClassificationDataArguments].dataset_name or "")
+
+
+def find_hub_name(corpus: str, *, typed: str = "") -> str:
+    """What the hub calls a corpus; `typed`, as the user has it, where this project has no name of its own for it."""
     if is_glue_task(corpus):
         return GLUE_ON_HUB
-    if corpus in NAMED:
-        return NAMED[corpus].hub
-    return task.arguments[ClassificationDataArguments].dataset_name or ""
+    return NAMED[corpus].hub if corpus in NAMED else typed
 
 
 def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:

@@ -199,7 +199,7 @@ def _seen(
     split: str, epoch: int, number: int, made: TextBatch, outputs: Any, total: torch.Tensor, parts: dict[str, Any]
 ) -> SeenBatch:
     losses = {name: float(part) for name, part in parts.items()}
-    return SeenBatch(split, epoch, number, made, outputs["logits"].detach(), float(total), losses)
+    return SeenBatch(split, epoch, number, made, outputs["logits"].detach(), float(total.detach()), losses)
 
 
 def as_tensors(made: TextBatch) -> dict[str, torch.Tensor]:

@@ -78,3 +78,7 @@ def test_a_data_set_of_ones_own_is_not_claimed_to_be_on_the_hub():
 )
 def test_corpora_known_by_a_name_of_ours_are_called_as_the_hub_calls_them(corpus, hub):
     assert find_hub_name(corpus) == hub
+
+
+def test_other_corpora_are_called_as_the_user_called_them():
+    assert find_hub_name("some/corpus", typed="some/corpus") == "some/corpus"
