@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.data.files import capped, iterate_lines, listed
+from finetune.data.files import iterate_lines, listed, raise_problems
 from finetune.errors import DataError, Problem, ProblemList
 
 TEXT_KEYS = ("sentence_good", "sentence_bad")
@@ -48,8 +48,7 @@ def read_blimp(folder: Path) -> list[MinimalPair]:
 def _read_file(path: Path) -> list[MinimalPair]:
     problems: list[Problem] = []
     pairs = list(_read_pairs(path, problems))
-    if problems:
-        raise DataError(*capped(problems, path))
+    raise_problems(problems, path)
     return pairs
 
 

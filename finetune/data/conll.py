@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from finetune.data.files import TextLines, read_lines
+from finetune.data.files import TextLines, raise_problems, read_lines
 from finetune.data.sentences import (
     Sentences,
     TagColumns,
     check_not_empty,
     find_column,
-    raise_problems,
     task_names,
 )
 from finetune.errors import DataError, Problem

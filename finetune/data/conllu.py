@@ -9,13 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from finetune.data.conll import split_blocks
-from finetune.data.files import TextLines, read_lines
+from finetune.data.files import TextLines, raise_problems, read_lines
 from finetune.data.sentences import (
     Sentences,
     TagColumns,
     check_not_empty,
     find_column,
-    raise_problems,
     task_names,
 )
 from finetune.errors import DataError, Problem

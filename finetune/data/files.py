@@ -82,6 +82,12 @@ def capped(problems: Sequence[Problem], path: Path, *, limit: int = MAX_LISTED) 
     return [*problems[:limit], Problem(f"{rest:,} more problems of the same file are not listed", path=path)]
 
 
+def raise_problems(problems: Sequence[Problem], path: Path) -> None:
+    """Raise the first problems of a file and the count of the others, if there are any."""
+    if problems:
+        raise DataError(*capped(problems, path))
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of a file, unpacked where it is gzipped (told by its first bytes, whatever it is called).
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finetune.arguments.nearest import nearest
 from finetune.data.corpus import SPLITS, Corpus, build_dataset
-from finetune.data.files import capped, listed, read_lines
+from finetune.data.files import listed, raise_problems, read_lines
 from finetune.data.glue_tasks import GlueTask, folder_names
 from finetune.errors import DataError, Problem, ProblemList
 
@@ -116,8 +116,7 @@ def read_glue_file(path: Path, task: GlueTask) -> GlueRows:
             problems += _take(rows, fields, places, task, number)
     rows.notes += _describe_dropped(path, broken if task.drops_broken_rows else 0, undecided)
     _check_labels_present(rows, task, problems)
-    if problems:
-        raise DataError(*capped(problems, path))
+    raise_problems(problems, path)
     return rows
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetune.data.files import capped
+from finetune.data.files import raise_problems
 from finetune.data.row_files import RowTable, read_row_file
-from finetune.errors import DataError, Problem
+from finetune.errors import Problem
 
 LABELS = (
     *("admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire"),
@@ -33,7 +33,6 @@ def read_goemotions(path: Path, _split: str) -> RowTable:
         for cell, line in zip(ids, table.lines, strict=True)
         if not known.issuperset(cell)
     ]
-    if problems:
-        raise DataError(*capped(problems, path))
+    raise_problems(problems, path)
     table.columns["labels"] = [[LABELS[int(number)] for number in cell] for cell in ids]
     return table

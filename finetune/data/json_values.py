@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.data.files import capped
+from finetune.data.files import raise_problems
 from finetune.errors import DataError, Problem
 
 WHITE_SPACE = re.compile(r"[ \t\n\r]*")  # as JSON has it (RFC 8259, section 2)
@@ -30,8 +30,7 @@ def read_json_lines(lines: Sequence[str], path: Path) -> tuple[list[Any], list[i
         except json.JSONDecodeError as error:
             found = f"the line is no JSON ({error.msg} at character {error.pos + 1})"
             problems.append(Problem(found, "one JSON object a line is allowed", path=path, line=number))
-    if problems:
-        raise DataError(*capped(problems, path))
+    raise_problems(problems, path)
     return values, places
 
 

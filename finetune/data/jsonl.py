@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.annotations import unwrap_record
-from finetune.data.files import read_lines
+from finetune.data.files import raise_problems, read_lines
 from finetune.data.json_values import read_json_lines, read_json_list
 from finetune.data.records import read_records
-from finetune.data.sentences import Sentences, TagColumns, raise_problems
+from finetune.data.sentences import Sentences, TagColumns
 from finetune.errors import Problem
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.annotations import SPAN_COLUMNS, given_words, is_rejected, read_span
+from finetune.data.files import raise_problems
 from finetune.data.sentences import (
     TAG_COLUMNS,
     WORD_COLUMNS,
@@ -19,7 +20,6 @@ from finetune.data.sentences import (
     TagColumns,
     check_not_empty,
     find_column,
-    raise_problems,
     task_names,
 )
 from finetune.data.spans import Span, span_complaints, tag_text, trim_span

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.data.files import capped, listed, read_lines
+from finetune.data.files import listed, raise_problems, read_lines
 from finetune.data.json_values import read_json_lines, read_json_list
 from finetune.errors import DataError, Problem
 
@@ -67,8 +67,7 @@ def _read_separated(path: Path, column_names: Sequence[str], delimiter: str | No
     rows = list((_plain_rows if used == "\t" else _quoted_rows)(source.lines, used, path))
     header, rows = (list(column_names), rows) if column_names else (rows[0][1], rows[1:])
     problems = _header_problems(header, path) + _width_problems(rows, header, path, bool(column_names))
-    if problems:
-        raise DataError(*capped(problems, path))
+    raise_problems(problems, path)
     if not rows:
         raise DataError(Problem("the file holds a header and no rows", path=path))
     columns = {name: [cells[index] for _, cells in rows] for index, name in enumerate(header)}
@@ -137,8 +136,7 @@ def parse_json_rows(texts: list[str], path: Path) -> RowTable:
         for record, line in zip(records, lines, strict=True)
         if not isinstance(record, dict)
     ]
-    if problems:
-        raise DataError(*capped(problems, path))
+    raise_problems(problems, path)
     if not records:
         raise DataError(Problem("the file holds no rows", path=path))
     names = dict.fromkeys(name for record in records for name in record)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from finetune.data.files import capped, find_paths, iterate_lines, listed
+from finetune.data.files import find_paths, iterate_lines, listed, raise_problems
 from finetune.data.prediction_input import STDIN, iterate_standard_input
 from finetune.errors import DataError, Problem, ProblemList
 
@@ -117,8 +117,7 @@ def judge_scoring_file(path: Path) -> ScoringFile:
         if rows != file.examples:
             found = f"it has {rows:,} lines, but {path.name} has {file.examples:,} texts"
             problems.insert(0, Problem(found, "one line for each text is needed", path=file.metadata))
-    if problems:
-        raise DataError(*capped(problems, path))
+    raise_problems(problems, path)
     if not file.examples:
         raise DataError(Problem("the file holds no text", path=path))
     return file

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from finetune.arguments.nearest import nearest
-from finetune.data.files import capped, read_bytes
+from finetune.data.files import capped, raise_problems, read_bytes
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
 
@@ -75,8 +75,7 @@ def read_semeval(path: Path, kind: AspectKind = AspectKind.TERM) -> list[ReviewS
         reader.complain(f"the XML is broken here ({reason})", "", "repair the file", line=error.lineno)
     if not reader.problems and not reader.sentences:
         reader.complain("the file holds no <sentence>", "", "check that it is SemEval-2014 Task 4 XML", line=None)
-    if reader.problems:
-        raise DataError(*capped(reader.problems, path))
+    raise_problems(reader.problems, path)
     return reader.sentences
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from finetune.arguments.nearest import nearest
-from finetune.data.files import capped, listed
+from finetune.data.files import listed
 from finetune.errors import DataError, Problem
 
 WORD_COLUMNS = ("words", "tokens", "token", "word", "form", "text", "sentence", "content")
@@ -135,12 +135,6 @@ def check_not_empty(sentences: Sentences, path: Path) -> Sentences:
     if not sentences.words:
         raise DataError(Problem("the file holds no sentence", path=path))
     return sentences
-
-
-def raise_problems(problems: Sequence[Problem], path: Path) -> None:
-    """Raise the first problems of a file and the count of the others, if there are any."""
-    if problems:
-        raise DataError(*capped(problems, path))
 
 
 def _list_array(rows: Sequence[Sequence[object]], kind: pa.DataType) -> pa.Array:

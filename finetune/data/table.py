@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.conll import DELIMITER_NAMES
-from finetune.data.files import TextLines, read_lines
+from finetune.data.files import TextLines, raise_problems, read_lines
 from finetune.data.records import read_records
 from finetune.data.sentences import (
     TAG_COLUMNS,
@@ -26,7 +26,6 @@ from finetune.data.sentences import (
     TagColumns,
     check_not_empty,
     find_column,
-    raise_problems,
     task_names,
 )
 from finetune.errors import DataError, Problem
