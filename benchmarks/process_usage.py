@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from finetune.run.memory import peak_resident_bytes
+
 LOOK_EVERY = 0.2  # seconds
 
 
@@ -19,9 +21,8 @@ def cpu_seconds() -> float:
 
 
 def peak_megabytes(process: int | str = "self") -> float:
-    """Most memory that was resident since a process began (`ru_maxrss` would count what its parent held)."""
-    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    """Most memory that was resident since a process began."""
+    return peak_resident_bytes(process) / 2**20
 
 
 @contextmanager

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+from finetune.run.memory import peak_resident_bytes
 
 ADAM_BYTES = 16  # float32 parameter, gradient and two moments
 EXAMPLES_SHOWN = 3
@@ -79,11 +78,7 @@ def peak_bytes() -> int:
     """The most memory that this process has held so far, on its GPU where it has one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if status.is_file():  # on Linux `ru_maxrss` would count what the process that started this one held
-        return int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) * 1024
-    kilo = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo
+    return peak_resident_bytes()
 
 
 def estimate_plan(trainer: Trainer) -> Plan:

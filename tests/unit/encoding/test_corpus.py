@@ -154,14 +154,15 @@ def test_separator_is_the_vocabularys_own(tokenizer):
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
 from transformers import AutoTokenizer
 from finetune.encoding.corpus import CorpusSettings, Frame, Packing, prepare_store
+from finetune.run.memory import peak_resident_bytes
 if __name__ == "__main__":
     tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
     prepare_store([Path(sys.argv[2])], tokenizer, CorpusSettings(Packing.SENTENCES, 128), Path(sys.argv[3]), workers=1)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peak_resident_bytes())
 """
 
 
