@@ -129,6 +129,7 @@ def compare_speed(task: str, rounds: int, common: dict[str, Any]) -> dict[str, d
     def call(side: str) -> dict[str, Any]:
         return call_worker(__file__, {**common, "task": task, "side": side, "seed": 1})
 
+    find_model(WORKLOADS[task], common["thai_folder"])  # made here, so that no measured process makes it
     return take_turns(SIDES, rounds, call)
 
 

@@ -59,6 +59,12 @@ def medians(results: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {key: statistics.median(result[key] for result in results) for key in numbers}
 
 
+def seconds_of(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
 def matmul_rate(dtype: str, device: str) -> float:
     """Floating-point operations a second of one matrix product of a BERT-base feed-forward layer, the best of ten."""
     import torch

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import DATA, minilm_folder, peak_gigabytes
+from measure import DATA, minilm_folder, peak_gigabytes, seconds_of
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 THAI = "downstream/train_sequence_classification_lm_finetuning.py"
@@ -96,7 +96,7 @@ def run_ours(workload: Workload, model: str, seed: int, max_steps: int) -> dict[
     with tempfile.TemporaryDirectory() as output:
         task = open_workload(workload, model, seed, max_steps, output)
         trainer = build_classification_trainer(task, Run())
-        seconds = timed(trainer.train)
+        seconds = seconds_of(trainer.train)
         outputs = SplitOutputs(trainer, task)
         start = time.perf_counter()
         logits = outputs.of(workload.split).outputs
@@ -155,7 +155,7 @@ def run_stock(
         )
         collator = DataCollatorWithPadding(task.tokenizer) if dynamic else default_data_collator
         trainer = Trainer(network, arguments, data_collator=collator, train_dataset=rows["train"])
-        seconds = timed(trainer.train)
+        seconds = seconds_of(trainer.train)
         start = time.perf_counter()
         logits = trainer.predict(rows[workload.split]).predictions
         predicting = time.perf_counter() - start
@@ -197,12 +197,6 @@ def score_fitted(task: Any, split: str, logits: Any, on_validation: Any) -> dict
     plain, known = plain_decision(task.problem_type, task.labels), task.encoded["validation"].labels
     decision = fit_decision(np.asarray(on_validation), known, plain, scope=ThresholdScope.PER_LABEL)
     return task.scoring.score(decision.decide(np.asarray(logits)), task.encoded[split].labels)
-
-
-def timed(train: Any) -> float:
-    start = time.perf_counter()
-    train()
-    return time.perf_counter() - start
 
 
 def describe(
