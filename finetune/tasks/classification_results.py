@@ -193,6 +193,15 @@ def find_hub_name(corpus: str, *, typed: str = "") -> str:
     return NAMED[corpus].hub if corpus in NAMED else typed
 
 
+def describe_task(task: ClassificationTask) -> dict[str, Any]:
+    """What every card says of the task: its name on the hub, its data set there, the scores to show first."""
+    return {
+        "task": "text-classification",
+        "hub_dataset": find_hub_dataset(task),
+        "headline": (task.scoring.main, *task.scoring.metrics),
+    }
+
+
 def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
     figures = {
         name: {key: value for key, value in row.items() if isinstance(value, int | float)}
@@ -201,12 +210,10 @@ def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[st
     named = task.arguments[ClassificationDataArguments].dataset_name
     return ModelCard(
         name=folder.name,
-        task="text-classification",
+        **describe_task(task),
         base_model=task.arguments[ModelArguments].model_name_or_path,
         dataset=named or task.corpus.name,
-        hub_dataset=find_hub_dataset(task),
         figures=figures,
-        headline=(task.scoring.main, *task.scoring.metrics),
         labels=[] if task.problem_type is ProblemType.REGRESSION else task.labels,
         sizes={name: len(split) for name, split in task.corpus.splits.items()},
         facts={name: task.arguments.get(name) for name in CARD_FACTS},

@@ -109,6 +109,11 @@ def find_hub_dataset(task: TaggingTask) -> str:
     return NAMED[name].hub if name in NAMED else name or ""
 
 
+def describe_task(task: TaggingTask) -> dict[str, Any]:
+    """What every card says of the task: its name on the hub, its data set there, the scores to show first."""
+    return {"task": "token-classification", "hub_dataset": find_hub_dataset(task), "headline": HEADLINE}
+
+
 def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
     data = task.arguments[TaggingDataArguments]
     figures = {
@@ -117,12 +122,10 @@ def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]
     }
     return ModelCard(
         name=folder.name,
-        task="token-classification",
+        **describe_task(task),
         base_model=task.arguments[ModelArguments].model_name_or_path,
         dataset=data.dataset_name or data.data_dir or next(iter(data.files.values())),
-        hub_dataset=find_hub_dataset(task),
         figures=figures,
-        headline=HEADLINE,
         labels=task.labels,
         sizes={name: len(split) for name, split in task.corpus.splits.items()},
         facts=find_facts(task),

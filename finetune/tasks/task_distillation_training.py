@@ -181,21 +181,6 @@ def save_student(trainer: Trainer, taught: TaughtTask, decision: Decision | None
     logger.info("Training is finished")
 
 
-def describe_task(task: TaggingTask | ClassificationTask) -> dict[str, Any]:
-    """What a card says of the task: its name on the hub, its data set there, the scores to show first."""
-    if isinstance(task, TaggingTask):
-        return {
-            "task": "token-classification",
-            "hub_dataset": tagging_results.find_hub_dataset(task),
-            "headline": tagging_results.HEADLINE,
-        }
-    return {
-        "task": "text-classification",
-        "hub_dataset": classification_results.find_hub_dataset(task),
-        "headline": (task.scoring.main, *task.scoring.metrics),
-    }
-
-
 def export_student(
     trainer: Trainer, taught: TaughtTask, results: dict[str, Any], decision: Decision | None = None
 ) -> dict[str, Any]:
@@ -204,9 +189,14 @@ def export_student(
         return {}
     folder, task = Path(taught.asked.export), taught.task
     losses = taught.arguments[TaskLossArguments]
+    described = (
+        tagging_results.describe_task(task)
+        if isinstance(task, TaggingTask)
+        else classification_results.describe_task(task)
+    )
     card = ModelCard(
         name=folder.name,
-        **describe_task(task),
+        **described,
         base_model=taught.asked.teacher_name,
         dataset=task.corpus.name,
         figures={name: scores for name, scores in results.items() if isinstance(scores, dict)},
