@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, get_scheduler
 
 from finetune.metrics.glue import score_glue
+from finetune.run.process_exit import leave
 
 
 class StreamingMetric:
@@ -85,3 +86,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave(0)  # a plain exit aborts now and then where several processes trained

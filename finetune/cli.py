@@ -38,6 +38,7 @@ from finetune.run.failures import explain
 from finetune.run.folder import Request, Run
 from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import plain
+from finetune.run.process_exit import leave
 from finetune.run.signals import StopRequest
 from finetune.run.trackers import finish_wandb
 
@@ -79,7 +80,7 @@ def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True) ->
     if is_main_process() and outcome is not None:
         _print_line(outcome.last_line(command.output_dir))
     _flush_stdout()
-    sys.exit(outcome.code if outcome else EXIT_DONE)
+    leave(outcome.code if outcome else EXIT_DONE)
 
 
 def is_main_process() -> bool:

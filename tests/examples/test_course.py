@@ -26,7 +26,10 @@ def run(repository, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[str, s
         monkeypatch.syspath_prepend(str(path.parent))
         monkeypatch.setattr(sys, "argv", [str(path), *map(str, words)])
         capsys.readouterr()
-        runpy.run_path(str(path), run_name="__main__")
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as end:
+            assert end.code == 0
         return capsys.readouterr()
 
     return start

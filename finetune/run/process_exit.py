@@ -1,0 +1,37 @@
+"""The end of a process, also of one among several that train together."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import NoReturn
+
+
+def leave(code: int) -> NoReturn:
+    """Exit with a code; what was registered with `atexit` is called and what was written is flushed in either case.
+
+    A process that trains with others goes without Python's own last steps. The threads of Gloo hold tensors until a
+    moment after a collective has returned, and one that lets go of a tensor while Python takes itself down aborts the
+    process: a finished training would end with SIGABRT, now and then. Destroying the process group does not help as
+    long as a wrapped model refers to it (https://github.com/pytorch/pytorch/pull/179291).
+    """
+    if _in_process_group():
+        atexit._run_exitfuncs()
+        _flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _in_process_group() -> bool:
+    """Whether torch connected this process with others; most commands never import torch."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_available() and distributed.is_initialized()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            continue  # nobody reads it any more
