@@ -126,9 +126,9 @@ def resumed_step() -> Callable[[Path], int]:
 
 @pytest.fixture(scope="session")
 def run_two_processes() -> Callable[..., Finished]:
-    """Run a script as two processes of one training, under torchrun, with one thread each."""
+    """Run a script, ours by its name or another by its path, as two processes under torchrun, one thread each."""
 
-    def run(script: str, *arguments: object) -> Finished:
+    def run(script: str | Path, *arguments: object) -> Finished:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
         command = [*launcher, str(REPOSITORY / "scripts" / script), *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}

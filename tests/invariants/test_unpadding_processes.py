@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-
 import pytest
 
 PROGRAM = """
@@ -17,6 +12,7 @@ from transformers import BertForTokenClassification
 from transformers.models.bert import BertConfig
 from finetune.models.unpadding.doors import unpad_encoder
 from finetune.models.vocabulary_trimming import trim_vocabulary
+from finetune.run.process_exit import leave
 
 dist.init_process_group("gloo")
 rank = dist.get_rank()
@@ -42,22 +38,13 @@ wrapped = DistributedDataParallel(fast)
 for (name, expected), found in zip(plain.named_parameters(), fast.parameters(), strict=True):
     gradient = expected.grad if "word_embeddings" not in name else expected.grad[fast.get_input_embeddings().trained_ids]
     torch.testing.assert_close(found.grad, gradient, rtol=1e-4, atol=1e-6, msg=lambda m: f"{name}: {m}")
-dist.destroy_process_group()
+leave(0)
 """
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_gradients_of_one(tmp_path, repository):
+def test_two_processes_give_the_gradients_of_one(tmp_path, run_two_processes):
     script = tmp_path / "two_processes.py"
     script.write_text(PROGRAM, encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    common["PYTHONPATH"] = str(repository)
-    processes = [
-        subprocess.Popen([sys.executable, str(script)], env={**common, "RANK": str(rank)}, stderr=subprocess.PIPE)
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=180)[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    done = run_two_processes(script)
+    assert done.code == 0, done.stderr
