@@ -17,11 +17,14 @@ class StopRequest:
     """Knows whether a signal asked this process to stop.
 
     Inside `with stop.deferred():` (training, which saves its state first) the first signal only sets `requested`;
-    outside, it raises `Preempted` where the program stands. The second signal ends the process with code 130.
+    outside, it raises `Preempted` where the program stands. The second signal ends the process with code 130, unless
+    it trains with others: there a batch system signals every process, torchrun hands the same signal on to each, and
+    does so again as soon as one of them has ended.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._among_several = os.environ.get("WORLD_SIZE", "") not in ("", "0", "1", "-1")
         self.signal_name = ""
         self._deferring = 0
         self._ending = False
@@ -47,6 +50,11 @@ class StopRequest:
         if self.requested:
             self.raise_preempted()
 
+    def join(self) -> None:
+        """Stop as well: another process of this run was asked to."""
+        if not self.requested:
+            self.requested, self.signal_name = True, "a signal to another process"
+
     def hold(self) -> None:
         """From now on let the first signal change nothing: the work is done or has failed, only its end is written."""
         self._deferring += 1
@@ -60,6 +68,8 @@ class StopRequest:
             self._handle_in_child(number)
             return
         name = signal.Signals(number).name
+        if self.requested and self._among_several:
+            return
         if self.requested:
             _say(f"{name} again: stopping at once.\n")
             os._exit(EXIT_INTERRUPTED)
@@ -67,7 +77,8 @@ class StopRequest:
         if not self._deferring:
             self.raise_preempted()
         doing = "writing how the run ended" if self._ending else "saving the state"
-        _say(f"{name}: {doing}, then stopping; once more stops at once.\n")
+        hint = "SIGKILL" if self._among_several else "once more"
+        _say(f"{name}: {doing}, then stopping; {hint} stops at once.\n")
 
     @staticmethod
     def _handle_in_child(number: int) -> None:

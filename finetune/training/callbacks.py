@@ -54,21 +54,35 @@ def read_rate(optimizer: Any) -> float:
     return rate.item() if isinstance(rate, torch.Tensor) else float(rate)
 
 
+def sum_over_processes(value: float, args: TrainingArguments) -> float:
+    """The sum of a number over all processes of this training, which all ask for it at the same time."""
+    if args.world_size == 1:
+        return value
+    total = torch.tensor(float(value), device=args.device)
+    torch.distributed.all_reduce(total)
+    return total.item()
+
+
 class GracefulStop(TrainerCallback):
-    """Save at the end of the running step and stop, once a signal asked for it."""
+    """Save at the end of the running step and stop, once a signal asked for it: all processes in the same step.
+
+    A signal reaches them at different moments, or one alone; whoever went on would wait for the others for ever.
+    """
 
     def __init__(self, stop: StopRequest) -> None:
         self.stop = stop
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.stop.requested:
+        if sum_over_processes(self.stop.requested, args):
+            self.stop.join()
             control.should_save = control.should_training_stop = True
 
 
 class NonFiniteGuard(TrainerCallback):
     """End the run when the loss is no finite number, before anything of it is logged, chosen or saved.
 
-    On a GPU the device is only waited for at steps that log, evaluate or save anyway.
+    On a GPU the device is only waited for at steps that log, evaluate or save anyway. All processes end together,
+    whichever has found it.
     """
 
     def __init__(self, loss: TokenLoss) -> None:
@@ -78,8 +92,8 @@ class NonFiniteGuard(TrainerCallback):
         waits_anyway = control.should_log or control.should_evaluate or control.should_save
         if args.device.type != "cpu" and not waits_anyway:
             return
-        value = self.loss.take_non_finite()
-        if value is not None:
+        value = sum_over_processes(self.loss.take_non_finite() or 0.0, args)
+        if not math.isfinite(value):
             raise NonFiniteError("the training loss", value, state.global_step)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -112,12 +126,14 @@ class CheckpointKeeper(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         PartialState().wait_for_everyone()  # every process has written its random state by then
-        if not state.is_world_process_zero or args.output_dir is None:
-            return
-        newest = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        mark_complete(newest)
-        for folder in self.find_superfluous(Path(args.output_dir), state):
-            shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.deleted")))  # a kill leaves no half checkpoint
+        if state.is_world_process_zero and args.output_dir is not None:
+            self.keep(Path(args.output_dir), state)
+        PartialState().wait_for_everyone()  # the launcher ends all processes once the first has ended
+
+    def keep(self, folder: Path, state: TrainerState) -> None:
+        mark_complete(folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        for old in self.find_superfluous(folder, state):
+            shutil.rmtree(old.rename(old.with_name(f"{old.name}.deleted")))  # a kill leaves no half checkpoint
 
     def find_superfluous(self, folder: Path, state: TrainerState) -> list[Path]:
         """Checkpoints beyond the limit, oldest first; never the best, never the newest."""

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 NO_DROPOUT = "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0"
@@ -46,3 +51,67 @@ def test_two_processes_with_half_the_batch_are_one(tmp_path, call_command, run_t
     assert done.stderr.count("***** Running training *****") == 1
     marked = json.loads((two / "checkpoint-7" / "complete.json").read_text(encoding="utf-8"))
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(marked), "whole means: the random state of every process"
+
+
+def signal_second(command: list[str], once: Path) -> tuple[str, str]:
+    """Start two processes, send SIGTERM to the second alone when a file exists, and twice more; their two outputs."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    started = subprocess.Popen([*launcher, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not once.exists() and started.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    ranks = {child.environ()["RANK"]: child for child in psutil.Process(started.pid).children()}
+    for _ in range(3):  # as batch systems and torchrun do
+        ranks["1"].send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+    return started.communicate(timeout=120)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_stops_both_in_the_same_step(
+    tmp_path, repository, run_two_processes, tiny_bert
+):
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    often = ["--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "30", "--max_steps", "30"]
+    script = str(repository / "scripts" / "run_ner.py")
+    stdout, stderr = signal_second(
+        [script, *make_words(tiny_bert, part, 4), *often], once=part / "checkpoint-2" / "complete.json"
+    )
+    last = json.loads(stdout.splitlines()[-1])
+    assert last["status"] == "preempted", stderr
+    step = int(last["reason"].partition("at step ")[2].partition(",")[0])
+    assert 2 <= step < 30 and (part / f"checkpoint-{step}" / "complete.json").exists()
+    for folder in (part, whole):
+        done = run_two_processes("run_ner.py", *make_words(tiny_bert, folder, 4), *often)
+        assert done.code == 0, done.stderr
+    weights = [(folder / "checkpoint-30" / "model.safetensors").read_bytes() for folder in (part, whole)]
+    assert weights[0] == weights[1]
+
+
+ONE_LOSS_IS_NO_NUMBER = """
+import os, types
+import torch, torch.distributed as dist
+from transformers import TrainerControl, TrainerState
+from finetune.errors import NonFiniteError
+from finetune.run.process_exit import leave
+from finetune.training.callbacks import NonFiniteGuard
+
+dist.init_process_group("gloo")
+losses = [None, float("nan")][dist.get_rank() :]
+guard = NonFiniteGuard(types.SimpleNamespace(take_non_finite=lambda: losses[0]))
+args = types.SimpleNamespace(world_size=2, device=torch.device("cpu"))
+try:
+    guard.on_step_end(args, TrainerState(global_step=5), TrainerControl())
+except NonFiniteError as error:
+    os.write(1, f"{error.value} at {error.step}\\n".encode())
+leave(0)
+"""
+
+
+@pytest.mark.slow
+def test_all_processes_end_when_the_loss_of_one_is_no_number(tmp_path, run_two_processes):
+    script = tmp_path / "losses.py"
+    script.write_text(ONE_LOSS_IS_NO_NUMBER, encoding="utf-8")
+    done = run_two_processes(script)
+    assert done.code == 0, done.stderr
+    assert done.stdout.splitlines() == ["nan at 5"] * 2

@@ -88,6 +88,41 @@ def test_the_second_signal_ends_the_process_at_once(repository):
     assert process.returncode == 130 and "SIGINT again: stopping at once" in err
 
 
+AMONG_SEVERAL = """
+import os, signal
+from finetune.errors import Preempted
+from finetune.run.signals import StopRequest
+stop = StopRequest()
+stop.install()
+try:
+    with stop.deferred():
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        print("saved", flush=True)
+except Preempted as stopped:
+    print(stopped)
+"""
+
+
+@pytest.mark.parametrize(("processes", "code"), [("2", 0), ("1", 130), ("", 130)])
+def test_a_process_among_several_gets_the_same_signal_more_than_once(repository, processes, code):
+    """From the batch system and from the launcher."""
+    done = subprocess.run(
+        [sys.executable, "-c", AMONG_SEVERAL], env={**os.environ, "WORLD_SIZE": processes}, capture_output=True,
+        text=True, cwd=repository, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert done.stdout.partition(";")[0] == ("saved\nstopped by SIGTERM" if code == 0 else "")
+    assert done.stderr.count("saving the state") == 1
+
+
+def test_one_process_joins_another_that_was_asked_to_stop(stop):
+    stop.join()
+    assert stop.requested
+    with pytest.raises(Preempted, match="a signal to another process"):
+        stop.raise_preempted()
+
+
 CHILD = """
 import os, signal, sys, time
 from finetune.run.signals import StopRequest
