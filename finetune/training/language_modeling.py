@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 from torch.utils.data import IterableDataset, get_worker_info
 from transformers import EvalPrediction
 
-from finetune.models.sparse_mlm_head import select_labelled
 from finetune.training.losses import IGNORED, TokenLoss
 
 SHUFFLED_EXAMPLES = 4096  # of a stream, drawn from at random
@@ -28,13 +28,16 @@ class MaskedLoss(TokenLoss):
         super().__init__(None, label_smoothing)
         self.gathered = gathered
 
-    def select(self, labels: torch.Tensor) -> torch.Tensor:
-        """The labels of the positions that the logits are of."""
-        return select_labelled(labels)[1] if self.gathered else labels
+    def select(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The labels of the positions that the logits are of; -100 for those that fill up (`select_labelled`)."""
+        if not self.gathered:
+            return labels
+        found = labels[labels != IGNORED]
+        return functional.pad(found, (0, logits.shape[1] - len(found)), value=IGNORED)[None]
 
     def per_position(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Float32 losses (batch, length), or (1, positions) of gathered ones."""
-        return super().per_position(logits, self.select(labels))
+        return super().per_position(logits, self.select(logits, labels))
 
 
 class NextTokenLoss(TokenLoss):
@@ -53,21 +56,29 @@ class NextTokenLoss(TokenLoss):
 
 
 class LanguageEvaluation:
-    """The Trainer's `preprocess_logits_for_metrics`: what perplexity and accuracy need, instead of logits."""
+    """The Trainer's `preprocess_logits_for_metrics`: what perplexity and accuracy need, instead of logits.
+
+    One row for each of the batch: several processes fill up the last batch with rows that were there before, and the
+    Trainer drops as many of what they gather.
+    """
 
     def __init__(self, loss: MaskedLoss | NextTokenLoss) -> None:
         self.loss = loss
 
     def __call__(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch -> (1, 3): sum of losses, number of predictions, how many are right."""
+        """Logits of a batch -> (batch, 3): sum of losses, number of predictions, how many are right."""
         logits = logits[0] if isinstance(logits, tuple) else logits
         if isinstance(self.loss, NextTokenLoss):
             predicted, expected = logits[:, :-1].argmax(-1), labels[:, 1:]
         else:
-            predicted, expected = logits.argmax(-1), self.loss.select(labels)
+            predicted, expected = logits.argmax(-1), self.loss.select(logits, labels)
         counted = expected != IGNORED
-        sums = [self.loss.per_position(logits, labels).sum(), counted.sum(), ((predicted == expected) & counted).sum()]
-        return torch.stack([value.double() for value in sums])[None]
+        figures = [self.loss.per_position(logits, labels), counted, (predicted == expected) & counted]
+        values = torch.stack([figure.double() for figure in figures], dim=-1)
+        if not getattr(self.loss, "gathered", False):
+            return values.sum(1)
+        rows = (labels != IGNORED).nonzero()[:, 0]
+        return values.new_zeros(len(labels), values.shape[-1]).index_add_(0, rows, values[0, : len(rows)])
 
 
 def score_language(prediction: EvalPrediction) -> dict[str, float]:
