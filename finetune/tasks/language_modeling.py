@@ -57,6 +57,7 @@ logger = logging.getLogger(__name__)
 SPACE_TOKEN = "<_>"
 LONGEST_CAUSAL_BLOCK = 1024
 EXAMPLES_SHOWN, PIECES_SHOWN = 3, 60
+READ_BY_EACH = {"dispatch_batches": False}  # setting of accelerate, for streams
 
 
 class Objective(StrEnum):
@@ -221,6 +222,9 @@ def build_language_trainer(task: LanguageTask, run: Run) -> Trainer:
     # Sums are all that evaluation keeps of the logits, so that perplexity costs nothing beside the loss alone.
     dropped = ("label_smoothing_factor", "prediction_loss_only")
     values = {name: value for name, value in task.values.items() if name not in dropped}
+    if isinstance(task.train, StreamedExamples):
+        # Each of several processes reads the stream and takes its rows: whole batches cannot be cut up behind the collator.
+        values = {"accelerator_config": READ_BY_EACH, **values}
     collator = build_collator(task, model)
     loss: MaskedLoss | NextTokenLoss = NextTokenLoss(None, smoothing)
     if isinstance(collator, MaskingCollator):
@@ -236,7 +240,10 @@ def build_language_trainer(task: LanguageTask, run: Run) -> Trainer:
         evaluation=LanguageEvaluation(loss),
         callbacks=[EpochFollower(cast(Any, task.train))] if isinstance(task.train, TokenStore) else [],
     )
-    return build_trainer(parts, values, run, fast_path=task.arguments[FastPathArguments])
+    trainer = build_trainer(parts, values, run, fast_path=task.arguments[FastPathArguments])
+    if isinstance(task.train, StreamedExamples):
+        task.train.batch = trainer.args.train_batch_size * trainer.args.world_size
+    return trainer
 
 
 def build_collator(task: LanguageTask, model: PreTrainedModel) -> MaskingCollator | CausalCollator:
@@ -262,7 +269,8 @@ def choose_sparse_labels(model: PreTrainedModel, task: LanguageTask) -> Any:
     fast_path = task.arguments[FastPathArguments]
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     several_in_one_process = torch.cuda.device_count() > 1 and processes == 1
-    is_off = fast_path.no_fast_path or fast_path.no_sparse_head or several_in_one_process
+    is_cut_up = processes > 1 and task.values.get("accelerator_config", READ_BY_EACH) != READ_BY_EACH
+    is_off = fast_path.no_fast_path or fast_path.no_sparse_head or several_in_one_process or is_cut_up
     if is_off or type(model).__name__ not in SPARSE_HEADS:
         return ""
     return "selected" if processes == 1 and not isinstance(task.train, StreamedExamples) else "positions"

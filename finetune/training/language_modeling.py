@@ -101,22 +101,28 @@ class StreamedExamples(IterableDataset):
 
     The stream is endless: when the text is read through, `read` is called with the next epoch. The Trainer, which cannot
     know where an epoch of a stream ends, counts one epoch only, and finds its place in it again after an interruption.
-    Several data loader workers share the examples among them; each reads the text whole.
+    Several data loader workers share out the batches, so that these are the same whatever the number of workers; each
+    reads the text whole. `batch` is how many examples the loader, and the other processes, take from a worker at a time.
     """
 
     def __init__(
         self, read: Callable[[int], Iterator[dict[str, Any]]], *, seed: int, window: int = SHUFFLED_EXAMPLES
     ) -> None:
         self.read, self.seed, self.window = read, seed, window
+        self.batch = 1
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        for index, example in enumerate(self.read_epochs()):
+            if index // self.batch % count == number:
+                yield example
+
+    def read_epochs(self) -> Iterator[dict[str, Any]]:
         for epoch in itertools.count():
-            chosen = (example for index, example in enumerate(self.read(epoch)) if index % count == number)
-            shuffled = shuffle_window(chosen, self.window, np.random.default_rng((self.seed, epoch, number)))
+            shuffled = shuffle_window(self.read(epoch), self.window, np.random.default_rng((self.seed, epoch, 0)))
             first = next(shuffled, None)
-            if first is None:  # no text for this worker, in no epoch
+            if first is None:  # no text, in no epoch
                 return
             yield first
             yield from shuffled

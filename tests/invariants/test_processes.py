@@ -53,6 +53,51 @@ def test_two_processes_with_half_the_batch_are_one(tmp_path, call_command, run_t
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(marked), "whole means: the random state of every process"
 
 
+SMALL_GPT = "n_embd=32,n_layer=2,n_head=2,resid_pdrop=0.0,embd_pdrop=0.0,attn_pdrop=0.0"
+TEXT = [
+    f"The {count} keys to the cabinet are here, " + "and there, " * (count % 7) + "she said." for count in range(61)
+]
+
+
+def make_language_words(task: str, model: Path, folder: Path, batch: int) -> list[str]:
+    """51 texts to train on and 21 to evaluate, of different lengths: what is predicted differs between the processes."""
+    for name, lines in {"train.txt": TEXT[:51], "dev.txt": TEXT[40:61]}.items():
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    flags = {
+        "train_file": folder / "train.txt", "validation_file": folder / "dev.txt", "max_steps": 6, "logging_steps": 1,
+        "per_device_train_batch_size": batch, "learning_rate": 1e-3, "bf16": False, "seed": 3,
+    }  # fmt: skip
+    if task == "causal":
+        flags |= {"model_type": "gpt2", "config_overrides": SMALL_GPT, "tokenizer_name": model, "block_size": 24}
+    else:
+        flags |= {"model_name_or_path": model, "config_overrides": NO_DROPOUT, "max_seq_length": 48}
+    words = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
+    more = {"lines": ["--line_by_line"], "stream": ["--streaming"], "causal": []}
+    return [*words, *more[task], "--do_train", "--do_eval"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["causal", "lines", "stream"])
+def test_language_models_are_those_of_one_process(task, tmp_path, call_command, run_two_processes, tiny_bert):
+    """Those of a stream also with loader workers, who share it out."""
+    script = "run_clm.py" if task == "causal" else "run_mlm.py"
+    workers = ["--dataloader_num_workers", "2"] if task == "stream" else []
+    words = make_language_words(task, tiny_bert, tmp_path, 4)
+    done = run_two_processes(script, *words, *workers, "--output_dir", tmp_path / "two")
+    assert done.code == 0, done.stderr
+    words = make_language_words(task, tiny_bert, tmp_path, 8)
+    alone = call_command(script, *words, "--output_dir", tmp_path / "one")
+    assert alone.code == 0, alone.stderr
+    histories = [
+        json.loads((tmp_path / name / "checkpoint-6" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+        for name in ("one", "two")
+    ]
+    losses = [[entry["loss"] for entry in history if "loss" in entry] for history in histories]
+    assert len(losses[0]) == 6 and losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for figure in ("loss", "accuracy"):
+        assert done.last[figure] == pytest.approx(alone.last[figure], rel=1e-5)
+
+
 def signal_second(command: list[str], once: Path) -> tuple[str, str]:
     """Start two processes, send SIGTERM to the second alone when a file exists, and twice more; their two outputs."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

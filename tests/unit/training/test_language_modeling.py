@@ -103,10 +103,17 @@ def test_stream_is_shuffled_by_seed_and_epoch_and_loses_nothing():
     assert orders() == (first, second) and len({tuple(first), tuple(second), tuple(orders(seed=2)[0])}) == 3
 
 
-def test_loader_workers_share_a_stream():
-    stream = StreamedExamples(lambda epoch: ({"index": index} for index in range(40)), seed=1, window=4)
-    loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=2)
-    assert sorted(example["index"] for example in islice(loader, 40)) == list(range(40))
+def read_forty(epoch):
+    return ({"index": index} for index in range(40))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_stream_is_the_same_whatever_the_number_of_loader_workers(workers):
+    stream = StreamedExamples(read_forty, seed=1, window=4)
+    stream.batch = 4
+    expected = [example["index"] for example in islice(stream, 60)]
+    loader = torch.utils.data.DataLoader(stream, batch_size=4, num_workers=workers)
+    assert torch.cat([batch["index"] for batch in islice(loader, 15)]).tolist() == expected
 
 
 def test_a_stream_without_text_ends():
