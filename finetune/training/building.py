@@ -143,13 +143,32 @@ def build_trainer(
         optimizers=(parts.optimizer, None),
         optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
     )
-    # With --train_sampling_strategy group_by_length transformers shuffles what it evaluates, too, so that predictions would
-    # belong to other rows.
-    trainer._get_eval_sampler = SequentialSampler  # type: ignore[method-assign,assignment]
+    evaluate_every_row(trainer)
     share_evenly(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
     return trainer
+
+
+def evaluate_every_row(trainer: Trainer) -> None:
+    """Evaluate and predict all rows in their order, whatever the batches of training are.
+
+    transformers shuffles them with `--train_sampling_strategy group_by_length`, leaves out the last ones with
+    `--dataloader_drop_last`, and waits for ever for a process that has no batch left where `even_batches` is off.
+    """
+    trainer._get_eval_sampler = SequentialSampler  # type: ignore[method-assign,assignment]
+    make_loader, shards = trainer._get_dataloader, trainer.accelerator.dataloader_config
+
+    def make_whole_loader(**options: Any) -> Any:
+        asked = trainer.args.dataloader_drop_last, shards.even_batches
+        if not options.get("is_training"):
+            trainer.args.dataloader_drop_last, shards.even_batches = False, True
+        try:
+            return make_loader(**options)
+        finally:
+            trainer.args.dataloader_drop_last, shards.even_batches = asked
+
+    trainer._get_dataloader = make_whole_loader  # type: ignore[method-assign,assignment]
 
 
 def log_in_full(trainer: Trainer) -> None:
