@@ -50,7 +50,7 @@ class TokenStore:
     def __init__(self, folder: Path, *, seed: int | None = None) -> None:
         self.folder, self.seed = folder, seed
         self.description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        self._epoch = RawValue("q", 0)
+        self._epoch: Any = RawValue("q", 0)
         self._offsets = _map(folder / OFFSETS, "<i8")
         self._tokens = _map(folder / TOKENS, self.description["dtype"])
         self._flags = _map(folder / FLAGS, "|u1") if self.description["has_flags"] else None
@@ -84,12 +84,21 @@ class TokenStore:
         if self._flags is not None:
             example["flags"] = self._flags[start:end]
         if self.seed is not None:
-            example["draw"] = draw_number(self.seed, self._epoch.value, index)
+            epoch = 0 if self._epoch is None else self._epoch.value
+            example["draw"] = draw_number(self.seed, epoch, index)
         return example
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other masks from now on."""
-        self._epoch.value = epoch
+        if self._epoch is not None:
+            self._epoch.value = epoch
+
+    def fixed(self) -> TokenStore:
+        """The same examples with the draws of the first epoch, whatever the epoch: for evaluation.
+
+        accelerate tells the data that it evaluates an epoch of its own, which must not reach the training part of it.
+        """
+        return _reopen(self.folder, self.seed, None, self._range)
 
     def part(self, start: int, end: int | None) -> TokenStore:
         """The examples from `start` to `end` (not included; None: the last) of this store; their draws stay theirs."""

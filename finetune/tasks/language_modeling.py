@@ -180,6 +180,7 @@ def prepare_splits(task: LanguageTask, *, has_validation: bool) -> None:
             seed=task.seed + SEED_OF_VALIDATION,
             references=plan.references.get("validation"),
         )
+        task.validation = task.validation.fixed() if task.validation is not None else None
     if not trains:
         return
     if not task.files.train:

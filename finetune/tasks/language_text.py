@@ -123,7 +123,7 @@ def hold_out(train: TokenStore, percentage: int) -> tuple[TokenStore, TokenStore
         raise DataError(Problem(found, remedy="give --validation_file, more text, or a smaller --max_seq_length"))
     count = min(max(round(len(train) * percentage / 100), 1), len(train) - 1)
     logger.info("The first %s of %s examples are held out for validation.", f"{count:,}", f"{len(train):,}")
-    return train.part(count, None), train.part(0, count)
+    return train.part(count, None), train.part(0, count).fixed()
 
 
 @dataclass(frozen=True)

@@ -200,3 +200,23 @@ def test_bad_input_is_told_in_sentences(flags, messages, tiny_bert, tmp_path, ca
     for message in messages:
         assert message in str(done.last["reason"])
     assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_training_does_not_depend_on_when_held_out_text_is_evaluated(text, tiny_bert, tmp_path, call_command):
+    """In the middle of the second epoch, with data loader workers that stay, or only at the end."""
+    flags = (
+        *("--model_name_or_path", tiny_bert, "--train_file", text / "train" / "b.txt", "--line_by_line"),
+        *("--validation_split_percentage", 20, "--do_train", "--do_eval", "--max_steps", 10, "--logging_steps", 1),
+        *("--per_device_train_batch_size", 8, "--eval_strategy", "steps", "--bf16", "False"),
+        *("--config_overrides", "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0"),
+    )
+    workers = ("--dataloader_num_workers", 1, "--dataloader_persistent_workers", "True")
+    histories = []
+    for name, more in {"often": ("--eval_steps", 2, *workers), "once": ("--eval_steps", 10)}.items():
+        done = call_command("run_mlm.py", *flags, *more, "--output_dir", tmp_path / name)
+        assert done.code == 0, done.stderr
+        state = json.loads((tmp_path / name / "checkpoint-10" / "trainer_state.json").read_text())
+        histories.append(
+            ([line["loss"] for line in state["log_history"] if "loss" in line], state["log_history"][-1]["eval_loss"])
+        )
+    assert len(histories[0][0]) == 10 and histories[0] == histories[1]

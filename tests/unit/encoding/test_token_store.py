@@ -56,6 +56,18 @@ def test_draws_depend_on_seed_epoch_and_index_only(tmp_path):
     assert store[2]["draw"] == first[2]
 
 
+def test_examples_to_evaluate_keep_their_draws_and_leave_the_epoch_of_training_alone(tmp_path):
+    write_store(tmp_path / "store", ROWS)
+    train = TokenStore(tmp_path / "store", seed=3)
+    held_out = train.part(3, None).fixed()
+    first = [row["draw"] for row in (held_out[0], held_out[1])]
+    assert first == [train[3]["draw"], train[4]["draw"]]
+    train.set_epoch(2)
+    of_training = train[0]["draw"]
+    held_out.set_epoch(1)  # as accelerate does with every data set that it reads
+    assert [held_out[0]["draw"], held_out[1]["draw"]] == first and train[0]["draw"] == of_training
+
+
 def _draw_when_told(store, told, answers):
     answers.put(store[0]["draw"])
     told.wait()
