@@ -12,6 +12,12 @@ from finetune.errors import Problem
 LONG_TEXTS = ("truncate", "head_tail", "windows")
 THRESHOLDS = ("per_label", "per_label_macro", "global", "fixed")
 CALIBRATIONS = ("none", "temperature")
+LABEL_OPTIONS = {
+    "label_smoothing_factor": 0.0,
+    "class_weights": None,
+    "focal_gamma": 0.0,
+    "calibrate": "none",
+}  # when idle
 NEEDED_FILES = {"do_train": "train_file", "do_eval": "validation_file", "do_predict": "test_file"}
 
 
@@ -149,10 +155,17 @@ def judge_classification(arguments: Arguments) -> list[Problem]:
     if options.early_stopping_patience and "do_train" in stages and "do_eval" not in stages:
         found = "--early_stopping_patience needs evaluation during training"
         problems.append(Problem(found, remedy="add --do_eval"))
-    if arguments.get("label_smoothing_factor") and arguments.get("do_regression"):
-        found = "--label_smoothing_factor and --do_regression contradict each other"
-        problems.append(Problem(found, remedy="numbers have no labels to smooth: drop one"))
     return problems
+
+
+def judge_regression(arguments: Arguments) -> list[Problem]:
+    """Options that only labels have, where the data has numbers."""
+    typed = {name: arguments.get(name) for name in LABEL_OPTIONS}
+    return [
+        Problem(f"--{name} {value} is for labels, and the data has numbers", remedy="drop it")
+        for name, value in typed.items()
+        if value not in (None, LABEL_OPTIONS[name])
+    ]
 
 
 def _missing_data(arguments: Arguments, stages: list[str]) -> list[Problem]:

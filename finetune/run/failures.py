@@ -19,6 +19,7 @@ def explain(error: BaseException) -> str | None:
         _closed_pipe,
         _no_permission,
         _unsafe_file,
+        _missing_package,
     ):
         if sentence := explanation(error):
             return sentence
@@ -83,6 +84,12 @@ def _unsafe_file(error: BaseException) -> str | None:
     return (
         "a file of the model or checkpoint holds objects beside numbers; it is not loaded, because that could run code"
     )
+
+
+def _missing_package(error: BaseException) -> str | None:
+    """What libraries say of packages that only some of their options need; an import of ours that fails is a bug."""
+    asked = isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError) and "install" in str(error)
+    return f"an option needs a package that is not installed: {_first_line(error).rstrip('.')}" if asked else None
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from finetune.arguments.classification import ClassificationArguments
+from finetune.arguments.classification import ClassificationArguments, judge_regression
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
@@ -102,6 +102,8 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
     if config is not None and tokenizer is not None:
         problems.extend(judge_vocabulary(config, tokenizer))
     problem_type = find_problem_type(corpus) if corpus else ProblemType.SINGLE
+    if problem_type is ProblemType.REGRESSION:
+        problems.extend(judge_regression(arguments))
     scoring = Scoring(problem_type, plan.metrics)
     values = problems.attempt(settle_values, training, options, scoring, has_validation)
     match = LabelMatch([], new_head=False)

@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 MISSING = "There were missing keys in the checkpoint model loaded"
 
+EVALUATED_WHOLE = {"batch_eval_metrics": False, "eval_do_concat_batches": True, "prediction_loss_only": False}
 CHECKPOINTS_KEPT = 2  # the best and the last
 
 
@@ -86,6 +87,21 @@ def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
         raise UsageError(Problem(f"these training arguments do not go together: {first_line(error)}")) from error
 
 
+def settle_evaluation(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` without what would hand over an evaluated split in pieces, or as a loss alone.
+
+    Raises:
+        UsageError: labels are to be smoothed, and the task, which would have taken the value out, does not do that.
+    """
+    if values.get("label_smoothing_factor"):
+        found = f"--label_smoothing_factor {values['label_smoothing_factor']} is not for this task"
+        raise UsageError(Problem(found, remedy="drop it"))
+    pieces = {name: values[name] for name, whole in EVALUATED_WHOLE.items() if values.get(name, whole) != whole}
+    for name, value in pieces.items():
+        logger.warning("--%s %s is passed over: scores and reports are made of a whole split.", name, value)
+    return {name: value for name, value in values.items() if name not in pieces}
+
+
 def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
 
@@ -108,7 +124,7 @@ def build_trainer(
         fast_path: what of it is switched off; None leaves all of it on.
     """
     fast_path = fast_path or FastPathArguments()
-    values = settle_precision(values, fast_path)
+    values = settle_evaluation(settle_precision(values, fast_path))
     arguments = build_training_arguments(values)
     prepare_trackers(arguments)
     trained = parts.train if values.get("do_train", True) else None

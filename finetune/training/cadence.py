@@ -10,6 +10,11 @@ from typing import Any
 from finetune.errors import Problem, UsageError
 
 LOGGING_STEPS = 500
+NEED_EVALUATION = {
+    "eval_strategy": ("no", None),
+    "load_best_model_at_end": (False, None),
+    "eval_on_start": (False, None),
+}
 
 
 def settle_cadence(values: dict[str, Any], *, has_validation: bool) -> dict[str, Any]:
@@ -42,7 +47,7 @@ def settle_without_validation(values: dict[str, Any]) -> dict[str, Any]:
         Problem(
             f"--{name} {values[name]} needs evaluation during training", remedy="add --do_eval and a validation set"
         )
-        for name, off in (("eval_strategy", ("no", None)), ("load_best_model_at_end", (False, None)))
+        for name, off in NEED_EVALUATION.items()
         if values.get(name, off[0]) not in off
     ]
     if problems:

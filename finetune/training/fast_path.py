@@ -44,7 +44,11 @@ def settle_precision(values: Mapping[str, Any], options: FastPathArguments) -> d
         return dict(values)
     choice: PrecisionChoice = choose_precision(values)
     logger.info("%s", choice)
-    return {**values, **choice.training_values}
+    settled = {**values, **choice.training_values}
+    if choice.dtype == "bf16" and values.get("fp16_full_eval") and not torch.accelerator.is_available():
+        logger.warning("--fp16_full_eval is passed over: evaluation is in bfloat16, as training; float16 needs a GPU.")
+        settled["fp16_full_eval"] = False
+    return settled
 
 
 def prepare_model(

@@ -149,6 +149,19 @@ def test_official_metrics(task, call_command, tiny_bert, shared_data, tmp_path) 
         assert metrics["combined_score"] == pytest.approx((metrics["pearson"] + metrics["spearmanr"]) / 2)
 
 
+def test_options_of_labels_are_refused_where_the_data_has_numbers(
+    call_command, tiny_bert, shared_data, tmp_path
+) -> None:
+    done = call_command(
+        "run_glue.py", "--model_name_or_path", tiny_bert, "--task_name", "stsb", "--data_dir", shared_data / "glue",
+        "--output_dir", tmp_path / "run", "--do_train", "--do_eval", *QUICK, "--label_smoothing_factor", 0.1,
+        "--focal_gamma", 2, "--calibrate", "temperature", "--class_weights", "balanced",
+    )  # fmt: skip
+    assert done.code == 2
+    for flag in ("label_smoothing_factor 0.1", "focal_gamma 2.0", "calibrate temperature", "class_weights balanced"):
+        assert f"--{flag} is for labels, and the data has numbers; drop it." in done.last["reason"]
+
+
 MNLI = "index\tsentence1\tsentence2\tgold_label\n" + "".join(
     f"{i}\tpremise {i}\thypothesis {i}\t{label}\n"
     for i, label in enumerate(["entailment", "neutral", "contradiction"] * 4)

@@ -31,6 +31,10 @@ HfConnectionError.__name__ = "LocalEntryNotFoundError"
         (OSError(28, "No space left on device", "out/model.safetensors"), "the disk is full (out/model.safetensors)"),
         (OSError(122, "Disk quota exceeded"), "the disk is full"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (
+            ImportError("You need to install `galore` to use it."),
+            "an option needs a package that is not installed: You",
+        ),
         (OSError(27, "File too large"), "a file may not grow that large here"),
         (SafetensorError("I/O error: File too large (os error 27)"), "a file may not grow that large here"),
         (
@@ -48,7 +52,14 @@ def test_failures_of_the_machine_are_sentences(error, sentence):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("memory"), KeyError("x"), RuntimeError("shape"), OSError(2, "No such file")]
+    "error",
+    [
+        ValueError("memory"),
+        KeyError("x"),
+        RuntimeError("shape"),
+        OSError(2, "No such file"),
+        ModuleNotFoundError("No module"),
+    ],
 )
 def test_everything_else_is_a_bug(error):
     assert explain(error) is None

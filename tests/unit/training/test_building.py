@@ -6,7 +6,10 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from finetune.training.building import MISSING, TrainerLogRelay, evaluate_every_row
+from finetune.arguments.fast_path import FastPathArguments
+from finetune.errors import UsageError
+from finetune.training.building import MISSING, TrainerLogRelay, evaluate_every_row, settle_evaluation
+from finetune.training.fast_path import settle_precision
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,25 @@ def test_every_row_is_evaluated_in_its_order_whatever_the_batches_of_training_ar
         assert loader.batch_sampler is None or not loader.batch_sampler.drop_last
     trained = [len(batch["first"]) for batch in trainer.get_train_dataloader()]
     assert trained == [4, 4, 4] and not trainer.accelerator.even_batches
+
+
+def test_a_split_is_evaluated_whole(caplog):
+    typed = {"seed": 1, "batch_eval_metrics": True, "eval_do_concat_batches": False, "prediction_loss_only": False}
+    assert settle_evaluation(typed) == {"seed": 1, "prediction_loss_only": False}
+    assert [record.getMessage().split(" is passed over")[0] for record in caplog.records] == [
+        "--batch_eval_metrics True",
+        "--eval_do_concat_batches False",
+    ]
+
+
+def test_labels_that_nothing_smooths_are_refused():
+    with pytest.raises(UsageError, match=r"--label_smoothing_factor 0\.1 is not for this task; drop it"):
+        settle_evaluation({"label_smoothing_factor": 0.1})
+    assert settle_evaluation({"label_smoothing_factor": 0.0}) == {"label_smoothing_factor": 0.0}
+
+
+def test_evaluation_in_float16_does_not_go_with_training_in_bfloat16_on_a_cpu(monkeypatch, caplog):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    settled = settle_precision({"bf16": True, "fp16_full_eval": True}, FastPathArguments())
+    assert settled["fp16_full_eval"] is False and "--fp16_full_eval is passed over" in caplog.text
+    assert settle_precision({"bf16": False, "fp16_full_eval": True}, FastPathArguments())["fp16_full_eval"] is True

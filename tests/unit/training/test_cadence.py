@@ -44,6 +44,8 @@ def test_saves_without_scores_keep_the_last_checkpoint():
 def test_without_validation_evaluation_is_refused_by_name():
     with pytest.raises(UsageError, match="--eval_strategy steps needs evaluation during training"):
         settle_cadence({"do_train": True, "eval_strategy": "steps"}, has_validation=False)
+    with pytest.raises(UsageError, match="--eval_on_start True needs evaluation during training"):
+        settle_cadence({"do_train": True, "eval_on_start": True}, has_validation=False)
     settled = settle_cadence({"do_train": True}, has_validation=False)
     assert (settled["eval_strategy"], settled["save_strategy"]) == ("no", "epoch")
 
