@@ -70,6 +70,7 @@ def training_problems(training: Mapping[str, Any], explicit: Mapping[str, Any]) 
         *_logging_problems(training),
         *_fraction_problems(training),
         *_worker_problems(training),
+        *_optimizer_problems(training),
     ]
 
 
@@ -114,4 +115,15 @@ def _worker_problems(training: Mapping[str, Any]) -> list[Problem]:
         Problem(f"--{name} needs loader processes", remedy="add --dataloader_num_workers 1 or more")
         for name in ("dataloader_prefetch_factor", "dataloader_persistent_workers")
         if training[name]
+    ]
+
+
+def _optimizer_problems(training: Mapping[str, Any]) -> list[Problem]:
+    pairs = (training["optim_args"] or "").replace(" ", "").split(",")
+    wrong = [pair for pair in pairs if pair and pair.count("=") != 1]
+    if not wrong:
+        return []
+    found = f"--optim_args holds {', '.join(map(repr, wrong))}"
+    return [
+        Problem(found, "pairs name=value with commas between them; a value has no comma", "write --optim_args a=1,b=2")
     ]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import datasets
 import torch
-from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -36,12 +36,12 @@ from finetune.training.fast_path import prepare_model, prepare_trainer, settle_p
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.trackers import prepare_trackers
+from finetune.training.whole_evaluation import evaluate_every_row, settle_evaluation
 
 logger = logging.getLogger(__name__)
 
 MISSING = "There were missing keys in the checkpoint model loaded"
 
-EVALUATED_WHOLE = {"batch_eval_metrics": False, "eval_do_concat_batches": True, "prediction_loss_only": False}
 CHECKPOINTS_KEPT = 2  # the best and the last
 
 
@@ -81,25 +81,21 @@ def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
     }
     if settled.get("optim") == APEX_OPTIMIZER:
         settled.pop("optim")
-    try:
+    with refusing(ValueError, TypeError, ImportError, RuntimeError):
         return TrainingArguments(**settled)
-    except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        raise UsageError(Problem(f"these training arguments do not go together: {first_line(error)}")) from error
 
 
-def settle_evaluation(values: dict[str, Any]) -> dict[str, Any]:
-    """`values` without what would hand over an evaluated split in pieces, or as a loss alone.
+@contextmanager
+def refusing(*errors: type[Exception]) -> Iterator[None]:
+    """What transformers finds wrong with the arguments, in one sentence.
 
     Raises:
-        UsageError: labels are to be smoothed, and the task, which would have taken the value out, does not do that.
+        UsageError: one of `errors` was raised.
     """
-    if values.get("label_smoothing_factor"):
-        found = f"--label_smoothing_factor {values['label_smoothing_factor']} is not for this task"
-        raise UsageError(Problem(found, remedy="drop it"))
-    pieces = {name: values[name] for name, whole in EVALUATED_WHOLE.items() if values.get(name, whole) != whole}
-    for name, value in pieces.items():
-        logger.warning("--%s %s is passed over: scores and reports are made of a whole split.", name, value)
-    return {name: value for name, value in values.items() if name not in pieces}
+    try:
+        yield
+    except errors as error:
+        raise UsageError(Problem(f"these training arguments do not go together: {first_line(error)}")) from error
 
 
 def first_line(error: Exception) -> str:
@@ -145,46 +141,26 @@ def build_trainer(
     ]
     relay_trainer_log(parts.model)
     log_arguments(arguments)
-    trainer = parts.engine(
-        model=parts.model,
-        args=arguments,
-        data_collator=parts.collator,
-        train_dataset=parts.train,
-        eval_dataset=parts.validation,
-        processing_class=parts.tokenizer,
-        compute_loss_func=parts.loss,
-        compute_metrics=parts.compute_metrics,
-        preprocess_logits_for_metrics=cast(Any, parts.evaluation or EvaluationLoss(parts.loss)),
-        callbacks=callbacks,
-        optimizers=(parts.optimizer, None),
-        optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
-    )
+    with refusing(ValueError, ImportError):
+        trainer = parts.engine(
+            model=parts.model,
+            args=arguments,
+            data_collator=parts.collator,
+            train_dataset=parts.train,
+            eval_dataset=parts.validation,
+            processing_class=parts.tokenizer,
+            compute_loss_func=parts.loss,
+            compute_metrics=parts.compute_metrics,
+            preprocess_logits_for_metrics=cast(Any, parts.evaluation or EvaluationLoss(parts.loss)),
+            callbacks=callbacks,
+            optimizers=(parts.optimizer, None),
+            optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
+        )
     evaluate_every_row(trainer)
     share_evenly(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
     return trainer
-
-
-def evaluate_every_row(trainer: Trainer) -> None:
-    """Evaluate and predict all rows in their order, whatever the batches of training are.
-
-    transformers shuffles them with `--train_sampling_strategy group_by_length`, leaves out the last ones with
-    `--dataloader_drop_last`, and waits for ever for a process that has no batch left where `even_batches` is off.
-    """
-    trainer._get_eval_sampler = SequentialSampler  # type: ignore[method-assign,assignment]
-    make_loader, shards = trainer._get_dataloader, trainer.accelerator.dataloader_config
-
-    def make_whole_loader(**options: Any) -> Any:
-        asked = trainer.args.dataloader_drop_last, shards.even_batches
-        if not options.get("is_training"):
-            trainer.args.dataloader_drop_last, shards.even_batches = False, True
-        try:
-            return make_loader(**options)
-        finally:
-            trainer.args.dataloader_drop_last, shards.even_batches = asked
-
-    trainer._get_dataloader = make_whole_loader  # type: ignore[method-assign,assignment]
 
 
 def log_in_full(trainer: Trainer) -> None:

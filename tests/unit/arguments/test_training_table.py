@@ -59,6 +59,7 @@ DEFAULTS = {item.name: item.default for item in TRAINING_FIELDS}
         ({"load_best_model_at_end": True, "eval_strategy": "no"}, "--load_best_model_at_end needs evaluation"),
         ({"logging_steps": 0}, "--logging_steps is 0"),
         ({"save_steps": 1.5}, "--save_steps is 1.5; above 1 it must be a whole number"),
+        ({"optim_args": "betas=(0.9,0.9)"}, "--optim_args holds '0.9)'; pairs name=value"),
         ({"dataloader_prefetch_factor": 2}, "--dataloader_prefetch_factor needs loader processes"),
     ],
 )

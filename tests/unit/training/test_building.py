@@ -3,13 +3,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-import torch
-from transformers import Trainer, TrainingArguments
 
-from finetune.arguments.fast_path import FastPathArguments
 from finetune.errors import UsageError
-from finetune.training.building import MISSING, TrainerLogRelay, evaluate_every_row, settle_evaluation
-from finetune.training.fast_path import settle_precision
+from finetune.training.building import MISSING, TrainerLogRelay, refusing
 
 
 @pytest.mark.parametrize(
@@ -24,43 +20,8 @@ def test_missing_weights_are_told_unless_they_are_tied_to_others(missing, told, 
     assert (str(missing) in caplog.text) is told
 
 
-@pytest.mark.parametrize("strategy", ["random", "group_by_length"])
-def test_every_row_is_evaluated_in_its_order_whatever_the_batches_of_training_are(strategy, tmp_path):
-    arguments = TrainingArguments(
-        str(tmp_path), dataloader_drop_last=True, train_sampling_strategy=strategy, per_device_train_batch_size=4,
-        per_device_eval_batch_size=4, accelerator_config={"even_batches": False}, use_cpu=True, report_to="none",
-        remove_unused_columns=False,
-    )  # fmt: skip
-    rows = [{"input_ids": [number] * (number % 5 + 1)} for number in range(14)]
-    trainer = Trainer(
-        torch.nn.Linear(1, 1), arguments, train_dataset=rows, eval_dataset=rows,
-        data_collator=lambda batch: {"first": torch.tensor([row["input_ids"][0] for row in batch])},
-    )  # fmt: skip
-    evaluate_every_row(trainer)
-    for loader in (trainer.get_eval_dataloader(), trainer.get_test_dataloader(rows)):
-        assert torch.cat([batch["first"] for batch in loader]).tolist() == list(range(14))
-        assert loader.batch_sampler is None or not loader.batch_sampler.drop_last
-    trained = [len(batch["first"]) for batch in trainer.get_train_dataloader()]
-    assert trained == [4, 4, 4] and not trainer.accelerator.even_batches
-
-
-def test_a_split_is_evaluated_whole(caplog):
-    typed = {"seed": 1, "batch_eval_metrics": True, "eval_do_concat_batches": False, "prediction_loss_only": False}
-    assert settle_evaluation(typed) == {"seed": 1, "prediction_loss_only": False}
-    assert [record.getMessage().split(" is passed over")[0] for record in caplog.records] == [
-        "--batch_eval_metrics True",
-        "--eval_do_concat_batches False",
-    ]
-
-
-def test_labels_that_nothing_smooths_are_refused():
-    with pytest.raises(UsageError, match=r"--label_smoothing_factor 0\.1 is not for this task; drop it"):
-        settle_evaluation({"label_smoothing_factor": 0.1})
-    assert settle_evaluation({"label_smoothing_factor": 0.0}) == {"label_smoothing_factor": 0.0}
-
-
-def test_evaluation_in_float16_does_not_go_with_training_in_bfloat16_on_a_cpu(monkeypatch, caplog):
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    settled = settle_precision({"bf16": True, "fp16_full_eval": True}, FastPathArguments())
-    assert settled["fp16_full_eval"] is False and "--fp16_full_eval is passed over" in caplog.text
-    assert settle_precision({"bf16": False, "fp16_full_eval": True}, FastPathArguments())["fp16_full_eval"] is True
+def test_what_transformers_refuses_is_one_sentence():
+    with pytest.raises(UsageError, match="do not go together: fsdp only works among several"), refusing(ValueError):
+        raise ValueError("fsdp only works among several.\nMore")
+    with pytest.raises(KeyError), refusing(ValueError):
+        raise KeyError("x")

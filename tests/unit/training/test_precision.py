@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from finetune.arguments.fast_path import FastPathArguments
 from finetune.training.allocator import keep_freed_memory
+from finetune.training.fast_path import settle_precision
 from finetune.training.precision import choose_precision
 
 
@@ -79,3 +81,10 @@ def test_the_cpu_is_judged_when_it_is_asked_for(monkeypatch):
 def test_the_allocator_can_be_told():
     assert keep_freed_memory() in (True, False)
     torch.ones(50_000_000).add_(1)  # memory still comes and goes
+
+
+def test_evaluation_in_float16_does_not_go_with_training_in_bfloat16_on_a_cpu(monkeypatch, caplog):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    settled = settle_precision({"bf16": True, "fp16_full_eval": True}, FastPathArguments())
+    assert settled["fp16_full_eval"] is False and "--fp16_full_eval is passed over" in caplog.text
+    assert settle_precision({"bf16": False, "fp16_full_eval": True}, FastPathArguments())["fp16_full_eval"] is True
