@@ -24,11 +24,13 @@ os.environ.setdefault("WANDB_MODE", "offline")
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Machines are shared and noisy: nothing here is judged by the clock. In CI the examples are always the same.
-settings.register_profile(
-    "finetune", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("finetune")
+# Machines are shared and noisy: nothing here is judged by the clock. Examples are the same on every machine, so that a
+# change is judged by what it changes; `HYPOTHESIS_PROFILE=explore make test` draws others.
+for profile, same in {"finetune": True, "explore": False}.items():
+    settings.register_profile(
+        profile, deadline=None, derandomize=same, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "finetune"))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from finetune.arguments.fields import argument, with_defaults
 from finetune.arguments.parser import HIDDEN, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.scanner import is_flag
 from finetune.errors import Problem, UsageError
 
 
@@ -307,7 +308,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from(
 @given(
     train_file=TEXT.filter(bool),
     space_token=TEXT,
-    names=st.lists(TEXT.filter(lambda text: text not in ("None", "null")), max_size=3),
+    names=st.lists(TEXT.filter(lambda text: text not in ("None", "null", "--") and not is_flag(text)), max_size=3),
     learning_rate=st.floats(min_value=0, max_value=10),
     max_length=st.none() | st.integers(3, 10**6),
     lowercase=st.booleans(),
