@@ -38,7 +38,7 @@ from finetune.run.failures import explain
 from finetune.run.folder import Request, Run
 from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import plain
-from finetune.run.process_exit import leave
+from finetune.run.process_exit import give_up, leave
 from finetune.run.signals import StopRequest
 from finetune.run.trackers import finish_wandb
 
@@ -79,7 +79,6 @@ def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True) ->
     finish_wandb(outcome.code if outcome else EXIT_DONE)
     if is_main_process() and outcome is not None:
         _print_line(outcome.last_line(command.output_dir))
-    _flush_stdout()
     leave(outcome.code if outcome else EXIT_DONE)
 
 
@@ -107,7 +106,7 @@ class Command:
         try:
             self.stop.install()
             if not is_main_process():
-                _give_up_stdout()  # results and help come once
+                give_up(sys.stdout)  # results and help come once
             self.arguments = self._parse()
             return None if self.arguments is None else self._run(self.arguments)
         except BaseException as error:
@@ -126,7 +125,7 @@ class Command:
         except SystemExit:
             return None  # --help has been printed
         except BrokenPipeError:
-            _give_up_stdout()  # `--help | head`
+            give_up(sys.stdout)  # `--help | head`
             return None
 
     def _run(self, arguments: Arguments) -> Outcome:
@@ -248,19 +247,7 @@ def _print_line(line: str) -> None:
     try:
         print(line, flush=True)
     except BrokenPipeError:
-        _give_up_stdout()
-
-
-def _flush_stdout() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _give_up_stdout()
-
-
-def _give_up_stdout() -> None:
-    """Nobody reads this standard output: what Python writes there from now on goes nowhere, without a complaint."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout)
 
 
 def main() -> NoReturn:

@@ -127,15 +127,34 @@ def resumed_step() -> Callable[[Path], int]:
 
 
 @pytest.fixture(scope="session")
-def run_two_processes() -> Callable[..., Finished]:
+def two_processes() -> list[str]:
+    """The words before a script that start it twice, as one training."""
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+@pytest.fixture(scope="session")
+def run_two_processes(two_processes: list[str]) -> Callable[..., Finished]:
     """Run a script, ours by its name or another by its path, as two processes under torchrun, one thread each."""
 
     def run(script: str | Path, *arguments: object) -> Finished:
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        command = [*launcher, str(REPOSITORY / "scripts" / script), *map(str, arguments)]
+        command = [*two_processes, str(REPOSITORY / "scripts" / script), *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
         return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def run_program_twice(run_two_processes: Callable[..., Finished], tmp_path: Path) -> Callable[[str], str]:
+    """Run the text of a program as two processes, which must end well; what they wrote to standard output."""
+
+    def run(text: str) -> str:
+        program = tmp_path / "program.py"
+        program.write_text(text, encoding="utf-8")
+        done = run_two_processes(program)
+        assert done.code == 0, done.stderr
+        return done.stdout
 
     return run
 

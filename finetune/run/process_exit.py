@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 
 def leave(code: int) -> NoReturn:
@@ -16,11 +16,17 @@ def leave(code: int) -> NoReturn:
     process: a finished training would end with SIGABRT, now and then. Destroying the process group does not help as
     long as a wrapped model refers to it (https://github.com/pytorch/pytorch/pull/179291).
     """
-    if _in_process_group():
-        atexit._run_exitfuncs()
-        _flush()
-        os._exit(code)
-    sys.exit(code)
+    _flush()
+    if not _in_process_group():
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    _flush()
+    os._exit(code)
+
+
+def give_up(stream: TextIO) -> None:
+    """Nobody reads this output: what Python writes there from now on goes nowhere, without a complaint."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _in_process_group() -> bool:
@@ -34,4 +40,4 @@ def _flush() -> None:
         try:
             stream.flush()
         except BrokenPipeError:
-            continue  # nobody reads it any more
+            give_up(stream)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from finetune.errors import EXIT_INTERRUPTED, Preempted
+from finetune.run.launcher import count_processes
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -24,7 +25,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
-        self._among_several = os.environ.get("WORLD_SIZE", "") not in ("", "0", "1", "-1")
+        self._among_several = count_processes() > 1
         self.signal_name = ""
         self._deferring = 0
         self._ending = False

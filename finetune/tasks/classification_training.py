@@ -29,7 +29,7 @@ from finetune.training.classification_losses import (
     balance_positive_weights,
 )
 from finetune.training.dry_run import estimate_plan, format_plan
-from finetune.training.losses import balance_class_weights
+from finetune.training.losses import balance_class_weights, take_label_smoothing
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +40,8 @@ def build_classification_trainer(task: ClassificationTask, run: Run) -> Trainer:
     """Load the model and build the Trainer of this task."""
     set_seed(int(task.arguments.get("seed", 42)))  # the new head is drawn here
     model = load_model(task.arguments[ModelArguments], task.config, task.tokenizer, task=TASK, new_head=task.new_head)
-    smoothing = float(task.values.get("label_smoothing_factor") or 0.0)
+    smoothing, values = take_label_smoothing(task.values)
     loss = SequenceLoss(task.problem_type.value, settle_class_weights(task), smoothing, task.options.focal_gamma)
-    values = {name: value for name, value in task.values.items() if name != "label_smoothing_factor"}
     validation = task.encoded.get("validation")
     padded = task.settings.max_length if task.options.pad_to_max_length else None
     parts = TrainerParts(

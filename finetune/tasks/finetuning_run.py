@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from finetune.errors import Problem, ProblemList, UsageError
 from finetune.report.files import write_metrics, write_text
 from finetune.run.checkpoints import list_checkpoints
 from finetune.run.folder import Run
+from finetune.run.launcher import count_processes
 from finetune.tasks.finetuning import MODEL, TOKENIZER, TuningTask, judge_task, save_tuned_model, train_once
 from finetune.tasks.finetuning_parts import (
     TuningParts,
@@ -210,7 +210,7 @@ def judge_processes() -> None:
     Raises:
         UsageError: a launcher started several for one training.
     """
-    count = int(os.environ.get("WORLD_SIZE") or 1)
+    count = count_processes()
     if count > 1:
         found = f"this command was launched as {count} processes for one training"
         raise UsageError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -31,6 +30,7 @@ from finetune.models.judging import (
 from finetune.models.language_models import build_language_model, judge_language_weights, load_language_config
 from finetune.models.sparse_mlm_head import SPARSE_HEADS
 from finetune.run.folder import Run
+from finetune.run.launcher import count_processes
 from finetune.tasks.language_text import (
     SEED_OF_VALIDATION,
     StreamedTexts,
@@ -51,6 +51,7 @@ from finetune.training.language_modeling import (
     score_language,
 )
 from finetune.training.length_batches import EpochFollower
+from finetune.training.losses import take_label_smoothing
 
 logger = logging.getLogger(__name__)
 
@@ -219,10 +220,9 @@ def build_language_trainer(task: LanguageTask, run: Run) -> Trainer:
         task=task.plan.objective,
         seed=task.seed,
     )
-    smoothing = float(task.values.get("label_smoothing_factor") or 0.0)
+    smoothing, values = take_label_smoothing(task.values)
     # Sums are all that evaluation keeps of the logits, so that perplexity costs nothing beside the loss alone.
-    dropped = ("label_smoothing_factor", "prediction_loss_only")
-    values = {name: value for name, value in task.values.items() if name not in dropped}
+    values.pop("prediction_loss_only", None)
     if isinstance(task.train, StreamedExamples):
         # Each of several processes reads the stream and takes its rows: whole batches cannot be cut up behind the collator.
         values = {"accelerator_config": READ_BY_EACH, **values}
@@ -268,7 +268,7 @@ def build_collator(task: LanguageTask, model: PreTrainedModel) -> MaskingCollato
 def choose_sparse_labels(model: PreTrainedModel, task: LanguageTask) -> Any:
     """How the collator marks predicted positions for a sparse head; not at all where the head stays full."""
     fast_path = task.arguments[FastPathArguments]
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = count_processes()
     several_in_one_process = torch.cuda.device_count() > 1 and processes == 1
     is_cut_up = processes > 1 and task.values.get("accelerator_config", READ_BY_EACH) != READ_BY_EACH
     is_off = fast_path.no_fast_path or fast_path.no_sparse_head or several_in_one_process or is_cut_up

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from finetune.report.files import write_metrics, write_text
 from finetune.report.optimization import PLOTS, RESULTS, write_optimization_plots, write_optimization_results
 from finetune.run.comparing import NOT_COMPARED, fingerprint
 from finetune.run.folder import Run
+from finetune.run.launcher import count_processes
 from finetune.run.progress import Progress
 from finetune.tasks.finetuning import judge_task
 from finetune.tasks.finetuning_parts import TuningSettings
@@ -96,7 +96,7 @@ def make_plan(arguments: Arguments, run: Run) -> Plan:
         UsageError: with every problem of the search.
     """
     quiet_optuna()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if count_processes() > 1:
         remedy = "start single processes on the same --study_kwargs.storage, each in its own --output_dir"
         raise UsageError(Problem("--do_optimize is started by a launcher of several processes", remedy=remedy))
     options, losses = arguments[OptimizationArguments], TextLosses()

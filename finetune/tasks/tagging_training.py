@@ -26,7 +26,7 @@ from finetune.tokenization.loading import find_space_token
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
 from finetune.training.dry_run import estimate_plan, format_examples, format_plan
-from finetune.training.losses import TokenLoss, balance_class_weights
+from finetune.training.losses import TokenLoss, balance_class_weights, take_label_smoothing
 from finetune.training.tagging import Decode, TaggedSplit, build_piece_metrics, predict_tags
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,7 @@ def build_tagging_trainer(task: TaggingTask, run: Run) -> Trainer:
     set_seed(int(task.arguments.get("seed", 42)))  # the new head is drawn here
     model = load_model(task.arguments[ModelArguments], task.config, task.tokenizer, task=TASK, new_head=task.new_head)
     weights = settle_class_weights(task)
-    smoothing = float(task.values.get("label_smoothing_factor") or 0.0)
-    values = {name: value for name, value in task.values.items() if name != "label_smoothing_factor"}
+    smoothing, values = take_label_smoothing(task.values)
     if task.arguments[RunArguments].dry_run:
         values["output_dir"] = tempfile.gettempdir()  # the Trainer makes its folder; a dry run leaves none
     padded = task.max_length if task.options.pad_to_max_length else None

@@ -38,7 +38,7 @@ from finetune.training.classification_losses import SequenceEvaluationLoss, Sequ
 from finetune.training.distillation import Weights, choose_teacher_dtype, count_all_losses
 from finetune.training.distillation_log import DistillationLog
 from finetune.training.fast_path import settle_precision
-from finetune.training.losses import TokenLoss
+from finetune.training.losses import TokenLoss, take_label_smoothing
 from finetune.training.tagging import build_piece_metrics
 from finetune.training.task_distillation import TaskDistillation, TaskDistillationLoss, count_decisions
 from finetune.training.teacher_cache import CacheRequest, prepare_caches
@@ -51,8 +51,7 @@ CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_trai
 def build_taught_trainer(taught: TaughtTask, run: Run) -> Trainer:
     """Student and teacher as one module under the shared Trainer, scored as the task's own command scores."""
     fast_path, task = taught.arguments[FastPathArguments], taught.task
-    smoothing = float(task.values.get("label_smoothing_factor") or 0.0)
-    values = {name: value for name, value in task.values.items() if name != "label_smoothing_factor"}
+    smoothing, values = take_label_smoothing(task.values)
     values = settle_precision({**values, "label_names": ["labels"]}, fast_path)
     if taught.arguments[RunArguments].dry_run:
         values["output_dir"] = tempfile.gettempdir()  # the Trainer makes its folder; a dry run leaves none

@@ -9,7 +9,7 @@ sum is divided by it: 8x1, 4x2, 2x4 and two processes agree, ragged last batches
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,12 @@ import torch
 from torch.nn import functional
 
 IGNORED = -100
+
+
+def take_label_smoothing(values: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+    """The share to spread over all labels, and TrainingArguments without it: the task's own loss sees to it."""
+    rest = dict(values)
+    return float(rest.pop("label_smoothing_factor", None) or 0.0), rest
 
 
 class TokenLoss:

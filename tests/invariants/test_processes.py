@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -100,8 +99,7 @@ def test_language_models_are_those_of_one_process(task, tmp_path, call_command, 
 
 def signal_second(command: list[str], once: Path) -> tuple[str, str]:
     """Start two processes, send SIGTERM to the second alone when a file exists, and twice more; their two outputs."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    started = subprocess.Popen([*launcher, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not once.exists() and started.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -114,13 +112,13 @@ def signal_second(command: list[str], once: Path) -> tuple[str, str]:
 
 @pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_stops_both_in_the_same_step(
-    tmp_path, repository, run_two_processes, tiny_bert
+    tmp_path, repository, two_processes, run_two_processes, tiny_bert
 ):
     whole, part = tmp_path / "whole", tmp_path / "part"
     often = ["--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "30", "--max_steps", "30"]
     script = str(repository / "scripts" / "run_ner.py")
     stdout, stderr = signal_second(
-        [script, *make_words(tiny_bert, part, 4), *often], once=part / "checkpoint-2" / "complete.json"
+        [*two_processes, script, *make_words(tiny_bert, part, 4), *often], once=part / "checkpoint-2" / "complete.json"
     )
     last = json.loads(stdout.splitlines()[-1])
     assert last["status"] == "preempted", stderr
@@ -154,9 +152,5 @@ leave(0)
 
 
 @pytest.mark.slow
-def test_all_processes_end_when_the_loss_of_one_is_no_number(tmp_path, run_two_processes):
-    script = tmp_path / "losses.py"
-    script.write_text(ONE_LOSS_IS_NO_NUMBER, encoding="utf-8")
-    done = run_two_processes(script)
-    assert done.code == 0, done.stderr
-    assert done.stdout.splitlines() == ["nan at 5"] * 2
+def test_all_processes_end_when_the_loss_of_one_is_no_number(run_program_twice):
+    assert run_program_twice(ONE_LOSS_IS_NO_NUMBER).splitlines() == ["nan at 5"] * 2

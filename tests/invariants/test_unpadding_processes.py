@@ -43,8 +43,5 @@ leave(0)
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_gradients_of_one(tmp_path, run_two_processes):
-    script = tmp_path / "two_processes.py"
-    script.write_text(PROGRAM, encoding="utf-8")
-    done = run_two_processes(script)
-    assert done.code == 0, done.stderr
+def test_two_processes_give_the_gradients_of_one(run_program_twice):
+    run_program_twice(PROGRAM)

@@ -44,13 +44,9 @@ dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, wor
 
 
 @pytest.mark.slow
-def test_processes_end_with_their_code_while_gloo_lets_go_of_tensors(run_two_processes, tmp_path):
-    script = tmp_path / "under_way.py"
-    script.write_text(UNDER_WAY, encoding="utf-8")
+def test_processes_end_with_their_code_while_gloo_lets_go_of_tensors(run_program_twice):
     for _ in range(3):
-        done = run_two_processes(script)
-        assert done.code == 0, done.stderr
-        assert sorted(done.stdout.splitlines()) == ["said at exit 0", "said at exit 1"]
+        assert sorted(run_program_twice(UNDER_WAY).splitlines()) == ["said at exit 0", "said at exit 1"]
 
 
 @pytest.mark.parametrize(("group", "last"), [("", ["taken down"]), (ALONE_IN_A_GROUP, [])], ids=["alone", "group"])
