@@ -8,15 +8,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
-    *("errors.py", "arguments", "run", "data", "tokenization", "encoding", "collators.py", "models", "metrics"),
-    *("training", "report", "tasks", "cli.py"),
+    *("errors.py", "arguments", "run", "data", "tokenization", "encoding", "models", "training", "report"),
+    *("tagging", "classification", "language_modeling", "pregeneration", "surprisal", "lm_experiments"),
+    *("distillation", "search", "prediction", "sweep", "cli.py"),
 )
 LEFT_OUT = ("__pycache__", "results", "fixtures")
 TAIL = """configs/  model configurations that the documents name
 docs/
 tests/
-  unit/  mirrors finetune/
-  scripts/  each command through its command line
+  arguments/ ... sweep/  mirror finetune/
+  commands/  each command through its command line
   invariants/  configurations that must give the same result"""
 
 

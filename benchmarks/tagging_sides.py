@@ -187,9 +187,9 @@ def train_stock(model: Any, tokenizer: Any, encoded: dict[str, Any], values: dic
 
 
 def train_ours(model: Any, tokenizer: Any, encoded: dict[str, Any], values: dict[str, Any], clock: Any) -> Any:
-    from finetune.collators import TaggingCollator
     from finetune.run.folder import Run
     from finetune.training.building import TrainerParts, build_trainer, train
+    from finetune.training.collators import TaggingCollator
     from finetune.training.losses import TokenLoss
 
     parts = TrainerParts(

@@ -20,13 +20,13 @@ from datasets.table import InMemoryTable
 from finetune.data.column_choice import ProblemType
 from finetune.encoding.fitting import Fitted, LongText, Parts, fit_texts
 from finetune.encoding.frames import Frame, find_frame
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.pieces import PieceEncoder, Pieces
 from finetune.encoding.ragged import offsets_of, ranges
 from finetune.errors import Problem, UsageError
 
 logger = logging.getLogger(__name__)
 
-IGNORED = -100  # what the losses skip
 
 Ints = npt.NDArray[np.int64]
 

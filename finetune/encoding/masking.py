@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.encoding.draws import Bits, as_fraction, below, draw_bits
+from finetune.encoding.padding import IGNORED
 from finetune.errors import DataError, Problem
 
-IGNORED = -100
 MASK_SHARE = 0.8
 RANDOM_SHARE = 0.1
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.preprocessing import Batch
 from finetune.encoding.ragged import offsets_of
 from finetune.encoding.scoring import NO_TARGET
-from finetune.encoding.span_corruption import IGNORED
 
 IntArray = npt.NDArray[np.int64]
 

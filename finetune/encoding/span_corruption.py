@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from finetune.encoding.padding import IGNORED
 from finetune.errors import DataError, Problem
 
-IGNORED = -100
 Ids = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 

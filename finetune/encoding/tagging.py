@@ -21,6 +21,7 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of, ranges
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
 from finetune.encoding.windows import Windows, own_words, plan_windows, window_words
@@ -28,8 +29,6 @@ from finetune.encoding.words import EncodedWords, WordEncoder
 from finetune.errors import DataError, Problem, UsageError
 
 logger = logging.getLogger(__name__)
-
-IGNORED = -100  # what torch's cross entropy skips
 
 
 @dataclass

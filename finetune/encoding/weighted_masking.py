@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.encoding.draws import as_fraction, below, draw_bits
-from finetune.encoding.masking import IGNORED, Ids
+from finetune.encoding.masking import Ids
+from finetune.encoding.padding import IGNORED
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from finetune.report.class_scores import ClassScore
+
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """One row of the per-class table; `support` is the number of references with this label."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of
 from finetune.encoding.tags import TagScheme
-from finetune.metrics.classification import ClassScore
-from finetune.metrics.tagging import IGNORED, WORDS, Tagging, TagScores
+from finetune.metrics.tagging import WORDS, Tagging, TagScores
+from finetune.report.class_scores import ClassScore
 
 
 def score_words(tagging: Tagging) -> TagScores:

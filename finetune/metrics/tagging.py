@@ -17,11 +17,11 @@ from itertools import chain, pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of
 from finetune.encoding.tags import TagScheme, legal_begins, split_tag
-from finetune.metrics.classification import ClassScore
+from finetune.report.class_scores import ClassScore
 
-IGNORED = -100
 LENIENT, STRICT, WORDS = "lenient", "strict", "words"
 
 

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from finetune.encoding.tags import TagScheme
-from finetune.metrics.classification import ClassScore
 from finetune.metrics.pos import count_word_confusions, score_words
 from finetune.metrics.span_errors import count_span_errors, count_type_confusions, match_spans
 from finetune.metrics.tagging import Tagging, TagScores, score_spans
+from finetune.report.class_scores import ClassScore
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.data.column_choice import ProblemType
-from finetune.metrics.classification import (
-    ClassScore,
-    ConfidentError,
-    confusion_matrix,
-    find_confident_errors,
-    score_classes,
-)
+from finetune.metrics.classification import ConfidentError, confusion_matrix, find_confident_errors, score_classes
 from finetune.metrics.decisions import Decision, Scoring, score_calibration
+from finetune.report.class_scores import ClassScore
 
 Array = NDArray[Any]
 

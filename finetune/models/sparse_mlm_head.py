@@ -16,6 +16,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from finetune.encoding.padding import IGNORED
+
 SPARSE_HEADS = frozenset({
     "BertForMaskedLM",
     "BertForPreTraining",
@@ -26,7 +28,6 @@ SPARSE_HEADS = frozenset({
     "ElectraForMaskedLM",
     "ModernBertForMaskedLM",
 })  # fmt: skip
-IGNORED = -100
 _HANDLES = "_sparse_head_handles"
 
 

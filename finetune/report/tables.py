@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from finetune.metrics.classification import ClassScore
-from finetune.metrics.tagging import WORDS, TagScores
+from finetune.report.class_scores import ClassScore
 
 HEADINGS = ("precision", "recall", "f1-score", "support")
 LONGEST_AVERAGE = "weighted avg"
-
-
-def score_table(scores: TagScores, digits: int = 4) -> str:
-    """The table of `seqeval.metrics.classification_report`, of scikit-learn's for single words, to the letter."""
-    averages = [scores.micro, scores.macro, scores.weighted]
-    if scores.mode != WORDS:
-        return class_table(scores.classes, averages, digits=digits)
-    return class_table(scores.classes, averages[1:], accuracy=scores.accuracy, digits=digits)
 
 
 def class_table(

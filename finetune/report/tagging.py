@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from pprint import pformat
 
-from finetune.metrics.tagging import LENIENT
+from finetune.metrics.tagging import LENIENT, WORDS, TagScores
 from finetune.metrics.tagging_summary import TaggingSummary
 from finetune.report.files import REPORT, write_text
-from finetune.report.tables import confusion_table, count_table, score_table
+from finetune.report.tables import class_table, confusion_table, count_table
 
 RESULT_NAMES = {"train": "Train", "validation": "Val", "test": "Test"}
 VISIBLE = str.maketrans({"\t": "␉", "\n": "␊", "\r": "␍"})  # characters that would break a line or a column
@@ -72,3 +72,11 @@ def _conll_sentence(columns: Sequence[Sequence[str]]) -> str:
     words, *tags = columns
     visible = [word.translate(VISIBLE) for word in words]
     return "".join("\t".join(row) + "\n" for row in zip(visible, *tags, strict=True)) + "\n"
+
+
+def score_table(scores: TagScores, digits: int = 4) -> str:
+    """The table of `seqeval.metrics.classification_report`, of scikit-learn's for single words, to the letter."""
+    averages = [scores.micro, scores.macro, scores.weighted]
+    if scores.mode != WORDS:
+        return class_table(scores.classes, averages, digits=digits)
+    return class_table(scores.classes, averages[1:], accuracy=scores.accuracy, digits=digits)

@@ -14,7 +14,6 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.predict import PredictArguments
-from finetune.collators import ClassificationCollator
 from finetune.data.cleaning import clean_text
 from finetune.data.column_choice import ProblemType
 from finetune.data.corpus import build_dataset
@@ -33,6 +32,7 @@ from finetune.report.classification import describe_outputs
 from finetune.tasks.classification import TASK, judge_length
 from finetune.tasks.classification_results import read_decision
 from finetune.tokenization.loading import load_tokenizer
+from finetune.training.collators import ClassificationCollator
 from finetune.training.fast_path import prepare_prediction
 
 logger = logging.getLogger(__name__)

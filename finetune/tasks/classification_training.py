@@ -12,7 +12,6 @@ from transformers import Trainer, set_seed
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
-from finetune.collators import ClassificationCollator
 from finetune.data.class_weights import read_class_weights
 from finetune.data.column_choice import ProblemType
 from finetune.metrics.decisions import fit_decision, plain_decision
@@ -28,6 +27,7 @@ from finetune.training.classification_losses import (
     SequenceLoss,
     balance_positive_weights,
 )
+from finetune.training.collators import ClassificationCollator
 from finetune.training.dry_run import estimate_plan, format_plan
 from finetune.training.losses import balance_class_weights, take_label_smoothing
 

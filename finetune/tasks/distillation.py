@@ -30,8 +30,8 @@ from finetune.arguments.distillation import (
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
-from finetune.collators import DistillationCollator
 from finetune.data.files import fingerprint
+from finetune.distillation.collators import DistillationCollator
 from finetune.encoding.binarized import line_frame, open_binarized, read_counts
 from finetune.encoding.distillation_examples import DistillationExamples
 from finetune.encoding.teacher_cache import TaughtRows, count_epochs

@@ -13,9 +13,9 @@ import torch
 
 from finetune.data.annotated_texts import AnnotatedTexts
 from finetune.data.scoring_input import widest
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.preprocessing import Batch
 from finetune.encoding.scored_batches import read_batch_tokens
-from finetune.encoding.span_corruption import IGNORED
 from finetune.encoding.text_batches import TextBatches
 from finetune.metrics.surprisal import LOG_2, row_sums, sentence_surprisals
 from finetune.models.scoring import QueriedLogits, SlotScores

@@ -16,7 +16,7 @@ from finetune.arguments.finetune_lm import SPLITS
 from finetune.data.annotated_texts import AnnotatedTexts, read_annotated_texts
 from finetune.data.files import find_paths
 from finetune.data.scoring_input import name_apart
-from finetune.encoding.span_corruption import IGNORED
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.text_batches import TextBatch, TextBatches
 from finetune.errors import ProblemList
 from finetune.metrics.surprisal import row_sums

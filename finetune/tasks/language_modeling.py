@@ -15,11 +15,11 @@ from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.language_model import LanguageModelArguments, TextArguments
 from finetune.arguments.parser import Arguments
-from finetune.collators import CausalCollator, MaskingCollator
 from finetune.encoding.corpus import CorpusSettings
 from finetune.encoding.masking import Masker
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.language_modeling.collators import CausalCollator, MaskingCollator
 from finetune.models.judging import (
     find_position_limit,
     judge_head,

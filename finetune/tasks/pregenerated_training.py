@@ -16,7 +16,6 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.pregenerated import PretrainingArguments, SimpleTextArguments
-from finetune.collators import PretrainingCollator
 from finetune.data.text import find_text_files
 from finetune.encoding.bert_instances import InstanceSettings
 from finetune.encoding.pregenerated_epochs import PregeneratedEpochs, open_epochs
@@ -25,6 +24,7 @@ from finetune.errors import ProblemList
 from finetune.models.judging import judge_head, judge_max_length, judge_vocabulary
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.sparse_mlm_head import SPARSE_HEADS
+from finetune.pregeneration.collators import PretrainingCollator
 from finetune.report.losses import write_losses
 from finetune.report.model_card import ModelCard, write_model_card
 from finetune.run.folder import Run

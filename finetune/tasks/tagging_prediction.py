@@ -14,7 +14,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.predict import PredictArguments
-from finetune.collators import TaggingCollator
 from finetune.data.corpus import build_dataset
 from finetune.data.prediction_input import InputText
 from finetune.encoding.tagging import encode_tagging
@@ -28,6 +27,7 @@ from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
 from finetune.tokenization.loading import load_tokenizer
+from finetune.training.collators import TaggingCollator
 from finetune.training.fast_path import prepare_prediction
 from finetune.training.unpadded_batches import mark_read
 

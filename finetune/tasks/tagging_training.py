@@ -14,7 +14,6 @@ from transformers import Trainer, set_seed
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.run import RunArguments
-from finetune.collators import TaggingCollator
 from finetune.metrics.pos import score_piece_tags
 from finetune.metrics.tagging import score_pieces
 from finetune.metrics.viterbi import decode_constrained, forbid_illegal
@@ -25,6 +24,7 @@ from finetune.tasks.tagging import TASK, TaggingTask
 from finetune.tokenization.loading import find_space_token
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
+from finetune.training.collators import TaggingCollator
 from finetune.training.dry_run import estimate_plan, format_examples, format_plan
 from finetune.training.losses import TokenLoss, balance_class_weights, take_label_smoothing
 from finetune.training.tagging import Decode, TaggedSplit, build_piece_metrics, predict_tags

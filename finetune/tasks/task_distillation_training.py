@@ -14,7 +14,7 @@ from transformers import Trainer, set_seed
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.run import RunArguments
 from finetune.arguments.task_distillation import TaskLossArguments
-from finetune.collators import TaughtClassificationCollator, TaughtTaggingCollator
+from finetune.distillation.collators import TaughtClassificationCollator, TaughtTaggingCollator
 from finetune.encoding.teacher_cache import TaughtRows
 from finetune.errors import Problem, UsageError
 from finetune.metrics.decisions import Decision

@@ -21,12 +21,12 @@ from transformers import PreTrainedModel
 from finetune.arguments.nearest import allowed_values
 from finetune.data.annotated_texts import read_annotated_texts
 from finetune.encoding.annotated_texts import Row, encode_annotated, pad_rows
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.preprocessing import Batch, call_preprocessing, identity
 from finetune.encoding.span_corruption import TokenRoles
 from finetune.errors import Problem, UsageError
 from finetune.models.heads import task_of
 
-IGNORED = -100
 CACHE_BYTES = 1 << 30
 STRATEGIES = ("once", "per_batch")
 REDUCTIONS = ("none", "batchmean", "mean", "sum")

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from finetune.training.losses import IGNORED, TokenLoss
+from finetune.encoding.padding import IGNORED
+from finetune.training.losses import TokenLoss
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 

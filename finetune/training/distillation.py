@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer
 
+from finetune.encoding.padding import IGNORED
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.training.distillation_losses import (
     CosineLoss,
@@ -22,7 +23,7 @@ from finetune.training.distillation_losses import (
     choose_relation_heads,
     map_layers,
 )
-from finetune.training.losses import IGNORED, TokenLoss
+from finetune.training.losses import TokenLoss
 
 ON_LOGITS = ("ce", "mse")  # of positions whose logits are compared
 HARD = ("mlm", "clm", "hard")  # of positions with labels

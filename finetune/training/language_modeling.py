@@ -13,7 +13,8 @@ from torch.nn import functional
 from torch.utils.data import IterableDataset, get_worker_info
 from transformers import EvalPrediction
 
-from finetune.training.losses import IGNORED, TokenLoss
+from finetune.encoding.padding import IGNORED
+from finetune.training.losses import TokenLoss
 
 SHUFFLED_EXAMPLES = 4096  # of a stream, drawn from at random
 

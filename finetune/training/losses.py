@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-IGNORED = -100
+from finetune.encoding.padding import IGNORED
 
 
 def take_label_smoothing(values: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:

@@ -12,9 +12,10 @@ from torch.nn import functional
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.pregenerated_epochs import PregeneratedEpochs
 from finetune.models.sparse_mlm_head import select_labelled
-from finetune.training.losses import IGNORED, TokenLoss
+from finetune.training.losses import TokenLoss
 
 logger = logging.getLogger(__name__)
 

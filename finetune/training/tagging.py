@@ -13,9 +13,10 @@ import torch
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import PredictionOutput
 
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.tagging import EncodedTagging
 from finetune.encoding.word_predictions import WordPredictions, collect_word_predictions
-from finetune.training.losses import IGNORED, EvaluationLoss, mean_loss
+from finetune.training.losses import EvaluationLoss, mean_loss
 
 ScorePieces = Callable[[npt.NDArray, npt.NDArray], dict[str, float]]
 Decode = Callable[[npt.NDArray, npt.NDArray[np.int64]], npt.NDArray[np.int64]]

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from finetune.encoding.padding import IGNORED
 from finetune.training.distillation import Distillation, DistillationLoss, Weights
 from finetune.training.distillation_losses import BinarySoftTargetLoss, LogitLoss
-from finetune.training.losses import IGNORED, TokenLoss
+from finetune.training.losses import TokenLoss
 
 
 class TaskDistillation(Distillation):

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from finetune.encoding.padding import IGNORED
 from finetune.errors import Problem, UsageError
 from finetune.training.language_modeling import NextTokenLoss
-from finetune.training.losses import IGNORED, TokenLoss
+from finetune.training.losses import TokenLoss
 
 LossFunction = Callable[[Any, torch.Tensor], torch.Tensor]
 OF_A_TENSOR = ("torch", "builtins", "torch._C", "torch._C._VariableFunctions")

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from transformers import Trainer
 
-from finetune.collators import IGNORED, TaggingCollator, pad_rows, real_positions
+from finetune.encoding.padding import IGNORED, pad_rows, real_positions
 from finetune.models.sparse_mlm_head import select_labelled
 from finetune.models.unpadding.doors import is_unpadded
+from finetune.training.collators import TaggingCollator
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, BertConfig, BertForTokenClassification, Trainer, TrainingArguments
 
-from finetune.collators import TaggingCollator
 from finetune.run.folder import Run
 from finetune.training.building import TrainerParts, build_trainer, train
+from finetune.training.collators import TaggingCollator
 from finetune.training.losses import TokenLoss
 
 EXAMPLES = 20  # the last batch of eight is ragged

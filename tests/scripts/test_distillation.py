@@ -136,7 +136,7 @@ def test_what_the_documents_look_for_is_written(data, teacher, tmp_path, call_co
 
 def test_group_by_size_puts_equal_lengths_together(data, teacher, tmp_path, call_command, monkeypatch):
     """Lengths of the batches that the command trains on, by what the collator is given."""
-    from finetune.collators import DistillationCollator
+    from finetune.distillation.collators import DistillationCollator
 
     spreads: list[int] = []
     collate = DistillationCollator.__call__

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from finetune.collators import CausalCollator, positions_within
 from finetune.encoding.blocks import DOCUMENT_START
 from finetune.errors import DataError
+from finetune.language_modeling.collators import CausalCollator, positions_within
 from finetune.tasks.language_modeling import check_documents_apart
 from finetune.training.language_modeling import NextTokenLoss
 

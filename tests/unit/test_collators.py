@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertTokenizer, DataCollatorForTokenClassification
 
-from finetune.collators import IGNORED, TaggingCollator
+from finetune.encoding.padding import IGNORED
+from finetune.training.collators import TaggingCollator
 
 VOCAB = {word: index for index, word in enumerate(["[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "[PAD]"])}
 rows = st.lists(

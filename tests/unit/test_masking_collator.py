@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from finetune.collators import MaskingCollator
 from finetune.encoding.masking import Masker
+from finetune.language_modeling.collators import MaskingCollator
 
 IS_SPECIAL = np.zeros(100, dtype=bool)
 IS_SPECIAL[:5] = True

@@ -15,8 +15,7 @@ from finetune.encoding.tags import TagScheme
 from finetune.metrics.tagging import compare_tags, score_spans
 from finetune.metrics.tagging_summary import summarise_tagging
 from finetune.report.files import write_metrics
-from finetune.report.tables import score_table
-from finetune.report.tagging import format_details, format_result, write_predictions, write_report
+from finetune.report.tagging import format_details, format_result, score_table, write_predictions, write_report
 
 WORDS = [["นาย", " ", "สมชาย", "#1"], ["a\tb", "", "-DOCSTART-"], ["New York", "\u2028x", "C:\\new\\table"]]
 EXPECTED = [["B-PER", "I-PER", "I-PER", "O"], ["O", "B-LOC", "O"], ["B-LOC", "O", "B-creative-work"]]

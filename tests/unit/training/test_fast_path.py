@@ -8,11 +8,11 @@ from transformers import AutoTokenizer, BertForTokenClassification
 from transformers.models.bert import BertConfig
 
 from finetune.arguments.fast_path import FastPathArguments
-from finetune.collators import TaggingCollator
 from finetune.models.unpadding.doors import is_unpadded
 from finetune.models.vocabulary_trimming import TrimmedEmbedding
 from finetune.run.folder import Run
 from finetune.training.building import TrainerParts, build_trainer, train
+from finetune.training.collators import TaggingCollator
 from finetune.training.losses import TokenLoss
 from finetune.training.unpadded_batches import HostLengths, ReadPositions
 

@@ -7,7 +7,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, DistilBertConfig
 from transformers import DistilBertForTokenClassification as NarrowTagger
 
-from finetune.collators import TaughtClassificationCollator, TaughtTaggingCollator
+from finetune.distillation.collators import TaughtClassificationCollator, TaughtTaggingCollator
 from finetune.training.classification_losses import SequenceLoss
 from finetune.training.distillation import Weights
 from finetune.training.losses import TokenLoss
