@@ -103,8 +103,8 @@ def student_config(options: dict[str, Any]) -> Path:
 
 def open_trainer(options: dict[str, Any]) -> tuple[Any, Any]:
     """The task and the Trainer that train.py makes of the command line."""
+    from finetune.distillation import language as distillation
     from finetune.run.folder import Run
-    from finetune.tasks import distillation
 
     script = HERE.parent / "scripts" / "distillation" / "train.py"
     arguments = runpy.run_path(str(script))["make_parser"]().parse(command(options))

@@ -40,12 +40,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from finetune.data.scoring_input import ScoringExample
-from finetune.models.scoring import SlotScores
-from finetune.report.surprisal_tables import SurprisalTables
-from finetune.report.table_files import TableFile
-from finetune.tasks.scorer import Scorer
-from finetune.tasks.scoring import describe_texts, in_chunks, make_tables
+from finetune.surprisal.inference import Scorer
+from finetune.surprisal.input import ScoringExample
+from finetune.surprisal.row_inference import SlotScores
+from finetune.surprisal.table_files import TableFile
+from finetune.surprisal.tables import SurprisalTables
+from finetune.surprisal.task import describe_texts, in_chunks, make_tables
 
 VOCABULARY = 50_257
 TOLERANCE_BITS = 2e-3  # float32 sums over 50,257 logits, in another order

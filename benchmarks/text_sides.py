@@ -79,7 +79,9 @@ def make_words(workload: Workload, model: str, seed: int, max_steps: int, output
 
 def open_workload(workload: Workload, model: str, seed: int, max_steps: int, output: str) -> Any:
     """The task with its rows encoded, as our command makes it; no model is loaded."""
-    from finetune.tasks import glue, thai_texts
+    from finetune.classification import thai_texts
+    from finetune.classification.glue import task as glue
+
     from finetune.tasks.classification import open_task
 
     is_thai = workload.name == "wisesight_sentiment"

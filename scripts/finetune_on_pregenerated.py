@@ -40,7 +40,7 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from tempfile import TemporaryDirectory
 
     from finetune.encoding.pregenerated_epochs import find_epoch_files
-    from finetune.tasks import pregenerated_training
+    from finetune.pregeneration import training as pregenerated_training
     from finetune.training.building import train
 
     data, reduce_memory = arguments[PregeneratedDataArguments], arguments[PretrainingArguments].reduce_memory

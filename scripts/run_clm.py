@@ -34,7 +34,9 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.tasks import language_modeling, language_plans, language_results
+    from finetune.language_modeling import plans as language_plans
+    from finetune.language_modeling import results as language_results
+    from finetune.language_modeling import task as language_modeling
     from finetune.training.building import train
 
     task = language_modeling.open_task(arguments, language_plans.plan_causal(arguments))

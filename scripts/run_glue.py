@@ -52,7 +52,11 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.tasks import classification, classification_results, classification_training, glue
+    from finetune.classification import results as classification_results
+    from finetune.classification import task as classification
+    from finetune.classification import training as classification_training
+    from finetune.classification.glue import task as glue
+
     from finetune.training.building import train
 
     task = classification.open_task(arguments, glue.make_plan(arguments))

@@ -20,8 +20,8 @@ from finetune import cli
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.arguments.score import ScoreArguments
 from finetune.run.folder import Run
+from finetune.surprisal.arguments import ScoreArguments
 
 
 def make_parser() -> CommandParser:
@@ -29,7 +29,7 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.tasks.scoring import run_scoring
+    from finetune.surprisal.task import run_scoring
 
     return run_scoring(arguments[ModelArguments], arguments[ScoreArguments], run, arguments[RunArguments])
 

@@ -38,7 +38,7 @@ def make_parser() -> CommandParser:
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from tempfile import TemporaryDirectory
 
-    from finetune.tasks import pregenerated_training
+    from finetune.pregeneration import training as pregenerated_training
     from finetune.training.building import train
 
     with TemporaryDirectory() as temporary:

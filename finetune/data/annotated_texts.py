@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import missing_file
-from finetune.data.scoring_input import ScoringFile, judge_scoring_file, read_scoring_file
 from finetune.errors import DataError, Problem
+from finetune.surprisal.input import ScoringFile, judge_scoring_file, read_scoring_file
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datasets import Dataset
 
 from finetune.arguments.nearest import allowed_values
-from finetune.data import dummy, lst20, thainer
 from finetune.data.conllu import UPOS_TAGS
 from finetune.data.sample import SAMPLE_TAGS, make_sample
 from finetune.data.sample_thai import make_thai_sample
 from finetune.data.sentences import Sentences
 from finetune.data.sources import Official, Patterns, Wanted
 from finetune.errors import DataError, Problem
+from finetune.tagging.published import dummy, lst20, thainer
 
 GITHUB = "https://raw.githubusercontent.com"
 THAINER = f"{GITHUB}/wannaphong/thai-ner/c22ec8ea8284e8ad6ef83a43d5cbfb941dfb2523/model/1.3"

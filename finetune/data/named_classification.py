@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from finetune.data import goemotions, semeval, wongnai
+from finetune.classification.published import goemotions, semeval, wongnai
 from finetune.data.column_choice import ColumnChoice
 from finetune.data.files import decode_utf8, listed
 from finetune.data.row_files import RowTable, parse_json_rows, read_row_file

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from finetune.data import sample_words as lists
 from finetune.data.sentences import Sentences
+from finetune.tagging.published import sample_words as lists
 
 SAMPLE_SEED = 2020  # the corpus has a name, so it is always the same
 SAMPLE_SIZES = {"train": 2400, "validation": 400, "test": 600}

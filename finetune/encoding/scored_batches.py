@@ -11,7 +11,7 @@ import numpy.typing as npt
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.preprocessing import Batch
 from finetune.encoding.ragged import offsets_of
-from finetune.encoding.scoring import NO_TARGET
+from finetune.surprisal.rows import NO_TARGET
 
 IntArray = npt.NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finetune.report.table_files import TableFile
+from finetune.surprisal.table_files import TableFile
 
 OPEN = "open.parquet"
 ROWS_AT_ONCE = 1 << 16

@@ -13,8 +13,8 @@ import pyarrow as pa
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from finetune.report.table_files import TableFile
 from finetune.run.manifest import sync_folder
+from finetune.surprisal.table_files import TableFile
 from finetune.training.search_slots import HEARTBEAT, OWNER
 
 logger = logging.getLogger(__name__)

@@ -33,9 +33,9 @@ from finetune.data.annotated_texts import AnnotatedTexts, read_annotated_texts
 from finetune.encoding.preprocessing import Batch, judge_keywords
 from finetune.encoding.text_batches import Recipe, TextBatches
 from finetune.errors import Problem, ProblemList, UsageError
-from finetune.models.heads import HEADS, find_task
 from finetune.models.judging import find_position_limit
 from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.surprisal.heads import HEADS, find_task
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.hooks import Hooks
 from finetune.training.tuning_losses import SplitLoss

@@ -21,14 +21,16 @@ from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
 from finetune.arguments.tuning_results import TuningResultArguments
 from finetune.data.annotated_texts import AnnotatedTexts
-from finetune.data.blimp import MinimalPair, read_blimp
-from finetune.data.scoring_input import find_metadata
 from finetune.encoding.text_batches import TextBatches
 from finetune.errors import Problem, ProblemList, UsageError
 from finetune.report.files import write_metrics, write_text
 from finetune.run.checkpoints import list_checkpoints
 from finetune.run.folder import Run
 from finetune.run.launcher import count_processes
+from finetune.surprisal.blimp import MinimalPair, read_blimp
+from finetune.surprisal.inference import Scorer
+from finetune.surprisal.input import find_metadata
+from finetune.surprisal.task import evaluate_blimp
 from finetune.tasks.finetuning import MODEL, TOKENIZER, TuningTask, judge_task, save_tuned_model, train_once
 from finetune.tasks.finetuning_parts import (
     TuningParts,
@@ -38,8 +40,6 @@ from finetune.tasks.finetuning_parts import (
     settle_token,
 )
 from finetune.tasks.finetuning_test import read_tests, run_tests
-from finetune.tasks.scorer import Scorer
-from finetune.tasks.scoring import evaluate_blimp
 from finetune.training.tuning import SPLITS
 
 logger = logging.getLogger(__name__)

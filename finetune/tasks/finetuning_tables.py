@@ -12,21 +12,21 @@ import pyarrow as pa
 import torch
 
 from finetune.data.annotated_texts import AnnotatedTexts
-from finetune.data.scoring_input import widest
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.preprocessing import Batch
 from finetune.encoding.scored_batches import read_batch_tokens
 from finetune.encoding.text_batches import TextBatches
-from finetune.metrics.surprisal import LOG_2, row_sums, sentence_surprisals
-from finetune.models.scoring import QueriedLogits, SlotScores
 from finetune.report.growing_table import GrowingTable
 from finetune.report.loss_curves import write_loss_curves
-from finetune.report.surprisal_tables import ScoredTexts, SurprisalTables, metadata_column
-from finetune.report.table_files import FORMATS
 from finetune.run.checkpoints import step_of
+from finetune.surprisal.inference import ScoredTokens, Scorer
+from finetune.surprisal.input import widest
+from finetune.surprisal.row_inference import QueriedLogits, SlotScores
+from finetune.surprisal.surprisal import LOG_2, row_sums, sentence_surprisals
+from finetune.surprisal.table_files import FORMATS
+from finetune.surprisal.tables import ScoredTexts, SurprisalTables, metadata_column
+from finetune.surprisal.task import FACT_TYPES, make_tables, spell_fact, spell_words
 from finetune.tasks.finetuning_parts import TuningParts
-from finetune.tasks.scorer import ScoredTokens, Scorer
-from finetune.tasks.scoring import FACT_TYPES, make_tables, spell_fact, spell_words
 from finetune.training.tuning import SeenBatch
 from finetune.training.tuning_losses import SplitLoss
 

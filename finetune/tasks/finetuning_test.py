@@ -15,19 +15,19 @@ import torch
 from finetune.arguments.finetune_lm import SPLITS
 from finetune.data.annotated_texts import AnnotatedTexts, read_annotated_texts
 from finetune.data.files import find_paths
-from finetune.data.scoring_input import name_apart
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.text_batches import TextBatch, TextBatches
 from finetune.errors import ProblemList
-from finetune.metrics.surprisal import row_sums
 from finetune.report.growing_table import GrowingTable
-from finetune.report.table_files import FORMATS, TableFile
 from finetune.run.folder import Run
 from finetune.run.progress import Progress
+from finetune.surprisal.inference import ScoredTokens
+from finetune.surprisal.input import name_apart
+from finetune.surprisal.surprisal import row_sums
+from finetune.surprisal.table_files import FORMATS, TableFile
+from finetune.surprisal.task import model_label, tell_counts
 from finetune.tasks.finetuning_parts import TuningParts, TuningSettings
 from finetune.tasks.finetuning_tables import About, BatchTables, join_metadata, shown_of
-from finetune.tasks.scorer import ScoredTokens
-from finetune.tasks.scoring import model_label, tell_counts
 from finetune.training.tuning import as_tensors
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from finetune.encoding.tagging import EncodedTagging, encode_tagging
 from finetune.encoding.tags import TagScheme, detect_scheme
 from finetune.encoding.words import WordEncoder
 from finetune.errors import DataError, Problem, ProblemList
-from finetune.metrics import pos, tagging
 from finetune.metrics.viterbi import TransitionScores
 from finetune.models.judging import (
     judge_head,
@@ -33,6 +32,8 @@ from finetune.models.judging import (
 )
 from finetune.models.loading import judge_weights, load_config
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
+from finetune.tagging import metrics as tagging
+from finetune.tagging import pos_metrics as pos
 from finetune.tasks.tagging_options import adopt_settings, find_transitions, open_class_weights
 from finetune.tokenization.loading import find_space_token, load_tokenizer
 from finetune.training.cadence import settle_cadence

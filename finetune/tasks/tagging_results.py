@@ -15,12 +15,12 @@ from finetune.arguments.tagging import TaggingDataArguments
 from finetune.data.named import NAMED
 from finetune.metrics.tagging import compare_tags, name_tags
 from finetune.metrics.tagging_summary import TaggingSummary, summarise_tagging
-from finetune.report import legacy_ner
 from finetune.report.files import write_metrics
 from finetune.report.model_card import ModelCard, write_model_card
 from finetune.report.tagging import format_result, write_predictions, write_report
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
+from finetune.tagging import legacy_files as legacy_ner
 from finetune.tasks.tagging import TaggingTask
 from finetune.tasks.tagging_training import predict_split
 

@@ -14,6 +14,8 @@ from finetune.arguments.classification import ClassificationArguments
 from finetune.arguments.glue import GlueArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.task_distillation import TaskDistillationArguments
+from finetune.classification import task as classification
+from finetune.classification.glue import task as glue
 from finetune.data.cleaning import clean_corpus, clean_text
 from finetune.data.column_choice import ProblemType
 from finetune.data.corpus import Corpus, build_dataset
@@ -26,7 +28,7 @@ from finetune.encoding.tagging import encode_tagging
 from finetune.encoding.words import WordEncoder
 from finetune.errors import DataError
 from finetune.models.settings import ClassifierSettings, TaggerSettings
-from finetune.tasks import classification, glue, tagging
+from finetune.tagging import task as tagging
 from finetune.tasks.classification import ClassificationTask, Plan
 from finetune.tasks.classification_prediction import read_pair
 from finetune.tasks.tagging import TaggingTask

@@ -14,6 +14,7 @@ from transformers import Trainer, set_seed
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.run import RunArguments
 from finetune.arguments.task_distillation import TaskLossArguments
+from finetune.classification import results as classification_results
 from finetune.distillation.collators import TaughtClassificationCollator, TaughtTaggingCollator
 from finetune.encoding.teacher_cache import TaughtRows
 from finetune.errors import Problem, UsageError
@@ -23,7 +24,7 @@ from finetune.models.unpadding.doors import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
-from finetune.tasks import classification_results, tagging_results
+from finetune.tagging import results as tagging_results
 from finetune.tasks.classification import ClassificationTask
 from finetune.tasks.classification_training import build_score
 from finetune.tasks.classification_training import settle_class_weights as settle_text_weights

@@ -25,7 +25,7 @@ from finetune.encoding.padding import IGNORED
 from finetune.encoding.preprocessing import Batch, call_preprocessing, identity
 from finetune.encoding.span_corruption import TokenRoles
 from finetune.errors import Problem, UsageError
-from finetune.models.heads import task_of
+from finetune.surprisal.heads import task_of
 
 CACHE_BYTES = 1 << 30
 STRATEGIES = ("once", "per_batch")

@@ -81,7 +81,7 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
 
 
 def distil_language_model(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.tasks import distillation
+    from finetune.distillation import language as distillation
     from finetune.training.building import train
     from finetune.training.dry_run import estimate_plan, format_plan
 
@@ -98,8 +98,12 @@ def distil_language_model(arguments: Arguments, run: Run) -> dict[str, Any]:
 
 
 def distil_tagger(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.tasks import tagging, tagging_results, tagging_training, task_distillation_data
-    from finetune.tasks import task_distillation_training as training
+    from finetune.tagging import results as tagging_results
+    from finetune.tagging import task as tagging
+    from finetune.tagging import training as tagging_training
+
+    from finetune.distillation import task_data as task_distillation_data
+    from finetune.distillation import task_training as training
     from finetune.training.building import train
 
     taught = task_distillation_data.open_tagging(arguments)
@@ -118,8 +122,12 @@ def distil_tagger(arguments: Arguments, run: Run) -> dict[str, Any]:
 
 
 def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.tasks import classification_results, classification_training, glue, task_distillation_data
-    from finetune.tasks import task_distillation_training as training
+    from finetune.classification import results as classification_results
+    from finetune.classification import training as classification_training
+    from finetune.classification.glue import task as glue
+
+    from finetune.distillation import task_data as task_distillation_data
+    from finetune.distillation import task_training as training
     from finetune.training.building import train
 
     taught = task_distillation_data.open_classification(arguments)

@@ -70,7 +70,11 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.tasks import classification, classification_results, classification_training, thai_texts
+    from finetune.classification import results as classification_results
+    from finetune.classification import task as classification
+    from finetune.classification import thai_texts
+    from finetune.classification import training as classification_training
+
     from finetune.training.building import train
 
     task = classification.open_task(arguments, thai_texts.make_plan(arguments))

@@ -40,7 +40,10 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.tasks import tagging, tagging_results, tagging_training
+    from finetune.tagging import results as tagging_results
+    from finetune.tagging import task as tagging
+    from finetune.tagging import training as tagging_training
+
     from finetune.training.building import train
 
     task = tagging.open_task(arguments)

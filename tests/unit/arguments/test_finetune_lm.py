@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 
 import pytest
+from finetune.lm_experiments import arguments as finetune_lm
 
-from finetune.arguments import finetune_lm
 from finetune.arguments.dotted import DottedParser
 from finetune.arguments.finetune_lm import (
     BASELINE_KEYWORDS,

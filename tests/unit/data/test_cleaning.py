@@ -4,10 +4,10 @@ import doctest
 import re
 
 import pytest
+from finetune.classification.published import cleaning
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.data import cleaning
 from finetune.data.cleaning import clean_text, cleaning_rules
 
 

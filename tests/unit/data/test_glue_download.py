@@ -5,8 +5,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from finetune.classification.glue import download as glue_download
 
-from finetune.data import glue_download
 from finetune.data.glue import load_glue_corpus
 from finetune.data.glue_download import choose_tasks, download_tasks, unpack, write_mrpc
 from finetune.data.glue_tasks import find_task

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import datasets
 import pytest
+from finetune.tagging.published import lst20, thainer
 
 from finetune.arguments.tagging import TaggingDataArguments
-from finetune.data import lst20, thainer
 from finetune.data.conll import read_conll
 from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.files import content_sha256

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from finetune.lm_experiments import preprocessing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -11,7 +12,6 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from finetune.encoding import preprocessing
 from finetune.encoding.preprocessing import call_preprocessing, judge_keywords
 from finetune.encoding.span_corruption import TokenRoles, draw_spans
 from finetune.errors import DataError, UsageError

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.encoding import sentence_store
 from finetune.encoding.lines import EncodedLines
 from finetune.encoding.sentence_store import SentenceStore, SentenceStoreWriter, Shard
+from finetune.pregeneration import sentence_store
 
 
 def lines_of(documents: list[list[list[int]]], begins: bool = True) -> EncodedLines:

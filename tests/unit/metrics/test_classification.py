@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from finetune.classification import metrics as ours
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn import metrics as sk
-
-from finetune.metrics import classification as ours
 
 AVERAGES = ("micro", "macro")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.models import resting_rows
+from finetune.models import rows_without_gradient as resting_rows
 from finetune.models.resting_rows import move_to_file
 
 

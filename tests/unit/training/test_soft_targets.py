@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from finetune.training import soft_targets
+from finetune.distillation import soft_targets
 from finetune.training.soft_targets import sum_soft_targets
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.metrics.surprisal import group_sums, row_sums, sentence_surprisals, to_bits, word_surprisals
+from finetune.surprisal.surprisal import group_sums, row_sums, sentence_surprisals, to_bits, word_surprisals
 
 
 def test_bits():

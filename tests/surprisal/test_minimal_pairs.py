@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from finetune.metrics.minimal_pairs import macro_accuracy, score_groups, score_pairs
+from finetune.surprisal.minimal_pairs import macro_accuracy, score_groups, score_pairs
 
 
 def test_the_lower_surprisal_wins_and_ties_are_nobodys():

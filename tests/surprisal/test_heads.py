@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from finetune.errors import DataError
-from finetune.models.heads import find_task, task_of
+from finetune.surprisal.heads import find_task, task_of
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from finetune.metrics.surprisal import WordSurprisals, row_sums, sentence_surprisals
+from finetune.surprisal.surprisal import WordSurprisals, row_sums, sentence_surprisals
 
 COLUMNS = frozenset(
     [

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from finetune.errors import DataError
-from finetune.metrics.surprisal import word_surprisals
-from finetune.report.surprisal_tables import ScoredTexts, SurprisalTables, abbreviate_count
-from finetune.report.table_files import TableFile
 from finetune.run.memory import peak_resident_bytes
+from finetune.surprisal.surprisal import word_surprisals
+from finetune.surprisal.table_files import TableFile
+from finetune.surprisal.tables import ScoredTexts, SurprisalTables, abbreviate_count
 
 VOCABULARY = pa.array(["the", "Ġdog", "s", "Ġ,", 'a"b', "NA"])
 TABLES = SurprisalTables(VOCABULARY, {"model_name": "tiny", "task": "lm", "n_params": "1.2K"})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from finetune.encoding.word_borders import BorderStyle, find_word_borders
+from finetune.surprisal.word_borders import BorderStyle, find_word_borders
 
 LINES = ["the dog runs home", "dogs run, the cat sleeps", "unbelievable homes", "a\nnew  line"] * 5
 

@@ -14,20 +14,20 @@ import numpy.typing as npt
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
-from finetune.arguments.score import ScoreArguments
 from finetune.encoding.pieces import PieceEncoder
 from finetune.encoding.ragged import offsets_of
-from finetune.encoding.scoring import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
 from finetune.encoding.special_tokens import find_special_tokens
-from finetune.encoding.word_borders import WordBorders, find_word_borders
 from finetune.errors import DataError, Problem, ProblemList
-from finetune.metrics.surprisal import WordSurprisals, to_bits, word_surprisals
-from finetune.models.heads import HEADS, find_task
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device
-from finetune.models.scoring import EncoderInputs, RowScorer, SlotScores
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.doors import unpad_encoder
+from finetune.surprisal.arguments import ScoreArguments
+from finetune.surprisal.heads import HEADS, find_task
+from finetune.surprisal.row_inference import EncoderInputs, RowScorer, SlotScores
+from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
+from finetune.surprisal.surprisal import WordSurprisals, to_bits, word_surprisals
+from finetune.surprisal.word_borders import WordBorders, find_word_borders
 from finetune.tokenization.loading import load_tokenizer
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from finetune.encoding.scoring import NO_TARGET, ScoringRows
 from finetune.models.sparse_mlm_head import SPARSE_HEADS
+from finetune.surprisal.rows import NO_TARGET, ScoringRows
 
 LARGEST_LOGITS = 1 << 27  # elements of a batch: 512 MiB of float32
 MOST_TOKENS = 1 << 14  # of a batch whose logits are few

@@ -6,8 +6,8 @@ import gzip
 
 import pytest
 
-from finetune.data.scoring_input import join_facts, judge_scoring_files, read_scoring_file, widest
 from finetune.errors import DataError
+from finetune.surprisal.input import join_facts, judge_scoring_files, read_scoring_file, widest
 
 
 def test_texts_labels_and_metadata(tmp_path):

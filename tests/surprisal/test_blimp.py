@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.data.blimp import read_blimp
 from finetune.errors import DataError
+from finetune.surprisal.blimp import read_blimp
 
 
 def test_the_published_files(shared_data):

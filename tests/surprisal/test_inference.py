@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from finetune.errors import DataError
-from finetune.tasks.scorer import Scorer
+from finetune.surprisal.inference import Scorer
 
 TEXTS = ["the dogs run,  home", "a dog", " the cat\nsleeps", ""]
 

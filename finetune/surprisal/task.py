@@ -14,9 +14,14 @@ import pyarrow as pa
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.run import RunArguments
-from finetune.arguments.score import ScoreArguments
-from finetune.data.blimp import MinimalPair, read_blimp
-from finetune.data.scoring_input import (
+from finetune.errors import DataError, Problem, UsageError
+from finetune.report.files import write_metrics, write_text
+from finetune.run.folder import Run
+from finetune.run.progress import Progress
+from finetune.surprisal.arguments import ScoreArguments
+from finetune.surprisal.blimp import MinimalPair, read_blimp
+from finetune.surprisal.inference import ScoredTokens, Scorer, open_scorer
+from finetune.surprisal.input import (
     ScoringExample,
     ScoringFile,
     join_facts,
@@ -24,15 +29,10 @@ from finetune.data.scoring_input import (
     read_scoring_file,
     read_standard_input,
 )
-from finetune.errors import DataError, Problem, UsageError
-from finetune.metrics.minimal_pairs import PairScore, macro_accuracy, score_groups, score_pairs
-from finetune.metrics.surprisal import LOG_2, sentence_surprisals
-from finetune.report.files import write_metrics, write_text
-from finetune.report.surprisal_tables import ScoredTexts, SurprisalTables, abbreviate_count, metadata_column
-from finetune.report.table_files import FORMATS, PrintedTable, TableFile
-from finetune.run.folder import Run
-from finetune.run.progress import Progress
-from finetune.tasks.scorer import ScoredTokens, Scorer, open_scorer
+from finetune.surprisal.minimal_pairs import PairScore, macro_accuracy, score_groups, score_pairs
+from finetune.surprisal.surprisal import LOG_2, sentence_surprisals
+from finetune.surprisal.table_files import FORMATS, PrintedTable, TableFile
+from finetune.surprisal.tables import ScoredTexts, SurprisalTables, abbreviate_count, metadata_column
 
 logger = logging.getLogger(__name__)
 

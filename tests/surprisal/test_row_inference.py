@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
-from finetune.encoding.scoring import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
-from finetune.models.scoring import EncoderInputs, RowScorer
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
+from finetune.surprisal.row_inference import EncoderInputs, RowScorer
+from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
 
 VOCABULARY, BOS, CLS, SEP, MASK, PAD = 40, 1, 2, 3, 4, 0
 LENGTHS = [5, 1, 0, 9, 3]
