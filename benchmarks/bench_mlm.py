@@ -78,9 +78,9 @@ def training_values(options: dict[str, Any], output: str) -> dict[str, Any]:
 
 def build_ours(options: dict[str, Any], output: str, cache: str) -> Any:
     """The Trainer of our command."""
+    from finetune.language_modeling.plans import plan_masked
+    from finetune.language_modeling.task import build_language_trainer, open_task
     from finetune.run.folder import Run
-    from finetune.tasks.language_modeling import build_language_trainer, open_task
-    from finetune.tasks.language_plans import plan_masked
 
     values = training_values(options, output)
     if options["recipe"] == "ours_float32":

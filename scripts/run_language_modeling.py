@@ -21,15 +21,15 @@ from typing import Any
 
 from finetune import cli
 from finetune.arguments.fast_path import FastPathArguments
-from finetune.arguments.language_model import (
+from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.run import RunArguments
+from finetune.language_modeling.arguments import (
     LanguageModelArguments,
     MaskingArguments,
     ObjectiveArguments,
     TextArguments,
     judge_text,
 )
-from finetune.arguments.parser import Arguments, CommandParser
-from finetune.arguments.run import RunArguments
 from finetune.run.folder import Run
 
 

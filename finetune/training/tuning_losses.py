@@ -9,7 +9,7 @@ import torch
 
 from finetune.encoding.padding import IGNORED
 from finetune.errors import Problem, UsageError
-from finetune.training.language_modeling import NextTokenLoss
+from finetune.language_modeling.losses import NextTokenLoss
 from finetune.training.losses import TokenLoss
 
 LossFunction = Callable[[Any, torch.Tensor], torch.Tensor]

@@ -10,8 +10,8 @@ from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadMode
 from finetune.encoding.blocks import DOCUMENT_START
 from finetune.errors import DataError
 from finetune.language_modeling.collators import CausalCollator, positions_within
-from finetune.tasks.language_modeling import check_documents_apart
-from finetune.training.language_modeling import NextTokenLoss
+from finetune.language_modeling.losses import NextTokenLoss
+from finetune.language_modeling.task import check_documents_apart
 
 FEATURES = [
     {"input_ids": np.arange(10, 18), "flags": np.array([2, 0, 0, 2, 0, 2, 0, 0], np.uint8)},

@@ -13,25 +13,22 @@ import torch
 from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from finetune.arguments.fast_path import FastPathArguments
-from finetune.arguments.language_model import LanguageModelArguments, TextArguments
 from finetune.arguments.parser import Arguments
 from finetune.encoding.corpus import CorpusSettings
 from finetune.encoding.masking import Masker
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.language_modeling.arguments import LanguageModelArguments, TextArguments
 from finetune.language_modeling.collators import CausalCollator, MaskingCollator
-from finetune.models.judging import (
-    find_position_limit,
-    judge_head,
-    judge_max_length,
-    judge_vocabulary,
-    settle_max_length,
+from finetune.language_modeling.losses import (
+    LanguageEvaluation,
+    MaskedLoss,
+    NextTokenLoss,
+    StreamedExamples,
+    score_language,
 )
-from finetune.models.language_models import build_language_model, judge_language_weights, load_language_config
-from finetune.models.sparse_mlm_head import SPARSE_HEADS
-from finetune.run.folder import Run
-from finetune.run.launcher import count_processes
-from finetune.tasks.language_text import (
+from finetune.language_modeling.models import build_language_model, judge_language_weights, load_language_config
+from finetune.language_modeling.text import (
     SEED_OF_VALIDATION,
     StreamedTexts,
     TextFiles,
@@ -39,17 +36,20 @@ from finetune.tasks.language_text import (
     hold_out,
     prepare_texts,
 )
+from finetune.models.judging import (
+    find_position_limit,
+    judge_head,
+    judge_max_length,
+    judge_vocabulary,
+    settle_max_length,
+)
+from finetune.models.sparse_mlm_head import SPARSE_HEADS
+from finetune.run.folder import Run
+from finetune.run.launcher import count_processes
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.cadence import settle_cadence
 from finetune.training.dry_run import estimate_plan, format_plan
-from finetune.training.language_modeling import (
-    LanguageEvaluation,
-    MaskedLoss,
-    NextTokenLoss,
-    StreamedExamples,
-    score_language,
-)
 from finetune.training.length_batches import EpochFollower
 from finetune.training.losses import take_label_smoothing
 

@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from finetune.arguments.language_model import TextArguments
 from finetune.data.hub import is_saved_dataset, load_hub_dataset, read_saved_dataset
 from finetune.data.text import find_text_files
 from finetune.data.text_rows import save_texts
@@ -23,6 +22,7 @@ from finetune.encoding.ragged import offsets_of
 from finetune.encoding.special_tokens import find_special_tokens
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.language_modeling.arguments import TextArguments
 from finetune.run.workers import usable_cores
 
 logger = logging.getLogger(__name__)

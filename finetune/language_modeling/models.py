@@ -10,9 +10,9 @@ from pathlib import Path
 import transformers
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from finetune.arguments.language_model import LanguageModelArguments
 from finetune.arguments.nearest import allowed_values
 from finetune.errors import Problem, UsageError
+from finetune.language_modeling.arguments import LanguageModelArguments
 from finetune.models.loading import HEADS, judge_weights, load_config, load_model, override_config
 
 logger = logging.getLogger(__name__)

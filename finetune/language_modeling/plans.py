@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from finetune.arguments.language_model import CausalArguments, MaskingArguments, ObjectiveArguments, TextArguments
 from finetune.arguments.parser import Arguments
 from finetune.encoding.corpus import CorpusSettings, Frame, Packing
 from finetune.encoding.lines import Boundary, LineRules
-from finetune.tasks.language_modeling import SPACE_TOKEN, Objective, Plan
+from finetune.language_modeling.arguments import CausalArguments, MaskingArguments, ObjectiveArguments, TextArguments
+from finetune.language_modeling.task import SPACE_TOKEN, Objective, Plan
 
 
 def plan_masked(arguments: Arguments) -> Plan:

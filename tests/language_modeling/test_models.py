@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
-from finetune.arguments.language_model import LanguageModelArguments
 from finetune.errors import UsageError
-from finetune.models.language_models import CONFIG_PACKAGE, find_architecture, find_configs, load_language_config
+from finetune.language_modeling.arguments import LanguageModelArguments
+from finetune.language_modeling.models import CONFIG_PACKAGE, find_architecture, find_configs, load_language_config
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,7 @@ import torch
 from torch.nn import functional
 
 from finetune.encoding.masking import labelled_positions
-from finetune.models.sparse_mlm_head import select_labelled
-from finetune.training.language_modeling import (
+from finetune.language_modeling.losses import (
     LanguageEvaluation,
     MaskedLoss,
     NextTokenLoss,
@@ -20,6 +19,7 @@ from finetune.training.language_modeling import (
     score_language,
     shuffle_window,
 )
+from finetune.models.sparse_mlm_head import select_labelled
 
 
 @pytest.fixture
