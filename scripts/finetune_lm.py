@@ -25,15 +25,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.dotted import DottedArguments, DottedParser
-from finetune.arguments.finetune_lm import TunedModelArguments, TunedTextArguments, TuningArguments
-from finetune.arguments.optimization import OptimizationArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
-from finetune.arguments.search_space import judge_search
-from finetune.arguments.tuning_results import TuningResultArguments
-from finetune.run.default_folder import NOW, find_test_folder, find_training_folder, time_stamp
+from finetune.lm_experiments.arguments import TunedModelArguments, TunedTextArguments, TuningArguments
+from finetune.lm_experiments.default_folder import NOW, find_test_folder, find_training_folder, time_stamp
+from finetune.lm_experiments.dotted import DottedArguments, DottedParser
+from finetune.lm_experiments.result_arguments import TuningResultArguments
 from finetune.run.folder import Run
+from finetune.search.arguments import OptimizationArguments
+from finetune.search.space import judge_search
 
 GROUPS = (
     *(TunedModelArguments, TunedTextArguments, TuningArguments, TuningResultArguments),
@@ -63,10 +63,10 @@ def make_parser() -> DottedParser:
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     if arguments[OptimizationArguments].do_optimize:
-        from finetune.tasks.search import run_search
+        from finetune.search.task import run_search
 
         return run_search(arguments, run)
-    from finetune.tasks.finetuning_run import run_finetuning
+    from finetune.lm_experiments.task import run_finetuning
 
     return run_finetuning(arguments, run)
 

@@ -350,7 +350,7 @@ def with_hooks(tmp_path: Path, monkeypatch, *points: str) -> list[str]:
 
 
 def test_every_hook_is_called_where_the_document_says(tune, data, tmp_path, monkeypatch):
-    from finetune.arguments.finetune_lm import HOOKS as POINTS
+    from finetune.lm_experiments.arguments import HOOKS as POINTS
 
     more = ("--data_preprocessing_fn.train", "our_hooks.hide_every_second", "--data_preprocessing_fn_strategy.train")
     done = tune(

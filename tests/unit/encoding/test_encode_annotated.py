@@ -8,8 +8,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from finetune.encoding.annotated_texts import encode_annotated, pad_rows
 from finetune.errors import DataError
+from finetune.lm_experiments.encoding import encode_annotated, pad_rows
 
 
 @pytest.fixture

@@ -1,0 +1,213 @@
+"""Fine-tuning for surprisals, its tables: the tokens of every batch with their surprisals, and the losses of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from finetune.encoding.padding import IGNORED
+from finetune.lm_experiments.batches import TextBatches
+from finetune.lm_experiments.growing_table import GrowingTable
+from finetune.lm_experiments.loss_curves import write_loss_curves
+from finetune.lm_experiments.losses import SplitLoss
+from finetune.lm_experiments.parts import TuningParts
+from finetune.lm_experiments.preprocessing import Batch
+from finetune.lm_experiments.scored_batches import read_batch_tokens
+from finetune.lm_experiments.texts import AnnotatedTexts
+from finetune.lm_experiments.trainer import SeenBatch
+from finetune.run.checkpoints import step_of
+from finetune.surprisal.inference import ScoredTokens, Scorer
+from finetune.surprisal.input import widest
+from finetune.surprisal.row_inference import QueriedLogits, SlotScores
+from finetune.surprisal.surprisal import LOG_2, row_sums, sentence_surprisals
+from finetune.surprisal.table_files import FORMATS
+from finetune.surprisal.tables import ScoredTexts, SurprisalTables, metadata_column
+from finetune.surprisal.task import FACT_TYPES, make_tables, spell_fact, spell_words
+
+METRICS, LOSSES, CURVES = "metrics", "losses", "loss_curves.pdf"
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a batch beside its tokens; `losses` are those of the whole batch, by loss class."""
+
+    dataset_type: str
+    dataset_name: str
+    epoch: int | None
+    batch_number: int
+    losses: Mapping[str, float] = field(default_factory=dict)
+    sequence: str = "label_sequence"  # for encoder-decoders: whose tokens these are
+    labels: pa.Array | None = None  # (rows,) texts, where they are not those of the batch
+
+
+@dataclass
+class BatchTables:
+    """Makes tables of batches and their logits.
+
+    `facts` are the metadata of all texts with types that hold each value; `loss_names` the losses that have a column.
+    """
+
+    scorer: Scorer
+    tables: SurprisalTables
+    detail: str
+    seed: int
+    facts: dict[str, type]
+    loss_names: list[str]
+
+    @classmethod
+    def of(
+        cls, parts: TuningParts, texts: Mapping[str, TextBatches], losses: Mapping[str, SplitLoss] | None = None
+    ) -> BatchTables:
+        facts = join_metadata(batches.texts for batches in texts.values())
+        names = dict.fromkeys(name for split in (losses or {}).values() for name in split.losses)
+        return cls.build_for(parts, facts, list(names))
+
+    @classmethod
+    def build_for(cls, parts: TuningParts, facts: dict[str, type], loss_names: Sequence[str] = ()) -> BatchTables:
+        scorer = Scorer(parts.model, parts.tokenizer, parts.task, sparse_head=False)
+        tables = make_tables(scorer, parts.settings.model.model_name_or_path)
+        return cls(scorer, tables, parts.settings.results.metrics_detail, parts.settings.seed, facts, list(loss_names))
+
+    def score(self, arrays: Batch, logits: torch.Tensor) -> ScoredTokens:
+        """The tokens of a batch's rows with their surprisals, from logits (rows, length, vocabulary)."""
+        tokenizer, task = self.scorer.tokenizer, self.scorer.task
+        tokens = read_batch_tokens(
+            arrays,
+            task,
+            mask_id=tokenizer.mask_token_id,
+            special_ids=tokenizer.all_special_ids,
+            has_start=bool(len(self.scorer.prefix)),
+        )
+        scores = SlotScores.empty(tokens.slot_count)
+        if len(tokens.places):
+            places = torch.from_numpy(tokens.places).to(logits.device)
+            with torch.no_grad():
+                flat = QueriedLogits(logits.flatten(0, 1), places)
+                self.scorer.rows.answer(scores, flat, tokens.targets, tokens.slots)
+        if task == "seq2seq":
+            scores.log_border[len(tokens.ids) :] = 0.0  # labels hold the end of the text: nothing can follow it
+        if task == "mlm":
+            self.scorer.counts["texts_without_masks"] += int((row_sums(tokens.shown, tokens.offsets) == 0).sum())
+        starts = self.scorer.borders.find_starts(tokens.ids, np.diff(tokens.offsets))
+        return self.scorer.collect(tokens.ids, tokens.offsets, starts, scores, tokens.shown)
+
+    def build(self, arrays: Batch, own: AnnotatedTexts, scored: ScoredTokens, about: About) -> pa.Table:
+        """The rows of a batch whose row i is of the text `own[i]`."""
+        size = len(own)
+        leading: dict[str, Any] = {"item": pa.array([line - 1 for line in own.lines], pa.int64())}
+        leading |= {"original_text": pa.array(own.texts, pa.string()), "input_text": self._spell_inputs(arrays)}
+        labels = about.labels if about.labels is not None else self.spell_labels(arrays, own)
+        if self.scorer.task == "seq2seq":
+            leading |= {"generated_sequence_type": pa.array([about.sequence] * size), "label_text": labels}
+        else:
+            leading["input_label"] = labels
+        words = spell_words(self.scorer, scored) if self.detail == "word" else None
+        fields = {name: getattr(scored, name) for name in ScoredTexts.__dataclass_fields__ if hasattr(scored, name)}
+        trailing = self._trailing(own, scored, about)
+        return self.tables.build(ScoredTexts(leading, trailing, word_texts=words, **fields), self.detail)
+
+    def _trailing(self, own: AnnotatedTexts, scored: ScoredTokens, about: About) -> dict[str, Any]:
+        """Metadata, then where the batch stands; `loss` is the mean over the text's scored tokens in nats."""
+        size = len(own)
+        mean = sentence_surprisals(np.where(shown_of(scored), scored.surprisal, np.nan), scored.offsets).mean * LOG_2
+        columns = {metadata_column(name): fact_column(own.metadata, name, kind) for name, kind in self.facts.items()}
+        columns |= {
+            "epoch": pa.array([about.epoch] * size, pa.int64()),
+            "batch_number": pa.array([about.batch_number] * size, pa.int64()),
+            "dataset_type": pa.array([about.dataset_type] * size, pa.string()),
+            "loss": pa.array(mean, mask=np.isnan(mean)),
+            "dataset_name": pa.array([about.dataset_name] * size, pa.string()),
+            "seed": pa.array([self.seed] * size, pa.int64()),
+        }
+        return columns | {name: pa.array([about.losses.get(name)] * size, pa.float64()) for name in self.loss_names}
+
+    def _spell_inputs(self, arrays: Batch) -> pa.Array:
+        rows = [ids[real] for ids, real in zip(arrays["input_ids"], arrays["attention_mask"].astype(bool), strict=True)]
+        return pa.array(self.scorer.tokenizer.batch_decode(rows), pa.string())
+
+    def spell_labels(self, arrays: Batch, own: AnnotatedTexts) -> pa.Array:
+        """The labels of the file (rows,), or what preprocessing made of the text."""
+        if own.labels is not None and self.scorer.task != "lm":
+            return pa.array(own.labels, pa.string())
+        rows = [ids[ids != IGNORED] for ids in arrays["labels"]]
+        return pa.array(self.scorer.tokenizer.batch_decode(rows), pa.string())
+
+
+def shown_of(scored: ScoredTokens) -> np.ndarray:
+    return np.ones(len(scored.ids), dtype=bool) if scored.shown is None else scored.shown
+
+
+def join_metadata(texts: Iterable[AnnotatedTexts]) -> dict[str, type]:
+    """The metadata of several files: name -> type that holds each value; those that are always null are text."""
+    joined: dict[str, type] = {}
+    for record in (record for item in texts for record in item.metadata):
+        for name, value in record.items():
+            joined[name] = widest(joined.get(name), type(value))
+    return {name: str if kind is type(None) else kind for name, kind in joined.items()}
+
+
+def fact_column(records: Sequence[Mapping[str, Any]], name: str, kind: type) -> pa.Array:
+    """One fact of each text."""
+    spell: Callable[[Any], Any] = spell_fact if kind is str else kind
+    values = [record.get(name) for record in records]
+    return pa.array([None if value is None else spell(value) for value in values], FACT_TYPES[kind])
+
+
+class TrainingTables:
+    """What is written while a model is trained: `metrics.csv.gz`, `losses.csv.gz`, `loss_curves.pdf`.
+
+    Kept in parts that end where checkpoints do, so that a training that was interrupted ends with the same tables.
+    """
+
+    def __init__(self, tables: BatchTables, texts: Mapping[str, TextBatches], folder: Path, suffix: str) -> None:
+        self.tables, self.texts, self.folder, self.suffix = tables, texts, folder, suffix
+        self.metrics, self.losses = GrowingTable(folder / "metrics.parts"), GrowingTable(folder / "losses.parts")
+
+    def see(self, seen: SeenBatch) -> None:
+        """Write the rows of a batch."""
+        batches = self.texts[seen.split]
+        about = About(seen.split, batches.texts.name, seen.epoch, seen.number, seen.losses)
+        if self.tables.detail != "none":
+            scored = self.tables.score(seen.made.arrays, seen.logits)
+            own = batches.texts.take(seen.made.places.tolist())
+            self.metrics.write(self.tables.build(seen.made.arrays, own, scored, about))
+        facts = {"epoch": seen.epoch, "batch_number": seen.number, "dataset_type": seen.split, "loss": seen.loss}
+        named = {name: pa.array([seen.losses.get(name)], pa.float64()) for name in self.tables.loss_names}
+        self.losses.write(pa.table({**{name: [value] for name, value in facts.items()}, **named}))
+
+    def flush(self, checkpoint: Path) -> None:
+        """Keep what was seen up to a checkpoint."""
+        for table in (self.metrics, self.losses):
+            table.close_part(step_of(checkpoint))
+
+    def resume_from(self, step: int) -> None:
+        """Forget what was seen after the checkpoint of that step."""
+        for table in (self.metrics, self.losses):
+            table.drop_after(step)
+
+    def finish(self, *, whole: bool = False) -> None:
+        """Make files of the parts; `whole`: what was seen since the last checkpoint counts, for there are none."""
+        for table in (self.metrics, self.losses):
+            if whole:
+                table.close_part(0)
+            table.drop_open()
+        chunks = list(self.losses.read())
+        if chunks:
+            write_loss_curves(self.folder / CURVES, pa.concat_tables(chunks))
+        self.metrics.finish(self.folder / f"{METRICS}{self.suffix}")
+        self.losses.finish(self.folder / f"{LOSSES}{self.suffix}")
+
+
+def open_training_tables(
+    parts: TuningParts, texts: Mapping[str, TextBatches], losses: Mapping[str, SplitLoss], folder: Path
+) -> TrainingTables:
+    """The tables of one training, for checkpoints in `folder`."""
+    return TrainingTables(
+        BatchTables.of(parts, texts, losses), texts, folder, FORMATS[parts.settings.results.metrics_format]
+    )

@@ -1,0 +1,227 @@
+"""Fine-tuning for surprisals, a run: train where there are texts to train on, test, evaluate, write it all."""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from finetune.arguments.parser import Arguments
+from finetune.arguments.run import RunArguments
+from finetune.errors import Problem, ProblemList, UsageError
+from finetune.lm_experiments.arguments import (
+    BASELINE_LOSS,
+    TunedModelArguments,
+    TunedTextArguments,
+    TuningArguments,
+    as_list,
+)
+from finetune.lm_experiments.batches import TextBatches
+from finetune.lm_experiments.parts import (
+    TuningParts,
+    TuningSettings,
+    find_device,
+    open_parts,
+    settle_token,
+)
+from finetune.lm_experiments.result_arguments import TuningResultArguments
+from finetune.lm_experiments.testing import read_tests, run_tests
+from finetune.lm_experiments.texts import AnnotatedTexts
+from finetune.lm_experiments.trainer import SPLITS
+from finetune.lm_experiments.training import MODEL, TOKENIZER, TuningTask, judge_task, save_tuned_model, train_once
+from finetune.report.files import write_metrics, write_text
+from finetune.run.checkpoints import list_checkpoints
+from finetune.run.folder import Run
+from finetune.run.launcher import count_processes
+from finetune.surprisal.blimp import MinimalPair, read_blimp
+from finetune.surprisal.inference import Scorer
+from finetune.surprisal.input import find_metadata
+from finetune.surprisal.task import evaluate_blimp
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config.txt"
+TEXTS_JUDGED = 1024  # of each test, before training
+TRAINED = "training"  # the fact in run.json that says a model is trained and saved
+
+
+def settle(arguments: Arguments, run: Run) -> TuningSettings:
+    """All arguments of one training, the seed drawn where none was given (and kept, for a run that goes on)."""
+    tuning = arguments[TuningArguments]
+    seed = tuning.seed if tuning.seed is not None else run.recall("drawn_seed")
+    if seed is None:
+        seed = random.SystemRandom().randint(0, 2**32 - 1)
+        logger.info("No --seed was given; it is %d.", seed)
+    if tuning.seed is None:
+        run.record(drawn_seed=seed)
+    model = settle_token(arguments[TunedModelArguments])
+    return TuningSettings(model, arguments[TunedTextArguments], tuning, arguments[TuningResultArguments], seed)
+
+
+def run_finetuning(arguments: Arguments, run: Run) -> dict[str, Any]:
+    """Train, test and evaluate as asked; returns what the last line says.
+
+    Raises:
+        DataError, UsageError: with every problem, before anything is trained.
+        Preempted: a signal asked to stop; the same command goes on.
+    """
+    judge_processes()
+    settings = settle(arguments, run)
+    tell_device(settings)
+    tests, pairs = read_inputs(settings)
+    if arguments[RunArguments].dry_run:
+        return describe_task(settings, tests)
+    folder = run.folder
+    if folder is None:
+        raise UsageError(Problem("--output_dir is missing", remedy="name the folder for the results"))
+    facts = run.recall(TRAINED)
+    task = judge_task(settings) if settings.texts.train_file and facts is None else None
+    parts = task.parts if task else open_parts(trained_here(settings, folder) if facts else settings, ())
+    parts = replace(parts, settings=settings)
+    judge_evaluations(parts, tests, pairs)
+    run.start()
+    run.record_inputs(input_files(settings, tests))
+    write_config(arguments, settings, folder)
+    if task:
+        facts = train_and_save(task, run, folder)
+    return finish_run(parts, facts, run, tests, pairs)
+
+
+def judge_evaluations(parts: TuningParts, tests: Sequence[AnnotatedTexts], pairs: Sequence[MinimalPair]) -> None:
+    """Whether tests and evaluations can be done with this model, before it is trained.
+
+    Raises:
+        DataError, UsageError: with the problems of all of them.
+    """
+    problems = ProblemList()
+    for texts in tests:
+        problems.attempt(TextBatches, texts.take(range(min(len(texts), TEXTS_JUDGED))), parts.recipe("test"))
+    if pairs and parts.task == "seq2seq":
+        found = "a sequence-to-sequence model gives no score to a sentence alone"
+        problems.append(Problem(found, remedy="give a causal or a masked model for --evaluate blimp"))
+    problems.raise_any()
+
+
+def read_inputs(settings: TuningSettings) -> tuple[list[AnnotatedTexts], list[MinimalPair]]:
+    """Test texts and minimal pairs.
+
+    Raises:
+        DataError: with the problems of both.
+    """
+    problems = ProblemList()
+    tests = problems.attempt(read_tests, settings) or []
+    blimp = settings.results.blimp_dir
+    pairs = problems.attempt(read_blimp, Path(blimp)) if blimp else None
+    problems.raise_any()
+    return tests, pairs or []
+
+
+def train_and_save(task: TuningTask, run: Run, folder: Path) -> dict[str, Any]:
+    """Train, save model and tokenizer, and remove the checkpoints, which are for going on only; how training went."""
+    settings = task.parts.settings
+    result = train_once(settings, run, folder, task=task, on_disk=settings.tuning.save_best_model_state_to_disk)
+    save_tuned_model(result, folder)
+    facts = {
+        "best_epoch": result.best.epoch,
+        "validation_loss": result.best.loss,
+        "validation_losses": result.best.losses,
+        "epochs": result.epochs,
+        "stopped": result.stopped or None,
+    }
+    run.record(**{TRAINED: facts})
+    for checkpoint in list_checkpoints(folder):
+        shutil.rmtree(checkpoint)
+    return facts
+
+
+def trained_here(settings: TuningSettings, folder: Path) -> TuningSettings:
+    """Settings that open the model which this run has trained already: no modifier is applied twice."""
+    model = replace(
+        settings.model,
+        model_name_or_path=str(folder / MODEL),
+        tokenizer_name_or_path=str(folder / TOKENIZER),
+        config_name=None,
+        model_modifier_fns=[],
+    )
+    return replace(settings, model=model)
+
+
+def finish_run(
+    parts: TuningParts,
+    facts: dict[str, Any] | None,
+    run: Run,
+    tests: Sequence[AnnotatedTexts],
+    pairs: Sequence[MinimalPair],
+) -> dict[str, Any]:
+    """Tests and evaluations of the model; metrics.json and the last line."""
+    assert run.folder is not None
+    metrics: dict[str, Any] = {"validation": facts} if facts else {}
+    if tests:
+        metrics["test"] = run_tests(parts, tests, run, epoch=facts["best_epoch"] if facts else None)
+    if pairs:
+        scorer = Scorer(parts.model, parts.tokenizer, parts.task)
+        blimp, details = evaluate_blimp(scorer, pairs, run.folder, parts.settings.results.metrics_format)
+        metrics["blimp"] = blimp
+    write_metrics(run.folder, {**metrics, **({"blimp": details} if pairs else {})})
+    return {"seed": parts.settings.seed, **metrics}
+
+
+def describe_task(settings: TuningSettings, tests: Sequence[AnnotatedTexts]) -> dict[str, Any]:
+    """`--dry_run`: everything is read, judged and built; how much there is."""
+    counts: dict[str, Any] = {"test": sum(map(len, tests))}
+    if settings.texts.train_file:
+        task = judge_task(settings)
+        counts |= {split: len(task.texts[split]) for split in SPLITS}
+        example = task.texts["train"].make([0], 1)
+        print(task.parts.tokenizer.decode(example.arrays["input_ids"][0]))
+    else:
+        open_parts(settings, ())
+    return {"dry_run": True, "texts": counts}
+
+
+def write_config(arguments: Arguments, settings: TuningSettings, folder: Path) -> None:
+    """`config.txt`: every argument as --config_file reads it, with the seed that is used."""
+    text = arguments.as_yaml()
+    drawn = (
+        "" if arguments[TuningArguments].seed is not None else f"# the seed that was drawn: --seed {settings.seed}\n"
+    )
+    write_text(folder / CONFIG, drawn + text.rstrip("\n") + "\n")
+
+
+def input_files(settings: TuningSettings, tests: Sequence[AnnotatedTexts]) -> list[Path]:
+    """Every file that decides what comes out."""
+    found = [path for texts in tests for path in texts.files]
+    named = [settings.texts.train_file, settings.texts.validation_file] if settings.texts.train_file else []
+    for split in SPLITS if named else ():
+        for name, kwargs in settings.tuning.losses(split).items():
+            named += as_list(kwargs.get("dataset")) if name.endswith(BASELINE_LOSS) else []
+    for path in (Path(name) for name in dict.fromkeys(named) if name):
+        found += [path, *([beside] if (beside := find_metadata(path)) else [])]
+    return list(dict.fromkeys(found))
+
+
+def judge_processes() -> None:
+    """Tables and losses are of one process.
+
+    Raises:
+        UsageError: a launcher started several for one training.
+    """
+    count = count_processes()
+    if count > 1:
+        found = f"this command was launched as {count} processes for one training"
+        raise UsageError(
+            Problem(found, "it trains in one", "start it plainly; scripts/sweep.py starts several trainings")
+        )
+
+
+def tell_device(settings: TuningSettings) -> None:
+    """What `--use_gpu` comes to: the published program computes on the processor unless it is given."""
+    device = find_device(settings.model.use_gpu)
+    if device.type == "cuda" and settings.model.use_gpu is None:
+        logger.warning("A GPU is visible and is used; --use_gpu False keeps it off.")
+    else:
+        logger.info("Computing on the %s.", "GPU" if device.type == "cuda" else "processor")

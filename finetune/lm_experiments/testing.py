@@ -1,0 +1,228 @@
+"""Fine-tuning for surprisals, its tests: every token of the test files with its surprisal, batch by batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from finetune.data.files import find_paths
+from finetune.encoding.padding import IGNORED
+from finetune.errors import ProblemList
+from finetune.lm_experiments.arguments import SPLITS
+from finetune.lm_experiments.batches import TextBatch, TextBatches
+from finetune.lm_experiments.growing_table import GrowingTable
+from finetune.lm_experiments.parts import TuningParts, TuningSettings
+from finetune.lm_experiments.tables import About, BatchTables, join_metadata, shown_of
+from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
+from finetune.lm_experiments.trainer import as_tensors
+from finetune.run.folder import Run
+from finetune.run.progress import Progress
+from finetune.surprisal.inference import ScoredTokens
+from finetune.surprisal.input import name_apart
+from finetune.surprisal.surprisal import row_sums
+from finetune.surprisal.table_files import FORMATS, TableFile
+from finetune.surprisal.task import model_label, tell_counts
+
+logger = logging.getLogger(__name__)
+
+TEXTS_AT_ONCE = 1024
+GENERATED_SHARE = 2  # a generated sequence may be so many times as long as the labels
+
+
+def read_tests(settings: TuningSettings) -> list[AnnotatedTexts]:
+    """The texts of every test file.
+
+    Raises:
+        DataError: with the problems of all files.
+    """
+    problems = ProblemList()
+    patterns = settings.texts.test_file or []
+    paths = [path for pattern in patterns for path in problems.attempt(find_paths, pattern, flag="--test_file") or ()]
+    limit = settings.texts.max_test_samples
+    found = [problems.attempt(read_annotated_texts, path, max_samples=limit) for path in paths]
+    problems.raise_any()
+    return [
+        replace(texts, name=name) for texts, name in zip(found, name_apart(paths), strict=True) if texts is not None
+    ]
+
+
+@dataclass
+class Totals:
+    """Sums over the scored tokens of a data set."""
+
+    texts: int = 0
+    tokens: int = 0
+    surprisal: float = 0.0
+
+    def metrics(self) -> dict[str, Any]:
+        mean = self.surprisal / self.tokens if self.tokens else float("nan")
+        return {"texts": self.texts, "tokens": self.tokens, "mean_surprisal": mean, "perplexity": float(np.exp2(mean))}
+
+
+class ResultFile:
+    """Where the rows of tests go: straight to the file, or to a part for each batch that an interrupted test finds again.
+
+    The sums of each batch are kept beside its rows.
+    """
+
+    def __init__(self, path: Path, *, keeps_parts: bool) -> None:
+        self.path = path
+        self.parts = GrowingTable(path.parent / "test.parts") if keeps_parts else None
+        self.sums = GrowingTable(path.parent / "test_sums.parts") if keeps_parts else None
+        self.direct = None if keeps_parts else TableFile(path)
+        self.all_sums: list[pa.Table] = []
+
+    def holds(self, number: int) -> bool:
+        """Whether an earlier, interrupted test scored that batch."""
+        return self.sums is not None and self.sums.has_part(number)
+
+    def add(self, number: int, rows: Sequence[pa.Table], sums: pa.Table) -> None:
+        for chunk in rows:
+            (self.direct or self.parts).write(chunk)  # type: ignore[union-attr]
+        if self.parts is not None and self.sums is not None:
+            self.parts.close_part(number)
+            self.sums.write(sums)
+            self.sums.close_part(number)
+        else:
+            self.all_sums.append(sums)
+
+    def finish(self) -> pa.Table:
+        """Give the file its name; the sums of all batches."""
+        if self.direct is not None:
+            self.direct.close()
+        if self.parts is not None and self.sums is not None:
+            self.all_sums = list(self.sums.read())
+            self.parts.finish(self.path)
+            self.sums.discard()
+        return pa.concat_tables(self.all_sums)
+
+    def stop(self) -> None:
+        """Leave nothing unfinished behind but parts."""
+        if self.direct is not None:
+            self.direct.discard()
+
+
+@dataclass
+class Tester:
+    """Scores test files with a model."""
+
+    parts: TuningParts
+    tables: BatchTables
+    epoch: int | None  # of the state that is tested; None for a model that was not trained here
+    batch: int = field(default=0, init=False)  # over all files
+
+    @property
+    def task(self) -> str:
+        return self.parts.task
+
+    def score_file(self, texts: AnnotatedTexts, number: int, into: ResultFile) -> None:
+        """Write the rows of one test file, the `number`-th."""
+        hooks = self.parts.hooks
+        hooks.move(self.epoch or 0)
+        hooks.call("pre_test_dataset")
+        with Progress(f"Testing {texts.name}", total=len(texts), unit="texts") as progress:
+            for count, (batches, rows) in enumerate(self._batches(texts, number), start=1):
+                self.batch += 1
+                hooks.move(self.epoch or 0, count)
+                if not into.holds(self.batch):
+                    hooks.call("pre_test_batch")
+                    made = batches.make(rows)
+                    into.add(self.batch, *self._score(made, batches.texts, texts.name, count))
+                    hooks.call("post_test_batch")
+                progress.advance(len(rows))
+        hooks.call("post_test_dataset")
+
+    def _batches(self, texts: AnnotatedTexts, number: int) -> Iterator[tuple[TextBatches, list[int]]]:
+        """Batches of a file, of which only some texts are encoded at once."""
+        recipe = self.parts.recipe("test")
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            chunk = texts.take(range(start, min(start + TEXTS_AT_ONCE, len(texts))))
+            place = replace(recipe, split=SPLITS.index("test") + number, first=start)
+            batches = TextBatches(chunk, place)
+            for rows in batches.in_order(self.parts.settings.texts.per_device_test_batch_size):
+                yield batches, rows
+
+    @torch.inference_mode()
+    def _score(self, made: TextBatch, texts: AnnotatedTexts, name: str, count: int) -> tuple[list[pa.Table], pa.Table]:
+        """The rows of a batch, and their sums."""
+        self.parts.model.eval()
+        own = texts.take(made.places.tolist())
+        inputs = {key: tensor.to(self.parts.model.device) for key, tensor in as_tensors(made).items()}
+        scored = self.tables.score(made.arrays, self.parts.model(**inputs).logits)
+        about = About("test", name, self.epoch, count)
+        if self.tables.detail == "none":
+            return [], sum_up(name, scored)
+        rows = [self.tables.build(made.arrays, own, scored, about)]
+        if self.task == "seq2seq":
+            labels = self.tables.spell_labels(made.arrays, own)
+            rows.append(self._generate(made, own, replace(about, sequence="generated_sequence", labels=labels)))
+        return rows, sum_up(name, scored)
+
+    def _generate(self, made: TextBatch, own: AnnotatedTexts, about: About) -> pa.Table:
+        """Rows of what the model itself says to a text, by greedy search, at most twice as long as the labels."""
+        model, limits = self.parts.model, GENERATED_SHARE * (made.arrays["labels"] != IGNORED).sum(1)
+        names = ("input_ids", "attention_mask")
+        inputs = {name: torch.from_numpy(made.arrays[name]).to(model.device) for name in names}
+        longest = max(int(limits.max(initial=1)), 1)
+        found = model.generate(**inputs, max_new_tokens=longest, do_sample=False, num_beams=1)  # type: ignore[operator]
+        labels = cut_generated(found[:, 1:].cpu().numpy(), limits, model.generation_config.eos_token_id)  # type: ignore[union-attr]
+        arrays = {**{name: made.arrays[name] for name in names}, "labels": labels}
+        logits = model(**inputs, labels=torch.from_numpy(labels).to(model.device)).logits
+        return self.tables.build(arrays, own, self.tables.score(arrays, logits), about)
+
+
+def cut_generated(ids: np.ndarray, limits: np.ndarray, end: int | list[int] | None) -> np.ndarray:
+    """Generated ids (rows, length) as labels: -100 after the end token, and after `limits` (rows,) tokens."""
+    ends = np.isin(ids, [] if end is None else end)
+    after_end = np.cumsum(ends, axis=1) - ends > 0
+    beyond = np.arange(ids.shape[1])[None, :] >= limits[:, None]
+    return np.where(after_end | beyond, IGNORED, ids)
+
+
+def sum_up(name: str, scored: ScoredTokens) -> pa.Table:
+    """One row: texts, scored tokens and bits of a batch."""
+    counted = shown_of(scored) & ~np.isnan(scored.surprisal)
+    texts = int((row_sums(counted, scored.offsets) > 0).sum())
+    surprisal = float(scored.surprisal[counted].sum())
+    values = {"dataset_name": name, "texts": texts, "tokens": int(counted.sum()), "surprisal": surprisal}
+    return pa.table({key: [value] for key, value in values.items()})
+
+
+def run_tests(parts: TuningParts, tests: Sequence[AnnotatedTexts], run: Run, *, epoch: int | None) -> dict[str, Any]:
+    """Score all test files into one table, `<model>-test_results.csv.gz`; the figures of each file by its name.
+
+    Raises:
+        Preempted: a signal asked to stop; what `save_tmp_test_files` keeps stays.
+        DataError, UsageError: texts, labels and preprocessing do not go together.
+    """
+    assert run.folder is not None
+    results = parts.settings.results
+    tables = BatchTables.build_for(parts, join_metadata(tests))
+    name = results.test_output_file_prefix or model_label(parts.settings.model.model_name_or_path)
+    path = run.folder / f"{name}-test_results{FORMATS[results.metrics_format]}"
+    into = ResultFile(path, keeps_parts=results.save_tmp_test_files)
+    tester = Tester(parts, tables, epoch)
+    parts.hooks.move(epoch or 0)
+    parts.hooks.call("pre_test")
+    try:
+        for number, texts in enumerate(tests):
+            tester.score_file(texts, number, into)
+        sums = into.finish()
+    except BaseException:
+        into.stop()
+        raise
+    tell_counts(tables.scorer)
+    return {texts.name: total_of(sums, texts.name).metrics() for texts in tests}
+
+
+def total_of(sums: pa.Table, name: str) -> Totals:
+    rows = [row for row in sums.to_pylist() if row["dataset_name"] == name]
+    keys = ("texts", "tokens", "surprisal")
+    return Totals(*(sum(row[key] for row in rows) for key in keys))

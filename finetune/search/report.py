@@ -1,0 +1,191 @@
+"""A search over hyperparameters as files: a table of its trials, and plots of its course."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from finetune.run.manifest import sync_folder
+from finetune.search.slots import HEARTBEAT, OWNER
+from finetune.surprisal.table_files import TableFile
+
+logger = logging.getLogger(__name__)
+
+RESULTS = "optimization_results.csv.gz"
+PLOTS = "optimization_plots.pdf"
+LETTER_LANDSCAPE = (11.0, 8.5)
+OBJECTIVE = "Objective Value"
+LABELS = {OBJECTIVE: "validation loss", "Intermediate Value": "validation loss", "Step": "epoch", "Trial": "trial"}
+SMALL, LABEL_WIDTH, LEGEND_LINES = 7, 18, 12
+PARAMETERS_IN_GRIDS = 4  # plots of every pair of more are unreadable
+
+
+def write_optimization_results(path: Path, trials: Sequence[FrozenTrial]) -> Path:
+    """One row a trial: number, validation loss, state, times, epochs, a column per hyperparameter and attribute,
+    and the output folder of the process that trained it.
+
+    The loss of a complete trial is its lowest, that of a pruned one its last. Missing cells are `NA`.
+    """
+    rows = [_row(trial) for trial in trials]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: _column([row.get(name) for row in rows]) for name in names}
+    with TableFile(path) as table:
+        table.write(pa.table(columns or {"number": pa.array([], pa.int64())}))
+    return path
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    seconds = trial.duration.total_seconds() if trial.duration else None
+    facts = {
+        "number": trial.number,
+        "value": trial.values[0] if trial.values else None,
+        "state": trial.state.name,
+        "datetime_start": trial.datetime_start and trial.datetime_start.isoformat(timespec="seconds"),
+        "datetime_complete": trial.datetime_complete and trial.datetime_complete.isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "epochs": len(trial.intermediate_values) or None,
+    }
+    facts |= {f"params_{name}": value for name, value in sorted(trial.params.items())}
+    shown = {name: value for name, value in trial.user_attrs.items() if isinstance(value, str | int | float)}
+    facts |= {f"attrs_{name}": shown[name] for name in sorted(shown) if name != HEARTBEAT}
+    return facts | {"process_folder": trial.user_attrs.get(OWNER, {}).get("folder")}
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Numbers as numbers; a mixture as text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and len(kinds) == 2:
+        return pa.array([None if value is None else float(value) for value in values])
+    if len(kinds) > 1 or not kinds <= {int, float, bool, str}:
+        return pa.array([None if value is None else str(value) for value in values])
+    return pa.array(values, pa.string() if not kinds else None)
+
+
+def write_optimization_plots(path: Path, study: Study) -> list[str]:
+    """Optuna's plots by matplotlib, one a page; returns what could not be drawn, each with the reason.
+
+    Pages: history, losses by epoch, slices, importances, parallel coordinates, contours, distribution of losses, timeline.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        left_out = _draw_pages(beside, study)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return left_out
+
+
+def _draw_pages(path: Path, study: Study) -> list[str]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    with PdfPages(path, metadata={"Title": study.study_name}) as pages:
+        reasons = {name: _draw_page(pages, study, name, draw) for name, draw in _plots(study)}
+    return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+
+
+def _plots(study: Study) -> list[tuple[str, Callable[[Study], Any]]]:
+    from optuna.visualization import matplotlib as plots
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    varied = _varied(complete)
+    drawn: list[tuple[str, Callable[[Study], Any]]] = [
+        ("History of validation losses", plots.plot_optimization_history),
+        ("Validation losses by epoch", plots.plot_intermediate_values),
+    ]
+    if varied and len(complete) > 1:
+        drawn.append(("Losses by hyperparameter", lambda one: plots.plot_slice(one, params=varied)))
+        drawn.append(("Importances of hyperparameters", lambda one: plots.plot_param_importances(one, params=varied)))
+        drawn.append(("Trials in parallel coordinates", lambda one: plots.plot_parallel_coordinate(one, params=varied)))
+    if len(varied) > 1 and len(complete) > 1:
+        pairs = varied[:PARAMETERS_IN_GRIDS]
+        drawn.append(("Losses by pairs of hyperparameters", lambda one: plots.plot_contour(one, params=pairs)))
+    return [*drawn, ("Distribution of losses", plots.plot_edf), ("Timeline", plots.plot_timeline)]
+
+
+def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Hyperparameters of which several values were tried."""
+    names = dict.fromkeys(name for trial in trials for name in trial.params)
+    return [name for name in names if len({str(trial.params.get(name)) for trial in trials}) > 1]
+
+
+def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any]) -> str | None:
+    """Draw one page; the reason where Optuna cannot (too few trials, a package that is missing)."""
+    from matplotlib import pyplot
+
+    try:
+        draw(study)
+        figure = pyplot.gcf()
+        figure.set_size_inches(*LETTER_LANDSCAPE)
+        figure.suptitle(name)
+        _tidy(figure, study)
+        pages.savefig(figure, bbox_inches="tight")
+    except (ValueError, RuntimeError, ImportError, ZeroDivisionError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    finally:
+        pyplot.close("all")
+    return None
+
+
+def _tidy(figure: Any, study: Study) -> None:
+    """Names of ours, labels that do not lie over each other, no legend with a line for each of many trials."""
+    panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
+    for axes in figure.axes:
+        axes.set_title("")
+        legend = axes.get_legend()
+        if legend is not None and len(legend.get_texts()) > LEGEND_LINES:
+            legend.remove()
+        for get, put in ((axes.get_xlabel, axes.set_xlabel), (axes.get_ylabel, axes.set_ylabel)):
+            put(_wrap(LABELS.get(get(), get())), fontsize=SMALL if len(panels) > 2 else None)
+        if len(panels) > 2:
+            axes.tick_params(labelsize=SMALL)
+            _keep_outer_labels(axes)
+        _name_ticks(axes, study)
+
+
+def _keep_outer_labels(axes: Any) -> None:
+    """In a grid of pairs: names below the last row and beside the first column."""
+    place = axes.get_subplotspec()
+    if place is None or place.get_gridspec().nrows < 2:
+        return
+    if not place.is_last_row():
+        axes.set_xlabel("")
+    if not place.is_first_col():
+        axes.set_ylabel("")
+
+
+def _name_ticks(axes: Any, study: Study) -> None:
+    """Optuna cuts the names of parallel coordinates so short that they are alike."""
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    if not shown or shown[0] != OBJECTIVE:
+        return
+    names = sorted({name for trial in study.get_trials(deepcopy=False) for name in trial.params})
+    whole = [[name for name in names if name.startswith(text.removesuffix("..."))] for text in shown[1:]]
+    full = [found.pop(0) if len(found) == 1 else None for found in whole]
+    left = [name for name in names if name not in full]
+    labels = [name or (left.pop(0) if left else text) for name, text in zip(full, shown[1:], strict=True)]
+    axes.set_xticks(
+        axes.get_xticks(), [LABELS[OBJECTIVE], *map(_wrap, labels)], fontsize=SMALL, rotation=0, ha="center"
+    )
+
+
+def _wrap(name: str) -> str:
+    """Long names of hyperparameters on several lines, cut at their underscores and dots."""
+    lines = [""]
+    for part in re.findall(r"[^_.]+[_.]?|[_.]", name) if " " not in name else [name]:
+        if lines[-1] and len(lines[-1]) + len(part) > LABEL_WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)

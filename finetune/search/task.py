@@ -1,0 +1,240 @@
+"""A search over hyperparameters: a study is begun or joined, trials are trained until there are enough, all is written."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from finetune.arguments.parser import Arguments
+from finetune.arguments.run import RunArguments
+from finetune.errors import Problem, UsageError
+from finetune.lm_experiments.arguments import TunedModelArguments, TunedTextArguments, TuningArguments
+from finetune.lm_experiments.parts import TuningSettings
+from finetune.lm_experiments.result_arguments import TuningResultArguments
+from finetune.lm_experiments.task import CONFIG, input_files, settle, tell_device
+from finetune.lm_experiments.training import judge_task
+from finetune.report.files import write_metrics, write_text
+from finetune.run.comparing import NOT_COMPARED, fingerprint
+from finetune.run.folder import Run
+from finetune.run.launcher import count_processes
+from finetune.run.progress import Progress
+from finetune.search.arguments import OptimizationArguments
+from finetune.search.pruning import TextwisePruner, describe_pruner, find_best, patience_of
+from finetune.search.report import PLOTS, RESULTS, write_optimization_plots, write_optimization_results
+from finetune.search.slots import SURPLUS, Slots
+from finetune.search.space import Dimension, build_search_space
+from finetune.search.storage import holds_password, open_storage, quiet_optuna
+from finetune.search.study import SamplerMaker, build_pruner, name_study, open_study, seed_of
+from finetune.search.trials import TextLosses, Trials, describe_values, find_folder
+
+logger = logging.getLogger(__name__)
+
+BEST_CONFIG = "best_trial.yaml"
+SHARED_GROUPS = (TunedModelArguments, TunedTextArguments, TuningArguments)
+# Arguments of those groups that do not change what a trial comes to.
+OF_NO_INFLUENCE = NOT_COMPARED | {
+    *("train_file", "validation_file", "test_file", "max_test_samples", "per_device_test_batch_size", "seed"),
+    *("use_gpu", "allow_import", "token"),
+}
+
+
+@dataclass
+class Plan:
+    """What a search is, before anything is written: judged arguments, dimensions, sampler and pruner."""
+
+    arguments: Arguments
+    options: OptimizationArguments
+    settings: TuningSettings
+    dimensions: list[Dimension]
+    name: str
+    make_sampler: SamplerMaker
+    losses: TextLosses
+    pruner: Any
+
+
+def run_search(arguments: Arguments, run: Run) -> dict[str, Any]:
+    """Search until the study or this folder has its trials; returns what the last line says.
+
+    Raises:
+        DataError, UsageError: with every problem, before anything is written.
+        Preempted: a signal asked to stop; the same command goes on.
+    """
+    plan = make_plan(arguments, run)
+    tell_device(plan.settings)
+    counts = {split: len(texts) for split, texts in judge_task(plan.settings).texts.items()}
+    if arguments[RunArguments].dry_run:
+        return {
+            "dry_run": True,
+            "texts": counts,
+            "study": plan.name,
+            "searched": [item.name for item in plan.dimensions],
+        }
+    folder = run.folder
+    if folder is None:
+        raise UsageError(Problem("--output_dir is missing", remedy="name the folder for the results"))
+    run.start()
+    run.record_inputs(input_files(plan.settings, []))
+    run.record(study=plan.name, study_seed=plan.settings.seed)
+    trials = open_trials(plan, run, folder)
+    describe_search(plan)
+    run_trials(trials, plan.options)
+    return write_search(plan, trials, folder)
+
+
+def make_plan(arguments: Arguments, run: Run) -> Plan:
+    """Judge and build what needs no folder.
+
+    Raises:
+        UsageError: with every problem of the search.
+    """
+    quiet_optuna()
+    if count_processes() > 1:
+        remedy = "start single processes on the same --study_kwargs.storage, each in its own --output_dir"
+        raise UsageError(Problem("--do_optimize is started by a launcher of several processes", remedy=remedy))
+    options, losses = arguments[OptimizationArguments], TextLosses()
+    dimensions = build_search_space(options.params, [arguments[TunedTextArguments], arguments[TuningArguments]])
+    name = options.study_kwargs.get("study_name") or name_study(options.params, dimensions)
+    tuning = arguments[TuningArguments]
+    if tuning.seed is None:
+        tuning = replace(tuning, seed=seed_of(str(name)))
+        logger.info("No --seed was given; all trials of the study %s use %d.", name, tuning.seed)
+        arguments = with_groups(arguments, tuning)
+    settings = settle(arguments, run)
+    allow = settings.model.allow_import
+    make_sampler = SamplerMaker(options.study_kwargs, dimensions, settings.seed, allow)
+    pruner = build_pruner(
+        options.study_kwargs, lambda test: TextwisePruner(test, lambda: losses.current, losses.of_trial), allow
+    )
+    return Plan(arguments, options, settings, dimensions, str(name), make_sampler, losses, pruner)
+
+
+def with_groups(arguments: Arguments, *changed: Any) -> Arguments:
+    """The same arguments with some of the groups replaced."""
+    groups = {
+        kind: next((group for group in changed if isinstance(found, type(group))), found)
+        for kind, found in arguments.groups.items()
+    }
+    return replace(arguments, groups=groups)
+
+
+def open_trials(plan: Plan, run: Run, folder: Path) -> Trials:
+    """Begin the study or join it.
+
+    Raises:
+        UsageError: the study of that name is of another setting; the storage is none.
+    """
+    storage = open_storage(plan.options.study_kwargs, folder)
+    study = open_study(storage, plan.name, shared_setting(plan), plan.make_sampler(0), plan.pruner)
+    slots = Slots(study, total=plan.options.max_trials, here=plan.options.trials_here, folder=folder, stop=run.stop)
+    garbage = bool(plan.options.optimize_kwargs.get("gc_after_trial", True))
+    trials = Trials(study, slots, plan.settings, plan.dimensions, plan.make_sampler, plan.losses, run, folder, garbage)
+    trials.drop_models()
+    return trials
+
+
+def shared_setting(plan: Plan) -> dict[str, Any]:
+    """What all trials of a study must have in common to be compared: arguments, seed, contents of the files."""
+    values = plan.arguments.effective()
+    names = [item.name for group in SHARED_GROUPS for item in fields(group) if item.name not in OF_NO_INFLUENCE]
+    files = [fingerprint(path)["sha256"] for path in input_files(plan.settings, [])]
+    setting = {name: values.get(name) for name in names}
+    return {**setting, "seed": plan.settings.seed, "params": plan.options.params, "sha256 of input files": files}
+
+
+def describe_search(plan: Plan) -> None:
+    """What is searched how, in the log."""
+    options = plan.options
+    here = f"{plan.options.trials_here} in this folder" if plan.options.trials_here else "as many as needed here"
+    logger.info(
+        "Study %s: %s trials in all, %s; %s.",
+        *(plan.name, options.max_trials or "any number of", here, ", ".join(item.name for item in plan.dimensions)),
+    )
+    logger.info("Sampler: %s. Pruning: %s.", plan.make_sampler.kind.__name__, describe_pruner(plan.pruner))
+    tuning = plan.settings.tuning
+    waits = patience_of(plan.pruner)
+    if tuning.patience and waits is not None and max(tuning.patience, tuning.min_epochs) <= waits:
+        logger.warning(
+            "Nothing will be pruned: the pruner waits for %d epochs without improvement, and training stops by itself "
+            "after --patience %d. --study_kwargs.pruner_kwargs.patience sets the first.",
+            *(waits, tuning.patience),
+        )
+    if plan.settings.results.evaluate or plan.settings.texts.test_file:
+        logger.info("Tests and evaluations wait for the training with the values that are found.")
+    if holds_password(options.study_kwargs):
+        logger.warning("The database URL holds a password, which is written to run.json; env:NAME reads it from $NAME.")
+
+
+def run_trials(trials: Trials, options: OptimizationArguments) -> None:
+    """Train trials until there are enough, or until `timeout` seconds are over."""
+    timeout = options.optimize_kwargs.get("timeout")
+    end = None if timeout is None else time.monotonic() + timeout
+    total = options.trials_here or options.max_trials
+    shown = bool(options.optimize_kwargs.get("show_progress_bar"))
+    with Progress("Trials", total=total, unit="trial") if shown else nullcontext() as bar:
+        while end is None or time.monotonic() < end:
+            trial = trials.slots.claim()
+            if trial is None:
+                break
+            try:
+                trials.run_trial(trial)
+            finally:
+                write_optimization_results(trials.folder / RESULTS, list_trials(trials))
+            if bar is not None:
+                bar.advance()
+
+
+def list_trials(trials: Trials) -> list[FrozenTrial]:
+    """All trials of the study, but for numbers that were given back unused."""
+    return [trial for trial in trials.study.get_trials(deepcopy=False) if SURPLUS not in trial.user_attrs]
+
+
+def write_search(plan: Plan, trials: Trials, folder: Path) -> dict[str, Any]:
+    """Table, plots, the options tried, and the arguments of the best trial; returns what the last line says."""
+    trials.drop_models()  # others may have overtaken the best of this folder meanwhile
+    found, best = list_trials(trials), find_best(trials.study)
+    write_optimization_results(folder / RESULTS, found)
+    for reason in write_optimization_plots(folder / PLOTS, trials.study):
+        logger.info("%s: a page is left out: %s.", PLOTS, reason)
+    write_text(folder / CONFIG, describe_trials(plan, found))
+    states = Counter(trial.state.name.lower() for trial in found)
+    facts: dict[str, Any] = {"study": plan.name, "seed": plan.settings.seed, "trials": dict(sorted(states.items()))}
+    if best is None:
+        logger.warning("No trial of the study is complete.")
+        return facts
+    facts |= write_best(plan, trials, best, folder)
+    write_metrics(folder, {"validation": {"validation_loss": best.value, "trial": best.number}})
+    return facts
+
+
+def describe_trials(plan: Plan, found: Sequence[FrozenTrial]) -> str:
+    """`config.txt`: the arguments, then the values of each trial with what they came to."""
+    lines = []
+    for trial in found:
+        loss = f", validation loss {trial.values[0]:.6g}" if trial.values else ""
+        lines.append(f"# trial {trial.number}: {describe_values(trial.params)}: {trial.state.name.lower()}{loss}")
+    return "\n".join([plan.arguments.as_yaml().rstrip("\n"), "", *lines, ""])
+
+
+def write_best(plan: Plan, trials: Trials, best: FrozenTrial, folder: Path) -> dict[str, Any]:
+    """`best_trial.yaml` trains the best trial again, tests included; its model, where it is kept."""
+    values, model = trials.values_of(best), find_folder(best)
+    settings = trials.settings_of(values)
+    once = replace(plan.options, do_optimize=False)
+    results: TuningResultArguments = replace(settings.results, output_dir=None)
+    tuning = replace(settings.tuning, seed=settings.seed)
+    arguments = with_groups(plan.arguments, settings.texts, tuning, results, once)
+    write_text(folder / BEST_CONFIG, f"# trial {best.number}, validation loss {best.value:.10g}\n{arguments.as_yaml()}")
+    logger.info(
+        "Best: trial %d, validation loss %.6g, %s. Its model is in %s; --config_file %s trains it again.",
+        *(best.number, best.value, describe_values(values), model, folder / BEST_CONFIG),
+    )
+    kept = str(model) if model.is_dir() else None
+    return {"best_trial": best.number, "validation_loss": best.value, "best_params": values, "model": kept}

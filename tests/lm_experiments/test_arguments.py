@@ -1,0 +1,125 @@
+"""Arguments of fine-tuning for surprisals: the document's command lines, and every typo in them."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from finetune.arguments.run import RunArguments
+from finetune.errors import UsageError
+from finetune.lm_experiments import arguments as finetune_lm
+from finetune.lm_experiments.arguments import (
+    BASELINE_KEYWORDS,
+    TunedModelArguments,
+    TunedTextArguments,
+    TuningArguments,
+    per_split,
+)
+from finetune.lm_experiments.dotted import DottedParser
+from finetune.lm_experiments.object_names import find_object
+
+GROUPS = (TunedModelArguments, TunedTextArguments, TuningArguments, RunArguments)
+FILES = ("--train_file", "data/x.txt.gz", "--validation_file", "'data/y.json.gz'")
+
+
+def parse(*words: str):
+    return DottedParser("fine-tune", GROUPS).parse(["--model_name_or_path", "gpt2", *words])
+
+
+def complaints(*words: str) -> str:
+    with pytest.raises(UsageError) as raised:
+        parse(*FILES, *words)
+    return "\n".join(map(str, raised.value.problems))
+
+
+def test_defaults_are_those_of_the_document():
+    arguments = parse(*FILES)
+    tuning, texts = arguments[TuningArguments], arguments[TunedTextArguments]
+    assert (tuning.epochs, tuning.min_epochs, tuning.patience, tuning.delta) == (250, 0, None, 0)
+    assert tuning.train_optimizer_kwargs == {"lr": 2e-6, "weight_decay": 0}
+    assert list(tuning.losses("train")) == ["finetune.lm_experiments.baseline_losses.OutputsDefaultLoss"]
+    assert (texts.validation_file, texts.max_length) == ("data/y.json.gz", 1024)
+
+
+def test_a_command_line_with_divergence_and_frozen_words():
+    arguments = parse(
+        *FILES,
+        *["--model_pre_train_step_callbacks", "UnfreezeWordTokensCallback", "--model_modifier_fns", "add_new_tokens"],
+        *["--model_modifier_fn_kwargs.add_new_tokens.added_tokens", "blick", "dax"],
+        *["--model_pre_train_step_callbacks_kwargs.UnfreezeWordTokensCallback.words_to_unfreeze", "blick", "dax"],
+        *["--loss_classes.train", "OutputsDefaultLoss", "KLBaselineLoss", "--loss_reduction_fns.train", "torch.mean"],
+        *["--loss_classes_kwargs.train.KLBaselineLoss.dataset", "data/a.txt.gz", "data/b.txt.gz"],
+        *["--loss_classes_kwargs.train.KLBaselineLoss.scaleby", "2.5", "1"],
+        *["--data_preprocessing_fn", "data_preprocessing.mask_random_tokens"],
+        *["--data_preprocessing_fn_strategy.train", "per_batch", "--train_optimizer", "torch.optim.SGD"],
+    )
+    tuning, texts, model = (arguments[group] for group in (TuningArguments, TunedTextArguments, TunedModelArguments))
+    keywords = tuning.losses("train")["finetune.lm_experiments.baseline_losses.KLBaselineLoss"]
+    assert keywords == {"dataset": ["data/a.txt.gz", "data/b.txt.gz"], "scaleby": [2.5, 1]}
+    assert tuning.loss_reduction_fns == {"train": "torch.mean", "validation": "torch.sum"}
+    assert per_split(texts.data_preprocessing_fn)["test"] == "finetune.lm_experiments.preprocessing.mask_random_tokens"
+    assert texts.data_preprocessing_fn_strategy["train"] == "per_batch"
+    assert model.model_modifier_fn_kwargs == {"add_new_tokens": {"added_tokens": ["blick", "dax"]}}
+
+
+def test_every_typo_at_once():
+    text = complaints(
+        *["--data_preprocessing_fn.trian", "identity", "--data_preprocessing_fn_strategy.test", "onec"],
+        *["--loss_classes.train", "KLBaselineLoss", "--loss_classes_kwargs.train.KLBaselineLoss.scalby", "1"],
+        *["--loss_classes_kwargs.validation.KLBaselineLoss.scaleby", "1", "--train_optimizer", "AdmW"],
+        *["--model_callbacks.pre_train_stpe", "PartiallyFrozenModelCallback", "--pateince", "3"],
+    )
+    for part in (
+        "did you mean 'train'",
+        "did you mean 'once'",
+        "did you mean 'scaleby'",
+        "KLBaselineLoss needs --loss_classes_kwargs.train.KLBaselineLoss.dataset",
+        "--loss_classes_kwargs.validation has no key 'KLBaselineLoss'",
+        "did you mean AdamW",
+        "did you mean 'pre_train_step'",
+        "did you mean --patience",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "torch.load", "torch.hub.load"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "train_optimizer",
+        "loss_classes.train",
+        "loss_reduction_fns",
+        "data_preprocessing_fn",
+        "model_callbacks.pre_test",
+    ],
+)
+def test_refused_names_stay_refused_everywhere(flag, name):
+    assert f"is {name!r}, which stays refused" in complaints(f"--{flag}", name)
+
+
+def test_what_is_missing():
+    with pytest.raises(UsageError, match="there are no texts"):
+        parse()
+    with pytest.raises(UsageError, match="--train_file needs --validation_file"):
+        parse("--train_file", "x.txt")
+    assert "--min_epochs is 9, more than --epochs 3" in complaints("--min_epochs", "9", "--epochs", "3")
+
+
+def test_every_name_that_is_offered_exists():
+    for kind in (value for value in vars(finetune_lm).values() if isinstance(value, finetune_lm.ObjectKind)):
+        for name in kind.names:
+            assert find_object(name, kind, "--x")[0] == name
+
+
+def test_the_keywords_of_the_divergence_are_those_of_its_class():
+    from finetune.lm_experiments.baseline_losses import KLBaselineLoss
+
+    assert set(BASELINE_KEYWORDS) == set(inspect.signature(KLBaselineLoss).parameters) - {"model", "tokenizer"}
+
+
+def test_names_on_the_list_import_nothing(monkeypatch):
+    monkeypatch.setattr("finetune.lm_experiments.object_names._import", lambda name: pytest.fail(f"imported {name}"))
+    words = "--loss_reduction_fns.train mean --data_preprocessing_fn mask_words --loss_classes.train OutputsDefaultLoss"
+    arguments = parse(*FILES, *words.split(), "--model_callbacks.pre_test", "FreezeWordTokensCallback")
+    assert arguments[TuningArguments].loss_reduction_fns["train"] == "torch.mean"
