@@ -32,8 +32,8 @@ def read_documents(path: Path) -> list[list[str]]:
 def run_ours(path: Path, workers: int, *, epochs: int = EPOCHS, reduce_memory: bool = False) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
-    from finetune.encoding.bert_instances import InstanceSettings
-    from finetune.encoding.pregeneration import Pregeneration, pregenerate
+    from finetune.pregeneration.instances import InstanceSettings
+    from finetune.pregeneration.pregenerate import Pregeneration, pregenerate
 
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
     with tempfile.TemporaryDirectory(dir=path.parent) as output:
@@ -122,9 +122,9 @@ def compare_statistics(folder: Path) -> dict[str, dict[str, float]]:
 def statistics_of_ours(path: Path) -> list[dict[str, float]]:
     from transformers import AutoTokenizer
 
-    from finetune.encoding.bert_instances import InstanceSettings
-    from finetune.encoding.pregenerated import read_arrays
-    from finetune.encoding.pregeneration import Pregeneration, pregenerate
+    from finetune.pregeneration.epoch_files import read_arrays
+    from finetune.pregeneration.instances import InstanceSettings
+    from finetune.pregeneration.pregenerate import Pregeneration, pregenerate
 
     tokenizer, found = AutoTokenizer.from_pretrained(minilm_folder()), []
     for seed in SEEDS:

@@ -1,7 +1,7 @@
 """BERT pregeneration the published way, as its description has it: one Python loop over documents, sentences and pieces.
 
 Written from the paper (Devlin et al. 2019, appendix A.2) and from what the documents say of the script, as an independent
-oracle for `finetune.encoding.bert_instances` and as what the benchmark is measured beside. Nothing here is used by the
+oracle for `finetune.pregeneration.instances` and as what the benchmark is measured beside. Nothing here is used by the
 package.
 """
 

@@ -16,14 +16,14 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments, CommandParser
-from finetune.arguments.pregenerated import (
+from finetune.arguments.run import RunArguments
+from finetune.pregeneration.training_arguments import (
     TRAINING_DEFAULTS,
     PregeneratedDataArguments,
     PretrainingArguments,
     settle_batches,
     settle_epochs,
 )
-from finetune.arguments.run import RunArguments
 from finetune.run.folder import Run
 
 
@@ -39,8 +39,8 @@ def make_parser() -> CommandParser:
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from tempfile import TemporaryDirectory
 
-    from finetune.encoding.pregenerated_epochs import find_epoch_files
     from finetune.pregeneration import training as pregenerated_training
+    from finetune.pregeneration.epochs import find_epoch_files
     from finetune.training.building import train
 
     data, reduce_memory = arguments[PregeneratedDataArguments], arguments[PretrainingArguments].reduce_memory

@@ -19,8 +19,8 @@ from typing import Any
 
 from finetune import cli
 from finetune.arguments.parser import Arguments, CommandParser
-from finetune.arguments.pregenerate import PregenerationArguments
 from finetune.arguments.run import RunArguments
+from finetune.pregeneration.arguments import PregenerationArguments
 from finetune.run.folder import Run
 
 
@@ -29,8 +29,8 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.encoding.pregeneration import pregenerate
-    from finetune.tasks.pregeneration import open_pregeneration, show_plan
+    from finetune.pregeneration.pregenerate import pregenerate
+    from finetune.pregeneration.task import open_pregeneration, show_plan
 
     task, tokenizer = open_pregeneration(arguments[PregenerationArguments])
     if arguments[RunArguments].dry_run:

@@ -16,13 +16,13 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments, CommandParser
-from finetune.arguments.pregenerated import (
+from finetune.arguments.run import RunArguments
+from finetune.pregeneration.training_arguments import (
     TRAINING_DEFAULTS,
     PretrainingArguments,
     SimpleTextArguments,
     settle_batches,
 )
-from finetune.arguments.run import RunArguments
 from finetune.run.folder import Run
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from finetune import cli
 from finetune.arguments.parser import Arguments, CommandParser
-from finetune.arguments.pregenerate import SplitArguments
 from finetune.errors import Problem, UsageError
+from finetune.pregeneration.arguments import SplitArguments
 from finetune.run.folder import Run
 
 

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from transformers import AutoTokenizer
 
-from finetune.encoding.bert_instances import (
+from finetune.encoding.draws import draw_bits, draw_number
+from finetune.encoding.lines import EncodedLines
+from finetune.errors import DataError
+from finetune.pregeneration.instances import (
     Instances,
     InstanceSettings,
     InstanceTokens,
@@ -21,10 +24,7 @@ from finetune.encoding.bert_instances import (
     cut_pairs,
     plan_chunks,
 )
-from finetune.encoding.draws import draw_bits, draw_number
-from finetune.encoding.lines import EncodedLines
-from finetune.encoding.sentence_store import SentenceStore, SentenceStoreWriter
-from finetune.errors import DataError
+from finetune.pregeneration.sentence_store import SentenceStore, SentenceStoreWriter
 
 CLS, SEP, MASK = 1, 2, 3
 FIRST, SIZE = 10, 60_000  # ids of ordinary pieces

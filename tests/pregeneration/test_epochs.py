@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from finetune.encoding.bert_instances import InstanceSettings
-from finetune.encoding.pregenerated import OutputFormat
-from finetune.encoding.pregenerated_epochs import find_epoch_files, open_epochs
-from finetune.encoding.pregeneration import Pregeneration, pregenerate
 from finetune.errors import DataError
+from finetune.pregeneration.epoch_files import OutputFormat
+from finetune.pregeneration.epochs import find_epoch_files, open_epochs
+from finetune.pregeneration.instances import InstanceSettings
+from finetune.pregeneration.pregenerate import Pregeneration, pregenerate
 
 
 @pytest.fixture(scope="module")

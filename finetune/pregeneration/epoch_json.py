@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.data.files import iterate_lines
-from finetune.encoding.bert_instances import Instances
 from finetune.encoding.pieces import id_dtype
-from finetune.encoding.pregenerated import (
+from finetune.errors import DataError, Problem
+from finetune.pregeneration.epoch_files import (
     COPY_BYTES,
     MAKE_AGAIN,
     EpochArrays,
@@ -26,7 +26,7 @@ from finetune.encoding.pregenerated import (
     write_aside,
     write_shard_arrays,
 )
-from finetune.errors import DataError, Problem
+from finetune.pregeneration.instances import Instances
 
 
 def write_shard_lines(path: Path, batches: Iterable[Instances], tokens: Sequence[str]) -> None:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.encoding.lines import EncodedLines
-from finetune.encoding.sentence_store import SentenceStore, SentenceStoreWriter, Shard
 from finetune.pregeneration import sentence_store
+from finetune.pregeneration.sentence_store import SentenceStore, SentenceStoreWriter, Shard
 
 
 def lines_of(documents: list[list[list[int]]], begins: bool = True) -> EncodedLines:

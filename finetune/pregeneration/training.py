@@ -15,28 +15,16 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
-from finetune.arguments.pregenerated import PretrainingArguments, SimpleTextArguments
 from finetune.data.text import find_text_files
-from finetune.encoding.bert_instances import InstanceSettings
-from finetune.encoding.pregenerated_epochs import PregeneratedEpochs, open_epochs
-from finetune.encoding.pregeneration import Pregeneration, pregenerate
 from finetune.errors import ProblemList
 from finetune.models.judging import judge_head, judge_max_length, judge_vocabulary
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.sparse_mlm_head import SPARSE_HEADS
 from finetune.pregeneration.collators import PretrainingCollator
-from finetune.report.losses import write_losses
-from finetune.report.model_card import ModelCard, write_model_card
-from finetune.run.folder import Run
-from finetune.run.manifest import library_versions
-from finetune.tasks.pregeneration import show_instances
-from finetune.tokenization.casing import set_casing
-from finetune.tokenization.loading import load_tokenizer
-from finetune.training.building import TrainerParts, build_trainer
-from finetune.training.cadence import settle_cadence
-from finetune.training.dry_run import estimate_plan, format_plan
-from finetune.training.length_batches import EpochFollower
-from finetune.training.pretraining import (
+from finetune.pregeneration.epochs import PregeneratedEpochs, open_epochs
+from finetune.pregeneration.instances import InstanceSettings
+from finetune.pregeneration.loss_files import write_losses
+from finetune.pregeneration.losses import (
     EpochSampler,
     IntermediateModels,
     LossFiles,
@@ -44,6 +32,18 @@ from finetune.training.pretraining import (
     count_both_losses,
     logged_losses,
 )
+from finetune.pregeneration.pregenerate import Pregeneration, pregenerate
+from finetune.pregeneration.task import show_instances
+from finetune.pregeneration.training_arguments import PretrainingArguments, SimpleTextArguments
+from finetune.report.model_card import ModelCard, write_model_card
+from finetune.run.folder import Run
+from finetune.run.manifest import library_versions
+from finetune.tokenization.casing import set_casing
+from finetune.tokenization.loading import load_tokenizer
+from finetune.training.building import TrainerParts, build_trainer
+from finetune.training.cadence import settle_cadence
+from finetune.training.dry_run import estimate_plan, format_plan
+from finetune.training.length_batches import EpochFollower
 
 TASK = "pretraining"
 CARD_FACTS = ("num_train_epochs", "learning_rate", "train_batch_size", "warmup_steps", "seed")

@@ -7,7 +7,7 @@ from transformers import BertConfig, BertForPreTraining
 
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.pregeneration.collators import PretrainingCollator
-from finetune.training.pretraining import PretrainingLoss, count_items, epoch_mean, logged_losses, window_means
+from finetune.pregeneration.losses import PretrainingLoss, count_items, epoch_mean, logged_losses, window_means
 
 SIZE = 50
 

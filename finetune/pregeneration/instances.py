@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from finetune.encoding.blocks import follow
 from finetune.encoding.draws import Bits, as_fraction, below, draw_bits, draw_number
-from finetune.encoding.exact_masking import choose_masked
 from finetune.encoding.masking import find_special_ids, replace_ids
-from finetune.encoding.sentence_store import SentenceStore, Shard
 from finetune.errors import DataError, Problem
+from finetune.pregeneration.exact_masking import choose_masked
+from finetune.pregeneration.sentence_store import SentenceStore, Shard
 
 SPECIALS_PER_INSTANCE = 3
 SHORTEST_PAIR = 2  # pieces: one for A, one for B

@@ -14,12 +14,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from finetune.encoding import corpus as corpus_module
-from finetune.encoding.bert_instances import InstanceSettings
-from finetune.encoding.pregenerated import OutputFormat, read_arrays, read_metrics
-from finetune.encoding.pregenerated_json import read_lines
-from finetune.encoding.pregeneration import WORK_FOLDER, Pregeneration, pregenerate
 from finetune.errors import DataError
 from finetune.pregeneration import pregenerate as pregeneration_module
+from finetune.pregeneration.epoch_files import OutputFormat, read_arrays, read_metrics
+from finetune.pregeneration.epoch_json import read_lines
+from finetune.pregeneration.instances import InstanceSettings
+from finetune.pregeneration.pregenerate import WORK_FOLDER, Pregeneration, pregenerate
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from finetune.encoding.bert_instances import Instances
 from finetune.encoding.ragged import offsets_of
 from finetune.errors import DataError, Problem
+from finetune.pregeneration.instances import Instances
 
 MAKE_AGAIN = "make the data again with pregenerate_training_data.py"
 METRICS_KEYS = ("num_training_examples", "max_seq_len")

@@ -19,14 +19,14 @@ from typing import Any
 
 from finetune.data.files import fingerprint
 from finetune.data.text import read_chunks
-from finetune.encoding.bert_instances import InstanceSettings, InstanceTokens, build_instances
 from finetune.encoding.corpus import describe_tokenizer, known_size, no_text, useful_workers
 from finetune.encoding.lines import LineEncoder, LineRules, encode_lines
 from finetune.encoding.pieces import PieceEncoder
-from finetune.encoding.pregenerated import OutputFormat, join_arrays, metrics_path, read_metrics, write_shard_arrays
-from finetune.encoding.pregenerated_json import join_lines, write_shard_lines
-from finetune.encoding.sentence_store import DESCRIPTION, SHARD_TOKENS, SentenceStore, SentenceStoreWriter
 from finetune.errors import DataError, Problem
+from finetune.pregeneration.epoch_files import OutputFormat, join_arrays, metrics_path, read_metrics, write_shard_arrays
+from finetune.pregeneration.epoch_json import join_lines, write_shard_lines
+from finetune.pregeneration.instances import InstanceSettings, InstanceTokens, build_instances
+from finetune.pregeneration.sentence_store import DESCRIPTION, SHARD_TOKENS, SentenceStore, SentenceStoreWriter
 from finetune.run.manifest import write_json_atomically
 from finetune.run.progress import Progress
 from finetune.run.workers import map_in_order

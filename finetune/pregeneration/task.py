@@ -11,12 +11,12 @@ from time import monotonic
 from typing import Any
 
 from finetune.arguments.model import ModelArguments
-from finetune.arguments.pregenerate import PregenerationArguments
 from finetune.data.text import find_text_files, read_chunks
-from finetune.encoding.bert_instances import InstanceSettings
-from finetune.encoding.pregenerated import OutputFormat, PregeneratedEpoch, read_arrays
-from finetune.encoding.pregeneration import Pregeneration, pregenerate
 from finetune.errors import ProblemList
+from finetune.pregeneration.arguments import PregenerationArguments
+from finetune.pregeneration.epoch_files import OutputFormat, PregeneratedEpoch, read_arrays
+from finetune.pregeneration.instances import InstanceSettings
+from finetune.pregeneration.pregenerate import Pregeneration, pregenerate
 from finetune.tokenization.casing import set_casing
 from finetune.tokenization.loading import load_tokenizer
 

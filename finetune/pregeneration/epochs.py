@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.encoding.pieces import tokenizer_fingerprint
-from finetune.encoding.pregenerated import (
+from finetune.errors import DataError, Problem, ProblemList
+from finetune.pregeneration.epoch_files import (
     EpochArrays,
     OutputFormat,
     PregeneratedEpoch,
     read_arrays,
     read_metrics,
 )
-from finetune.encoding.pregenerated_json import convert_lines, read_lines
-from finetune.errors import DataError, Problem, ProblemList
+from finetune.pregeneration.epoch_json import convert_lines, read_lines
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from finetune.encoding.draws import draw_bits, draw_number
-from finetune.encoding.exact_masking import choose_masked, random_keys, word_sizes
+from finetune.pregeneration.exact_masking import choose_masked, random_keys, word_sizes
 
 
 def bits_of(rows, width, seed=0):

@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer
 
-from finetune.encoding.bert_instances import Instances
-from finetune.encoding.pregenerated import (
+from finetune.errors import DataError
+from finetune.pregeneration.epoch_files import (
     EpochArrays,
     PregeneratedEpoch,
     join_arrays,
@@ -18,8 +18,8 @@ from finetune.encoding.pregenerated import (
     write_aside,
     write_shard_arrays,
 )
-from finetune.encoding.pregenerated_json import join_lines, read_lines, write_shard_lines
-from finetune.errors import DataError
+from finetune.pregeneration.epoch_json import join_lines, read_lines, write_shard_lines
+from finetune.pregeneration.instances import Instances
 
 
 @pytest.fixture(scope="module")

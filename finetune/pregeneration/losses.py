@@ -13,8 +13,8 @@ from torch.utils.data import Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.encoding.padding import IGNORED
-from finetune.encoding.pregenerated_epochs import PregeneratedEpochs
 from finetune.models.sparse_mlm_head import select_labelled
+from finetune.pregeneration.epochs import PregeneratedEpochs
 from finetune.training.losses import TokenLoss
 
 logger = logging.getLogger(__name__)
