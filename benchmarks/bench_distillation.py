@@ -60,9 +60,9 @@ def prepare(size: str, folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
-    from finetune.encoding.binarized import binarize, count_tokens, open_binarized, write_counts
-    from finetune.models.students import extract_student
-    from finetune.models.teachers import save_weights
+    from finetune.distillation.binarized import binarize, count_tokens, open_binarized, write_counts
+    from finetune.distillation.students import extract_student
+    from finetune.distillation.teachers import save_weights
 
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
@@ -123,7 +123,7 @@ class PlainBatches:
     @classmethod
     def of(cls, task: Any, trainer: Any) -> PlainBatches:
         from finetune.arguments.fast_path import FastPathArguments
-        from finetune.tasks.distillation import build_sampler
+        from finetune.distillation.language import build_sampler
 
         return cls(trainer.train_dataset, build_sampler(task, trainer, FastPathArguments()), trainer.data_collator)
 
@@ -152,7 +152,7 @@ def run_worker(options: dict[str, Any]) -> dict[str, Any]:
 def plain_models(options: dict[str, Any]) -> tuple[Any, Any]:
     from transformers import AutoConfig, BertForMaskedLM, DistilBertForMaskedLM
 
-    from finetune.models.teachers import read_weights
+    from finetune.distillation.teachers import read_weights
 
     folder = Path(options["folder"])
     written = json.loads(student_config(options).read_text(encoding="utf-8"))
@@ -167,7 +167,7 @@ def compare_losses(options: dict[str, Any]) -> dict[str, float]:
     """Largest relative differences of losses and of the gradient's norm, float32 without dropout, the same batches."""
     from plain_distillation import PlainLosses, add_up, compute_losses
 
-    from finetune.training.distillation import count_items
+    from finetune.distillation.model import count_items
 
     task, trainer = open_trainer(options)
     student, teacher = plain_models(options)

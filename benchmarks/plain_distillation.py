@@ -1,7 +1,7 @@
 """Distillation the plain way: padded batches, every logit of student and teacher, float32, one loop.
 
 Written from the paper (Sanh et al. 2019) and from what the documents say of the DistilBERT scripts, as an independent oracle
-for `finetune.training.distillation` and as what the benchmark is measured beside. Nothing here is used by the package.
+for `finetune.distillation.model` and as what the benchmark is measured beside. Nothing here is used by the package.
 """
 
 from __future__ import annotations

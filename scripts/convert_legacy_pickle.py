@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.distillation_data import ConvertArguments
 from finetune.arguments.parser import Arguments, CommandParser
+from finetune.distillation.data_arguments import ConvertArguments
 from finetune.run.folder import Run
 
 
@@ -22,7 +22,7 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, _: Run) -> dict[str, Any]:
-    from finetune.encoding.binarized import convert_pickle
+    from finetune.distillation.binarized import convert_pickle
     from finetune.tokenization.training_files import refuse_overwriting
 
     asked = arguments[ConvertArguments]

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from finetune.distillation.weighted_masking import WeightedMasker
 from finetune.encoding.masking import labelled_positions
 from finetune.encoding.padding import IGNORED, pad_rows, real_positions
-from finetune.encoding.weighted_masking import WeightedMasker
 from finetune.training.collators import ClassificationCollator, TaggingCollator
 
 

@@ -33,7 +33,12 @@ from typing import Any
 
 from finetune import cli
 from finetune.arguments.classification import ClassificationArguments, ClassificationDataArguments, ColumnArguments
-from finetune.arguments.distillation import (
+from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.glue import GlueArguments
+from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.run import RunArguments
+from finetune.arguments.tagging import TaggingArguments, TaggingDataArguments
+from finetune.distillation.arguments import (
     TRAINING_DEFAULTS,
     DistillationArguments,
     LossArguments,
@@ -41,12 +46,7 @@ from finetune.arguments.distillation import (
     RhythmArguments,
     judge_losses,
 )
-from finetune.arguments.fast_path import FastPathArguments
-from finetune.arguments.glue import GlueArguments
-from finetune.arguments.parser import Arguments, CommandParser
-from finetune.arguments.run import RunArguments
-from finetune.arguments.tagging import TaggingArguments, TaggingDataArguments
-from finetune.arguments.task_distillation import (
+from finetune.distillation.task_arguments import (
     LANGUAGE_MODELING,
     TASK_DEFAULTS,
     TOKEN_CLASSIFICATION,

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from finetune.encoding.binarized import binarize, count_tokens, open_binarized, write_counts
+from finetune.distillation.binarized import binarize, count_tokens, open_binarized, write_counts
 
 SENTENCE = "The quick brown fox number {0} jumps over the lazy dog near the river while {0} birds sing in the trees"
 

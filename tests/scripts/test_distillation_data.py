@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, DistilBertForMaskedLM
 
+from finetune.distillation.teachers import read_weights
 from finetune.encoding.token_store import TokenStore
-from finetune.models.teachers import read_weights
 
 FOLDER = "distillation/scripts"
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.distillation_data import BinarizeArguments
 from finetune.arguments.parser import Arguments, CommandParser
+from finetune.distillation.data_arguments import BinarizeArguments
 from finetune.run.folder import Run
 
 
@@ -23,7 +23,7 @@ def make_parser() -> CommandParser:
 def main(arguments: Arguments, _: Run) -> dict[str, Any]:
     from finetune.arguments.model import ModelArguments
     from finetune.data.text import find_text_files
-    from finetune.encoding.binarized import binarize
+    from finetune.distillation.binarized import binarize
     from finetune.tokenization.loading import load_tokenizer
     from finetune.tokenization.training_files import refuse_overwriting
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.distillation_data import ExtractArguments
 from finetune.arguments.parser import Arguments, CommandParser
+from finetune.distillation.data_arguments import ExtractArguments
 from finetune.run.folder import Run
 
 
@@ -23,8 +23,8 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, _: Run) -> dict[str, Any]:
-    from finetune.models.students import extract_student
-    from finetune.models.teachers import load_teacher, save_weights
+    from finetune.distillation.students import extract_student
+    from finetune.distillation.teachers import load_teacher, save_weights
 
     asked = arguments[ExtractArguments]
     teacher = load_teacher(asked.model_name, family=asked.model_type)

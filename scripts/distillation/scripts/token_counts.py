@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.distillation_data import CountArguments
 from finetune.arguments.parser import Arguments, CommandParser
+from finetune.distillation.data_arguments import CountArguments
 from finetune.run.folder import Run
 
 
@@ -20,7 +20,7 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, _: Run) -> dict[str, Any]:
-    from finetune.encoding.binarized import count_tokens, open_binarized, write_counts
+    from finetune.distillation.binarized import count_tokens, open_binarized, write_counts
 
     asked = arguments[CountArguments]
     counts = count_tokens(open_binarized(Path(asked.data_file)), asked.vocab_size)

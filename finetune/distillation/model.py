@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer
 
-from finetune.encoding.padding import IGNORED
-from finetune.models.sparse_mlm_head import use_sparse_mlm_head
-from finetune.training.distillation_losses import (
+from finetune.distillation.losses import (
     CosineLoss,
     HardLabelLoss,
     HiddenStateLoss,
@@ -23,6 +21,8 @@ from finetune.training.distillation_losses import (
     choose_relation_heads,
     map_layers,
 )
+from finetune.encoding.padding import IGNORED
+from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.training.losses import TokenLoss
 
 ON_LOGITS = ("ce", "mse")  # of positions whose logits are compared

@@ -16,11 +16,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer
 
-from finetune.encoding.teacher_cache import TaughtRows, TeacherCache, TeacherCacheWriter, estimate_bytes, name_of
+from finetune.distillation.losses import choose_likeliest
+from finetune.distillation.model import Distillation
+from finetune.distillation.teacher_cache_files import (
+    TaughtRows,
+    TeacherCache,
+    TeacherCacheWriter,
+    estimate_bytes,
+    name_of,
+)
 from finetune.encoding.token_store import only_one_prepares
 from finetune.errors import RunError
-from finetune.training.distillation import Distillation
-from finetune.training.distillation_losses import choose_likeliest
 from finetune.training.length_batches import fill
 
 logger = logging.getLogger(__name__)

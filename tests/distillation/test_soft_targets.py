@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from finetune.distillation import soft_targets
-from finetune.training.soft_targets import sum_soft_targets
+from finetune.distillation.soft_targets import sum_soft_targets
 
 
 def definition(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:

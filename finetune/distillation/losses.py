@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from finetune.distillation.soft_targets import sum_soft_targets
 from finetune.encoding.padding import IGNORED
-from finetune.training.soft_targets import sum_soft_targets
 
 LARGEST_RELATION_HEADS = 48  # of MiniLMv2 for models 768 wide
 

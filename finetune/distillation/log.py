@@ -12,7 +12,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from finetune.training.distillation import Distillation, DistillationLoss
+from finetune.distillation.model import Distillation, DistillationLoss
 from finetune.training.dry_run import peak_bytes
 from finetune.training.length_batches import EpochFollower
 

@@ -13,10 +13,16 @@ from transformers import Trainer, set_seed
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.run import RunArguments
-from finetune.arguments.task_distillation import TaskLossArguments
 from finetune.classification import results as classification_results
 from finetune.distillation.collators import TaughtClassificationCollator, TaughtTaggingCollator
-from finetune.encoding.teacher_cache import TaughtRows
+from finetune.distillation.export import begin_run, list_losses, write_export
+from finetune.distillation.log import DistillationLog
+from finetune.distillation.model import Weights, choose_teacher_dtype, count_all_losses
+from finetune.distillation.task import TaughtTask
+from finetune.distillation.task_arguments import TaskLossArguments
+from finetune.distillation.task_model import TaskDistillation, TaskDistillationLoss, count_decisions
+from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
+from finetune.distillation.teacher_cache_files import TaughtRows
 from finetune.errors import Problem, UsageError
 from finetune.metrics.decisions import Decision
 from finetune.models.settings import SavedSettings
@@ -28,21 +34,15 @@ from finetune.tagging import results as tagging_results
 from finetune.tasks.classification import ClassificationTask
 from finetune.tasks.classification_training import build_score
 from finetune.tasks.classification_training import settle_class_weights as settle_text_weights
-from finetune.tasks.distillation_export import begin_run, list_losses, write_export
 from finetune.tasks.tagging import TaggingTask
 from finetune.tasks.tagging_training import build_piece_score, make_settings, settle_class_weights
-from finetune.tasks.task_distillation import TaughtTask
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
 from finetune.training.classification import build_text_metrics
 from finetune.training.classification_losses import SequenceEvaluationLoss, SequenceLoss
-from finetune.training.distillation import Weights, choose_teacher_dtype, count_all_losses
-from finetune.training.distillation_log import DistillationLog
 from finetune.training.fast_path import settle_precision
 from finetune.training.losses import TokenLoss, take_label_smoothing
 from finetune.training.tagging import build_piece_metrics
-from finetune.training.task_distillation import TaskDistillation, TaskDistillationLoss, count_decisions
-from finetune.training.teacher_cache import CacheRequest, prepare_caches
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.training.distillation_losses import (
+from finetune.distillation.losses import (
     BinarySoftTargetLoss,
     CosineLoss,
     HardLabelLoss,

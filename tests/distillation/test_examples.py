@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from finetune.distillation.examples import DistillationExamples
 from finetune.encoding.blocks import Blocks
-from finetune.encoding.distillation_examples import DistillationExamples
 from finetune.encoding.special_tokens import SpecialTokens
 from finetune.encoding.token_store import TokenStore, TokenStoreWriter
 from finetune.errors import DataError

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finetune.encoding.weighted_masking import WeightedMasker, smooth_counts
+from finetune.distillation.weighted_masking import WeightedMasker, smooth_counts
 
 MASK, SPECIALS = 1, [0, 1, 2]
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.arguments.distillation import TeachingArguments
-from finetune.arguments.task_distillation import TaskDistillationArguments, find_task
+from finetune.distillation.arguments import TeachingArguments
+from finetune.distillation.task_arguments import TaskDistillationArguments, find_task
 
 
 @pytest.mark.parametrize(

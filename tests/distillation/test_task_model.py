@@ -8,10 +8,10 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 from transformers import DistilBertForTokenClassification as NarrowTagger
 
 from finetune.distillation.collators import TaughtClassificationCollator, TaughtTaggingCollator
+from finetune.distillation.model import Weights
+from finetune.distillation.task_model import TaskDistillation, TaskDistillationLoss, count_decisions
 from finetune.training.classification_losses import SequenceLoss
-from finetune.training.distillation import Weights
 from finetune.training.losses import TokenLoss
-from finetune.training.task_distillation import TaskDistillation, TaskDistillationLoss, count_decisions
 
 ALL = Weights(ce=1.0, mse=1.0, cos=1.0, hidden=1.0, relation=1.0)
 NAMES = ("input_ids", "attention_mask", "token_type_ids")

@@ -9,13 +9,13 @@ from typing import ClassVar
 
 from finetune.arguments.classification import judge_classification
 from finetune.arguments.config_file import read_config_file
-from finetune.arguments.distillation import TASKS, TeachingArguments
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone, renamed
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.scanner import scan
 from finetune.arguments.tagging import judge_tagging
+from finetune.distillation.arguments import TASKS, TeachingArguments
 from finetune.errors import Problem, UsageError
 
 LANGUAGE_MODELING, TOKEN_CLASSIFICATION, SEQUENCE_CLASSIFICATION = TASKS

@@ -19,18 +19,18 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
-from finetune.arguments.task_distillation import TaskDistillationArguments, TaskLossArguments
+from finetune.distillation.checks import judge_relations
+from finetune.distillation.comparing import describe_difference
+from finetune.distillation.task_arguments import TaskDistillationArguments, TaskLossArguments
+from finetune.distillation.teacher_cache import CACHED_PROBLEM_TYPES
+from finetune.distillation.teachers import freeze_parts, read_weights, start_student
 from finetune.encoding.labels import match_labels
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.models.judging import find_position_limit, judge_head, list_labels, name_labels
 from finetune.models.loading import HEADS, judge_weights, load_config, load_model
-from finetune.models.teachers import freeze_parts, read_weights, start_student
 from finetune.tasks.classification import ClassificationTask
-from finetune.tasks.distillation_judging import judge_relations
 from finetune.tasks.tagging import TaggingTask
-from finetune.tokenization.comparing import describe_difference
 from finetune.tokenization.loading import load_tokenizer, resolve_name
-from finetune.training.teacher_cache import CACHED_PROBLEM_TYPES
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
+from finetune.distillation.students import PUBLISHED_LAYERS, choose_layers, extract_student
 from finetune.errors import DataError
-from finetune.models.students import PUBLISHED_LAYERS, choose_layers, extract_student
 
 SHAPE = {
     "vocab_size": 60,

@@ -5,7 +5,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from finetune.tokenization.comparing import describe_difference
+from finetune.distillation.comparing import describe_difference
 
 
 def make(*words: str) -> PreTrainedTokenizerFast:

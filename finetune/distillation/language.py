@@ -21,24 +21,33 @@ from transformers import (
     set_seed,
 )
 
-from finetune.arguments.distillation import (
+from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.model import ModelArguments
+from finetune.arguments.parser import Arguments
+from finetune.data.files import fingerprint
+from finetune.distillation.arguments import (
     DistillationArguments,
     LossArguments,
     PredictionArguments,
     RhythmArguments,
 )
-from finetune.arguments.fast_path import FastPathArguments
-from finetune.arguments.model import ModelArguments
-from finetune.arguments.parser import Arguments
-from finetune.data.files import fingerprint
+from finetune.distillation.binarized import line_frame, open_binarized, read_counts
+from finetune.distillation.checks import judge_data, judge_pair, judge_relations, settle_length
 from finetune.distillation.collators import DistillationCollator
-from finetune.encoding.binarized import line_frame, open_binarized, read_counts
-from finetune.encoding.distillation_examples import DistillationExamples
-from finetune.encoding.teacher_cache import TaughtRows, count_epochs
-from finetune.encoding.token_store import DESCRIPTION
-from finetune.encoding.weighted_masking import WeightedMasker, smooth_counts
-from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.teachers import (
+from finetune.distillation.examples import DistillationExamples
+from finetune.distillation.export import begin_run, list_losses, write_export
+from finetune.distillation.log import DistillationLog, ExampleEpochs
+from finetune.distillation.model import (
+    Distillation,
+    DistillationLoss,
+    Weights,
+    choose_teacher_dtype,
+    count_all_losses,
+    count_positions,
+)
+from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
+from finetune.distillation.teacher_cache_files import TaughtRows, count_epochs
+from finetune.distillation.teachers import (
     Teacher,
     freeze_parts,
     is_causal,
@@ -47,28 +56,19 @@ from finetune.models.teachers import (
     save_weights,
     start_student,
 )
+from finetune.distillation.weighted_masking import WeightedMasker, smooth_counts
+from finetune.encoding.token_store import DESCRIPTION
+from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.unpadding.doors import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
-from finetune.tasks.distillation_export import begin_run, list_losses, write_export
-from finetune.tasks.distillation_judging import judge_data, judge_pair, judge_relations, settle_length
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.cadence import settle_cadence
 from finetune.training.callbacks import CheckpointFiles
-from finetune.training.distillation import (
-    Distillation,
-    DistillationLoss,
-    Weights,
-    choose_teacher_dtype,
-    count_all_losses,
-    count_positions,
-)
-from finetune.training.distillation_log import DistillationLog, ExampleEpochs
 from finetune.training.fast_path import settle_precision
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
-from finetune.training.teacher_cache import CacheRequest, prepare_caches
 
 logger = logging.getLogger(__name__)
 

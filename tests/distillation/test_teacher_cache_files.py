@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from finetune.encoding.teacher_cache import (
+from finetune.distillation.teacher_cache_files import (
     PLACES,
     VALUES,
     TaughtRows,

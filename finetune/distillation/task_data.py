@@ -13,7 +13,6 @@ from datasets import Dataset
 from finetune.arguments.classification import ClassificationArguments
 from finetune.arguments.glue import GlueArguments
 from finetune.arguments.parser import Arguments
-from finetune.arguments.task_distillation import TaskDistillationArguments
 from finetune.classification import task as classification
 from finetune.classification.glue import task as glue
 from finetune.data.cleaning import clean_corpus, clean_text
@@ -21,6 +20,8 @@ from finetune.data.column_choice import ProblemType
 from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.files import find_paths
 from finetune.data.prediction_input import InputText, read_inputs
+from finetune.distillation.task import TaughtTask, judge_teacher, open_pair
+from finetune.distillation.task_arguments import TaskDistillationArguments
 from finetune.encoding.classification import encode_classification
 from finetune.encoding.fitting import LongText
 from finetune.encoding.pieces import PieceEncoder
@@ -33,7 +34,6 @@ from finetune.tasks.classification import ClassificationTask, Plan
 from finetune.tasks.classification_prediction import read_pair
 from finetune.tasks.tagging import TaggingTask
 from finetune.tasks.tagging_options import apply_settings
-from finetune.tasks.task_distillation import TaughtTask, judge_teacher, open_pair
 from finetune.tokenization.loading import find_space_token
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from finetune.distillation.losses import BinarySoftTargetLoss, LogitLoss
+from finetune.distillation.model import Distillation, DistillationLoss, Weights
 from finetune.encoding.padding import IGNORED
-from finetune.training.distillation import Distillation, DistillationLoss, Weights
-from finetune.training.distillation_losses import BinarySoftTargetLoss, LogitLoss
 from finetune.training.losses import TokenLoss
 
 

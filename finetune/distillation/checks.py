@@ -7,17 +7,17 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune.arguments.distillation import LossArguments, PredictionArguments, TeachingArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
+from finetune.distillation.arguments import LossArguments, PredictionArguments, TeachingArguments
+from finetune.distillation.comparing import describe_difference
+from finetune.distillation.model import find_projections
+from finetune.distillation.teachers import Teacher, is_causal
 from finetune.encoding.pieces import tokenizer_fingerprint
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, UsageError
 from finetune.models.judging import find_position_limit
-from finetune.models.teachers import Teacher, is_causal
-from finetune.tokenization.comparing import describe_difference
 from finetune.tokenization.loading import load_tokenizer
-from finetune.training.distillation import find_projections
 
 logger = logging.getLogger(__name__)
 
