@@ -15,8 +15,8 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
-from finetune.arguments.predict import PredictArguments
 from finetune.arguments.run import RunArguments
+from finetune.prediction.arguments import PredictArguments
 from finetune.run.folder import Run
 
 
@@ -25,7 +25,7 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, _run: Run) -> dict[str, Any]:
-    from finetune.tasks.prediction import open_predictor, predict_stream
+    from finetune.prediction.task import open_predictor, predict_stream
 
     options = arguments[PredictArguments]
     predictor = open_predictor(arguments[ModelArguments], options)

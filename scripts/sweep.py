@@ -20,9 +20,9 @@ from finetune import cli
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
-from finetune.arguments.sweep import SweepArguments, SweepParser
 from finetune.errors import Problem, UsageError
 from finetune.run.folder import Run
+from finetune.sweep.arguments import SweepArguments, SweepParser
 
 
 def make_parser() -> SweepParser:
@@ -30,7 +30,7 @@ def make_parser() -> SweepParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.tasks.sweep import run_sweep
+    from finetune.sweep.task import run_sweep
 
     options = arguments[SweepArguments]
     commands = cli.find_commands(cli.find_scripts())

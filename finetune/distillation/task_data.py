@@ -19,7 +19,6 @@ from finetune.data.cleaning import clean_corpus, clean_text
 from finetune.data.column_choice import ProblemType
 from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.files import find_paths
-from finetune.data.prediction_input import InputText, read_inputs
 from finetune.distillation.task import TaughtTask, judge_teacher, open_pair
 from finetune.distillation.task_arguments import TaskDistillationArguments
 from finetune.encoding.classification import encode_classification
@@ -29,6 +28,7 @@ from finetune.encoding.tagging import encode_tagging
 from finetune.encoding.words import WordEncoder
 from finetune.errors import DataError
 from finetune.models.settings import ClassifierSettings, TaggerSettings
+from finetune.prediction.input import InputText, read_inputs
 from finetune.tagging import task as tagging
 from finetune.tasks.classification import ClassificationTask, Plan
 from finetune.tasks.classification_prediction import read_pair

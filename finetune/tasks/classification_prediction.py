@@ -13,11 +13,9 @@ import numpy as np
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
-from finetune.arguments.predict import PredictArguments
 from finetune.data.cleaning import clean_text
 from finetune.data.column_choice import ProblemType
 from finetune.data.corpus import build_dataset
-from finetune.data.prediction_input import InputText
 from finetune.encoding.classification import encode_classification
 from finetune.encoding.fitting import LongText
 from finetune.encoding.pieces import PieceEncoder
@@ -28,6 +26,8 @@ from finetune.models.judging import judge_vocabulary, settle_max_length
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import ClassifierSettings
+from finetune.prediction.arguments import PredictArguments
+from finetune.prediction.input import InputText
 from finetune.report.classification import describe_outputs
 from finetune.tasks.classification import TASK, judge_length
 from finetune.tasks.classification_results import read_decision

@@ -13,9 +13,7 @@ import numpy.typing as npt
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
-from finetune.arguments.predict import PredictArguments
 from finetune.data.corpus import build_dataset
-from finetune.data.prediction_input import InputText
 from finetune.encoding.tagging import encode_tagging
 from finetune.encoding.tags import TagScheme, read_spans
 from finetune.encoding.word_predictions import collect_word_predictions
@@ -26,6 +24,8 @@ from finetune.models.judging import judge_max_length, judge_vocabulary, list_lab
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
+from finetune.prediction.arguments import PredictArguments
+from finetune.prediction.input import InputText
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.collators import TaggingCollator
 from finetune.training.fast_path import prepare_prediction

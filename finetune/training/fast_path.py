@@ -17,7 +17,6 @@ from datasets import Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.arguments.fast_path import FastPathArguments
-from finetune.arguments.predict import PredictArguments
 from finetune.models.fast_dropout import use_fast_dropout
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.doors import unpad_encoder
@@ -27,6 +26,7 @@ from finetune.models.vocabulary_trimming import (
     serves_optimizer,
     trim_vocabulary,
 )
+from finetune.prediction.arguments import PredictArguments
 from finetune.training.allocator import keep_freed_memory
 from finetune.training.folded_clipping import fold_clipping
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches

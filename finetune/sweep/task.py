@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.arguments.grid import Cell, make_cells, read_grid
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.arguments.sweep import SweepArguments
 from finetune.errors import (
     EXIT_DONE,
     EXIT_LOCKED,
@@ -30,13 +28,15 @@ from finetune.errors import (
     RunError,
     UsageError,
 )
-from finetune.report.slurm import LOGS, write_array_script
-from finetune.report.sweep import TABLE, SweepRow, list_metrics, sort_rows, validation_figures, write_sweep_table
 from finetune.run.folder import Action, Request, decide
-from finetune.run.local_processes import Job, run_jobs
 from finetune.run.lock import FolderLock
 from finetune.run.manifest import read_manifest
 from finetune.run.signals import StopRequest
+from finetune.sweep.arguments import SweepArguments
+from finetune.sweep.grid import Cell, make_cells, read_grid
+from finetune.sweep.local_processes import Job, run_jobs
+from finetune.sweep.slurm import LOGS, write_array_script
+from finetune.sweep.table import TABLE, SweepRow, list_metrics, sort_rows, validation_figures, write_sweep_table
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.arguments.grid import NAME_LENGTH, make_cells, read_grid
 from finetune.errors import UsageError
+from finetune.sweep.grid import NAME_LENGTH, make_cells, read_grid
 
 
 def test_flags_and_files(tmp_path):

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from finetune.report.slurm import write_array_script
-from finetune.report.sweep import SEEDS_TABLE, SweepRow, sort_rows, validation_figures, write_sweep_table
+from finetune.sweep.slurm import write_array_script
+from finetune.sweep.table import SEEDS_TABLE, SweepRow, sort_rows, validation_figures, write_sweep_table
 
 ROWS = [
     SweepRow("lr=1,seed=1", {"lr": "1", "seed": "1"}, "done", metrics={"validation.f1": 0.5}),

@@ -11,11 +11,11 @@ import time
 import pytest
 
 from finetune.arguments.run import RunArguments
-from finetune.arguments.sweep import SweepArguments
 from finetune.errors import RunError, UsageError
-from finetune.run.local_processes import share_machine
 from finetune.run.signals import StopRequest
-from finetune.tasks.sweep import run_sweep
+from finetune.sweep.arguments import SweepArguments
+from finetune.sweep.local_processes import share_machine
+from finetune.sweep.task import run_sweep
 
 COMMAND = '''
 """A quick command."""
@@ -133,8 +133,8 @@ def test_only_the_table(script, tmp_path, capsys):
 def test_a_signal_ends_the_runs_and_the_same_command_goes_on(script, tmp_path):
     program = (
         "import sys; from pathlib import Path; from finetune.arguments.run import RunArguments\n"
-        "from finetune.arguments.sweep import SweepArguments\n"
-        "from finetune.run.signals import StopRequest\nfrom finetune.tasks.sweep import run_sweep\n"
+        "from finetune.sweep.arguments import SweepArguments\n"
+        "from finetune.run.signals import StopRequest\nfrom finetune.sweep.task import run_sweep\n"
         "stop = StopRequest(); stop.install()\n"
         "asked = SweepArguments(command='quick', output_dir='s', grid=['x=0,1,2'], processes=2)\n"
         "asked.words = ['--seconds', sys.argv[1]]\n"
