@@ -63,7 +63,7 @@ def compare_encoding(thai_folder: str, _: argparse.Namespace) -> dict[str, Any]:
 def time_encoding(data: str, thai_folder: str) -> dict[str, float]:
     from transformers import AutoTokenizer
 
-    from finetune.encoding.words import WordEncoder
+    from finetune.tagging.words import WordEncoder
 
     train = load_corpus(data)[0]["train"]
     tokenizer = AutoTokenizer.from_pretrained(find_model(data, Path(thai_folder)))

@@ -107,7 +107,7 @@ def warm_up() -> None:
 def bench_kind(kind: str, lines: list[str], words: list[str], rounds: int) -> dict[str, float]:
     from pythainlp.tokenize import syllable_tokenize, word_tokenize
 
-    from finetune.encoding.words import WordEncoder
+    from finetune.tagging.words import WordEncoder
     from finetune.tokenization.thai_words import THAI_WORD_TOKENIZERS
     from finetune.tokenization.vocabulary import WORD_LEVEL_TOKENS, write_vocabulary
 

@@ -21,9 +21,9 @@ WARMUP = 2  # steps
 
 def load_corpus(name: str) -> tuple[dict[str, Any], list[str]]:
     """The splits with columns `words` and `tags`, and the names of the labels."""
-    from finetune.arguments.tagging import TaggingDataArguments
-    from finetune.data.tagging import load_tagging_corpus
     from finetune.encoding.labels import build_label_list
+    from finetune.tagging.arguments import TaggingDataArguments
+    from finetune.tagging.corpus import load_tagging_corpus
 
     arguments = TaggingDataArguments(dataset_name=name, label_name="ner_tags", data_dir=str(DATA / name))
     corpus = load_tagging_corpus(arguments, seed=42)
@@ -166,7 +166,7 @@ def make_clock() -> Any:
 
 
 def encode_ours(split: Any, tokenizer: Any, labels: list[str], max_length: int) -> Any:
-    from finetune.encoding.tagging import encode_tagging
+    from finetune.tagging.encoding import encode_tagging
 
     return encode_tagging(split, tokenizer, labels, max_length=max_length).dataset
 

@@ -179,8 +179,8 @@ def thainer_base() -> Workload:
     """XLM-R base from its config on ThaiNER, whose words MiniLM's tokenizer cuts into about as many pieces as letters."""
     from transformers import XLMRobertaConfig
 
-    from finetune.arguments.tagging import TaggingDataArguments
-    from finetune.data.tagging import load_tagging_corpus
+    from finetune.tagging.arguments import TaggingDataArguments
+    from finetune.tagging.corpus import load_tagging_corpus
 
     asked = TaggingDataArguments(dataset_name="thainer", label_name="ner_tags", data_dir=str(DATA / "thainer"))
     train = load_tagging_corpus(asked, seed=42).splits["train"]

@@ -40,7 +40,7 @@ def measure_speeds(folders: dict[str, Path], sentences: Sequence[Sequence[str]])
     """Parameters, and sentences a second as predict.py tags them (encoding included), by name."""
     from finetune.arguments.model import ModelArguments
     from finetune.prediction.arguments import PredictArguments
-    from finetune.tasks.tagging_prediction import open_tagger
+    from finetune.tagging.prediction import open_tagger
 
     taggers = {
         name: open_tagger(ModelArguments(model_name_or_path=str(folder)), PredictArguments())

@@ -65,8 +65,8 @@ def read_archive(path: Path, member: str, field: str) -> list[str]:
 
 def read_thainer(folder: Path) -> dict[str, list[str]]:
     """The sentences of each split of ThaiNER as raw text."""
-    from finetune.arguments.tagging import TaggingDataArguments
-    from finetune.data.tagging import load_tagging_corpus
+    from finetune.tagging.arguments import TaggingDataArguments
+    from finetune.tagging.corpus import load_tagging_corpus
 
     arguments = TaggingDataArguments(dataset_name="thainer", label_name="ner_tags", data_dir=str(folder))
     splits = load_tagging_corpus(arguments, seed=0).splits

@@ -22,8 +22,8 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.arguments.tagging import TaggingArguments, TaggingDataArguments, judge_tagging
 from finetune.run.folder import Run
+from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments, judge_tagging
 
 
 def make_parser() -> CommandParser:
@@ -40,7 +40,6 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.tagging import results as tagging_results
     from finetune.tagging import task as tagging
     from finetune.tagging import training as tagging_training
-
     from finetune.training.building import train
 
     task = tagging.open_task(arguments)

@@ -28,8 +28,8 @@ from finetune.encoding.labels import match_labels
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.models.judging import find_position_limit, judge_head, list_labels, name_labels
 from finetune.models.loading import HEADS, judge_weights, load_config, load_model
+from finetune.tagging.task import TaggingTask
 from finetune.tasks.classification import ClassificationTask
-from finetune.tasks.tagging import TaggingTask
 from finetune.tokenization.loading import load_tokenizer, resolve_name
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from finetune.arguments.legacy import OldFlag, gone, renamed
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.scanner import scan
-from finetune.arguments.tagging import judge_tagging
 from finetune.distillation.arguments import TASKS, TeachingArguments
 from finetune.errors import Problem, UsageError
+from finetune.tagging.arguments import judge_tagging
 
 LANGUAGE_MODELING, TOKEN_CLASSIFICATION, SEQUENCE_CLASSIFICATION = TASKS
 TASK_DEFAULTS = {"do_train": True}

@@ -24,16 +24,16 @@ from finetune.distillation.task_arguments import TaskDistillationArguments
 from finetune.encoding.classification import encode_classification
 from finetune.encoding.fitting import LongText
 from finetune.encoding.pieces import PieceEncoder
-from finetune.encoding.tagging import encode_tagging
-from finetune.encoding.words import WordEncoder
 from finetune.errors import DataError
 from finetune.models.settings import ClassifierSettings, TaggerSettings
 from finetune.prediction.input import InputText, read_inputs
 from finetune.tagging import task as tagging
+from finetune.tagging.encoding import encode_tagging
+from finetune.tagging.options import apply_settings
+from finetune.tagging.task import TaggingTask
+from finetune.tagging.words import WordEncoder
 from finetune.tasks.classification import ClassificationTask, Plan
 from finetune.tasks.classification_prediction import read_pair
-from finetune.tasks.tagging import TaggingTask
-from finetune.tasks.tagging_options import apply_settings
 from finetune.tokenization.loading import find_space_token
 
 logger = logging.getLogger(__name__)

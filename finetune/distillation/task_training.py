@@ -31,18 +31,18 @@ from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
 from finetune.tagging import results as tagging_results
+from finetune.tagging.evaluation import build_piece_metrics
+from finetune.tagging.task import TaggingTask
+from finetune.tagging.training import build_piece_score, make_settings, settle_class_weights
 from finetune.tasks.classification import ClassificationTask
 from finetune.tasks.classification_training import build_score
 from finetune.tasks.classification_training import settle_class_weights as settle_text_weights
-from finetune.tasks.tagging import TaggingTask
-from finetune.tasks.tagging_training import build_piece_score, make_settings, settle_class_weights
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
 from finetune.training.classification import build_text_metrics
 from finetune.training.classification_losses import SequenceEvaluationLoss, SequenceLoss
 from finetune.training.fast_path import settle_precision
 from finetune.training.losses import TokenLoss, take_label_smoothing
-from finetune.training.tagging import build_piece_metrics
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from finetune.errors import DataError, Problem
 from finetune.models.loading import load_config
 from finetune.prediction.arguments import PredictArguments
 from finetune.prediction.input import InputText, in_chunks, read_inputs
-from finetune.tasks.tagging_prediction import format_conll, open_tagger
+from finetune.tagging.prediction import format_conll, open_tagger
 
 logger = logging.getLogger(__name__)
 

@@ -37,7 +37,6 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.glue import GlueArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.arguments.tagging import TaggingArguments, TaggingDataArguments
 from finetune.distillation.arguments import (
     TRAINING_DEFAULTS,
     DistillationArguments,
@@ -56,6 +55,7 @@ from finetune.distillation.task_arguments import (
     judge_task_distillation,
 )
 from finetune.run.folder import Run
+from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
 
 LANGUAGE_GROUPS = (DistillationArguments, LossArguments, PredictionArguments, RhythmArguments)
 TAGGING_GROUPS = (TaggingDataArguments, TaggingArguments)
@@ -98,12 +98,11 @@ def distil_language_model(arguments: Arguments, run: Run) -> dict[str, Any]:
 
 
 def distil_tagger(arguments: Arguments, run: Run) -> dict[str, Any]:
+    from finetune.distillation import task_data as task_distillation_data
+    from finetune.distillation import task_training as training
     from finetune.tagging import results as tagging_results
     from finetune.tagging import task as tagging
     from finetune.tagging import training as tagging_training
-
-    from finetune.distillation import task_data as task_distillation_data
-    from finetune.distillation import task_training as training
     from finetune.training.building import train
 
     taught = task_distillation_data.open_tagging(arguments)

@@ -8,9 +8,9 @@ import datasets
 import pytest
 
 from finetune.data import hub
-from finetune.data.parquet import read_parquet
-from finetune.data.sentences import TagColumns
 from finetune.errors import DataError
+from finetune.tagging.formats.parquet import read_parquet
+from finetune.tagging.formats.sentences import TagColumns
 
 NAMES = ["O", "B-LOC", "I-LOC"]
 

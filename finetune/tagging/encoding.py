@@ -1,0 +1,276 @@
+"""Rows of words and tags -> rows of ids and labels that a token classifier takes, and its predictions back to words.
+
+Encoded columns, one row per window: `input_ids`, `labels` (-100 where nothing is trained), `token_type_ids` if the
+tokenizer has them, `word_positions` (index of the word in its sentence at the piece that decides that word, -100
+elsewhere), `sentence` (row of the split), `length` (pieces with special tokens). Over all windows of a sentence every
+word has exactly one deciding piece, so no word is lost and none counts twice.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from datasets import Dataset
+from datasets.table import InMemoryTable
+
+from finetune.encoding.padding import IGNORED
+from finetune.encoding.ragged import offsets_of, ranges
+from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
+from finetune.errors import DataError, Problem, UsageError
+from finetune.tagging.windows import Windows, own_words, plan_windows, window_words
+from finetune.tagging.words import EncodedWords, WordEncoder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class EncodedTagging:
+    """An encoded split: `dataset` has a row per window, `sentence_lengths` (sentences,) the words of every sentence.
+
+    `counts` are of windows, words and pieces; `notes` are sentences with those of them that a user should know.
+    """
+
+    dataset: Dataset
+    sentence_lengths: npt.NDArray[np.int64]
+    counts: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+
+def encode_tagging(
+    split: Dataset,
+    tokenizer: Any,
+    label_list: Sequence[str],
+    *,
+    max_length: int,
+    stride: int = 0,
+    label_all_tokens: bool = False,
+    continue_labels: bool = False,
+    space_token: str | None = None,
+    lowercase: bool = False,
+    encoder: WordEncoder | None = None,
+    name: str = "split",
+    files: Sequence[Path] = (),
+) -> EncodedTagging:
+    """Encode a split with columns `words` and, where it is labelled, `tags`.
+
+    Parameters
+    ----------
+    split
+        Canonical rows; columns other than these two are not looked at, but for `line` and `file` in error messages.
+    tokenizer
+        Any tokenizer of transformers.
+    label_list
+        Names of the labels in the order of their ids.
+    max_length
+        Longest row in pieces, special tokens counted. Longer sentences become several windows.
+    stride
+        Pieces that two windows of a sentence share at most.
+    label_all_tokens
+        Label every piece of a word, not only its first. Only the first decides the word's prediction.
+    continue_labels
+        With `label_all_tokens`: later pieces of a `B-X` word are `I-X` where there is such a label (as `run_ner.py`
+        does), not `B-X` again (as thai2transformers does).
+    space_token, lowercase
+        As in `WordEncoder`.
+    encoder
+        A `WordEncoder` to go on with, so that words of one split are not tokenized again in the next; `space_token` and
+        `lowercase` are then its own.
+    name, files
+        How log lines and problems call the split, and the files it was read from.
+
+    Raises
+    ------
+    UsageError
+        `max_length` leaves no room for a piece, or `stride` is not shorter than a window.
+    DataError
+        A tag that `label_list` lacks; all such tags are named.
+    """
+    encoder = encoder or WordEncoder(tokenizer, lowercase=lowercase, space_token=space_token)
+    special = find_special_tokens(tokenizer)
+    capacity = _capacity(max_length, stride, len(special))
+    words = encoder.encode(split.with_format("arrow")[:]["words"])
+    tags = _tag_ids(split, label_list, name, files)
+    lengths = np.diff(words.word_offsets)
+    windows = plan_windows(lengths, words.sentence_offsets, capacity=capacity, stride=stride)
+    owned = own_words(windows, lengths, capacity)
+    all_pieces = _piece_labels(label_list, label_all_tokens, continue_labels)
+    columns = _columns(words, windows, owned, tags, capacity, special, all_pieces)
+    if "token_type_ids" not in tokenizer.model_input_names:
+        del columns["token_type_ids"]
+    counts = _counts(words, windows, capacity)
+    notes = describe_counts(counts, max_length, name)
+    for level, note in notes:
+        logger.log(level, "%s", note)
+    lengths_in_words = np.diff(words.sentence_offsets)
+    return EncodedTagging(_dataset(columns, windows.sentence), lengths_in_words, counts, [note for _, note in notes])
+
+
+def tag_problems(
+    split: Dataset, label_list: Sequence[str], *, name: str = "split", files: Sequence[Path] = ()
+) -> list[Problem]:
+    """One problem for each tag of the split that `label_list` lacks, at the first sentence that has it."""
+    if "tags" not in split.column_names:
+        return []
+    tags = split.with_format("arrow")[:]["tags"].combine_chunks()
+    encoded = tags.flatten().dictionary_encode()
+    row_of_tag = np.repeat(np.arange(len(tags)), tags.value_lengths().to_numpy(zero_copy_only=False))
+    indices = encoded.indices.to_numpy(zero_copy_only=False)
+    problems = []
+    for index, tag in enumerate(encoded.dictionary.to_pylist()):
+        if tag not in label_list:
+            uses = np.flatnonzero(indices == index)
+            problems.append(_unknown_tag(tag, len(uses), split[int(row_of_tag[uses[0]])], label_list, name, files))
+    return problems
+
+
+def _unknown_tag(
+    tag: str, uses: int, row: dict, label_list: Sequence[str], name: str, files: Sequence[Path]
+) -> Problem:
+    nearest = difflib.get_close_matches(tag, label_list, n=1)
+    return Problem(
+        found=f"the {name} data has the tag {tag!r} ({uses} times), which is not among the {len(label_list)} labels",
+        allowed=f"the labels are {', '.join(label_list)}" + (f", the nearest is {nearest[0]!r}" if nearest else ""),
+        remedy="correct the tag, or train on data that has it",
+        path=files[row.get("file") or 0] if files else None,
+        line=(row.get("line") or None) if files else None,
+    )
+
+
+def _tag_ids(
+    split: Dataset, label_list: Sequence[str], name: str, files: Sequence[Path]
+) -> npt.NDArray[np.int64] | None:
+    """Label id of every word of the split, (words,); None where it has no tags."""
+    if "tags" not in split.column_names:
+        return None
+    problems = tag_problems(split, label_list, name=name, files=files)
+    if problems:
+        raise DataError(*problems)
+    encoded = split.with_format("arrow")[:]["tags"].combine_chunks().flatten().dictionary_encode()
+    ids = {label: index for index, label in enumerate(label_list)}
+    table = np.array([ids[tag] for tag in encoded.dictionary.to_pylist()], dtype=np.int64)
+    return table[encoded.indices.to_numpy(zero_copy_only=False)]
+
+
+def _capacity(max_length: int, stride: int, special: int) -> int:
+    capacity = max_length - special
+    if capacity < 1:
+        raise UsageError(
+            Problem(
+                f"--max_length {max_length} leaves no room for words beside {special} special tokens",
+                f"at least {special + 1} is needed",
+            )
+        )
+    if not 0 <= stride < capacity:
+        raise UsageError(
+            Problem(
+                f"--stride {stride} does not fit windows of {capacity} pieces (--max_length {max_length} without "
+                f"{special} special tokens)",
+                f"0 to {capacity - 1} is allowed",
+            )
+        )
+    return capacity
+
+
+def _piece_labels(label_list: Sequence[str], all_tokens: bool, continue_labels: bool) -> npt.NDArray[np.int64]:
+    """Label of the later pieces of a word, by the label of its first piece, (labels,)."""
+    if not all_tokens:
+        return np.full(len(label_list), IGNORED)
+    ids = {label: index for index, label in enumerate(label_list)}
+    inside = {label: "I-" + label[2:] if label.startswith("B-") else label for label in label_list}
+    return np.array([ids.get(inside[label], ids[label]) if continue_labels else ids[label] for label in label_list])
+
+
+def _columns(
+    words: EncodedWords,
+    windows: Windows,
+    owned: npt.NDArray[np.bool_],
+    tags: npt.NDArray[np.int64] | None,
+    capacity: int,
+    special: SpecialTokens,
+    later_labels: npt.NDArray[np.int64],
+) -> dict[str, tuple[npt.NDArray, npt.NDArray[np.int64]]]:
+    """Each column as (values, offsets). First the bodies of all windows, flat; then special tokens around each."""
+    numbers, owner = window_words(windows)  # (window words,)
+    counts = np.minimum(np.diff(words.word_offsets), capacity)[numbers]
+    piece_offsets = offsets_of(counts)
+    first = piece_offsets[:-1]
+    ids = words.ids[ranges(words.word_offsets[numbers], counts)]  # (pieces of all windows,)
+    positions = np.full(len(ids), IGNORED)
+    in_sentence = numbers - words.sentence_offsets[windows.sentence[owner]]
+    positions[first] = np.where(owned, in_sentence, IGNORED)
+    labels = np.full(len(ids), IGNORED)
+    if tags is not None and len(numbers):
+        labels = np.repeat(np.where(owned, later_labels[tags[numbers]], IGNORED), counts)
+        labels[first] = np.where(owned, tags[numbers], IGNORED)
+    offsets = piece_offsets[offsets_of(windows.last - windows.first)]
+    blank_before, blank_after = np.full(len(special.prefix), IGNORED), np.full(len(special.suffix), IGNORED)
+    frame: dict[str, tuple[npt.NDArray, npt.NDArray, npt.NDArray]] = {
+        "input_ids": (ids, special.prefix, special.suffix),
+        "token_type_ids": (np.full(len(ids), special.body_type), special.prefix_types, special.suffix_types),
+        "labels": (labels, blank_before, blank_after),
+        "word_positions": (positions, blank_before, blank_after),
+    }
+    return {column: surround(values, offsets, before, after) for column, (values, before, after) in frame.items()}
+
+
+def surround(
+    values: npt.NDArray, offsets: npt.NDArray[np.int64], before: npt.NDArray, after: npt.NDArray
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Ragged rows `(values, offsets)` with `before` put in front of each row and `after` behind it."""
+    lengths = np.diff(offsets)
+    framed_offsets = offsets_of(lengths + len(before) + len(after))
+    framed = np.empty(framed_offsets[-1], dtype=np.int32)
+    framed[ranges(framed_offsets[:-1] + len(before), lengths)] = values
+    framed[framed_offsets[:-1, None] + np.arange(len(before))] = before
+    framed[framed_offsets[1:, None] - len(after) + np.arange(len(after))] = after
+    return framed, framed_offsets
+
+
+def _dataset(columns: dict[str, tuple[npt.NDArray, npt.NDArray[np.int64]]], sentence: npt.NDArray[np.int64]) -> Dataset:
+    arrays: dict[str, pa.Array] = {
+        name: pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
+        for name, (values, offsets) in columns.items()
+    }
+    arrays["sentence"] = pa.array(sentence.astype(np.int32))
+    arrays["length"] = pa.array(np.diff(columns["input_ids"][1]).astype(np.int32))
+    return Dataset(InMemoryTable(pa.table(arrays)))
+
+
+def _counts(words: EncodedWords, windows: Windows, capacity: int) -> dict[str, int]:
+    lengths = np.diff(words.word_offsets)
+    too_long = lengths > capacity
+    per_sentence = np.bincount(windows.sentence, minlength=len(words.sentence_offsets) - 1)
+    return {
+        "sentences": len(words.sentence_offsets) - 1,
+        "words": len(lengths),
+        "pieces": int(lengths.sum()),
+        "windows": len(windows),
+        "sentences_windowed": int((per_sentence > 1).sum()),
+        "words_without_pieces": words.words_without_pieces,
+        "words_cut": int(too_long.sum()),
+        "pieces_cut": int((lengths[too_long] - capacity).sum()),
+    }
+
+
+def describe_counts(counts: dict[str, int], max_length: int, name: str) -> list[tuple[int, str]]:
+    """What encoding did to a split beside the plain thing: sentences with counts, each with its level of logging."""
+    notes = []
+    if counts["sentences_windowed"]:
+        windowed = f"{counts['sentences_windowed']:,} sentences are longer than --max_length {max_length}"
+        how = "and were cut into overlapping windows at word borders; each word is still trained and scored once"
+        notes.append((logging.INFO, f"{name}: {windowed} {how}."))
+    if counts["words_without_pieces"]:
+        pieceless = f"{counts['words_without_pieces']:,} of {counts['words']:,} words have no pieces in this tokenizer"
+        notes.append((logging.WARNING, f"{name}: {pieceless}; each is encoded as the unknown token at its place."))
+    if counts["words_cut"]:
+        cut = f"{counts['pieces_cut']:,} of their pieces were cut off"
+        notes.append((logging.WARNING, f"{name}: {counts['words_cut']:,} words are longer than a whole window; {cut}."))
+    return notes

@@ -1,0 +1,257 @@
+"""Records (JSON lines, rows of Parquet files and of hub data sets) -> sentences.
+
+A record holds either a list of words with a list of tags (names, or ids with declared names), or raw text with
+character spans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finetune.data.files import raise_problems
+from finetune.data.words import holds_thai
+from finetune.errors import DataError, Problem
+from finetune.tagging.formats.annotations import SPAN_COLUMNS, given_words, is_rejected, read_span
+from finetune.tagging.formats.sentences import (
+    TAG_COLUMNS,
+    WORD_COLUMNS,
+    Sentences,
+    TagColumns,
+    check_not_empty,
+    find_column,
+    task_names,
+)
+from finetune.tagging.formats.spans import Span, span_complaints, tag_text, trim_span
+
+Record = Mapping[str, Any]
+
+
+@dataclass
+class RecordReading:
+    """What is known while the records of one file are read. `names` are the declared names of tag ids, by column."""
+
+    path: Path
+    columns: TagColumns
+    names: Mapping[str, list[str]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def complain(self, line: int, found: str, allowed: str = "", remedy: str = "") -> None:
+        self.problems.append(Problem(found, allowed, remedy, self.path, line or None))
+
+    def count(self, what: str, number: int = 1) -> None:
+        if number:
+            self.counts[what] = self.counts.get(what, 0) + number
+
+    def notes(self) -> list[str]:
+        return [f"{self.path}: {number:,} {what}." for what, number in self.counts.items()]
+
+
+def read_records(
+    records: Sequence[Record],
+    lines: Sequence[int],
+    path: Path,
+    columns: TagColumns,
+    names: Mapping[str, list[str]] | None = None,
+) -> Sentences:
+    """The sentences of records; `lines` are their places in the file, `names` the declared names of tag ids by column.
+
+    Raises:
+        DataError: a column that is not there; no label column; every record whose words, tags or spans are wrong; no
+            sentence.
+    """
+    if not records:
+        raise DataError(Problem("the file holds no record", path=path))
+    reading = RecordReading(path, columns, names or {})
+    present = list(dict.fromkeys(name for record in records for name in record))
+    word_column = _word_column(records, present, reading)
+    kind = _read_word_lists if _holds_words(records, word_column) else _read_texts
+    sentences = kind(records, lines, word_column, present, reading)
+    raise_problems(reading.problems, path)
+    sentences.notes += reading.notes()
+    return check_not_empty(sentences, path)
+
+
+def _word_column(records: Sequence[Record], present: Sequence[str], reading: RecordReading) -> str:
+    if reading.columns.words is not None:
+        return present[find_column(present, reading.columns.words, reading.path, "--text_column_name", numbered=True)]
+    usable = [name for name in present if _holds_words(records, name) or _holds_text(records, name)]
+    found = next((name for name in WORD_COLUMNS if name in usable), None)
+    if found is None:
+        there = f"the columns are {', '.join(present)}"
+        remedy = "name the one that holds words or text with --text_column_name"
+        raise DataError(Problem("no column is called words, tokens or text", there, remedy, reading.path))
+    return found
+
+
+def _holds_words(records: Sequence[Record], name: str) -> bool:
+    value = next((record[name] for record in records if record.get(name)), None)
+    return isinstance(value, list) and isinstance(value[0], str)
+
+
+def _holds_text(records: Sequence[Record], name: str) -> bool:
+    return isinstance(next((record[name] for record in records if record.get(name)), None), str)
+
+
+def _tag_column(
+    records: Sequence[Record], present: Sequence[str], usual: Sequence[str], word_column: str, reading: RecordReading
+) -> str | None:
+    """The column that was asked for, else that of the task, else the first list with a usual name; None: unlabelled."""
+    columns = reading.columns
+    if columns.tags is not None and (columns.required or columns.tags in present):
+        return present[find_column(present, columns.tags, reading.path, "--label_column_name", numbered=True)]
+    names = [name for name in (*task_names(columns.task), *usual) if name != word_column]
+    candidates = [name for name in names if any(isinstance(record.get(name), list) for record in records)]
+    if candidates and columns.tags is None:
+        return candidates[0]
+    if not columns.required:
+        return None
+    there = f"the columns are {', '.join(present)}"
+    raise DataError(Problem("there is no label column", there, "name it with --label_column_name", reading.path))
+
+
+def _read_word_lists(
+    records: Sequence[Record], lines: Sequence[int], word_column: str, present: Sequence[str], reading: RecordReading
+) -> Sentences:
+    tag_column = _tag_column(records, present, TAG_COLUMNS, word_column, reading)
+    names = _tag_names(tag_column, reading)
+    sentences = Sentences([], None if tag_column is None else [], [], labels=names)
+    for record, line in zip(records, lines, strict=True):
+        words = record.get(word_column)
+        if not _are_words(words, line, word_column, reading) or words is None:
+            continue
+        if sentences.tags is not None and tag_column is not None:
+            tags = _named_tags(record.get(tag_column), names, line, tag_column, reading)
+            if tags is None or not _fits(words, tags, line, word_column, tag_column, reading):
+                continue
+            sentences.tags.append(tags)
+        sentences.words.append(words)
+        sentences.lines.append(line)
+    which = f"words from {word_column}" + (f", tags from {tag_column}" if tag_column else ", no tags")
+    sentences.remarks.append(f"{reading.path}: {which}.")
+    return sentences
+
+
+def _are_words(words: object, line: int, column: str, reading: RecordReading) -> bool:
+    if words is None or words == []:
+        reading.count("records without words were skipped")
+        return False
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        reading.count("words are empty", words.count(""))
+        return True
+    reading.complain(line, f"{column} is no list of words")
+    return False
+
+
+def _tag_names(tag_column: str | None, reading: RecordReading) -> list[str] | None:
+    """What tag ids stand for: what the data declares, else the label file of the user."""
+    if tag_column is not None and tag_column in reading.names:
+        return reading.names[tag_column]
+    return list(reading.columns.labels) if reading.columns.labels else None
+
+
+def _named_tags(
+    tags: object, names: list[str] | None, line: int, column: str, reading: RecordReading
+) -> list[str] | None:
+    """Tags as names; None, with a complaint, where they are none."""
+    if not isinstance(tags, list):
+        reading.complain(line, f"{column} is no list of tags")
+    elif all(isinstance(tag, str) for tag in tags):
+        return tags
+    elif not all(type(tag) is int for tag in tags):  # a bool is an int too
+        reading.complain(line, f"{column} holds something that is neither a name nor a number")
+    elif names is None:
+        reading.count("records have tags that are numbers without names; give the names with --labels")
+        return [str(tag) for tag in tags]
+    elif all(0 <= tag < len(names) for tag in tags):
+        return [names[tag] for tag in tags]
+    else:
+        wrong = next(tag for tag in tags if not 0 <= tag < len(names))
+        reading.complain(line, f"tag {wrong} has no name", f"the names are those of 0 to {len(names) - 1}")
+    return None
+
+
+def _fits(
+    words: list[str], tags: list[str], line: int, word_column: str, tag_column: str, reading: RecordReading
+) -> bool:
+    if len(words) != len(tags):
+        found = f"{len(words)} {word_column} but {len(tags)} {tag_column}"
+        reading.complain(line, found, "every word has one tag")
+    return len(words) == len(tags)
+
+
+def _read_texts(
+    records: Sequence[Record], lines: Sequence[int], text_column: str, present: Sequence[str], reading: RecordReading
+) -> Sentences:
+    span_column = _tag_column(records, present, SPAN_COLUMNS, text_column, reading)
+    sentences = Sentences([], None if span_column is None else [], [], texts=[], starts=[], ends=[])
+    thai = 0
+    for record, line in zip(records, lines, strict=True):
+        text = record.get(text_column)
+        if not isinstance(text, str) or is_rejected(record):
+            _skip(text, line, text_column, reading)
+            continue
+        spans = None if span_column is None else _spans(record, text, line, span_column, reading)
+        _add_text(sentences, text, line, spans, record, reading)
+        thai += holds_thai(text)
+    which = f"text from {text_column}" + (f", spans from {span_column}" if span_column else ", no spans")
+    cut = f"; {thai:,} texts hold Thai, whose words newmm finds" if thai else ""
+    sentences.remarks.append(f"{reading.path}: {which}{cut}.")
+    return sentences
+
+
+def _skip(text: object, line: int, column: str, reading: RecordReading) -> None:
+    if isinstance(text, str):
+        reading.count("texts were skipped because their annotator rejected or skipped them")
+    else:
+        reading.complain(line, f"{column} is no text")
+
+
+def _spans(record: Record, text: str, line: int, column: str, reading: RecordReading) -> list[Span] | None:
+    """The good spans of a text, trimmed; None, with every complaint, where any is wrong."""
+    items = record.get(column)
+    if items is None and not reading.columns.required:
+        items = []
+        reading.count(f"texts have no {column}; they are taken to hold no entity")
+    if not isinstance(items, list):
+        reading.complain(line, f"{column} is no list of spans")
+        return None
+    reading.count("texts have several annotations; the first counts", int(record.get("annotators", 1) > 1))
+    read = [read_span(item, text) for item in items]
+    spans = [span for span in read if isinstance(span, Span)]
+    complaints = [item for item in read if isinstance(item, str)] + span_complaints(spans, text)
+    for complaint in complaints:
+        reading.complain(line, complaint)
+    if complaints:
+        return None
+    trimmed = [trim_span(span, text) for span in spans]
+    reading.count("spans began or ended with white space, which was cut off", _differences(spans, trimmed))
+    return trimmed
+
+
+def _differences(before: Sequence[Span], after: Sequence[Span]) -> int:
+    return sum(old != new for old, new in zip(before, after, strict=True))
+
+
+def _add_text(
+    sentences: Sentences, text: str, line: int, spans: list[Span] | None, record: Record, reading: RecordReading
+) -> None:
+    tagged = tag_text(text, spans or [], given_words(record))
+    if sum(tag.startswith("B-") for tag in tagged.tags) != len(spans or []):  # the tool's words leave a span out
+        tagged = tag_text(text, spans or [])
+    if not tagged.places:
+        reading.count("texts without any word were skipped")
+        return
+    reading.count("words were cut where a span begins or ends inside them", tagged.words_cut)
+    sentences.words.append([text[start:end] for start, end in tagged.places])
+    if sentences.tags is not None:
+        sentences.tags.append(tagged.tags)
+    sentences.lines.append(line)
+    for column, values in ((sentences.starts, 0), (sentences.ends, 1)):
+        if column is not None:
+            column.append([place[values] for place in tagged.places])
+    if sentences.texts is not None:
+        sentences.texts.append(text)

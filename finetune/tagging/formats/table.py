@@ -1,0 +1,252 @@
+"""CSV and TSV files with a header: one token a row with a sentence id, or one sentence a row with its words as a list.
+
+CSV cells may be quoted. TSV cells are not: a lone `"` is a word there, and csv's quoting would swallow rows.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from finetune.data.files import TextLines, raise_problems, read_lines
+from finetune.errors import DataError, Problem
+from finetune.tagging.formats.conll import DELIMITER_NAMES
+from finetune.tagging.formats.records import read_records
+from finetune.tagging.formats.sentences import (
+    TAG_COLUMNS,
+    WORD_COLUMNS,
+    Sentences,
+    TagColumns,
+    check_not_empty,
+    find_column,
+    task_names,
+)
+
+SENTENCE_COLUMNS = ("sentence_id", "sent_id", "sentence #", "sentence", "sentence_idx", "sentence_number", "sid", "id")
+DELIMITERS = (",", ";", "\t", "|")
+LIST_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+"""
+PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{LIST_ITEM})\s*(?:,\s*(?:{LIST_ITEM})\s*)*,?\s*)?\]")
+
+Rows = list[tuple[int, list[str]]]  # (line, cells)
+
+
+def read_table(path: Path, columns: TagColumns) -> Sentences:
+    """The sentences of a CSV or TSV file with a header.
+
+    Raises:
+        DataError: the file cannot be opened or decoded; a column that is not there; no label column; every row with other
+            columns than the header, every empty word or tag, with its line; no sentence.
+    """
+    source = read_lines(path)
+    delimiter = _delimiter(source, columns.delimiter)
+    header, rows = _read_rows(source, delimiter)
+    columns = replace(columns, words=_named(header, columns.words), tags=_named(header, columns.tags))
+    listed = [name for index, name in enumerate(header) if rows and _is_list(rows[0][1][index])]
+    sentence_id = None if listed else _sentence_column(header, rows)
+    if sentence_id is None:
+        raise_problems(_list_problems(header, rows, listed, path), path)
+        records = _records(header, rows, listed, columns)
+        sentences = read_records(records, [line for line, _ in rows], path, columns)
+    else:
+        sentences = _read_tokens(header, rows, sentence_id, path, columns)
+    sentences.notes = source.notes + sentences.notes
+    return check_not_empty(sentences, path)
+
+
+def has_table_header(line: str, columns: TagColumns) -> bool:
+    """Whether a line names columns that a table of tagged text has, so that the file is no CoNLL file."""
+    names = {cell.strip().strip('"').lower() for cell in re.split(r"[,;\t|]", line)}
+    wanted = {name.lower() for name in (columns.words, columns.tags, *task_names(columns.task)) if name}
+    return len(names) > 1 and (bool(names & wanted) or (bool(names & {*WORD_COLUMNS}) and bool(names & {*TAG_COLUMNS})))
+
+
+def _delimiter(source: TextLines, given: str | None) -> str:
+    """The one asked for; else the tab of a .tsv file, or that which the header has most of."""
+    if given:
+        return DELIMITER_NAMES.get(given.lower(), given)
+    if ".tsv" in source.path.suffixes:
+        return "\t"
+    return max(DELIMITERS, key=source.lines[0].count)
+
+
+def _read_rows(source: TextLines, delimiter: str) -> tuple[list[str], Rows]:
+    """The header and the rows, each with the line that it begins at."""
+    if len(delimiter) != 1:
+        raise DataError(Problem(f"{delimiter!r} is no delimiter", "one character is allowed", "", source.path))
+    csv.field_size_limit(sys.maxsize)  # a cell with a long document as a list is no error
+    quoted = delimiter != "\t"
+    reader = csv.reader(
+        (line + "\n" for line in source.lines),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
+    rows: Rows = []
+    line = 1
+    try:
+        for cells in reader:
+            if cells:
+                rows.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        found = f"the row that begins here is not well quoted ({error})"
+        raise DataError(Problem(found, 'a quote inside quotes is written ""', "", source.path, line)) from error
+    header = [name.strip() for name in rows[0][1]]
+    raise_problems(_ragged_rows(rows, header, source.path), source.path)
+    return header, rows[1:]
+
+
+def _named(header: Sequence[str], wanted: str | None) -> str | None:
+    """The name of a column that was given by its number."""
+    if wanted is None or wanted in header or not wanted.removeprefix("-").isdigit():
+        return wanted
+    number = int(wanted)
+    return header[number] if -len(header) <= number < len(header) else wanted
+
+
+def _ragged_rows(rows: Rows, header: list[str], path: Path) -> list[Problem]:
+    return [
+        Problem(f"{len(cells)} cells where the header has {len(header)}", path=path, line=line)
+        for line, cells in rows
+        if len(cells) != len(header)
+    ]
+
+
+def _is_list(cell: str) -> bool:
+    return _unquoted(cell).startswith("[") and _unquoted(cell).endswith("]")
+
+
+def _unquoted(cell: str) -> str:
+    """The list in a cell of a TSV file that was written with quotes all the same."""
+    cell = cell.strip()
+    if cell.startswith('"[') and cell.endswith(']"'):
+        return cell[1:-1].replace('""', '"')
+    return cell
+
+
+def parse_list(cell: str) -> list[Any] | None:
+    """A cell as a list: JSON, or what Python and pandas print; None where it is neither.
+
+    numpy prints `['a' 'b']`, without commas, which Python would read as the one word `ab`: that is refused.
+    """
+    cell = _unquoted(cell)
+    try:
+        value = json.loads(cell)
+    except json.JSONDecodeError:
+        value = ast.literal_eval(cell) if PYTHON_LIST.fullmatch(cell) else None
+    return value if isinstance(value, list) else None
+
+
+def _list_problems(header: Sequence[str], rows: Rows, listed: Sequence[str], path: Path) -> list[Problem]:
+    places = [(name, header.index(name)) for name in listed]
+    allowed = "JSON (a list of strings) or a Python list, its items apart by commas, is allowed"
+    return [
+        Problem(f"the cell of {name} is no list: {cells[index][:60]!r}", allowed, path=path, line=line)
+        for line, cells in rows
+        for name, index in places
+        if parse_list(cells[index]) is None
+    ]
+
+
+def _records(header: Sequence[str], rows: Rows, listed: Sequence[str], columns: TagColumns) -> list[dict[str, Any]]:
+    """Rows as records: list cells as lists; without any, words and tags are what spaces separate in their cells."""
+    separated = [] if listed else _space_separated(header, columns)
+    records = []
+    for _, cells in rows:
+        record: dict[str, Any] = dict(zip(header, cells, strict=True))
+        record.update({name: parse_list(record[name]) for name in listed})
+        record.update({name: record[name].split() for name in separated})
+        records.append(record)
+    return records
+
+
+def _space_separated(header: Sequence[str], columns: TagColumns) -> list[str]:
+    words = _pick(header, columns.words, WORD_COLUMNS)
+    tags = _pick(header, columns.tags, (*task_names(columns.task), *TAG_COLUMNS))
+    if tags is None:
+        return [words] if words in ("words", "tokens") else []
+    return [name for name in (words, tags) if name is not None]
+
+
+def _sentence_column(header: Sequence[str], rows: Rows) -> str | None:
+    """The column of sentence ids, where there is also one of single words.
+
+    An `id` that is another in every row may count sentences as well as words: then the cells decide.
+    """
+    words = _pick(header, None, ("word", "words", "token", "tokens", "form"))
+    sentence_id = _pick(header, None, SENTENCE_COLUMNS)
+    if words is None or sentence_id is None:
+        return None
+    ids = [cells[header.index(sentence_id)] for _, cells in rows]
+    repeats = len(set(ids)) < len(ids)
+    single_words = not any(" " in cells[header.index(words)].strip() for _, cells in rows)
+    return sentence_id if repeats or single_words else None
+
+
+def _pick(header: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
+    """The column asked for if it is there, else the first with a usual name, whatever its case."""
+    by_lower = {name.lower(): name for name in reversed(header)}
+    if wanted is not None:
+        return wanted if wanted in header else None
+    return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
+def _read_tokens(header: list[str], rows: Rows, sentence_id: str, path: Path, columns: TagColumns) -> Sentences:
+    word = _index(header, columns.words, [name for name in WORD_COLUMNS if name != sentence_id.lower()], path)
+    tag = _tag_index(header, columns, path)
+    groups = _sentence_groups(rows, header.index(sentence_id))
+    sentences = Sentences([], None if tag is None else [], [])
+    for group in groups:
+        sentences.words.append([cells[word] for _, cells in group])
+        sentences.lines.append(group[0][0])
+        if sentences.tags is not None and tag is not None:
+            sentences.tags.append([cells[tag].strip() for _, cells in group])
+    raise_problems(_empty_cells(rows, word, tag, path), path)
+    which = f"words from {header[word]}" + ("" if tag is None else f", tags from {header[tag]}")
+    sentences.remarks.append(f"{path}: one token a row; {which}, sentences from {sentence_id}.")
+    return sentences
+
+
+def _index(header: list[str], wanted: str | None, usual: Sequence[str], path: Path) -> int:
+    if wanted is not None:
+        return find_column(header, wanted, path, "--text_column_name", numbered=True)
+    name = _pick(header, None, usual)
+    return 0 if name is None else header.index(name)
+
+
+def _tag_index(header: list[str], columns: TagColumns, path: Path) -> int | None:
+    if columns.tags is not None and (columns.required or columns.tags in header):
+        return find_column(header, columns.tags, path, "--label_column_name", numbered=True)
+    name = _pick(header, None, (*task_names(columns.task), *TAG_COLUMNS)) if columns.tags is None else None
+    if name is None and columns.required:
+        there = f"the columns are {', '.join(header)}"
+        raise DataError(Problem("there is no label column", there, "name it with --label_column_name", path))
+    return None if name is None else header.index(name)
+
+
+def _sentence_groups(rows: Rows, id_index: int) -> list[Rows]:
+    """Rows of one sentence together: those with the same id one after another; an empty id goes on with the last."""
+    current = ""
+    keyed = []
+    for row in rows:
+        current = row[1][id_index].strip() or current
+        keyed.append((current, row))
+    return [[row for _, row in group] for _, group in groupby(keyed, key=lambda item: item[0])]
+
+
+def _empty_cells(rows: Rows, word: int, tag: int | None, path: Path) -> list[Problem]:
+    problems = [Problem("the word is empty", path=path, line=line) for line, cells in rows if not cells[word]]
+    if tag is not None:
+        untagged = ((line, cells) for line, cells in rows if cells[word] and not cells[tag].strip())
+        problems += [
+            Problem(f"the word {row[word]!r} has an empty tag", path=path, line=line) for line, row in untagged
+        ]
+    return sorted(problems, key=lambda problem: problem.line or 0)

@@ -1,0 +1,181 @@
+"""Tags for texts that nobody has labelled: words found, windowed, tagged, and put back into their text."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from finetune.arguments.model import ModelArguments
+from finetune.data.corpus import build_dataset
+from finetune.encoding.tags import TagScheme, read_spans
+from finetune.errors import Problem, ProblemList
+from finetune.models.judging import judge_max_length, judge_vocabulary, list_labels, settle_max_length
+from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.models.prediction import choose_device, predict_logits
+from finetune.models.settings import TaggerSettings, guess_tagger_settings
+from finetune.prediction.arguments import PredictArguments
+from finetune.prediction.input import InputText
+from finetune.tagging.encoding import encode_tagging
+from finetune.tagging.viterbi import TransitionScores, decode_constrained, forbid_illegal
+from finetune.tagging.word_predictions import collect_word_predictions
+from finetune.tagging.words import WordEncoder
+from finetune.tokenization.loading import load_tokenizer
+from finetune.training.collators import TaggingCollator
+from finetune.training.fast_path import prepare_prediction
+from finetune.training.unpadded_batches import mark_read
+
+logger = logging.getLogger(__name__)
+
+TASK = "token_classification"
+LONGEST_DEFAULT_STRIDE = 32
+
+
+@dataclass
+class Tagger:
+    """A trained tagger, ready to tag."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    labels: list[str]
+    settings: TaggerSettings
+    encoder: WordEncoder
+    max_length: int
+    arguments: PredictArguments
+    bf16: bool
+
+    def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
+        """One result for each text: its words, a tag and a probability for each, and the entities that the tags spell."""
+        split = [text.split() for text in texts]
+        probabilities = self.find_probabilities([words for words, _ in split])
+        for text, (words, places), rows in zip(texts, split, probabilities, strict=True):
+            yield self.describe(text, words, places, rows)
+
+    def find_probabilities(self, sentences: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
+        """Label probabilities, (words, labels) for each sentence."""
+        encoded = encode_tagging(
+            build_dataset({"words": [list(words) for words in sentences]}),
+            self.tokenizer,
+            self.labels,
+            max_length=self.max_length,
+            stride=self.stride,
+            encoder=self.encoder,
+            name="input",
+        )
+        rows = list(encoded.dataset)
+        options = self.arguments
+        collate = mark_read(self.model, self.collator)
+        logits = predict_logits(self.model, rows, collate, batch_size=options.batch_size, bf16=self.bf16)
+        words = collect_word_predictions(logits, encoded, padding_side=self.collator.padding_side)
+        return [soften(row) for row in words.sentences()]
+
+    @property
+    def stride(self) -> int:
+        """That of training, unless --max_length now makes windows that are too short for it."""
+        default = min(LONGEST_DEFAULT_STRIDE, self.max_length // 4)
+        saved = self.settings.stride
+        return default if saved is None or saved > self.max_length // 2 else saved
+
+    @property
+    def collator(self) -> TaggingCollator:
+        return TaggingCollator.for_tokenizer(self.tokenizer)
+
+    @property
+    def is_constrained(self) -> bool:
+        asked = self.arguments.constrained_decoding
+        return self.settings.constrained_decoding if asked is None else asked
+
+    def decode(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """Label ids of one sentence."""
+        scheme = TagScheme(self.settings.scheme)
+        if not self.is_constrained or scheme is TagScheme.POS or not len(probabilities):
+            return probabilities.argmax(-1)
+        learned = self.settings.transitions
+        scores = None if learned is None else TransitionScores.from_table(learned)
+        transitions = forbid_illegal(self.labels, scheme, scores)
+        return decode_constrained(np.log(probabilities + 1e-12), [0, len(probabilities)], transitions)
+
+    def describe(
+        self, text: InputText, words: list[str], places: list[tuple[int, int]], probabilities: npt.NDArray[np.float32]
+    ) -> dict[str, Any]:
+        chosen = self.decode(probabilities)
+        tags = [self.labels[index] for index in chosen]
+        scores = [round(float(row[index]), 4) for row, index in zip(probabilities, chosen, strict=True)]
+        result = {**text.fields, "text": text.text, "words": words, "tags": tags, "scores": scores}
+        if TagScheme(self.settings.scheme) is not TagScheme.POS:
+            result["entities"] = find_entities(text.text, places, tags, scores)
+        return result
+
+
+def soften(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Softmax over the last axis."""
+    if not len(logits):
+        return logits
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def find_entities(
+    text: str, places: list[tuple[int, int]], tags: list[str], scores: list[float]
+) -> list[dict[str, Any]]:
+    """Entities with character offsets into `text`; the score is that of its least certain word."""
+    return [
+        {
+            "type": kind,
+            "start": places[first][0],
+            "end": places[behind - 1][1],
+            "text": text[places[first][0] : places[behind - 1][1]],
+            "score": min(scores[first:behind]),
+        }
+        for kind, first, behind in read_spans(tags)
+    ]
+
+
+def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) -> Tagger:
+    """Load a trained tagger with the settings that it was saved with.
+
+    Raises:
+        DataError: with everything that is wrong about the folder.
+    """
+    problems = ProblemList()
+    folder = Path(model_arguments.model_name_or_path)
+    settings = problems.attempt(TaggerSettings.load, folder)
+    config = problems.attempt(load_config, model_arguments)
+    space_token = settings.space_token if settings else None
+    tokenizer = problems.attempt(load_tokenizer, model_arguments, space_token=space_token, add_prefix_space=True)
+    problems.extend(judge_weights(model_arguments))
+    if config is not None:
+        problems.extend(judge_max_length(arguments.max_length, config))
+        problems.extend(judge_tagger(config.architectures, folder))
+    if config is not None and tokenizer is not None:
+        problems.extend(judge_vocabulary(config, tokenizer))
+    device = problems.attempt(choose_device, arguments.device)
+    problems.raise_any()
+    assert config is not None and tokenizer is not None
+    model = load_model(model_arguments, config, tokenizer, task=TASK, new_head=False).to(device)  # type: ignore[arg-type]
+    bf16 = prepare_prediction(model, arguments)
+    labels = list_labels(config)
+    if settings is None:
+        labels, settings = guess_tagger_settings(labels)
+    encoder = WordEncoder(tokenizer, lowercase=settings.lowercase, space_token=settings.space_token)
+    max_length = settle_max_length(arguments.max_length or settings.max_length, config, tokenizer)
+    return Tagger(model, tokenizer, labels, settings, encoder, max_length, arguments, bf16)
+
+
+def judge_tagger(architectures: Sequence[str] | None, folder: Path) -> list[Problem]:
+    if any(name.endswith("ForTokenClassification") for name in architectures or ()):
+        return []
+    found = f"the model is {' and '.join(architectures or ('of no named kind',))}, not a trained tagger"
+    return [Problem(found, remedy="give the output folder of a tagging run", path=folder)]
+
+
+def format_conll(result: dict[str, Any]) -> str:
+    """Word and tag, tab-separated, a blank line behind the sentence."""
+    rows = zip(result["words"], result["tags"], strict=True)
+    return "".join(f"{word}\t{tag}\n" for word, tag in rows) + "\n"

@@ -1,0 +1,82 @@
+"""The report of a tagger: text in the form of thai2transformers' scripts, and predictions as CoNLL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from pprint import pformat
+
+from finetune.report.files import REPORT, write_text
+from finetune.report.tables import class_table, confusion_table, count_table
+from finetune.tagging.metrics import LENIENT, WORDS, TagScores
+from finetune.tagging.summary import TaggingSummary
+
+RESULT_NAMES = {"train": "Train", "validation": "Val", "test": "Test"}
+VISIBLE = str.maketrans({"\t": "␉", "\n": "␊", "\r": "␍"})  # characters that would break a line or a column
+
+
+def format_result(split: str, summary: TaggingSummary) -> str:
+    """What thai2transformers prints for a split: how many sentences, the dict of averages, the table per class."""
+    number = summary.main.nb_samples
+    name = RESULT_NAMES.get(split, split)
+    figures = pformat(summary.main.as_dict())
+    return f"Processed: {number} / {number} [ {name} Result ]\n\n{figures}\n\n{score_table(summary.main)}"
+
+
+def format_details(summary: TaggingSummary) -> str:
+    """What the first table does not tell: which reading it is, the strict one, errors by kind, confusions."""
+    if summary.strict is None or summary.errors is None:
+        return (
+            f"Scores above: single words (scikit-learn).\n\nConfusions (expected -> predicted):\n{_confusions(summary)}"
+        )
+    expected = summary.main.micro.support
+    return (
+        f"Scores above: entities of words, {LENIENT} (seqeval's default reading).\n\n"
+        f"Strict (seqeval's mode='strict' on IOB2: an entity needs a well formed begin):\n\n"
+        f"{score_table(summary.strict)}\n"
+        f"Entities by kind of error (share of the {expected:,} expected ones):\n"
+        f"{count_table(summary.errors, expected)}\n"
+        f"Type confusions (expected -> predicted, O is no entity):\n{_confusions(summary)}"
+    )
+
+
+def _confusions(summary: TaggingSummary) -> str:
+    return confusion_table(summary.confusions)
+
+
+def write_report(folder: Path, summaries: dict[str, TaggingSummary], *, notes: Sequence[str] = ()) -> Path:
+    """Write report.txt: every split's result and details, then notes (sentences with counts)."""
+    parts = [f"{format_result(split, summary)}\n{format_details(summary)}" for split, summary in summaries.items()]
+    if notes:
+        parts.append("Notes:\n" + "".join(f"- {note}\n" for note in notes))
+    return write_text(folder / REPORT, "\n".join(parts))
+
+
+def write_predictions(
+    folder: Path,
+    split: str,
+    words: Iterable[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    expected: Sequence[Sequence[str]] | None,
+) -> Path:
+    """Write predictions.<split>.conll: word, expected tag, predicted tag, tab-separated; a blank line ends a sentence.
+
+    Without expected tags there are two columns. A tab or line break inside a word is written as its visible sign
+    (U+2409, U+240A, U+240D); nothing else is changed, and no line is a comment.
+    """
+    columns = zip(words, predicted, strict=True) if expected is None else zip(words, expected, predicted, strict=True)
+    return write_text(folder / f"predictions.{split}.conll", "".join(map(_conll_sentence, columns)))
+
+
+def _conll_sentence(columns: Sequence[Sequence[str]]) -> str:
+    words, *tags = columns
+    visible = [word.translate(VISIBLE) for word in words]
+    return "".join("\t".join(row) + "\n" for row in zip(visible, *tags, strict=True)) + "\n"
+
+
+def score_table(scores: TagScores, digits: int = 4) -> str:
+    """The table of `seqeval.metrics.classification_report`, of scikit-learn's for single words, to the letter."""
+    averages = [scores.micro, scores.macro, scores.weighted]
+    if scores.mode != WORDS:
+        return class_table(scores.classes, averages, digits=digits)
+    return class_table(scores.classes, averages[1:], accuracy=scores.accuracy, digits=digits)
