@@ -160,10 +160,10 @@ def build_ours(workload: Any, model: Any, values: dict[str, Any], clock: Any, re
     from transformers import DataCollatorForLanguageModeling
 
     from finetune.arguments.fast_path import FastPathArguments
+    from finetune.classification.losses import SequenceLoss
     from finetune.models.sparse_mlm_head import select_labelled
     from finetune.run.folder import Run
     from finetune.training.building import TrainerParts, build_trainer
-    from finetune.training.classification_losses import SequenceLoss
     from finetune.training.collators import ClassificationCollator, TaggingCollator
     from finetune.training.losses import TokenLoss
 

@@ -81,8 +81,7 @@ def open_workload(workload: Workload, model: str, seed: int, max_steps: int, out
     """The task with its rows encoded, as our command makes it; no model is loaded."""
     from finetune.classification import thai_texts
     from finetune.classification.glue import task as glue
-
-    from finetune.tasks.classification import open_task
+    from finetune.classification.task import open_task
 
     is_thai = workload.name == "wisesight_sentiment"
     script = runpy.run_path(str(SCRIPTS / (THAI if is_thai else "run_glue.py")))
@@ -91,9 +90,9 @@ def open_workload(workload: Workload, model: str, seed: int, max_steps: int, out
 
 
 def run_ours(workload: Workload, model: str, seed: int, max_steps: int) -> dict[str, Any]:
+    from finetune.classification.results import SplitOutputs, fit_on_validation, score_split
+    from finetune.classification.training import build_classification_trainer
     from finetune.run.folder import Run
-    from finetune.tasks.classification_results import SplitOutputs, fit_on_validation, score_split
-    from finetune.tasks.classification_training import build_classification_trainer
 
     with tempfile.TemporaryDirectory() as output:
         task = open_workload(workload, model, seed, max_steps, output)
@@ -170,7 +169,7 @@ def run_stock(
 
 
 def tokenize_stock(task: Any, split: str, *, padded: bool) -> Any:
-    from finetune.encoding.classification import encode_labels
+    from finetune.classification.encoding import encode_labels
 
     rows, tokenizer = task.corpus.splits[split], task.tokenizer
     labels = encode_labels(rows, task.labels, task.problem_type).tolist()
@@ -185,7 +184,7 @@ def tokenize_stock(task: Any, split: str, *, padded: bool) -> Any:
 
 def score_plainly(task: Any, split: str, logits: Any) -> dict[str, float]:
     """Scores of the stock decisions, for both sides: the largest logit, logits above 0, the value itself."""
-    from finetune.metrics.decisions import plain_decision
+    from finetune.classification.decisions import plain_decision
 
     decided = plain_decision(task.problem_type, task.labels).decide(np.asarray(logits))
     return task.scoring.score(decided, task.encoded[split].labels)
@@ -193,8 +192,8 @@ def score_plainly(task: Any, split: str, logits: Any) -> dict[str, float]:
 
 def score_fitted(task: Any, split: str, logits: Any, on_validation: Any) -> dict[str, float]:
     """Scores of the stock side as our side decides by default: thresholds fitted on validation."""
-    from finetune.metrics.decisions import fit_decision, plain_decision
-    from finetune.metrics.thresholds import ThresholdScope
+    from finetune.classification.decisions import fit_decision, plain_decision
+    from finetune.classification.thresholds import ThresholdScope
 
     plain, known = plain_decision(task.problem_type, task.labels), task.encoded["validation"].labels
     decision = fit_decision(np.asarray(on_validation), known, plain, scope=ThresholdScope.PER_LABEL)
@@ -235,8 +234,8 @@ def make_thai_model(folder: Path) -> str:
     import torch
     from transformers import RobertaConfig, RobertaForMaskedLM
 
-    from finetune.data.cleaning import clean_text
-    from finetune.data.named_classification import read_archive
+    from finetune.classification.corpora import read_archive
+    from finetune.classification.published.cleaning import clean_text
     from finetune.tokenization.thai_words import ThaiWordsNewmmTokenizer
 
     if (folder / "config.json").is_file():

@@ -18,7 +18,7 @@ SCORES = {"accuracy": "accuracy", "f1_macro": "macro F1"}
 
 def write_corpus(training: Path, held_out: Sequence[Path], sentences_per_document: int) -> None:
     """Print the distinct sentences of a training file, an empty line behind every few; none that is held out."""
-    from finetune.data.semeval import read_semeval
+    from finetune.classification.published.semeval import read_semeval
 
     unwanted = {clean(sentence.text) for path in held_out for sentence in read_semeval(path)}
     texts = list(dict.fromkeys(clean(sentence.text) for sentence in read_semeval(training)))

@@ -9,8 +9,8 @@ from pathlib import Path
 from datasets import ClassLabel, DatasetDict, load_dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from finetune.data.glue import load_glue_corpus
-from finetune.data.glue_tasks import find_task
+from finetune.classification.glue.files import load_glue_corpus
+from finetune.classification.glue.tasks import find_task
 
 SHARED_GLUE = Path(__file__).resolve().parents[2] / "shared" / "data" / "glue"
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, get_scheduler
 
-from finetune.metrics.glue import score_glue
+from finetune.classification.glue.metrics import score_glue
 from finetune.run.process_exit import leave
 
 

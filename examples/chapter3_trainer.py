@@ -13,7 +13,7 @@ import torch
 from chapter3_data import load_mrpc, parse_arguments, tokenize
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, TrainingArguments
 
-from finetune.metrics.glue import score_glue
+from finetune.classification.glue.metrics import score_glue
 
 
 def compute_metrics(eval_preds):

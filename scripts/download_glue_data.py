@@ -26,8 +26,8 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, _: Run) -> dict[str, Any]:
-    from finetune.data.glue_check import check_glue_folder, check_submission, is_submission
-    from finetune.data.glue_download import choose_tasks, download_tasks
+    from finetune.classification.glue.check import check_glue_folder, check_submission, is_submission
+    from finetune.classification.glue.download import choose_tasks, download_tasks
 
     asked = arguments[DownloadGlueArguments]
     chosen = choose_tasks(asked.tasks)

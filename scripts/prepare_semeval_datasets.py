@@ -39,8 +39,13 @@ def judge_semeval(arguments: Arguments) -> list[Problem]:
 
 
 def main(arguments: Arguments, _: Run) -> dict[str, Any]:
-    from finetune.data.semeval import AspectKind
-    from finetune.data.semeval_preparation import describe_pairs, prepare_sets, read_shares, write_semeval
+    from finetune.classification.published.semeval import AspectKind
+    from finetune.classification.published.semeval_preparation import (
+        describe_pairs,
+        prepare_sets,
+        read_shares,
+        write_semeval,
+    )
 
     asked, kind = arguments[SemevalArguments], AspectKind(arguments[SemevalArguments].aspects)
     shares = read_shares(asked.upsample) if asked.upsample else None

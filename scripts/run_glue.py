@@ -20,17 +20,17 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.classification import (
+from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.model import ModelArguments
+from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.run import RunArguments
+from finetune.classification.arguments import (
     ClassificationArguments,
     ClassificationDataArguments,
     ColumnArguments,
     judge_classification,
 )
-from finetune.arguments.fast_path import FastPathArguments
-from finetune.arguments.glue import GlueArguments
-from finetune.arguments.model import ModelArguments
-from finetune.arguments.parser import Arguments, CommandParser
-from finetune.arguments.run import RunArguments
+from finetune.classification.glue.arguments import GlueArguments
 from finetune.run.folder import Run
 
 
@@ -56,7 +56,6 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.classification import task as classification
     from finetune.classification import training as classification_training
     from finetune.classification.glue import task as glue
-
     from finetune.training.building import train
 
     task = classification.open_task(arguments, glue.make_plan(arguments))

@@ -19,6 +19,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
+from finetune.classification.task import ClassificationTask
 from finetune.distillation.checks import judge_relations
 from finetune.distillation.comparing import describe_difference
 from finetune.distillation.task_arguments import TaskDistillationArguments, TaskLossArguments
@@ -29,7 +30,6 @@ from finetune.errors import DataError, Problem, ProblemList
 from finetune.models.judging import find_position_limit, judge_head, list_labels, name_labels
 from finetune.models.loading import HEADS, judge_weights, load_config, load_model
 from finetune.tagging.task import TaggingTask
-from finetune.tasks.classification import ClassificationTask
 from finetune.tokenization.loading import load_tokenizer, resolve_name
 
 logger = logging.getLogger(__name__)

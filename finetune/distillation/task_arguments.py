@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from finetune.arguments.classification import judge_classification
 from finetune.arguments.config_file import read_config_file
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone, renamed
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.scanner import scan
+from finetune.classification.arguments import judge_classification
 from finetune.distillation.arguments import TASKS, TeachingArguments
 from finetune.errors import Problem, UsageError
 from finetune.tagging.arguments import judge_tagging

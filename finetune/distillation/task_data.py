@@ -10,19 +10,21 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from finetune.arguments.classification import ClassificationArguments
-from finetune.arguments.glue import GlueArguments
 from finetune.arguments.parser import Arguments
 from finetune.classification import task as classification
+from finetune.classification.arguments import ClassificationArguments
+from finetune.classification.column_choice import ProblemType
+from finetune.classification.encoding import encode_classification
 from finetune.classification.glue import task as glue
-from finetune.data.cleaning import clean_corpus, clean_text
-from finetune.data.column_choice import ProblemType
+from finetune.classification.glue.arguments import GlueArguments
+from finetune.classification.prediction import read_pair
+from finetune.classification.published.cleaning import clean_corpus, clean_text
+from finetune.classification.task import ClassificationTask, Plan
+from finetune.classification.truncation import LongText
 from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.files import find_paths
 from finetune.distillation.task import TaughtTask, judge_teacher, open_pair
 from finetune.distillation.task_arguments import TaskDistillationArguments
-from finetune.encoding.classification import encode_classification
-from finetune.encoding.fitting import LongText
 from finetune.encoding.pieces import PieceEncoder
 from finetune.errors import DataError
 from finetune.models.settings import ClassifierSettings, TaggerSettings
@@ -32,8 +34,6 @@ from finetune.tagging.encoding import encode_tagging
 from finetune.tagging.options import apply_settings
 from finetune.tagging.task import TaggingTask
 from finetune.tagging.words import WordEncoder
-from finetune.tasks.classification import ClassificationTask, Plan
-from finetune.tasks.classification_prediction import read_pair
 from finetune.tokenization.loading import find_space_token
 
 logger = logging.getLogger(__name__)

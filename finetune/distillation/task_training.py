@@ -14,6 +14,12 @@ from transformers import Trainer, set_seed
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.run import RunArguments
 from finetune.classification import results as classification_results
+from finetune.classification.decisions import Decision
+from finetune.classification.evaluation import build_text_metrics
+from finetune.classification.losses import SequenceEvaluationLoss, SequenceLoss
+from finetune.classification.task import ClassificationTask
+from finetune.classification.training import build_score
+from finetune.classification.training import settle_class_weights as settle_text_weights
 from finetune.distillation.collators import TaughtClassificationCollator, TaughtTaggingCollator
 from finetune.distillation.export import begin_run, list_losses, write_export
 from finetune.distillation.log import DistillationLog
@@ -24,7 +30,6 @@ from finetune.distillation.task_model import TaskDistillation, TaskDistillationL
 from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
 from finetune.distillation.teacher_cache_files import TaughtRows
 from finetune.errors import Problem, UsageError
-from finetune.metrics.decisions import Decision
 from finetune.models.settings import SavedSettings
 from finetune.models.unpadding.doors import unpad_encoder
 from finetune.report.model_card import ModelCard
@@ -34,13 +39,8 @@ from finetune.tagging import results as tagging_results
 from finetune.tagging.evaluation import build_piece_metrics
 from finetune.tagging.task import TaggingTask
 from finetune.tagging.training import build_piece_score, make_settings, settle_class_weights
-from finetune.tasks.classification import ClassificationTask
-from finetune.tasks.classification_training import build_score
-from finetune.tasks.classification_training import settle_class_weights as settle_text_weights
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
-from finetune.training.classification import build_text_metrics
-from finetune.training.classification_losses import SequenceEvaluationLoss, SequenceLoss
 from finetune.training.fast_path import settle_precision
 from finetune.training.losses import TokenLoss, take_label_smoothing
 

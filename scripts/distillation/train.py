@@ -32,11 +32,11 @@ from dataclasses import asdict
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.classification import ClassificationArguments, ClassificationDataArguments, ColumnArguments
 from finetune.arguments.fast_path import FastPathArguments
-from finetune.arguments.glue import GlueArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.classification.arguments import ClassificationArguments, ClassificationDataArguments, ColumnArguments
+from finetune.classification.glue.arguments import GlueArguments
 from finetune.distillation.arguments import (
     TRAINING_DEFAULTS,
     DistillationArguments,
@@ -124,7 +124,6 @@ def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.classification import results as classification_results
     from finetune.classification import training as classification_training
     from finetune.classification.glue import task as glue
-
     from finetune.distillation import task_data as task_distillation_data
     from finetune.distillation import task_training as training
     from finetune.training.building import train

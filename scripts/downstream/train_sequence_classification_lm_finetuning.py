@@ -21,18 +21,18 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.classification import (
-    ClassificationArguments,
-    ClassificationDataArguments,
-    ColumnArguments,
-    judge_classification,
-)
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.fields import with_defaults
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.arguments.thai_texts import ThaiTextArguments, judge_thai_texts
+from finetune.classification.arguments import (
+    ClassificationArguments,
+    ClassificationDataArguments,
+    ColumnArguments,
+    judge_classification,
+)
+from finetune.classification.thai_arguments import ThaiTextArguments, judge_thai_texts
 from finetune.run.folder import Run
 
 # What thai2transformers sets; wongnai_reviews is split with --seed, so 2020 gives the published split.
@@ -74,7 +74,6 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.classification import task as classification
     from finetune.classification import thai_texts
     from finetune.classification import training as classification_training
-
     from finetune.training.building import train
 
     task = classification.open_task(arguments, thai_texts.make_plan(arguments))

@@ -7,10 +7,10 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, DistilBertConfig
 from transformers import DistilBertForTokenClassification as NarrowTagger
 
+from finetune.classification.losses import SequenceLoss
 from finetune.distillation.collators import TaughtClassificationCollator, TaughtTaggingCollator
 from finetune.distillation.model import Weights
 from finetune.distillation.task_model import TaskDistillation, TaskDistillationLoss, count_decisions
-from finetune.training.classification_losses import SequenceLoss
 from finetune.training.losses import TokenLoss
 
 ALL = Weights(ce=1.0, mse=1.0, cos=1.0, hidden=1.0, relation=1.0)

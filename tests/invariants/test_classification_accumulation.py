@@ -7,9 +7,9 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, Trainer
 
+from finetune.classification.losses import SequenceLoss
 from finetune.run.folder import Run
 from finetune.training.building import TrainerParts, build_trainer, train
-from finetune.training.classification_losses import SequenceLoss
 from finetune.training.collators import ClassificationCollator
 
 EXAMPLES = 20  # the last batch of eight is ragged

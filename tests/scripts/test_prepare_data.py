@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from finetune.data.semeval import count_labels, read_semeval
+from finetune.classification.published.semeval import count_labels, read_semeval
 
 
 def test_laptop_reviews(call_command, tmp_path: Path, monkeypatch) -> None:

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard as HubCard
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from finetune.data.glue_check import check_submission
+from finetune.classification.glue.check import check_submission
 
 QUICK = (
     "--max_steps", 2, "--per_device_train_batch_size", 4, "--max_train_samples", 24, "--max_eval_samples", 40,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import ModelCard as HubCard
 
+from finetune.classification.results import find_hub_name
 from finetune.report.model_card import ModelCard, front_matter, write_model_card
-from finetune.tasks.classification_results import find_hub_name
 
 CARD = ModelCard(
     name="thainer-tagger",

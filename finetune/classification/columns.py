@@ -1,0 +1,146 @@
+"""Columns of any name -> the canonical columns of a classification corpus: text, perhaps text_pair, label, line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset
+
+from finetune.classification.column_choice import ColumnChoice, ProblemType, column_values, has_column, is_number
+from finetune.data.files import MAX_LISTED, listed
+from finetune.data.row_files import RowTable
+from finetune.errors import DataError, Problem
+
+UNLABELLED = (None, "", -1, "-1")  # -1 is what the hub writes into test sets without public labels
+
+
+class TableReading:
+    """Reads one table into canonical columns; `problems` and `notes` gather what is wrong and what is unusual."""
+
+    def __init__(self, table: RowTable, choice: ColumnChoice, split: str) -> None:
+        self.table, self.choice, self.split = table, choice, split
+        self.problems: list[Problem] = []
+        self.notes = list(table.notes)
+
+    def read(self, problem_type: ProblemType, *, needs_label: bool) -> Dataset:
+        """The rows with their canonical columns; without `label` where a split that needs none has none.
+
+        Raises:
+            DataError: texts that are none, rows without a label, numbers that are none; each with its line.
+        """
+        columns: dict[str, pa.Array] = {"text": pa.array(self._texts(self.choice.text))}
+        if self.choice.text_pair:
+            columns["text_pair"] = pa.array(self._texts((self.choice.text_pair,)))
+        labels = self._labels(problem_type, needs_label=needs_label)
+        if self.problems:
+            hidden = len(self.problems) - MAX_LISTED
+            more = [Problem(f"{hidden:,} more problems of the same kind are not listed", path=self.table.path)]
+            raise DataError(*self.problems[:MAX_LISTED], *(more if hidden > 0 else []))
+        if labels is not None:
+            columns["label"] = labels
+        columns["line"] = pa.array(self.table.lines, pa.int64())
+        return Dataset(pa.table(columns))
+
+    def _complain(self, row: int, found: str, allowed: str = "", remedy: str = "") -> None:
+        line = self.table.lines[row]
+        place = "" if line else f"row {row + 1:,} of {self.split}: "
+        self.problems.append(Problem(place + found, allowed, remedy, self.table.path, line or None))
+
+    def _texts(self, names: Sequence[str]) -> list[str]:
+        columns = [self._one_text(name) for name in names]
+        return (
+            columns[0] if len(columns) == 1 else [self.choice.join.join(texts) for texts in zip(*columns, strict=True)]
+        )
+
+    def _one_text(self, name: str) -> list[str]:
+        values = column_values(self.table, name)
+        texts = [value for value in values if isinstance(value, str) and value.strip()]
+        if not texts or all(map(is_number, texts)):
+            kind = "only numbers" if any(map(is_number, values)) else "nothing"
+            there = f"the columns are {listed(list(self.table.columns))}"
+            found = f"the text column {name!r} of {self.split} holds {kind}"
+            self.problems.append(Problem(found, there, "choose another with --text_column", self.table.path))
+            return ["" for _ in values]
+        for row, value in enumerate(values):
+            if not isinstance(value, str):
+                self._complain(row, f"{name} holds {_shown(value)} instead of a text")
+        empty = sum(isinstance(value, str) and not value.strip() for value in values)
+        if empty:
+            self.notes.append(
+                f"{self.split}: {empty:,} of {len(values):,} rows have an empty text in {name}; they are kept."
+            )
+        return [value if isinstance(value, str) else "" for value in values]
+
+    def _labels(self, problem_type: ProblemType, *, needs_label: bool) -> pa.Array | None:
+        """The labels in their canonical type; None where no row has one and none is needed."""
+        choice = self.choice
+        if not choice.label or not all(has_column(self.table, name) for name in choice.label):
+            return None
+        columns = [column_values(self.table, name) for name in choice.label]
+        if not needs_label and all(_is_unlabelled(value) for values in columns for value in values):
+            return None
+        if problem_type is ProblemType.REGRESSION:
+            return pa.array([self._number(row, value) for row, value in enumerate(columns[0])], pa.float64())
+        if problem_type is ProblemType.MULTI:
+            rows = self._flags(columns) if len(columns) > 1 else self._lists(columns[0])
+            return self._several(list(rows))
+        return pa.array([self._name(row, value) for row, value in enumerate(columns[0])], pa.string())
+
+    def _several(self, rows: list[list[str]]) -> pa.Array:
+        bare = sum(not labels for labels in rows)
+        if bare:
+            self.notes.append(f"{self.split}: {bare:,} of {len(rows):,} rows have none of the labels; they are kept.")
+        return pa.array(rows, pa.list_(pa.string()))
+
+    def _name(self, row: int, value: Any, column: str | None = None) -> str:
+        """A label as a name: declared names for class ids, the text of anything else."""
+        names = self.table.label_names.get(column or self.choice.label[0])
+        if value is None or value == "":
+            self._complain(row, "the row has no label", "", "label it, or leave it out")
+        elif isinstance(value, list | dict):
+            self._complain(row, f"the label is {_shown(value)}", "one label is expected, as in the other rows")
+        elif names is not None and isinstance(value, int):
+            if 0 <= value < len(names):
+                return names[value]
+            self._complain(row, f"the class id is {value}", f"0 to {len(names) - 1} are declared: {listed(names)}")
+        return str(value)
+
+    def _number(self, row: int, value: Any) -> float:
+        if is_number(value) and abs(float(value)) != float("inf") and float(value) == float(value):
+            return float(value)
+        self._complain(row, f"the label is {_shown(value)}", "a number is expected (--do_regression)")
+        return 0.0
+
+    def _lists(self, values: list[Any]) -> Iterator[list[str]]:
+        for row, value in enumerate(values):
+            if isinstance(value, str) and self.choice.label_delimiter:
+                value = [part.strip() for part in value.split(self.choice.label_delimiter) if part.strip()]
+            if value is None or not isinstance(value, list):
+                self._complain(row, f"the labels are {_shown(value)}", "a list is expected, which may be empty")
+                value = []
+            yield list(dict.fromkeys(self._name(row, item) for item in value))
+
+    def _flags(self, columns: Sequence[list[Any]]) -> Iterator[list[str]]:
+        for row, flags in enumerate(zip(*columns, strict=True)):
+            for name, flag in zip(self.choice.label, flags, strict=True):
+                if flag not in (0, 1, "0", "1", True, False, 0.0, 1.0):
+                    self._complain(row, f"{name} is {_shown(flag)}", "0 or 1 is expected in each label column")
+            yield [name for name, flag in zip(self.choice.label, flags, strict=True) if flag in (1, "1")]
+
+
+def _is_unlabelled(value: Any) -> bool:
+    return not isinstance(value, list) and value in UNLABELLED
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None or value == "" else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def sort_labels(labels: Iterable[str]) -> list[str]:
+    """Distinct labels in order: by value if all are whole numbers, else by name."""
+    distinct = set(labels)
+    whole = all(label.lstrip("-").isdecimal() for label in distinct)
+    return sorted(distinct, key=int) if whole and distinct else sorted(distinct)

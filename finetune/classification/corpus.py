@@ -1,0 +1,192 @@
+"""The corpus of a classification run: a named one, a data set of the hub, or files; judged before anything is trained.
+
+All problems of all splits are raised together. Splits come out with the canonical columns of `finetune.data.corpus`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+from datasets import Dataset
+
+from finetune.classification.arguments import ClassificationDataArguments, ColumnArguments, split_names
+from finetune.classification.checks import check_labels
+from finetune.classification.column_choice import (
+    ColumnChoice,
+    ProblemType,
+    choose_columns,
+    detect_problem_type,
+    has_column,
+)
+from finetune.classification.columns import TableReading
+from finetune.classification.corpora import NAMED, NamedClassification, find_named, wanted_files
+from finetune.classification.tables import Tables, find_tables
+from finetune.data.corpus import SPLITS, Corpus, describe_duplicates, limit_samples, select_rows
+from finetune.data.row_files import RowTable, merge_tables
+from finetune.data.sources import find_corpus
+from finetune.data.splits import VALIDATION_FRACTION, carve_validation, split_rows
+from finetune.errors import ProblemList
+
+logger = logging.getLogger(__name__)
+
+
+def load_classification_corpus(
+    data: ClassificationDataArguments, columns: ColumnArguments, *, seed: int, validation_needed: bool = True
+) -> Corpus:
+    """Read the corpus that the arguments name, split it, check it, and say what was found.
+
+    Where there is no validation set, one is made of a tenth of train with `seed`, unless `validation_needed` is False.
+
+    Raises:
+        DataError: every problem of every split: files that are missing or broken, columns that are not there, texts or
+            labels that are none, labels that training lacks, a corpus that is nowhere to be found.
+    """
+    name = find_named(data.dataset_name) if data.dataset_name else None
+    corpus = load_named(name, data.data_dir, seed) if name else load_tables(data, columns)
+    prepare_splits(corpus, data, seed=seed, validation_needed=validation_needed)
+    return corpus
+
+
+def prepare_splits(
+    corpus: Corpus, data: ClassificationDataArguments, *, seed: int, validation_needed: bool = True
+) -> None:
+    """Make a validation set where one is needed, check labels, count duplicates, cut to the samples asked for."""
+    if validation_needed:
+        carve_by_text(corpus, seed)
+    check_labels(corpus)
+    first = next(iter(corpus.splits.values()))
+    inputs = [name for name in ("text", "text_pair") if name in first.column_names]
+    corpus.notes += describe_duplicates(corpus.splits, inputs=inputs, label="label", noun="texts")
+    if data.shuffle_train_dataset and "train" in corpus.splits:
+        order = np.random.default_rng(data.shuffle_seed).permutation(len(corpus.splits["train"]))
+        corpus.splits["train"] = select_rows(corpus.splits["train"], order)
+    limits = (data.max_train_samples, data.max_eval_samples, data.max_predict_samples)
+    limit_samples(corpus, dict(zip(SPLITS, limits, strict=True)))
+    corpus.log_notes()
+
+
+def carve_by_text(corpus: Corpus, seed: int) -> None:
+    """A validation set of a tenth of train; rows with the same text (aspects of one sentence) go to the same part."""
+    rows = corpus.splits.get("train")
+    if rows is None or "validation" in corpus.splits or "text_pair" not in rows.column_names:
+        carve_validation(corpus, seed)
+        return
+    texts = rows["text"][:]
+    distinct = list(dict.fromkeys(texts))
+    kept, _ = split_rows(len(distinct), VALIDATION_FRACTION, seed)
+    training = {distinct[index] for index in kept}
+    parts = {
+        "train": [row for row, text in enumerate(texts) if text in training],
+        "validation": [row for row, text in enumerate(texts) if text not in training],
+    }
+    rest = {split: part for split, part in corpus.splits.items() if split == "test"}
+    corpus.splits = {**{split: select_rows(rows, chosen) for split, chosen in parts.items()}, **rest}
+    corpus.files["validation"] = corpus.files.get("train", [])
+    count = len(parts["validation"])
+    corpus.notes.append(
+        f"There is no validation set: {count:,} of {len(rows):,} rows of train, drawn by their text with seed {seed}, "
+        "serve as one."
+    )
+
+
+def load_named(name: str, data_dir: str | None, seed: int) -> Corpus:
+    """Read a named corpus from wherever it is found.
+
+    Raises:
+        DataError: it is nowhere to be found, or its files are broken.
+    """
+    named = NAMED[name]
+    found = find_corpus(wanted_files(name), data_dir)
+    problems = ProblemList()
+    tables: Tables = {}
+    for split, paths in found.files.items():
+        parts = [problems.attempt(named.read, path, split) for path in paths]
+        if all(part is not None for part in parts):
+            tables[split] = merge_tables([part for part in parts if part is not None])
+    problems.raise_any()
+    for table in tables.values():
+        _keep_fitting_names(table, named)
+    corpus = read_tables(name, tables, _fitting_columns(named, tables))
+    corpus.labels, corpus.files = list(named.labels), found.files
+    if named.split is not None:
+        corpus.splits, notes = named.split(corpus.splits, seed)
+        corpus.notes += notes
+        corpus.files = {split: found.files.get(split, found.files.get("train", [])) for split in corpus.splits}
+    return corpus
+
+
+def _keep_fitting_names(table: RowTable, named: NamedClassification) -> None:
+    """The hub declares names of class ids; where they are others than ours, the ids themselves are ours."""
+    table.label_names = {
+        column: names for column, names in table.label_names.items() if set(names) <= set(named.labels)
+    }
+
+
+def _fitting_columns(named: NamedClassification, tables: Tables) -> ColumnChoice:
+    table = next(iter(tables.values()))
+    for choice in named.columns:
+        if all(has_column(table, name) for name in choice.text):
+            return choice
+    return named.columns[0]
+
+
+def load_tables(data: ClassificationDataArguments, columns: ColumnArguments) -> Corpus:
+    """Read files, a folder or a data set of the hub with the columns that were chosen.
+
+    Raises:
+        DataError: as `load_classification_corpus`.
+    """
+    name, tables, files = find_tables(data, columns)
+    removed = split_names(columns.remove_columns)
+    for table in tables.values():
+        table.columns = {column: values for column, values in table.columns.items() if column not in removed}
+    label = split_names(columns.label_column)
+    choice = ColumnChoice(
+        text=split_names(columns.text_column),
+        text_pair=columns.text_pair_column,
+        label=label,
+        join=columns.text_column_delimiter,
+        label_delimiter=columns.label_delimiter,
+        regression=columns.do_regression,
+    )
+    corpus = read_tables(name, tables, choice)
+    corpus.files = files
+    declared = next((names for table in tables.values() for names in _declared(table, label)), None)
+    flags = list(label) if len(label) > 1 else None
+    corpus.labels = flags or declared
+    return corpus
+
+
+def _declared(table: RowTable, label: tuple[str, ...]) -> list[list[str]]:
+    return [table.label_names[name] for name in label or ("label", "labels") if name in table.label_names]
+
+
+def read_tables(name: str, tables: Mapping[str, RowTable], choice: ColumnChoice) -> Corpus:
+    """Canonical columns of all splits; columns and kind of labels are chosen on the first split and hold for all."""
+    tables = {split: tables[split] for split in SPLITS if split in tables}
+    first_split, first = next(iter(tables.items()))
+    chosen, remarks = choose_columns(first, choice, needs_label=first_split != "test")
+    for remark in remarks:
+        logger.info("%s", remark)
+    labelled = all(has_column(first, column) for column in chosen.label) and bool(chosen.label)
+    kind = detect_problem_type(first, chosen) if labelled else ProblemType.SINGLE
+    problems = ProblemList()
+    corpus = Corpus(name, {})
+    for split, table in tables.items():
+        rows = problems.attempt(_read_table, table, chosen, split, kind, corpus)
+        if rows is not None:
+            corpus.splits[split] = rows
+    problems.raise_any()
+    return corpus
+
+
+def _read_table(table: RowTable, choice: ColumnChoice, split: str, kind: ProblemType, corpus: Corpus) -> Dataset:
+    choose_columns(table, choice, needs_label=split != "test")
+    reading = TableReading(table, choice, split)
+    rows = reading.read(kind, needs_label=split != "test")
+    corpus.notes += reading.notes
+    if "label" not in rows.column_names:
+        corpus.notes.append(f"{split} has no labels: its texts are predicted, not scored.")
+    return rows

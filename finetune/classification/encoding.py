@@ -1,0 +1,225 @@
+"""Rows of texts and labels -> rows of ids that a classifier of whole texts takes.
+
+Encoded columns, one row per window: `input_ids`, `token_type_ids` if the tokenizer has them, `labels`, `example` (row of
+the split), `length` (pieces with special tokens).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from datasets import Dataset
+from datasets.table import InMemoryTable
+
+from finetune.classification.column_choice import ProblemType
+from finetune.classification.special_token_template import Frame, find_frame
+from finetune.classification.truncation import Fitted, LongText, Parts, fit_texts
+from finetune.encoding.padding import IGNORED
+from finetune.encoding.pieces import PieceEncoder, Pieces
+from finetune.encoding.ragged import offsets_of, ranges
+from finetune.errors import Problem, UsageError
+
+logger = logging.getLogger(__name__)
+
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass
+class EncodedClassification:
+    """An encoded split of `number` texts.
+
+    `examples` (rows,) says which text each row of `dataset` belongs to; `labels` are those of the texts: ids (texts,),
+    0/1 decisions (texts, labels), or values (texts,); -100 where there are none.
+    """
+
+    dataset: Dataset
+    examples: Ints
+    labels: npt.NDArray
+    number: int
+    counts: dict[str, int]
+
+
+def encode_classification(
+    split: Dataset,
+    tokenizer: Any,
+    labels: Sequence[str],
+    problem_type: ProblemType,
+    *,
+    max_length: int,
+    long_text: LongText = LongText.TRUNCATE,
+    stride: int = 0,
+    by_length: bool = False,
+    encoder: PieceEncoder | None = None,
+    name: str = "split",
+) -> EncodedClassification:
+    """Encode a split with columns `text`, perhaps `text_pair`, and, where it is labelled, `label`.
+
+    `max_length` is the longest row in pieces, special tokens counted. `long_text` and `stride` say what happens to
+    longer texts, which is always reported under `name`. `by_length` puts long rows first, so that batches of a
+    prediction need little padding. `encoder` is a `PieceEncoder` of the same tokenizer to go on with.
+
+    Raises:
+        UsageError: `max_length` leaves no room for a piece, or `stride` is not shorter than a window.
+    """
+    encoder = encoder or PieceEncoder(tokenizer)
+    has_pairs = "text_pair" in split.column_names
+    frame = find_frame(tokenizer, pairs=has_pairs)
+    capacity = _capacity(max_length, stride if long_text is LongText.WINDOWS else 0, len(frame), has_pairs)
+    first = encoder.encode(split["text"][:])
+    second = encoder.encode(split["text_pair"][:]) if has_pairs else _nothing(first)
+    fitted = fit_texts(
+        first.lengths.astype(np.int64),
+        second.lengths.astype(np.int64),
+        capacity=capacity,
+        how=long_text,
+        stride=stride,
+        keep_end=getattr(tokenizer, "truncation_side", "right") == "left",
+    )
+    order = _longest_first(fitted) if by_length else np.arange(len(fitted.example))
+    columns = _assemble(first, second, fitted, frame, order)
+    if "token_type_ids" not in tokenizer.model_input_names:
+        del columns["token_type_ids"]
+    counts = _count(first, second, fitted, capacity)
+    _report(counts, long_text, max_length, name)
+    examples = fitted.example[order]
+    ids = encode_labels(split, labels, problem_type)
+    return EncodedClassification(_dataset(columns, ids, examples), examples, ids, len(split), counts)
+
+
+def encode_labels(split: Dataset, labels: Sequence[str], problem_type: ProblemType) -> npt.NDArray:
+    """Label ids (examples,), 0/1 decisions (examples, labels), or values (examples,); -100 where there is no label."""
+    number = len(split)
+    if "label" not in split.column_names:
+        shape = (number, len(labels)) if problem_type is ProblemType.MULTI else (number,)
+        return np.full(shape, IGNORED, dtype=np.int64 if problem_type is ProblemType.SINGLE else np.float32)
+    values = split["label"][:]
+    ids = {label: index for index, label in enumerate(labels)}
+    if problem_type is ProblemType.SINGLE:
+        return np.fromiter((ids[value] for value in values), np.int64, number)
+    if problem_type is ProblemType.REGRESSION:
+        scores = np.asarray(values, dtype=np.float32)
+        return np.where(scores == IGNORED, np.nextafter(scores, 0), scores)  # a real -100 is no missing label
+    decisions = np.zeros((number, len(labels)), dtype=np.float32)
+    for row, names in enumerate(values):
+        decisions[row, [ids[label] for label in names]] = 1.0
+    return decisions
+
+
+def _capacity(max_length: int, stride: int, special: int, pairs: bool) -> int:
+    capacity, least = max_length - special, 2 if pairs else 1
+    if capacity < least:
+        found = f"--max_seq_length {max_length} leaves no room for texts beside {special} special tokens"
+        raise UsageError(Problem(found, f"at least {special + least} is needed"))
+    room = capacity - capacity // 2 if pairs else capacity
+    if not 0 <= stride < room:
+        found = f"--stride {stride} does not fit windows of {room} pieces (--max_seq_length {max_length})"
+        raise UsageError(Problem(found, f"0 to {room - 1} is allowed"))
+    return capacity
+
+
+def _nothing(pieces: Pieces) -> Pieces:
+    return Pieces(np.empty(0, pieces.ids.dtype), np.zeros_like(pieces.lengths))
+
+
+def _longest_first(fitted: Fitted) -> Ints:
+    return np.argsort(-(fitted.first.length + fitted.second.length), kind="stable")
+
+
+def _assemble(
+    first: Pieces, second: Pieces, fitted: Fitted, frame: Frame, order: Ints
+) -> dict[str, tuple[npt.NDArray[np.int32], Ints]]:
+    """Each column as (values, offsets): frame and kept pieces laid one after the other, row by row."""
+    example = fitted.example[order]
+    pieces = [
+        *_runs(first, fitted.first, example, order),
+        *_runs(second, fitted.second, example, order),
+    ]
+    rows = len(order)
+    frame_lengths = [np.full(rows, len(part)) for part in (frame.prefix, frame.middle, frame.suffix)]
+    lengths = [
+        frame_lengths[0],
+        pieces[0][1],
+        pieces[1][1],
+        frame_lengths[1],
+        pieces[2][1],
+        pieces[3][1],
+        frame_lengths[2],
+    ]
+    offsets = offsets_of(np.sum(lengths, axis=0))
+    starts = offsets[:-1] + np.cumsum([np.zeros(rows, dtype=np.int64), *lengths[:-1]], axis=0)
+    ids, types = np.empty(offsets[-1], dtype=np.int32), np.empty(offsets[-1], dtype=np.int32)
+    for place, part, part_types in (
+        (0, frame.prefix, frame.prefix_types),
+        (3, frame.middle, frame.middle_types),
+        (6, frame.suffix, frame.suffix_types),
+    ):
+        target = ranges(starts[place], lengths[place])
+        ids[target], types[target] = np.tile(part, rows), np.tile(part_types, rows)
+    for place, (values, length), kind in zip((1, 2, 4, 5), pieces, np.repeat(frame.text_types, 2), strict=True):
+        target = ranges(starts[place], length)
+        ids[target], types[target] = values, kind
+    return {"input_ids": (ids, offsets), "token_type_ids": (types, offsets)}
+
+
+def _runs(pieces: Pieces, parts: Parts, example: Ints, order: Ints) -> list[tuple[npt.NDArray, Ints]]:
+    """The kept heads and tails of all rows, flat, with their lengths."""
+    begin = offsets_of(pieces.lengths)[:-1][example]
+    heads = (parts.head_start[order], parts.head_length[order])
+    tails = (parts.tail_start[order], parts.tail_length[order])
+    return [(pieces.ids[ranges(begin + start, length)], length) for start, length in (heads, tails)]
+
+
+def _dataset(columns: dict[str, tuple[npt.NDArray[np.int32], Ints]], labels: npt.NDArray, examples: Ints) -> Dataset:
+    arrays: dict[str, pa.Array] = {
+        name: pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
+        for name, (values, offsets) in columns.items()
+    }
+    chosen = labels[examples]
+    flat = pa.array(chosen.reshape(-1))
+    arrays["labels"] = flat if chosen.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, chosen.shape[1])
+    arrays["example"] = pa.array(examples.astype(np.int32))
+    arrays["length"] = pa.array(np.diff(columns["input_ids"][1]).astype(np.int32))
+    return Dataset(InMemoryTable(pa.table(arrays)))
+
+
+def _count(first: Pieces, second: Pieces, fitted: Fitted, capacity: int) -> dict[str, int]:
+    total = first.lengths.astype(np.int64) + second.lengths
+    kept = np.bincount(fitted.example, fitted.first.length + fitted.second.length, minlength=len(total))
+    rows = np.bincount(fitted.example, minlength=len(total))
+    lost = np.where(rows > 1, np.minimum(first.lengths, second.lengths) - capacity // 2, total - kept)
+    return {
+        "texts": len(total),
+        "pieces": int(total.sum()),
+        "rows": len(fitted.example),
+        "texts_too_long": int((total > capacity).sum()),
+        "texts_cut": int((lost > 0).sum()),
+        "pieces_cut": int(np.maximum(lost, 0).sum()),
+    }
+
+
+def _report(counts: dict[str, int], long_text: LongText, max_length: int, name: str) -> None:
+    """Say how many texts were too long, and what became of them; nothing where there are none."""
+    if not counts["texts_too_long"]:
+        return
+    what = {
+        LongText.TRUNCATE: "they were cut off at the end",
+        LongText.HEAD_TAIL: "their middle was left out",
+        LongText.WINDOWS: f"they were read in windows ({counts['rows']:,} rows in all), whose scores are averaged",
+    }[long_text]
+    lost = f", {counts['pieces_cut']:,} of {counts['pieces']:,} pieces lost" if counts["pieces_cut"] else ""
+    logger.warning(
+        "%s: %s of %s texts are longer than --max_seq_length %d; %s%s.",
+        name,
+        f"{counts['texts_too_long']:,}",
+        f"{counts['texts']:,}",
+        max_length,
+        what,
+        lost,
+    )

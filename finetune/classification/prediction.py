@@ -1,0 +1,164 @@
+"""Labels for texts that nobody has labelled, with the settings that a classifier was saved with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from finetune.arguments.model import ModelArguments
+from finetune.classification.column_choice import ProblemType
+from finetune.classification.decisions import Decision
+from finetune.classification.encoding import encode_classification
+from finetune.classification.metrics import pool_windows
+from finetune.classification.published.cleaning import clean_text
+from finetune.classification.report import describe_outputs
+from finetune.classification.results import read_decision
+from finetune.classification.task import TASK, judge_length
+from finetune.classification.truncation import LongText
+from finetune.data.corpus import build_dataset
+from finetune.encoding.pieces import PieceEncoder
+from finetune.errors import DataError, Problem, ProblemList, UsageError
+from finetune.models.judging import judge_vocabulary, settle_max_length
+from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.models.prediction import choose_device, predict_logits
+from finetune.models.settings import ClassifierSettings
+from finetune.prediction.arguments import PredictArguments
+from finetune.prediction.input import InputText
+from finetune.tokenization.loading import load_tokenizer
+from finetune.training.collators import ClassificationCollator
+from finetune.training.fast_path import prepare_prediction
+
+logger = logging.getLogger(__name__)
+
+HEAD = "ForSequenceClassification"
+PAIR_FIELD = "text_pair"
+
+
+@dataclass
+class Classifier:
+    """A trained text classifier, ready to predict."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    labels: list[str]
+    settings: ClassifierSettings
+    decision: Decision
+    encoder: PieceEncoder
+    max_length: int
+    arguments: PredictArguments
+    bf16: bool
+
+    def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
+        """One result for each text: its label (or labels, or number) and the probability of each label."""
+        pairs = [read_pair(text) for text in texts] if self.settings.pairs else None
+        outputs = self.find_outputs([first for first, _ in pairs] if pairs else [text.text for text in texts], pairs)
+        answers = describe_outputs(outputs, self.decision, self.labels)
+        for text, answer in zip(texts, answers, strict=True):
+            yield {**text.fields, "text": text.text, **name_answer(answer)}
+
+    def find_outputs(self, texts: list[str], pairs: list[tuple[str, str]] | None) -> Any:
+        """Outputs (texts, labels), windows averaged."""
+        columns = {"text": list(map(self.clean, texts))}
+        if pairs is not None:
+            columns["text_pair"] = [self.clean(second) for _, second in pairs]
+        encoded = encode_classification(
+            build_dataset(columns),
+            self.tokenizer,
+            self.labels,
+            ProblemType(self.settings.problem_type),
+            max_length=self.max_length,
+            long_text=LongText(self.settings.long_text),
+            stride=self.settings.stride,
+            encoder=self.encoder,
+            name="input",
+        )
+        options = self.arguments
+        rows = list(encoded.dataset)
+        logits = predict_logits(self.model, rows, self.collator, batch_size=options.batch_size, bf16=self.bf16)
+        return pool_windows(np.stack(logits), encoded.examples, encoded.number)
+
+    @property
+    def clean(self) -> Callable[[str], str]:
+        """What was done to texts before training."""
+        settings = self.settings
+        if settings.cleaning:
+            return partial(clean_text, space_token=settings.space_token or " ", lowercase=settings.lowercase)
+        return str.lower if settings.lowercase else str
+
+    @property
+    def collator(self) -> ClassificationCollator:
+        return ClassificationCollator.for_tokenizer(self.tokenizer)
+
+
+def read_pair(text: InputText) -> tuple[str, str]:
+    """The two texts of a pair: the field `text_pair` of a JSON object, or what stands behind a tab.
+
+    Raises:
+        DataError: there is no second text.
+    """
+    if isinstance(second := text.fields.get(PAIR_FIELD), str):
+        return text.text, second
+    first, tab, second = text.text.partition("\t")
+    if not tab:
+        allowed = f'a tab between two texts, or {{"text": ..., "{PAIR_FIELD}": ...}}, is needed'
+        raise DataError(Problem("the model reads pairs of texts", allowed, "", text.path, text.line))
+    return first, second
+
+
+def name_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """`label` and `score` for one label, `labels` for several, `value` for a number; `scores` of all labels."""
+    predicted, scores = answer["predicted"], answer.get("probabilities")
+    if scores is None:
+        return {"value": predicted}
+    if isinstance(predicted, list):
+        return {"labels": predicted, "scores": scores}
+    return {"label": predicted, "score": scores[predicted], "scores": scores}
+
+
+def open_classifier(model_arguments: ModelArguments, arguments: PredictArguments) -> Classifier:
+    """Load a trained classifier with the settings that it was saved with.
+
+    Raises:
+        UsageError: the output format is for taggers.
+        DataError: with everything that is wrong about the folder, stored thresholds of other labels included.
+    """
+    if arguments.output_format == "conll":
+        found = "--output_format conll is for taggers, and this model classifies whole texts"
+        raise UsageError(Problem(found, remedy="drop it: results are JSON lines"))
+    problems = ProblemList()
+    folder = Path(model_arguments.model_name_or_path)
+    settings = problems.attempt(ClassifierSettings.load, folder)
+    config = problems.attempt(load_config, model_arguments)
+    space_token = settings.space_token if settings else None
+    tokenizer = problems.attempt(load_tokenizer, model_arguments, space_token=space_token)
+    problems.extend(judge_weights(model_arguments))
+    device = problems.attempt(choose_device, arguments.device)
+    if config is not None:
+        problems.extend(judge_length(arguments.max_length, config))
+        settings = settings or settings_of_config(config)
+        labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
+        kind = ProblemType(settings.problem_type)
+        decision = problems.attempt(read_decision, settings, kind, labels)
+    if config is not None and tokenizer is not None:
+        problems.extend(judge_vocabulary(config, tokenizer))
+    problems.raise_any()
+    assert config is not None and tokenizer is not None and settings is not None and decision is not None
+    model = load_model(model_arguments, config, tokenizer, task=TASK, new_head=False).to(device)  # type: ignore[arg-type]
+    bf16 = prepare_prediction(model, arguments)
+    max_length = settle_max_length(arguments.max_length or settings.max_length, config, tokenizer)
+    return Classifier(
+        model, tokenizer, labels, settings, decision, PieceEncoder(tokenizer), max_length, arguments, bf16
+    )
+
+
+def settings_of_config(config: PretrainedConfig) -> ClassifierSettings:
+    """What a model of another program says of itself."""
+    guessed = ProblemType.REGRESSION if config.num_labels == 1 else ProblemType.SINGLE
+    return ClassifierSettings(problem_type=config.problem_type or guessed.value)
