@@ -148,7 +148,7 @@ def bench_pieces(lines: list[str], rounds: int) -> dict[str, float]:
     import sentencepiece
     from transformers import CamembertTokenizer
 
-    from finetune.tokenization.pieces import load_camembert_pieces
+    from finetune.tokenization.sentencepiece_models import load_camembert_pieces
 
     model = io.BytesIO()
     options = {"vocab_size": 4000, "user_defined_symbols": "<_>", "minloglevel": 2, "num_threads": 2}

@@ -21,8 +21,8 @@ from finetune.classification.column_choice import ProblemType
 from finetune.classification.special_token_template import Frame, find_frame
 from finetune.classification.truncation import Fitted, LongText, Parts, fit_texts
 from finetune.encoding.padding import IGNORED
-from finetune.encoding.pieces import PieceEncoder, Pieces
 from finetune.encoding.ragged import offsets_of, ranges
+from finetune.encoding.subwords import PieceEncoder, Pieces
 from finetune.errors import Problem, UsageError
 
 logger = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from finetune.classification.results import read_decision
 from finetune.classification.task import TASK, judge_length
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import build_dataset
-from finetune.encoding.pieces import PieceEncoder
+from finetune.encoding.subwords import PieceEncoder
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.judging import judge_vocabulary, settle_max_length
+from finetune.models.checks import judge_vocabulary, settle_max_length
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import ClassifierSettings

@@ -19,9 +19,9 @@ from finetune.classification.decisions import SMALLER_IS_BETTER, Scoring
 from finetune.classification.encoding import EncodedClassification, encode_classification
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import Corpus
-from finetune.encoding.pieces import PieceEncoder
+from finetune.encoding.subwords import PieceEncoder
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.judging import (
+from finetune.models.checks import (
     LabelMatch,
     judge_head,
     judge_max_length,
@@ -33,7 +33,7 @@ from finetune.models.judging import (
 from finetune.models.loading import judge_weights, load_config
 from finetune.models.settings import ClassifierSettings
 from finetune.tokenization.loading import load_tokenizer
-from finetune.training.cadence import settle_cadence
+from finetune.training.evaluation_schedule import settle_cadence
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from finetune.data.pickles import ArrayUnpickler, read_pickle
 from finetune.encoding.blocks import Blocks, LinePacker
 from finetune.encoding.corpus import describe_tokenizer, encode_files, no_text, pack_lines
 from finetune.encoding.lines import LineEncoder
-from finetune.encoding.pieces import PieceEncoder, id_dtype
 from finetune.encoding.special_tokens import SpecialTokens
+from finetune.encoding.subwords import PieceEncoder, id_dtype
 from finetune.encoding.token_store import DESCRIPTION, TokenStore, TokenStoreWriter, only_one_prepares
 from finetune.errors import DataError, Problem
 

@@ -13,10 +13,10 @@ from finetune.distillation.arguments import LossArguments, PredictionArguments, 
 from finetune.distillation.comparing import describe_difference
 from finetune.distillation.model import find_projections
 from finetune.distillation.teachers import Teacher, is_causal
-from finetune.encoding.pieces import tokenizer_fingerprint
+from finetune.encoding.subwords import tokenizer_fingerprint
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, UsageError
-from finetune.models.judging import find_position_limit
+from finetune.models.checks import find_position_limit
 from finetune.tokenization.loading import load_tokenizer
 
 logger = logging.getLogger(__name__)

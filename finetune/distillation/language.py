@@ -59,14 +59,14 @@ from finetune.distillation.teachers import (
 from finetune.distillation.weighted_masking import WeightedMasker, smooth_counts
 from finetune.encoding.token_store import DESCRIPTION
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.unpadding.doors import unpad_encoder
+from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
-from finetune.training.cadence import settle_cadence
 from finetune.training.callbacks import CheckpointFiles
+from finetune.training.evaluation_schedule import settle_cadence
 from finetune.training.fast_path import settle_precision
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import DistilBertConfig, PretrainedConfig, PreTrainedModel
 
 from finetune.errors import DataError, Problem
-from finetune.models.judging import OFFSET_POSITIONS
+from finetune.models.checks import OFFSET_POSITIONS
 
 PUBLISHED_LAYERS = (0, 2, 4, 7, 9, 11)  # of twelve, in the DistilBERT scripts
 SAME_FAMILY = "same"

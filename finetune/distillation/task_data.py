@@ -25,7 +25,7 @@ from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.files import find_paths
 from finetune.distillation.task import TaughtTask, judge_teacher, open_pair
 from finetune.distillation.task_arguments import TaskDistillationArguments
-from finetune.encoding.pieces import PieceEncoder
+from finetune.encoding.subwords import PieceEncoder
 from finetune.errors import DataError
 from finetune.models.settings import ClassifierSettings, TaggerSettings
 from finetune.prediction.input import InputText, read_inputs

@@ -31,7 +31,7 @@ from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
 from finetune.distillation.teacher_cache_files import TaughtRows
 from finetune.errors import Problem, UsageError
 from finetune.models.settings import SavedSettings
-from finetune.models.unpadding.doors import unpad_encoder
+from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions

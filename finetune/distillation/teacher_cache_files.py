@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from finetune.encoding.pieces import id_dtype
+from finetune.encoding.subwords import id_dtype
 from finetune.encoding.token_store import ASIDE
 
 DESCRIPTION = "cache.json"

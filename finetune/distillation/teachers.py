@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PretrainedC
 
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.judging import judge_head
+from finetune.models.checks import judge_head
 from finetune.models.loading import (
     WEIGHT_FILES,
     explain_unreadable_weights,

@@ -20,8 +20,8 @@ from finetune.data.text import PACKED_SUFFIX
 from finetune.data.text_rows import read_text_chunks
 from finetune.encoding.blocks import Blocks, LinePacker, Packer, SentencePacker, StreamPacker
 from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, encode_lines
-from finetune.encoding.pieces import PieceEncoder
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
+from finetune.encoding.subwords import PieceEncoder
 from finetune.encoding.token_store import DESCRIPTION, FORMAT, TokenStoreWriter, only_one_prepares
 from finetune.encoding.word_references import join_words
 from finetune.errors import DataError, Problem

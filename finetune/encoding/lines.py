@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.data.text import TextChunk, explain_unreadable
-from finetune.encoding.pieces import PieceEncoder
+from finetune.encoding.subwords import PieceEncoder
 from finetune.run.workers import map_in_order
 
 

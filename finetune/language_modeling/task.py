@@ -36,7 +36,7 @@ from finetune.language_modeling.text import (
     hold_out,
     prepare_texts,
 )
-from finetune.models.judging import (
+from finetune.models.checks import (
     find_position_limit,
     judge_head,
     judge_max_length,
@@ -48,8 +48,8 @@ from finetune.run.folder import Run
 from finetune.run.launcher import count_processes
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
-from finetune.training.cadence import settle_cadence
 from finetune.training.dry_run import estimate_plan, format_plan
+from finetune.training.evaluation_schedule import settle_cadence
 from finetune.training.length_batches import EpochFollower
 from finetune.training.losses import take_label_smoothing
 

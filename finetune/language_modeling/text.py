@@ -17,9 +17,9 @@ from finetune.data.text_rows import save_texts
 from finetune.encoding.corpus import CorpusSettings, build_packer, encode_files, pack_lines, prepare_store
 from finetune.encoding.draws import draw_number
 from finetune.encoding.lines import LineEncoder
-from finetune.encoding.pieces import PieceEncoder
 from finetune.encoding.ragged import offsets_of
 from finetune.encoding.special_tokens import find_special_tokens
+from finetune.encoding.subwords import PieceEncoder
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.language_modeling.arguments import TextArguments

@@ -35,7 +35,7 @@ from finetune.lm_experiments.object_names import ObjectKind, find_object
 from finetune.lm_experiments.preprocessing import Batch, judge_keywords
 from finetune.lm_experiments.result_arguments import TuningResultArguments
 from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
-from finetune.models.judging import find_position_limit
+from finetune.models.checks import find_position_limit
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.surprisal.heads import HEADS, find_task
 from finetune.tokenization.loading import load_tokenizer

@@ -1,6 +1,6 @@
 """Name or folder -> configuration and model with the right head, in float32, with every mismatch told before training.
 
-A configuration is opened first and judged (`models/judging.py`) together with everything else a user gave; weights are
+A configuration is opened first and judged (`models/checks.py`) together with everything else a user gave; weights are
 only read once nothing is wrong.
 """
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.data.files import iterate_lines
-from finetune.encoding.pieces import id_dtype
+from finetune.encoding.subwords import id_dtype
 from finetune.errors import DataError, Problem
 from finetune.pregeneration.epoch_files import (
     COPY_BYTES,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from finetune.encoding.pieces import tokenizer_fingerprint
+from finetune.encoding.subwords import tokenizer_fingerprint
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.pregeneration.epoch_files import (
     EpochArrays,

@@ -21,7 +21,7 @@ from finetune.data.files import fingerprint
 from finetune.data.text import read_chunks
 from finetune.encoding.corpus import describe_tokenizer, known_size, no_text, useful_workers
 from finetune.encoding.lines import LineEncoder, LineRules, encode_lines
-from finetune.encoding.pieces import PieceEncoder
+from finetune.encoding.subwords import PieceEncoder
 from finetune.errors import DataError, Problem
 from finetune.pregeneration.epoch_files import OutputFormat, join_arrays, metrics_path, read_metrics, write_shard_arrays
 from finetune.pregeneration.epoch_json import join_lines, write_shard_lines

@@ -17,7 +17,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.data.text import find_text_files
 from finetune.errors import ProblemList
-from finetune.models.judging import judge_head, judge_max_length, judge_vocabulary
+from finetune.models.checks import judge_head, judge_max_length, judge_vocabulary
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.sparse_mlm_head import SPARSE_HEADS
 from finetune.pregeneration.collators import PretrainingCollator
@@ -41,8 +41,8 @@ from finetune.run.manifest import library_versions
 from finetune.tokenization.casing import set_casing
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
-from finetune.training.cadence import settle_cadence
 from finetune.training.dry_run import estimate_plan, format_plan
+from finetune.training.evaluation_schedule import settle_cadence
 from finetune.training.length_batches import EpochFollower
 
 TASK = "pretraining"

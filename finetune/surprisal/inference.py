@@ -14,14 +14,14 @@ import numpy.typing as npt
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
-from finetune.encoding.pieces import PieceEncoder
 from finetune.encoding.ragged import offsets_of
 from finetune.encoding.special_tokens import find_special_tokens
+from finetune.encoding.subwords import PieceEncoder
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
-from finetune.models.unpadding.doors import unpad_encoder
+from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.surprisal.arguments import ScoreArguments
 from finetune.surprisal.heads import HEADS, find_task
 from finetune.surprisal.row_inference import EncoderInputs, RowScorer, SlotScores

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from finetune.encoding.pieces import MARKED_SHARE, first_places
+from finetune.encoding.subwords import MARKED_SHARE, first_places
 
 SENTENCEPIECE_SPACE = "▁"
 BYTE_LEVEL_SPACES = ("Ġ", "Ċ", "ĉ", "č")  # space, line feed, tab, carriage return as byte-level BPE spells them

@@ -16,7 +16,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.data.corpus import build_dataset
 from finetune.encoding.tags import TagScheme, read_spans
 from finetune.errors import Problem, ProblemList
-from finetune.models.judging import judge_max_length, judge_vocabulary, list_labels, settle_max_length
+from finetune.models.checks import judge_max_length, judge_vocabulary, list_labels, settle_max_length
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings

@@ -15,7 +15,7 @@ from finetune.data.corpus import Corpus
 from finetune.encoding.labels import PreparedTags, build_label_list, prepare_tags
 from finetune.encoding.tags import TagScheme, detect_scheme
 from finetune.errors import DataError, Problem, ProblemList
-from finetune.models.judging import (
+from finetune.models.checks import (
     judge_head,
     judge_max_length,
     judge_vocabulary,
@@ -36,7 +36,7 @@ from finetune.tagging.published.thainer import filter_long_tests
 from finetune.tagging.viterbi import TransitionScores
 from finetune.tagging.words import WordEncoder
 from finetune.tokenization.loading import find_space_token, load_tokenizer
-from finetune.training.cadence import settle_cadence
+from finetune.training.evaluation_schedule import settle_cadence
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from transformers.utils import cached_file
 from finetune.arguments.nearest import allowed_values
 from finetune.data.files import listed
 from finetune.errors import DataError, Problem, UsageError
-from finetune.tokenization.pieces import (
+from finetune.tokenization.sentencepiece_models import (
     PieceTokenizer,
     ThaiCamembertTokenizer,
     ThaiRobertaTokenizer,

@@ -23,9 +23,9 @@ from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import PaddingStrategy
 
 from finetune.errors import DataError, Problem
-from finetune.tokenization.pieces import SPECIAL_TOKENS, sentence_layout
 from finetune.tokenization.segmentation import Segmenter
 from finetune.tokenization.segmenting_backend import SegmentingBackend, build_word_backend
+from finetune.tokenization.sentencepiece_models import SPECIAL_TOKENS, sentence_layout
 from finetune.tokenization.stretch_ids import LazyEncodings
 from finetune.tokenization.vocabulary import (
     NEWLINE,

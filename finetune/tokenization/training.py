@@ -16,7 +16,7 @@ from finetune.arguments.tokenizer import (
 from finetune.data.files import listed
 from finetune.data.text import find_text_files
 from finetune.errors import DataError, Problem
-from finetune.tokenization.piece_training import PieceSettings, describe_pieces, train_pieces
+from finetune.tokenization.sentencepiece_training import PieceSettings, describe_pieces, train_pieces
 from finetune.tokenization.subword_training import (
     BERT_TOKENS,
     ROBERTA_TOKENS,

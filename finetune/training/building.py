@@ -114,7 +114,7 @@ def build_trainer(
 
     Args:
         parts: model, data and loss of the task.
-        values: settled TrainingArguments by name (see `training/cadence.py`).
+        values: settled TrainingArguments by name (see `training/evaluation_schedule.py`).
         run: its stop request ends training at the next step.
         patience: evaluations without improvement after which training stops.
         fast_path: what of it is switched off; None leaves all of it on.

@@ -18,14 +18,14 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerContr
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.models.fast_dropout import use_fast_dropout
-from finetune.models.sparse_mlm_head import use_sparse_mlm_head
-from finetune.models.unpadding.doors import unpad_encoder
-from finetune.models.vocabulary_trimming import (
+from finetune.models.sparse_embedding import (
     follow_weight_decay,
     restore_vocabulary,
     serves_optimizer,
     trim_vocabulary,
 )
+from finetune.models.sparse_mlm_head import use_sparse_mlm_head
+from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.prediction.arguments import PredictArguments
 from finetune.training.allocator import keep_freed_memory
 from finetune.training.folded_clipping import fold_clipping

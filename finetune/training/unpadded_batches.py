@@ -12,7 +12,7 @@ from transformers import Trainer
 
 from finetune.encoding.padding import IGNORED, pad_rows, real_positions
 from finetune.models.sparse_mlm_head import select_labelled
-from finetune.models.unpadding.doors import is_unpadded
+from finetune.models.unpadding.hooks import is_unpadded
 from finetune.training.collators import TaggingCollator
 
 

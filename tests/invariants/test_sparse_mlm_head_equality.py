@@ -20,7 +20,7 @@ from transformers import (
 from transformers.models.bert import BertConfig
 
 from finetune.models.sparse_mlm_head import IGNORED, select_labelled, use_full_mlm_head, use_sparse_mlm_head
-from finetune.models.unpadding.doors import unpad_encoder
+from finetune.models.unpadding.hooks import unpad_encoder
 
 SIZES = {"vocab_size": 211, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 WIDE = {"intermediate_size": 48, "max_position_embeddings": 64}

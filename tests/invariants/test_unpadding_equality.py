@@ -23,7 +23,7 @@ from transformers import (
 from transformers.models.bert import BertConfig
 
 from finetune.models.sparse_mlm_head import select_labelled
-from finetune.models.unpadding.doors import is_unpadded, pad_encoder, unpad_encoder
+from finetune.models.unpadding.hooks import is_unpadded, pad_encoder, unpad_encoder
 
 SIZES = {"vocab_size": 101, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_labels": 5}
 WIDE = {"intermediate_size": 48, "max_position_embeddings": 64}

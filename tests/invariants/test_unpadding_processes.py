@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from transformers import BertForTokenClassification
 from transformers.models.bert import BertConfig
-from finetune.models.unpadding.doors import unpad_encoder
-from finetune.models.vocabulary_trimming import trim_vocabulary
+from finetune.models.unpadding.hooks import unpad_encoder
+from finetune.models.sparse_embedding import trim_vocabulary
 from finetune.run.process_exit import leave
 
 dist.init_process_group("gloo")

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.models.bert import BertConfig
 
-from finetune.models.vocabulary_trimming import (
+from finetune.models.sparse_embedding import (
     TrimmedEmbedding,
     follow_weight_decay,
     restore_vocabulary,
@@ -103,7 +103,7 @@ def test_weights_after_training_are_equal(config, decay):
 @pytest.mark.parametrize("in_file", [False, True])
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 def test_saving_evaluating_and_resuming_in_between(tmp_path, monkeypatch, decay, in_file):
-    monkeypatch.setattr("finetune.models.resting_rows.WORTHWHILE", 1 if in_file else 2**40)
+    monkeypatch.setattr("finetune.models.rows_without_gradient.WORTHWHILE", 1 if in_file else 2**40)
     whole = make_model()
     trimmed = copy.deepcopy(whole)
     trim_vocabulary(trimmed, REACHABLE)

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from finetune.data.text import TextChunk, read_chunks
 from finetune.encoding.lines import Boundary, LineEncoder, LineRules, encode_lines
-from finetune.encoding.pieces import PieceEncoder
+from finetune.encoding.subwords import PieceEncoder
 from finetune.errors import DataError
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
 
 from finetune.errors import DataError, UsageError
-from finetune.models.judging import name_labels
+from finetune.models.checks import name_labels
 from finetune.models.loading import judge_weights, load_config, load_model
 
 

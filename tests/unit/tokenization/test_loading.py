@@ -12,7 +12,7 @@ from transformers import BertTokenizer, RobertaTokenizer
 from finetune.errors import DataError, UsageError
 from finetune.tokenization import loading
 from finetune.tokenization.loading import find_space_token, load_tokenizer, resolve_name
-from finetune.tokenization.pieces import ThaiCamembertTokenizer, ThaiRobertaTokenizer
+from finetune.tokenization.sentencepiece_models import ThaiCamembertTokenizer, ThaiRobertaTokenizer
 from finetune.tokenization.subword_training import SubwordSettings, train_subwords
 from finetune.tokenization.thai_words import FakeSefrCutTokenizer, ThaiWordsNewmmTokenizer, ThaiWordsSyllableTokenizer
 from finetune.tokenization.training_text import LineRules, TrainingText

@@ -26,8 +26,8 @@ from finetune.arguments.tokenizer import (
 )
 from finetune.data import text as data_text
 from finetune.errors import DataError, UsageError
-from finetune.tokenization.piece_training import PieceSettings, describe_pieces, train_pieces
-from finetune.tokenization.pieces import load_camembert_pieces, load_raw_pieces
+from finetune.tokenization.sentencepiece_models import load_camembert_pieces, load_raw_pieces
+from finetune.tokenization.sentencepiece_training import PieceSettings, describe_pieces, train_pieces
 from finetune.tokenization.subword_training import BERT_TOKENS, SubwordSettings, train_subwords
 from finetune.tokenization.thai_words import ThaiWordsNewmmTokenizer
 from finetune.tokenization.training import find_corpus, train_roberta_tokenizer, train_tokenizer

@@ -8,8 +8,8 @@ from transformers import AutoTokenizer, BertForTokenClassification
 from transformers.models.bert import BertConfig
 
 from finetune.arguments.fast_path import FastPathArguments
-from finetune.models.unpadding.doors import is_unpadded
-from finetune.models.vocabulary_trimming import TrimmedEmbedding
+from finetune.models.sparse_embedding import TrimmedEmbedding
+from finetune.models.unpadding.hooks import is_unpadded
 from finetune.run.folder import Run
 from finetune.training.building import TrainerParts, build_trainer, train
 from finetune.training.collators import TaggingCollator

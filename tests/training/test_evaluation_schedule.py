@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from finetune.errors import UsageError
-from finetune.training.cadence import settle_cadence
+from finetune.training.evaluation_schedule import settle_cadence
 
 
 def settle(**values):

@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from finetune.models.resting_rows import make_room, move_to_file
+from finetune.models.rows_without_gradient import make_room, move_to_file
 
 WORTHWHILE = 0.9  # of the vocabulary reachable: beyond this, trimming saves nothing
 DECOUPLED_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused"})

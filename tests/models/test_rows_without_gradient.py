@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from finetune.models import rows_without_gradient as resting_rows
-from finetune.models.resting_rows import move_to_file
+from finetune.models.rows_without_gradient import move_to_file
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from finetune.errors import DataError
-from finetune.tokenization.pieces import (
+from finetune.tokenization.sentencepiece_models import (
     load_camembert_pieces,
     load_raw_pieces,
 )

@@ -13,7 +13,7 @@ from transformers import (
     ViTConfig,
 )
 
-from finetune.models.judging import (
+from finetune.models.checks import (
     find_position_limit,
     judge_head,
     judge_max_length,

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, PythonBackend
 
-from finetune.encoding.pieces import PieceEncoder, find_starts_by_id, id_dtype, tokenizer_fingerprint
+from finetune.encoding.subwords import PieceEncoder, find_starts_by_id, id_dtype, tokenizer_fingerprint
 
 TEXTS = ["Don't stop believing, Ångström!", "", "ภาษาไทย unbelievably 中文", "   ", "[MASK] it"]
 
