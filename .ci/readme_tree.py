@@ -16,7 +16,7 @@ LEFT_OUT = ("__pycache__", "results", "fixtures")
 TAIL = """configs/  model configurations that the documents name
 docs/
 tests/
-  arguments/ ... sweep/  mirror finetune/
+  arguments/  this and the folders beside it mirror finetune/
   commands/  each command through its command line
   invariants/  configurations that must give the same result"""
 

@@ -39,7 +39,7 @@ def read_words(folder: Path) -> list[list[str]]:
 def measure_speeds(folders: dict[str, Path], sentences: Sequence[Sequence[str]]) -> tuple[dict[str, Any], ...]:
     """Parameters, and sentences a second as predict.py tags them (encoding included), by name."""
     from finetune.arguments.model import ModelArguments
-    from finetune.prediction.arguments import PredictArguments
+    from finetune.arguments.prediction import PredictArguments
     from finetune.tagging.prediction import open_tagger
 
     taggers = {

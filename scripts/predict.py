@@ -15,8 +15,8 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.prediction import PredictArguments
 from finetune.arguments.run import RunArguments
-from finetune.prediction.arguments import PredictArguments
 from finetune.run.folder import Run
 
 

@@ -32,6 +32,7 @@ for profile, same in {"finetune": True, "explore": False}.items():
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "finetune"))
 
+pytest_plugins = ["tests.family_tokenizers", "tests.trained_tokenizers"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

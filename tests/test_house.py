@@ -15,7 +15,7 @@ TASKS = {  # a task -> the tasks that it may build on
     "language_modeling": set(),
     "pregeneration": set(),
     "surprisal": set(),
-    "lm_experiments": set(),
+    "lm_experiments": {"language_modeling", "surprisal"},
     "distillation": {"tagging", "classification", "language_modeling"},
     "prediction": {"tagging", "classification", "language_modeling"},
 }

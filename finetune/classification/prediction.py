@@ -13,6 +13,7 @@ import numpy as np
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
+from finetune.arguments.prediction import PredictArguments
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.decisions import Decision
 from finetune.classification.encoding import encode_classification
@@ -23,14 +24,13 @@ from finetune.classification.results import read_decision
 from finetune.classification.task import TASK, judge_length
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import build_dataset
+from finetune.data.prediction_input import InputText
 from finetune.encoding.subwords import PieceEncoder
 from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.checks import judge_vocabulary, settle_max_length
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import ClassifierSettings
-from finetune.prediction.arguments import PredictArguments
-from finetune.prediction.input import InputText
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.collators import ClassificationCollator
 from finetune.training.fast_path import prepare_prediction

@@ -10,16 +10,14 @@ from typing import Any
 
 from transformers import Trainer
 
-from finetune.arguments.classification import ClassificationDataArguments
 from finetune.arguments.model import ModelArguments
-from finetune.data.column_choice import ProblemType
-from finetune.data.glue_tasks import GLUE_ON_HUB, is_glue_task
-from finetune.data.named_classification import NAMED
-from finetune.metrics.decisions import Decision, fit_decision, plain_decision
-from finetune.metrics.text_summary import TextSummary, summarise_texts
-from finetune.metrics.thresholds import ThresholdScope, thresholds_from_json
-from finetune.models.settings import ClassifierSettings
-from finetune.report.classification import (
+from finetune.classification.arguments import ClassificationDataArguments
+from finetune.classification.column_choice import ProblemType
+from finetune.classification.corpora import NAMED
+from finetune.classification.decisions import Decision, fit_decision, plain_decision
+from finetune.classification.evaluation import Outputs, PredictedTexts, predict_texts
+from finetune.classification.glue.tasks import GLUE_ON_HUB, is_glue_task
+from finetune.classification.report import (
     describe_outputs,
     format_decision,
     format_details,
@@ -27,12 +25,14 @@ from finetune.report.classification import (
     write_predictions,
     write_report,
 )
+from finetune.classification.summary import TextSummary, summarise_texts
+from finetune.classification.task import ClassificationTask
+from finetune.classification.thresholds import ThresholdScope, thresholds_from_json
+from finetune.models.settings import ClassifierSettings
 from finetune.report.files import write_metrics
 from finetune.report.model_card import ModelCard, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
-from finetune.tasks.classification import ClassificationTask
-from finetune.training.classification import Outputs, PredictedTexts, predict_texts
 
 logger = logging.getLogger(__name__)
 

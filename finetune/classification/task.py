@@ -45,7 +45,7 @@ NEEDED = {"do_train": "train", "do_eval": "validation", "do_predict": "test"}
 class Plan:
     """What a command knows before it reads anything.
 
-    `read` opens its corpus. `name` is that of the task in logs and files. `metrics` are those of `finetune.classification.glue.metrics`,
+    `read` opens its corpus. `name` is that of the task in logs and files. `metrics` are those of `glue.metrics`,
     where the task has its own. `default_length` is the longest input where none was typed (None: the model's own).
     `settings` are those of the input that the command has decided on (cleaning, lower case).
     """

@@ -23,12 +23,12 @@ from finetune.classification.task import ClassificationTask, Plan
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.files import find_paths
+from finetune.data.prediction_input import InputText, read_inputs
 from finetune.distillation.task import TaughtTask, judge_teacher, open_pair
 from finetune.distillation.task_arguments import TaskDistillationArguments
 from finetune.encoding.subwords import PieceEncoder
 from finetune.errors import DataError
 from finetune.models.settings import ClassifierSettings, TaggerSettings
-from finetune.prediction.input import InputText, read_inputs
 from finetune.tagging import task as tagging
 from finetune.tagging.encoding import encode_tagging
 from finetune.tagging.options import apply_settings

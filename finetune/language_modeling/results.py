@@ -6,12 +6,12 @@ from typing import Any
 
 from transformers import Trainer
 
-from finetune.arguments.language_model import LanguageModelArguments, TextArguments
+from finetune.language_modeling.arguments import LanguageModelArguments, TextArguments
+from finetune.language_modeling.task import LanguageTask, Objective
 from finetune.report.files import write_metrics, write_results
 from finetune.report.model_card import ModelCard, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
-from finetune.tasks.language_modeling import LanguageTask, Objective
 
 PIPELINES = {Objective.MASKED: "fill-mask", Objective.CAUSAL: "text-generation"}
 CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed")

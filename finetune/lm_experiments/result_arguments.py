@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetune.arguments.fields import argument
-from finetune.arguments.score import EVALUATIONS, TABLE_DETAILS, TABLE_FORMATS
 from finetune.errors import Problem
+from finetune.surprisal.arguments import EVALUATIONS, TABLE_DETAILS, TABLE_FORMATS
 
 
 @dataclass

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from finetune.arguments.model import ModelArguments
+from finetune.arguments.prediction import PredictArguments
 from finetune.classification import prediction as classification_prediction
+from finetune.data.prediction_input import InputText, in_chunks, read_inputs
 from finetune.errors import DataError, Problem
 from finetune.models.loading import load_config
-from finetune.prediction.arguments import PredictArguments
-from finetune.prediction.input import InputText, in_chunks, read_inputs
 from finetune.tagging.prediction import format_conll, open_tagger
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import find_paths, iterate_lines, listed, raise_problems
+from finetune.data.prediction_input import STDIN, iterate_standard_input
 from finetune.errors import DataError, Problem, ProblemList
-from finetune.prediction.input import STDIN, iterate_standard_input
 
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 METADATA = "_metadata"

@@ -13,15 +13,15 @@ import numpy.typing as npt
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
+from finetune.arguments.prediction import PredictArguments
 from finetune.data.corpus import build_dataset
+from finetune.data.prediction_input import InputText
 from finetune.encoding.tags import TagScheme, read_spans
 from finetune.errors import Problem, ProblemList
 from finetune.models.checks import judge_max_length, judge_vocabulary, list_labels, settle_max_length
 from finetune.models.loading import judge_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
-from finetune.prediction.arguments import PredictArguments
-from finetune.prediction.input import InputText
 from finetune.tagging.encoding import encode_tagging
 from finetune.tagging.viterbi import TransitionScores, decode_constrained, forbid_illegal
 from finetune.tagging.word_predictions import collect_word_predictions

@@ -11,18 +11,18 @@ from typing import Any
 from transformers import Trainer
 
 from finetune.arguments.model import ModelArguments
-from finetune.arguments.tagging import TaggingDataArguments
-from finetune.data.named import NAMED
-from finetune.metrics.tagging import compare_tags, name_tags
-from finetune.metrics.tagging_summary import TaggingSummary, summarise_tagging
 from finetune.report.files import write_metrics
 from finetune.report.model_card import ModelCard, write_model_card
-from finetune.report.tagging import format_result, write_predictions, write_report
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
 from finetune.tagging import legacy_files as legacy_ner
-from finetune.tasks.tagging import TaggingTask
-from finetune.tasks.tagging_training import predict_split
+from finetune.tagging.arguments import TaggingDataArguments
+from finetune.tagging.corpora import NAMED
+from finetune.tagging.metrics import compare_tags, name_tags
+from finetune.tagging.report import format_result, write_predictions, write_report
+from finetune.tagging.summary import TaggingSummary, summarise_tagging
+from finetune.tagging.task import TaggingTask
+from finetune.tagging.training import predict_split
 
 logger = logging.getLogger(__name__)
 

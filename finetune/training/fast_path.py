@@ -17,6 +17,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.prediction import PredictArguments
 from finetune.models.fast_dropout import use_fast_dropout
 from finetune.models.sparse_embedding import (
     follow_weight_decay,
@@ -26,7 +27,6 @@ from finetune.models.sparse_embedding import (
 )
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import unpad_encoder
-from finetune.prediction.arguments import PredictArguments
 from finetune.training.allocator import keep_freed_memory
 from finetune.training.folded_clipping import fold_clipping
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches

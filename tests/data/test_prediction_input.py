@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finetune.data.prediction_input import read_inputs
 from finetune.errors import DataError
-from finetune.prediction.input import read_inputs
 
 
 def read(tmp_path, name: str, text: str, kind: str = "auto"):
@@ -66,7 +66,7 @@ def test_words_and_text_of_one_object_keep_its_offsets(tmp_path):
 def test_words_stand_at_their_places(words):
     from pathlib import Path
 
-    from finetune.prediction.input import read_json_line
+    from finetune.data.prediction_input import read_json_line
 
     text = read_json_line(json.dumps({"words": words}), Path("x"), 1)
     assert [text.text[start:end] for start, end in text.split()[1]] == words
