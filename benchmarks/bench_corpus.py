@@ -55,7 +55,7 @@ def compare_equality(folder: Path) -> None:
     ours, stock, bare = (call(side, path, 1) for side in ("ours", "stock", "bare"))
     if ours["first"] != stock["first"] or ours["pieces"] != bare["pieces"]:
         sys.exit("the sides do not give the same blocks: nothing to compare")
-    print("equality: the first blocks of ours and of the stock recipe agree, and no piece is lost", file=sys.stderr)
+    print("equality: the first blocks of ours and of the stock recipe agree, and no subword is lost", file=sys.stderr)
 
 
 def compare_speed(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def time_sides(path: Path, threads: int, options: argparse.Namespace) -> dict[st
     results |= take_turns(("stock",), options.stock_rounds, lambda side: call(side, path, threads))
     seconds, processor = ({side: results[side][name] for side in SIDES} for name in ("seconds", "cpu_seconds"))
     if results["ours"]["pieces"] != results["bare"]["pieces"]:
-        sys.exit("ours and the bare tokenizer do not find as many pieces: nothing to compare")
+        sys.exit("ours and the bare tokenizer do not find as many subwords: nothing to compare")
     return {
         "seconds": seconds,
         "second_start_seconds": results["ours"]["second_start"],

@@ -7,7 +7,7 @@
 `--write` keeps the table in benchmarks/results/; parts that are not run stay there as they were. The parts:
 
     speed       ours beside `encode_batch_fast` of the `tokenizers` library over lines in memory, and nothing else: the
-                limit; both must find the same number of pieces
+                limit; both must find the same number of subwords
     published   lengths, random next sentences and masks of both ways must agree over several seeds; then ours beside the
                 published way, written from its description (published_pregeneration.py)
     memory      peak of all processes with --reduce_memory at two sizes of text
@@ -55,7 +55,9 @@ def time_beside_bare(path: Path, threads: int, rounds: int) -> dict[str, Any]:
     results = take_turns(("bare", "ours"), rounds, lambda side: call(side, path, threads))
     bare, ours = results["bare"], results["ours"]
     if bare["pieces"] != ours["pieces"]:
-        sys.exit(f"the bare tokenizer finds {bare['pieces']:.0f} pieces, ours {ours['pieces']:.0f}: nothing to compare")
+        sys.exit(
+            f"the bare tokenizer finds {bare['pieces']:.0f} subwords, ours {ours['pieces']:.0f}: nothing to compare"
+        )
     return {
         "seconds": {"bare": bare["seconds"], "ours": ours["seconds"]},
         "ours_over_bare": ours["seconds"] / bare["seconds"],

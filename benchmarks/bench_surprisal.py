@@ -40,7 +40,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from finetune.surprisal.inference import Scorer
+from finetune.surprisal.inference import SurprisalModel
 from finetune.surprisal.input import ScoringExample
 from finetune.surprisal.row_inference import SlotScores
 from finetune.surprisal.table_files import TableFile
@@ -60,7 +60,7 @@ def read_texts(count: int) -> list[str]:
 
 
 def make_gpt2(size: str, texts: list[str]) -> tuple[Any, Any]:
-    """A random GPT-2 with the real one's number of pieces, and a byte-level tokenizer trained on the texts."""
+    """A random GPT-2 with the real one's number of subwords, and a byte-level tokenizer trained on the texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -132,12 +132,12 @@ def run_plain(
             for index, (place, token) in enumerate(zip(row["places"], row["tokens"], strict=True)):
                 scores = log_probabilities[number, place]
                 best = int(guesses[number, place])
-                piece = tokenizer.convert_ids_to_tokens(token)
+                subword = tokenizer.convert_ids_to_tokens(token)
                 results.append({
                     "model_name": "bench", "task": task, "n_params": "124M", "item": row["item"],
                     "original_text": texts[row["item"]], "input_text": texts[row["item"]],
-                    "token_num": row.get("first", index), "token": piece, "token_id": token,
-                    "token_is_start_of_word": piece.startswith("Ġ"),
+                    "token_num": row.get("first", index), "token": subword, "token_id": token,
+                    "token_is_start_of_word": subword.startswith("Ġ"),
                     "surprisal": -float(scores[token]) / math.log(2), "predicted_token_id": best,
                     "predicted_token": tokenizer.convert_ids_to_tokens(best),
                     "predicted_token_surprisal": -float(scores[best]) / math.log(2),
@@ -151,12 +151,12 @@ def run_plain(
     return results, seconds + time.perf_counter() - start
 
 
-def run_ours(scorer: Scorer, tables: SurprisalTables, texts: list[str], path: Path) -> None:
+def run_ours(surprisal_model: SurprisalModel, tables: SurprisalTables, texts: list[str], path: Path) -> None:
     examples = [ScoringExample(number, text, None, {}, "bench") for number, text in enumerate(texts)]
     with TableFile(path) as file:
         for chunk in in_chunks(examples):
-            scored = scorer.score([item.text for item in chunk])
-            file.write(tables.build(describe_texts(scorer, chunk, scored, {}, words=False), "token"))
+            scored = surprisal_model.score([item.text for item in chunk])
+            file.write(tables.build(describe_texts(surprisal_model, chunk, scored, {}, words=False), "token"))
 
 
 def bench(name: str, model: Any, tokenizer: Any, task: str, texts: list[str], rounds: int) -> dict[str, Any]:
@@ -164,14 +164,14 @@ def bench(name: str, model: Any, tokenizer: Any, task: str, texts: list[str], ro
     plain_model = model.eval()
     ours_model = type(model)(model.config).to(model.device).eval()
     ours_model.load_state_dict(model.state_dict())
-    scorer = Scorer(ours_model, tokenizer, task, masking="single", batch_size=BATCH)
-    tables = make_tables(scorer, "bench")  # spells the vocabulary once a run
+    surprisal_model = SurprisalModel(ours_model, tokenizer, task, masking="single", batch_size=BATCH)
+    tables = make_tables(surprisal_model, "bench")  # spells the vocabulary once a run
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokens.parquet"
-        difference = judge_equal(scorer, plain_model, texts[:64], path)
+        difference = require_equal(surprisal_model, plain_model, texts[:64], path)
         ways = {
             "bare": lambda: run_bare(plain_model, tokenizer, task, texts, path),
-            "ours": lambda: run_ours(scorer, tables, texts, path),
+            "ours": lambda: run_ours(surprisal_model, tables, texts, path),
             "plain": lambda: run_plain(plain_model, tokenizer, task, texts, path),
         }
         plain_books: list[float] = []
@@ -182,10 +182,10 @@ def bench(name: str, model: Any, tokenizer: Any, task: str, texts: list[str], ro
                 answer = ways[way]()
                 runs[way].append({"seconds": read_clock(model.device.type) - start})
                 plain_books += [answer[1]] if way == "plain" else []
-        run_ours(scorer, tables, texts, path)
+        run_ours(surprisal_model, tables, texts, path)
         count = pq.read_metadata(path).num_rows
     seconds = {way: medians(results)["seconds"] for way, results in runs.items()}
-    books = bookkeeping(scorer, texts)
+    books = bookkeeping(surprisal_model, texts)
     plain = min(plain_books)
     result = {
         "model": name,
@@ -202,12 +202,12 @@ def bench(name: str, model: Any, tokenizer: Any, task: str, texts: list[str], ro
     return result
 
 
-def bookkeeping(scorer: Scorer, texts: list[str]) -> float:
+def bookkeeping(surprisal_model: SurprisalModel, texts: list[str]) -> float:
     """Seconds a token of everything but the model, over enough texts that a run's fixed costs fade.
 
     Scores are random numbers of the right shape; encoding, planning, words, tables and the file are as usual.
     """
-    rows, tables = scorer.rows, make_tables(scorer, "bench")
+    rows, tables = surprisal_model.rows, make_tables(surprisal_model, "bench")
     many = texts * max(2000 // len(texts), 1)
 
     class StandIn:
@@ -218,25 +218,25 @@ def bookkeeping(scorer: Scorer, texts: list[str]) -> float:
             floats = [-10 * generator.random(slots, dtype=np.float32) for _ in range(3)]
             return SlotScores(floats[0], generator.integers(0, 4000, slots).astype(np.int32), floats[1], floats[2])
 
-    scorer.rows = StandIn()  # type: ignore[assignment]
+    surprisal_model.rows = StandIn()  # type: ignore[assignment]
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a.parquet"
             times = []
             for _ in range(3):
                 start = time.perf_counter()
-                run_ours(scorer, tables, many, path)
+                run_ours(surprisal_model, tables, many, path)
                 times.append(time.perf_counter() - start)
             return min(times) / pq.read_metadata(path).num_rows
     finally:
-        scorer.rows = rows
+        surprisal_model.rows = rows
 
 
-def judge_equal(scorer: Scorer, model: Any, texts: list[str], path: Path) -> float:
+def require_equal(surprisal_model: SurprisalModel, model: Any, texts: list[str], path: Path) -> float:
     """The largest difference in bits between both tables; ends the program where it is too large."""
-    run_ours(scorer, make_tables(scorer, "bench"), texts, path)
+    run_ours(surprisal_model, make_tables(surprisal_model, "bench"), texts, path)
     ours = pq.read_table(path)
-    plain, _ = run_plain(model, scorer.tokenizer, scorer.task, texts, path)
+    plain, _ = run_plain(model, surprisal_model.tokenizer, surprisal_model.task, texts, path)
     if ours.column("token_id").to_pylist() != [row["token_id"] for row in plain]:
         sys.exit("the two ways score different tokens")
     expected = np.array([row["surprisal"] for row in plain])
@@ -246,13 +246,13 @@ def judge_equal(scorer: Scorer, model: Any, texts: list[str], path: Path) -> flo
     return difference
 
 
-def memory_growth(scorer: Scorer, texts: list[str]) -> float:
+def memory_growth(surprisal_model: SurprisalModel, texts: list[str]) -> float:
     """Megabytes that the peak grows by when four times as many tokens are written."""
-    tables = make_tables(scorer, "bench")
+    tables = make_tables(surprisal_model, "bench")
     with tempfile.TemporaryDirectory() as folder:
-        run_ours(scorer, tables, texts, Path(folder) / "a.parquet")
+        run_ours(surprisal_model, tables, texts, Path(folder) / "a.parquet")
         before = peak_megabytes()
-        run_ours(scorer, tables, texts * 4, Path(folder) / "a.parquet")
+        run_ours(surprisal_model, tables, texts * 4, Path(folder) / "a.parquet")
         return peak_megabytes() - before
 
 
@@ -268,7 +268,7 @@ def main() -> None:
     texts = read_texts(options.texts)
     model, tokenizer = make_gpt2(options.size, texts)
     results = [bench(options.size, model.to(options.device), tokenizer, "lm", texts, options.rounds)]
-    growth = memory_growth(Scorer(model, tokenizer, "lm"), texts)
+    growth = memory_growth(SurprisalModel(model, tokenizer, "lm"), texts)
     model, tokenizer = make_minilm()
     masked = texts[: options.masked_texts]
     results.append(bench("MiniLM", model.to(options.device), tokenizer, "mlm", masked, options.rounds))

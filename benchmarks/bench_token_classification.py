@@ -130,7 +130,7 @@ def format_equality(part: dict[str, Any]) -> list[str]:
 def format_encoding(part: dict[str, Any]) -> list[str]:
     rows = [(data, row["tokenizer"], row["ours"], row["ratio"]) for data, row in part["rows"].items()]
     return [
-        "Words to pieces, seconds for the training split, beside one batched call of the fast tokenizer (allowed: "
+        "Words to subwords, seconds for the training split, beside one batched call of the fast tokenizer (allowed: "
         f"{part['target']} times).",
         "",
         *table(("data", "fast tokenizer, s", "ours, s", "ours / tokenizer"), rows),

@@ -160,9 +160,9 @@ def bench_pieces(lines: list[str], rounds: int) -> dict[str, float]:
         ours, stock = load_camembert_pieces(file), CamembertTokenizer.from_pretrained(folder)
         processor = sentencepiece.SentencePieceProcessor(model_file=str(file))
         work = {
-            "pieces, stock": lambda: ids_of(stock, spaced),
-            "pieces, ours": lambda: ids_of(ours, spaced),
-            "pieces, SentencePiece alone": lambda: processor.encode(spaced),
+            "subwords, stock": lambda: ids_of(stock, spaced),
+            "subwords, ours": lambda: ids_of(ours, spaced),
+            "subwords, SentencePiece alone": lambda: processor.encode(spaced),
         }
         times: dict[str, list[float]] = {}
         for _ in range(rounds):
@@ -171,7 +171,7 @@ def bench_pieces(lines: list[str], rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def describe(kinds: dict[str, dict[str, float]], pieces: dict[str, float]) -> list[str]:
+def describe(kinds: dict[str, dict[str, float]], subwords: dict[str, float]) -> list[str]:
     """The tables."""
     rows = [
         (
@@ -188,7 +188,7 @@ def describe(kinds: dict[str, dict[str, float]], pieces: dict[str, float]) -> li
         "",
         "A SentencePiece model in the Camembert layout, seconds:",
         "",
-        *table(("stock transformers", "ours", "SentencePiece alone"), [tuple(pieces.values())]),
+        *table(("stock transformers", "ours", "SentencePiece alone"), [tuple(subwords.values())]),
     ]
 
 
@@ -202,14 +202,14 @@ def main() -> None:
     characters = sum(map(len, lines))
     warm_up()
     kinds = {kind: bench_kind(kind, lines, words, arguments.rounds) for kind in ("newmm", "syllable")}
-    pieces = bench_pieces(lines, arguments.rounds)
+    subwords = bench_pieces(lines, arguments.rounds)
     report = [
         hardware_line("cpu"),
         "",
         f"{len(lines):,} lines of Thai with {characters:,} characters, and {len(words):,} running words of ThaiNER; one "
         f"thread, medians of {arguments.rounds} rounds. Both sides gave the same ids.",
         "",
-        *describe(kinds, pieces),
+        *describe(kinds, subwords),
     ]
     print("\n".join(report))
     result = {
@@ -217,7 +217,7 @@ def main() -> None:
         "words": len(words),
         "rounds": arguments.rounds,
         "seconds": kinds,
-        "pieces": pieces,
+        "pieces": subwords,
     }
     if arguments.write:
         write_results("tokenizers", "Word-level Thai tokenizers beside the published way", report, result)

@@ -28,15 +28,15 @@ def run_bare(path: Path, _: int) -> dict[str, Any]:
     tokenizer.no_padding()
     lines = read_lines(path)
     size = max(1, len(lines) * (1 << 19) // path.stat().st_size)
-    seconds, processor, pieces = 0.0, 0.0, 0
+    seconds, processor, subwords = 0.0, 0.0, 0
     for start in range(0, len(lines), size):
         batch = lines[start : start + size]
         began, processor_began = time.perf_counter(), cpu_seconds()
         encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
         seconds += time.perf_counter() - began
         processor += cpu_seconds() - processor_began
-        pieces += sum(map(len, encodings))
-    return {"seconds": seconds, "cpu_seconds": processor, "pieces": pieces}
+        subwords += sum(map(len, encodings))
+    return {"seconds": seconds, "cpu_seconds": processor, "pieces": subwords}
 
 
 def run_ours(path: Path, workers: int) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def run_ours(path: Path, workers: int) -> dict[str, Any]:
         again = time.perf_counter() - began
         store = TokenStore(folder)
         first = digest([store[index]["input_ids"].tolist() for index in range(min(3, len(store)))])
-        pieces = store.description["tokens"] - 2 * store.counts["lines"]
-    return {"seconds": seconds, "cpu_seconds": processor, "second_start": again, "pieces": pieces, "first": first}
+        subwords = store.description["tokens"] - 2 * store.counts["lines"]
+    return {"seconds": seconds, "cpu_seconds": processor, "second_start": again, "pieces": subwords, "first": first}
 
 
 def stock_rows(path: Path, tokenizer: Any, length: int, cache: str, processes: int | None = None) -> Any:
@@ -95,7 +95,7 @@ def run_stock(path: Path, processes: int) -> dict[str, Any]:
 
 
 def digest(blocks: list[list[int]]) -> str:
-    """A short name that only the same pieces have."""
+    """A short name that only the same subwords have."""
     return hashlib.sha256(json.dumps(blocks).encode()).hexdigest()[:16]
 
 

@@ -189,7 +189,7 @@ def build_ours(workload: Any, model: Any, values: dict[str, Any], clock: Any, re
         loss=loss,
         train=workload.rows,
         callbacks=[clock],
-        trimmable=workload.kind != "mlm",
+        sparse_embedding=workload.kind != "mlm",
     )
     fast_path = FastPathArguments(length_window=WINDOW if recipe.get("by_length") else 0)
     return build_trainer(parts, values, Run(), fast_path=fast_path)
@@ -232,7 +232,7 @@ def prediction_loss(output: Any) -> float:
 
 
 def score_test(trainer: Any, workload: Any) -> float:
-    """Entity F1 of WNUT17's test sentences by seqeval (lenient, first pieces): the same function for both sides."""
+    """Entity F1 of WNUT17's test sentences by seqeval (lenient, first subwords): the same function for both sides."""
     import numpy as np
     from seqeval.metrics import f1_score
     from workloads import encode_wnut17, read_wnut17

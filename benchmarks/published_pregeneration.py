@@ -1,4 +1,4 @@
-"""BERT pregeneration the published way, as its description has it: one Python loop over documents, sentences and pieces.
+"""BERT pregeneration the published way, as its description has it: one Python loop over documents, sentences and subwords.
 
 Written from the paper (Devlin et al. 2019, appendix A.2) and from what the documents say of the script, as an independent
 oracle for `finetune.pregeneration.instances` and as what the benchmark is measured beside. Nothing here is used by the
@@ -54,13 +54,13 @@ class PublishedInstances:
             chunk.append(document[i])
             if i == len(document) - 1 or sum(map(len, chunk)) >= target:
                 cut = self.random.randrange(1, len(chunk)) if len(chunk) >= 2 else 1
-                first = [piece for sentence in chunk[:cut] for piece in sentence]
+                first = [subword for sentence in chunk[:cut] for subword in sentence]
                 is_random = len(chunk) == 1 or self.random.random() < 0.5
                 if is_random:
                     second = self.random_sentences(number, target - len(first))
                     i -= len(chunk) - cut
                 else:
-                    second = [piece for sentence in chunk[cut:] for piece in sentence]
+                    second = [subword for sentence in chunk[cut:] for subword in sentence]
                 instances.append(self.instance(first, second, is_random, limit))
                 chunk = []
             i += 1
@@ -73,12 +73,12 @@ class PublishedInstances:
             if other != number:
                 break
         document = self.documents[other]
-        pieces: list[str] = []
+        subwords: list[str] = []
         for sentence in document[self.random.randrange(len(document)) :]:
-            pieces.extend(sentence)
-            if len(pieces) >= wanted:
+            subwords.extend(sentence)
+            if len(subwords) >= wanted:
                 break
-        return pieces
+        return subwords
 
     def instance(self, first: list[str], second: list[str], is_random: bool, limit: int) -> dict:
         first, second = list(first), list(second)
@@ -97,7 +97,7 @@ class PublishedInstances:
         }
 
     def mask(self, tokens: list[str]) -> tuple[list[int], list[str]]:
-        """Mask pieces or words in random order until the budget is used; words that do not fit are passed over."""
+        """Mask subwords or words in random order until the budget is used; words that do not fit are passed over."""
         words: list[list[int]] = []
         for index, token in enumerate(tokens):
             if token in (CLS, SEP):

@@ -15,7 +15,7 @@ import numpy as np
 from measure import DATA, minilm_folder, peak_gigabytes
 
 BATCH = 16
-LONGEST = {"wnut17": 128, "thainer": 510}  # pieces
+LONGEST = {"wnut17": 128, "thainer": 510}  # subwords
 WARMUP = 2  # steps
 
 
@@ -80,7 +80,7 @@ def make_thai_roberta(folder: Path, sentences: list[list[str]]) -> None:
 
 
 def encode_stock(split: Any, tokenizer: Any, labels: list[str], max_length: int) -> Any:
-    """The recipe of run_ner.py: one call over pre-split sentences, the label on the first piece of each word."""
+    """The recipe of run_ner.py: one call over pre-split sentences, the label on the first subword of each word."""
     number = {label: index for index, label in enumerate(labels)}
 
     def encode(batch: dict[str, Any]) -> Any:
@@ -194,7 +194,7 @@ def train_ours(model: Any, tokenizer: Any, encoded: dict[str, Any], values: dict
 
     parts = TrainerParts(
         model=model, tokenizer=tokenizer, collator=TaggingCollator.for_tokenizer(tokenizer), loss=TokenLoss(),
-        train=encoded["train"], callbacks=[clock], trimmable=True,
+        train=encoded["train"], callbacks=[clock], sparse_embedding=True,
     )  # fmt: skip
     run = Run()
     trainer = build_trainer(parts, values, run)
@@ -218,7 +218,7 @@ def score_test(trainer: Any, rows: Any, labels: list[str]) -> dict[str, float]:
 
 
 def score_words(predicted: np.ndarray, gold: np.ndarray, labels: list[str]) -> float:
-    """Entity F1 of first pieces by seqeval (lenient, as run_ner.py): the same function for both sides."""
+    """Entity F1 of first subwords by seqeval (lenient, as run_ner.py): the same function for both sides."""
     from seqeval.metrics import f1_score
 
     rows = [

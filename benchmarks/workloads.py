@@ -59,7 +59,7 @@ def encode_wnut17(tokenizer: Any, file: str = "wnut17train.conll.gz") -> tuple[A
 
 
 def encode_words(tokenizer: Any, sentences: list[tuple[list[str], list[str]]], max_length: int) -> tuple[Any, int]:
-    """Rows with the label on the first piece of each word, and the number of labels."""
+    """Rows with the label on the first subword of each word, and the number of labels."""
     from datasets import Dataset
 
     number = {tag: index for index, tag in enumerate(sorted({tag for _, tags in sentences for tag in tags}))}
@@ -124,8 +124,8 @@ def wikitext_blocks(tokenizer: Any, length: int) -> Any:
     from datasets import Dataset
 
     with gzip.open(DATA / "lm" / "wikitext-2" / "valid.txt.gz", "rt", encoding="utf-8") as stream:
-        pieces = tokenizer(stream.read().splitlines(), add_special_tokens=False)["input_ids"]
-    flat = np.concatenate([np.array(row, dtype=np.int64) for row in pieces if row])
+        subwords = tokenizer(stream.read().splitlines(), add_special_tokens=False)["input_ids"]
+    flat = np.concatenate([np.array(row, dtype=np.int64) for row in subwords if row])
     inner = length - 2
     blocks = flat[: len(flat) // inner * inner].reshape(-1, inner)
     ends = np.full((len(blocks), 1), 1)
@@ -176,7 +176,7 @@ def ner_base() -> Workload:
 
 
 def thainer_base() -> Workload:
-    """XLM-R base from its config on ThaiNER, whose words MiniLM's tokenizer cuts into about as many pieces as letters."""
+    """XLM-R base from its config on ThaiNER, whose words MiniLM's tokenizer cuts into about as many subwords as letters."""
     from transformers import XLMRobertaConfig
 
     from finetune.tagging.arguments import TaggingDataArguments

@@ -1,4 +1,4 @@
-"""Guess a masked word with BERT: a text's pieces, their ids, the model's best guess. Runs on any device.
+"""Guess a masked word with BERT: a text's subwords, their ids, the model's best guess. Runs on any device.
 
     python examples/example1.py
     python examples/example1.py --model_name_or_path bert-base-uncased --text "[CLS] To be or not to be. [SEP]"

@@ -1,4 +1,4 @@
-"""Show a tokenizer: the size of its vocabulary, and the pieces of a mixed text, word by word.
+"""Show a tokenizer: the size of its vocabulary, and the subwords of a mixed text, word by word.
 
     python examples/example3.py --model_name_or_path roberta-base
     python examples/example3.py --model_type bert --model_name_or_path bert-base-uncased --do_lower_case
@@ -26,7 +26,7 @@ def main() -> None:
     tokenizer = TOKENIZERS[arguments.model_type].from_pretrained(arguments.model_name_or_path)
     print("vocab_size: ", tokenizer.vocab_size)
     text = arguments.text.lower() if arguments.do_lower_case else arguments.text
-    print(" ".join(piece for word in text.split() for piece in tokenizer.tokenize(word)))
+    print(" ".join(subword for word in text.split() for subword in tokenizer.tokenize(word)))
 
 
 if __name__ == "__main__":

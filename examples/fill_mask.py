@@ -1,4 +1,4 @@
-"""What example1.py and example2.py share: masking one piece of a text and guessing it."""
+"""What example1.py and example2.py share: masking one subword of a text and guessing it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def parse_arguments(description: str, *, default: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--model_name_or_path", default=default, help="a folder or a hub name")
     parser.add_argument("--text", default=TEXT, help="with its special tokens")
-    parser.add_argument("--masked_index", type=int, default=5, help="which piece to guess, from 0")
+    parser.add_argument("--masked_index", type=int, default=5, help="which subword to guess, from 0")
     return parser.parse_args()
 
 
 def fill_one_mask(tokenizer: Any, model: Any, text: str, masked_index: int) -> str:
-    """Print the pieces of a text, the same with one masked, their ids, and the model's guess; returns the guess."""
+    """Print the subwords of a text, the same with one masked, their ids, and the model's guess; returns the guess."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pieces = tokenizer.tokenize(text)
-    print(pieces)
-    if not 0 <= masked_index < len(pieces):
-        raise SystemExit(f"--masked_index {masked_index} is no piece; 0 to {len(pieces) - 1} are")
-    pieces[masked_index] = tokenizer.mask_token
-    print(pieces)
-    ids = tokenizer.convert_tokens_to_ids(pieces)
+    subwords = tokenizer.tokenize(text)
+    print(subwords)
+    if not 0 <= masked_index < len(subwords):
+        raise SystemExit(f"--masked_index {masked_index} is no subword; 0 to {len(subwords) - 1} are")
+    subwords[masked_index] = tokenizer.mask_token
+    print(subwords)
+    ids = tokenizer.convert_tokens_to_ids(subwords)
     types = [0] * len(ids)
     print(ids)
     print(types)

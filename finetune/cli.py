@@ -1,4 +1,4 @@
-"""The frame of every command, and `finetune NAME`, which starts one.
+"""The template of every command, and `finetune NAME`, which starts one.
 
 `launch` parses, takes the output folder, sets up logging, calls the script's `main`, and is the one place that turns
 exceptions into sentences and exit codes. Whatever happens, the last line of stdout is one JSON object.

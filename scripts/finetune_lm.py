@@ -27,30 +27,33 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
-from finetune.lm_experiments.arguments import TunedModelArguments, TunedTextArguments, TuningArguments
+from finetune.lm_experiments.arguments import ExperimentArguments, ExperimentModelArguments, ExperimentTextArguments
 from finetune.lm_experiments.default_folder import NOW, find_test_folder, find_training_folder, time_stamp
 from finetune.lm_experiments.dotted import DottedArguments, DottedParser
-from finetune.lm_experiments.result_arguments import TuningResultArguments
+from finetune.lm_experiments.result_arguments import ExperimentResultArguments
 from finetune.run.folder import Run
 from finetune.search.arguments import OptimizationArguments
-from finetune.search.space import judge_search
+from finetune.search.space import check_search
 
 GROUPS = (
-    *(TunedModelArguments, TunedTextArguments, TuningArguments, TuningResultArguments),
+    *(ExperimentModelArguments, ExperimentTextArguments, ExperimentArguments, ExperimentResultArguments),
     *(OptimizationArguments, RunArguments),
 )
 
 
-class FinetuningParser(DottedParser):
+class ExperimentParser(DottedParser):
     """The dotted command line; an output folder that was not named is named after files, model and time."""
 
     def parse(self, argv: Sequence[str]) -> DottedArguments:
         arguments = super().parse(argv)
-        results = arguments[TuningResultArguments]
+        results = arguments[ExperimentResultArguments]
         if results.output_dir:
             results.output_dir = results.output_dir.replace(NOW, time_stamp())
             return arguments
-        model, train = arguments[TunedModelArguments].model_name_or_path, arguments[TunedTextArguments].train_file
+        model, train = (
+            arguments[ExperimentModelArguments].model_name_or_path,
+            arguments[ExperimentTextArguments].train_file,
+        )
         known = (arguments.effective(), arguments.typed)
         folder = find_training_folder(train, model, *known) if train else find_test_folder(model, *known)
         results.output_dir = str(folder)
@@ -58,7 +61,7 @@ class FinetuningParser(DottedParser):
 
 
 def make_parser() -> DottedParser:
-    return FinetuningParser(__doc__ or "", GROUPS, checks=(judge_search,))
+    return ExperimentParser(__doc__ or "", GROUPS, checks=(check_search,))
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
@@ -66,9 +69,9 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
         from finetune.search.task import run_search
 
         return run_search(arguments, run)
-    from finetune.lm_experiments.task import run_finetuning
+    from finetune.lm_experiments.task import run_experiment
 
-    return run_finetuning(arguments, run)
+    return run_experiment(arguments, run)
 
 
 if __name__ == "__main__":

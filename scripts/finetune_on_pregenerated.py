@@ -1,4 +1,4 @@
-"""Fine-tune BERT on data of pregenerate_training_data.py: masked pieces and next sentences.
+"""Fine-tune BERT on data of pregenerate_training_data.py: masked subwords and next sentences.
 
     python finetune_on_pregenerated.py --pregenerated_data dev_corpus_prepared/ --bert_model bert-base-uncased \\
         --do_lower_case --output_dir dev_corpus_finetuned/ --epochs 2 --train_batch_size 16
@@ -21,8 +21,8 @@ from finetune.pregeneration.training_arguments import (
     TRAINING_DEFAULTS,
     PregeneratedDataArguments,
     PretrainingArguments,
-    settle_batches,
-    settle_epochs,
+    resolve_batches,
+    resolve_epochs,
 )
 from finetune.run.folder import Run
 
@@ -32,7 +32,7 @@ def make_parser() -> CommandParser:
         __doc__ or "",
         (PregeneratedDataArguments, PretrainingArguments, FastPathArguments, RunArguments),
         training_defaults=TRAINING_DEFAULTS,
-        checks=(settle_batches, settle_epochs),
+        checks=(resolve_batches, resolve_epochs),
     )
 
 

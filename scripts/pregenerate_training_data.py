@@ -1,4 +1,4 @@
-"""Make BERT's training data (next sentences and masked pieces) for several epochs from a corpus of documents.
+"""Make BERT's training data (next sentences and masked subwords) for several epochs from a corpus of documents.
 
     python pregenerate_training_data.py --train_corpus dev_corpus.txt --bert_model bert-base-uncased --do_lower_case \\
         --output_dir dev_corpus_prepared/ --epochs_to_generate 2 --max_seq_len 256

@@ -25,10 +25,10 @@ from finetune.run.folder import Run
 
 
 def make_parser() -> CommandParser:
-    return CommandParser(__doc__ or "", (SemevalArguments,), checks=(judge_semeval,))
+    return CommandParser(__doc__ or "", (SemevalArguments,), checks=(check_semeval,))
 
 
-def judge_semeval(arguments: Arguments) -> list[Problem]:
+def check_semeval(arguments: Arguments) -> list[Problem]:
     asked = arguments[SemevalArguments]
     problems = []
     if asked.upsample and not asked.istrain:

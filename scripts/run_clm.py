@@ -20,7 +20,7 @@ from finetune import cli
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.language_modeling.arguments import CausalArguments, LanguageModelArguments, TextArguments, judge_text
+from finetune.language_modeling.arguments import CausalArguments, LanguageModelArguments, TextArguments, check_text
 from finetune.run.folder import Run
 
 
@@ -29,7 +29,7 @@ def make_parser() -> CommandParser:
         __doc__ or "",
         (LanguageModelArguments, TextArguments, CausalArguments, FastPathArguments, RunArguments),
         training_defaults={},
-        checks=(judge_text,),
+        checks=(check_text,),
     )
 
 

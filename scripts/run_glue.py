@@ -28,7 +28,7 @@ from finetune.classification.arguments import (
     ClassificationArguments,
     ClassificationDataArguments,
     ColumnArguments,
-    judge_classification,
+    check_classification,
 )
 from finetune.classification.glue.arguments import GlueArguments
 from finetune.run.folder import Run
@@ -47,7 +47,7 @@ def make_parser() -> CommandParser:
             RunArguments,
         ),
         training_defaults={},
-        checks=(judge_classification,),
+        checks=(check_classification,),
     )
 
 

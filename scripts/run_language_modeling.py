@@ -28,7 +28,7 @@ from finetune.language_modeling.arguments import (
     MaskingArguments,
     ObjectiveArguments,
     TextArguments,
-    judge_text,
+    check_text,
 )
 from finetune.run.folder import Run
 
@@ -42,7 +42,7 @@ def make_parser() -> CommandParser:
         FastPathArguments,
         RunArguments,
     )
-    return CommandParser(__doc__ or "", groups, training_defaults={}, checks=(judge_text,))
+    return CommandParser(__doc__ or "", groups, training_defaults={}, checks=(check_text,))
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from finetune import cli
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.language_modeling.arguments import LanguageModelArguments, MaskingArguments, TextArguments, judge_text
+from finetune.language_modeling.arguments import LanguageModelArguments, MaskingArguments, TextArguments, check_text
 from finetune.run.folder import Run
 
 
@@ -35,7 +35,7 @@ def make_parser() -> CommandParser:
         __doc__ or "",
         (LanguageModelArguments, TextArguments, MaskingArguments, FastPathArguments, RunArguments),
         training_defaults={},
-        checks=(judge_text,),
+        checks=(check_text,),
     )
 
 

@@ -23,7 +23,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.run.folder import Run
-from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments, judge_tagging
+from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments, check_tagging
 
 
 def make_parser() -> CommandParser:
@@ -31,7 +31,7 @@ def make_parser() -> CommandParser:
         __doc__ or "",
         (ModelArguments, TaggingDataArguments, TaggingArguments, FastPathArguments, RunArguments),
         training_defaults={},
-        checks=(judge_tagging,),
+        checks=(check_tagging,),
     )
 
 

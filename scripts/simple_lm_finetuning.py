@@ -21,7 +21,7 @@ from finetune.pregeneration.training_arguments import (
     TRAINING_DEFAULTS,
     PretrainingArguments,
     SimpleTextArguments,
-    settle_batches,
+    resolve_batches,
 )
 from finetune.run.folder import Run
 
@@ -31,7 +31,7 @@ def make_parser() -> CommandParser:
         __doc__ or "",
         (SimpleTextArguments, PretrainingArguments, FastPathArguments, RunArguments),
         training_defaults=TRAINING_DEFAULTS,
-        checks=(settle_batches,),
+        checks=(resolve_batches,),
     )
 
 

@@ -4,7 +4,7 @@
         --min_frequency 2 --tokenizer_name ByteLevelBPETokenizer
 
 The folder is searched with its subfolders; files with `cached` in their name are passed over. Ids 0 to 4 are
-`<s> <pad> </s> <unk> <mask>`. BertWordPieceTokenizer, the default, writes NAME-vocab.txt, one piece a line.
+`<s> <pad> </s> <unk> <mask>`. BertWordPieceTokenizer, the default, writes NAME-vocab.txt, one subword a line.
 """
 
 from __future__ import annotations

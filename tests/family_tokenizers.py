@@ -54,7 +54,7 @@ def train_unigram() -> list[tuple[str, float]]:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(vocab_size=250, special_tokens=ROBERTA_TOKENS, unk_token="<unk>")
     tokenizer.train_from_iterator(CORPUS, trainer)
-    return [tuple(piece) for piece in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    return [tuple(subword) for subword in json.loads(tokenizer.to_str())["model"]["vocab"]]
 
 
 class WordLevelTokenizer(PreTrainedTokenizer):
@@ -117,7 +117,7 @@ def xlm_roberta() -> XLMRobertaTokenizer:
 
 @pytest.fixture(scope="session")
 def camembert(tmp_path_factory) -> CamembertTokenizer:
-    """What thai2transformers loads: a folder that holds only a SentencePiece model, with `<_>` as one of its pieces."""
+    """What thai2transformers loads: a folder that holds only a SentencePiece model, with `<_>` as one of its subwords."""
     folder = tmp_path_factory.mktemp("camembert")
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(CORPUS),

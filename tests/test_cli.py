@@ -1,4 +1,4 @@
-"""The frame of a command, through a small throw-away script started as users start theirs."""
+"""The template of a command, through a small throw-away script started as users start theirs."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 >>> @dataclass
 ... class DataArguments:
 ...     train_file: str | None = argument(None, help="the file to train on")
-...     max_length: int = argument(128, help="pieces per window", aliases=("max_seq_length",), minimum=3)
+...     max_length: int = argument(128, help="subwords per window", aliases=("max_seq_length",), minimum=3)
 """
 
 from __future__ import annotations

@@ -125,12 +125,12 @@ def _translate_warmup_ratio(word: str, given: Given) -> Translation:
     steps = given.get("warmup_steps")
     if steps and steps[0] not in ("0", "0.0"):
         return Translation(f"has no effect beside --warmup_steps {steps[0]}, as in transformers 4")
-    _check_share(word)
+    _require_share(word)
     line = f"is now --warmup_steps {word} (below 1 it is a share of all steps)"
     return Translation(line, {"warmup_steps": (word,)}, overrides=True)
 
 
-def _check_share(word: str) -> None:
+def _require_share(word: str) -> None:
     try:
         fits = 0 <= float(word) < 1
     except ValueError:

@@ -203,7 +203,7 @@ class CommandParser:
             argv=argv,
         )
         arguments.groups = {group: _build_group(group, values) for group in self.groups}
-        self._judge(arguments, problems, unread | {item.name for item in missing})
+        self._require(arguments, problems, unread | {item.name for item in missing})
         if problems:
             raise UsageError(*dict.fromkeys(problems))
         return arguments
@@ -227,7 +227,7 @@ class CommandParser:
         trained = {item.name for item in self.sections[-1][1]}
         return {**self.training_defaults, **{name: value for name, value in values.items() if name in trained}}
 
-    def _judge(self, arguments: Arguments, problems: list[Problem], unknown: set[str]) -> None:
+    def _require(self, arguments: Arguments, problems: list[Problem], unknown: set[str]) -> None:
         """What groups say of themselves, then of each other; a group with unknown values cannot."""
         for group in arguments.groups.values():
             judge = getattr(group, "problems", None)

@@ -36,7 +36,10 @@ class PredictArguments:
     output_format: str = argument("jsonl", choices=OUTPUT_FORMATS, help="conll is for taggers only")
     batch_size: int = argument(32, minimum=1, aliases=("per_device_eval_batch_size",), help="windows or texts at once")
     max_length: int | None = argument(
-        None, minimum=4, aliases=("max_seq_length",), help="pieces at once; without it what the model was trained with"
+        None,
+        minimum=4,
+        aliases=("max_seq_length",),
+        help="subwords at once; without it what the model was trained with",
     )
     constrained_decoding: bool | None = argument(
         None, help="forbid ill-formed tag sequences; without it as the model was trained"

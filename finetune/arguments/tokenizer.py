@@ -65,7 +65,7 @@ class TokenizerTrainingArguments:
 class SentencePieceArguments:
     """SentencePiece (--pre_tokenizer_type spm)."""
 
-    model_type: str = argument("unigram", choices=("unigram", "bpe"), help="how pieces are learnt")
+    model_type: str = argument("unigram", choices=("unigram", "bpe"), help="how subwords are learnt")
     tokenizer_type: str = argument(
         "ThaiRobertaTokenizer",
         choices=("ThaiRobertaTokenizer", "CamembertTokenizer"),
@@ -74,12 +74,12 @@ class SentencePieceArguments:
     character_coverage: float = argument(
         0.9998, minimum=0.98, maximum=1, help="share of the text whose characters are learnt; others become <unk>"
     )
-    max_sentencepiece_length: int = argument(10, minimum=1, help="characters of the longest piece")
+    max_sentencepiece_length: int = argument(10, minimum=1, help="characters of the longest subword")
     max_sentence_length: int = argument(10_000, minimum=10, help="leave out lines of more bytes than this")
     add_dummy_prefix: bool = argument(False, help="put a space before every text, as for languages with spaces")
     byte_fallback: bool = argument(False, help="encode unknown characters as bytes")
     user_defined_symbols: str = argument(
-        "", metavar="A,B,...", help="further symbols that are always one piece, beside <_> and <mask>"
+        "", metavar="A,B,...", help="further symbols that are always one subword, beside <_> and <mask>"
     )
 
     @property
@@ -96,7 +96,7 @@ class RobertaTokenizerArguments:
     )
     file_suffix: str = argument("raw", help="ending of the files to take; names with `cached` in them are passed over")
     vocab_size: int = argument(50265, minimum=1, help="entries, special tokens included")
-    min_frequency: int = argument(2, minimum=1, help="join no pair of pieces that is rarer")
+    min_frequency: int = argument(2, minimum=1, help="join no pair of subwords that is rarer")
     tokenizer_name: str = argument("BertWordPieceTokenizer", choices=ALGORITHMS, help="what to train")
     output_dir: str = argument(".", metavar="FOLDER", help="where NAME-vocab.json and NAME-merges.txt go")
     overwrite_output_file: bool = argument(False, help="replace files of those names")

@@ -92,11 +92,11 @@ def _read_one(field: Field, word: str, flag: str) -> Any:
             continue
         except ValueError:
             continue
-        return _judged(field, value, word, flag)
+        return _require_allowed(field, value, word, flag)
     raise UsageError(Problem(f"{flag} is {word!r}", f"it takes {expected(field)}"))
 
 
-def _judged(field: Field, value: Any, word: str, flag: str) -> Any:
+def _require_allowed(field: Field, value: Any, word: str, flag: str) -> Any:
     if isinstance(value, str) and field.choices:
         return _chosen(field, value, flag)
     if isinstance(value, int | float) and not isinstance(value, bool) and not _in_range(field, value):

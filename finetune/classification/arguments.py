@@ -95,14 +95,14 @@ class ClassificationArguments:
         None,
         minimum=3,
         aliases=("max_length", "max_seq_len"),
-        help="pieces per text, special tokens included (by default: what the model takes)",
+        help="subwords per text, special tokens included (by default: what the model takes)",
     )
     long_text: str = argument(
         "truncate",
         choices=LONG_TEXTS,
         help="longer texts: keep their head, keep head and tail, or read all in windows whose scores are averaged",
     )
-    stride: int = argument(64, minimum=0, help="pieces that neighbouring windows share, with --long_text windows")
+    stride: int = argument(64, minimum=0, help="subwords that neighbouring windows share, with --long_text windows")
     pad_to_max_length: bool = argument(
         False, help="pad every text to --max_seq_length instead of to the longest of its batch (slower, same scores)"
     )
@@ -136,7 +136,7 @@ class ClassificationArguments:
         problems = []
         if self.max_seq_length and self.long_text == "windows" and self.stride >= self.max_seq_length - 2:
             found = f"--stride {self.stride} does not fit windows of --max_seq_length {self.max_seq_length}"
-            problems.append(Problem(found, "windows must reach further than the piece they share", "lower --stride"))
+            problems.append(Problem(found, "windows must reach further than the subword they share", "lower --stride"))
         return problems
 
 
@@ -145,7 +145,7 @@ def split_names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
 
 
-def judge_classification(arguments: Arguments) -> list[Problem]:
+def check_classification(arguments: Arguments) -> list[Problem]:
     """What only shows when the groups are seen together: nothing to do, stages without data, idle options."""
     stages = [name for name in NEEDED_FILES if arguments.get(name)]
     if not stages:
@@ -158,7 +158,7 @@ def judge_classification(arguments: Arguments) -> list[Problem]:
     return problems
 
 
-def judge_regression(arguments: Arguments) -> list[Problem]:
+def check_regression(arguments: Arguments) -> list[Problem]:
     """Options that only labels have, where the data has numbers."""
     typed = {name: arguments.get(name) for name in LABEL_OPTIONS}
     return [

@@ -1,7 +1,7 @@
 """Rows of texts and labels -> rows of ids that a classifier of whole texts takes.
 
 Encoded columns, one row per window: `input_ids`, `token_type_ids` if the tokenizer has them, `labels`, `example` (row of
-the split), `length` (pieces with special tokens).
+the split), `length` (subwords with special tokens).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 
 from finetune.classification.column_choice import ProblemType
-from finetune.classification.special_token_template import Frame, find_frame
+from finetune.classification.special_token_template import Template, find_template
 from finetune.classification.truncation import Fitted, LongText, Parts, fit_texts
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of, ranges
-from finetune.encoding.subwords import PieceEncoder, Pieces
+from finetune.encoding.subwords import SubwordEncoder, Subwords
 from finetune.errors import Problem, UsageError
 
 logger = logging.getLogger(__name__)
@@ -56,22 +56,22 @@ def encode_classification(
     long_text: LongText = LongText.TRUNCATE,
     stride: int = 0,
     by_length: bool = False,
-    encoder: PieceEncoder | None = None,
+    encoder: SubwordEncoder | None = None,
     name: str = "split",
 ) -> EncodedClassification:
     """Encode a split with columns `text`, perhaps `text_pair`, and, where it is labelled, `label`.
 
-    `max_length` is the longest row in pieces, special tokens counted. `long_text` and `stride` say what happens to
+    `max_length` is the longest row in subwords, special tokens counted. `long_text` and `stride` say what happens to
     longer texts, which is always reported under `name`. `by_length` puts long rows first, so that batches of a
-    prediction need little padding. `encoder` is a `PieceEncoder` of the same tokenizer to go on with.
+    prediction need little padding. `encoder` is a `SubwordEncoder` of the same tokenizer to go on with.
 
     Raises:
-        UsageError: `max_length` leaves no room for a piece, or `stride` is not shorter than a window.
+        UsageError: `max_length` leaves no room for a subword, or `stride` is not shorter than a window.
     """
-    encoder = encoder or PieceEncoder(tokenizer)
+    encoder = encoder or SubwordEncoder(tokenizer)
     has_pairs = "text_pair" in split.column_names
-    frame = find_frame(tokenizer, pairs=has_pairs)
-    capacity = _capacity(max_length, stride if long_text is LongText.WINDOWS else 0, len(frame), has_pairs)
+    template = find_template(tokenizer, pairs=has_pairs)
+    capacity = _capacity(max_length, stride if long_text is LongText.WINDOWS else 0, len(template), has_pairs)
     first = encoder.encode(split["text"][:])
     second = encoder.encode(split["text_pair"][:]) if has_pairs else _nothing(first)
     fitted = fit_texts(
@@ -83,7 +83,7 @@ def encode_classification(
         keep_end=getattr(tokenizer, "truncation_side", "right") == "left",
     )
     order = _longest_first(fitted) if by_length else np.arange(len(fitted.example))
-    columns = _assemble(first, second, fitted, frame, order)
+    columns = _assemble(first, second, fitted, template, order)
     if "token_type_ids" not in tokenizer.model_input_names:
         del columns["token_type_ids"]
     counts = _count(first, second, fitted, capacity)
@@ -119,13 +119,13 @@ def _capacity(max_length: int, stride: int, special: int, pairs: bool) -> int:
         raise UsageError(Problem(found, f"at least {special + least} is needed"))
     room = capacity - capacity // 2 if pairs else capacity
     if not 0 <= stride < room:
-        found = f"--stride {stride} does not fit windows of {room} pieces (--max_seq_length {max_length})"
+        found = f"--stride {stride} does not fit windows of {room} subwords (--max_seq_length {max_length})"
         raise UsageError(Problem(found, f"0 to {room - 1} is allowed"))
     return capacity
 
 
-def _nothing(pieces: Pieces) -> Pieces:
-    return Pieces(np.empty(0, pieces.ids.dtype), np.zeros_like(pieces.lengths))
+def _nothing(subwords: Subwords) -> Subwords:
+    return Subwords(np.empty(0, subwords.ids.dtype), np.zeros_like(subwords.lengths))
 
 
 def _longest_first(fitted: Fitted) -> Ints:
@@ -133,47 +133,47 @@ def _longest_first(fitted: Fitted) -> Ints:
 
 
 def _assemble(
-    first: Pieces, second: Pieces, fitted: Fitted, frame: Frame, order: Ints
+    first: Subwords, second: Subwords, fitted: Fitted, template: Template, order: Ints
 ) -> dict[str, tuple[npt.NDArray[np.int32], Ints]]:
-    """Each column as (values, offsets): frame and kept pieces laid one after the other, row by row."""
+    """Each column as (values, offsets): template and kept subwords laid one after the other, row by row."""
     example = fitted.example[order]
-    pieces = [
+    subwords = [
         *_runs(first, fitted.first, example, order),
         *_runs(second, fitted.second, example, order),
     ]
     rows = len(order)
-    frame_lengths = [np.full(rows, len(part)) for part in (frame.prefix, frame.middle, frame.suffix)]
+    template_lengths = [np.full(rows, len(part)) for part in (template.prefix, template.middle, template.suffix)]
     lengths = [
-        frame_lengths[0],
-        pieces[0][1],
-        pieces[1][1],
-        frame_lengths[1],
-        pieces[2][1],
-        pieces[3][1],
-        frame_lengths[2],
+        template_lengths[0],
+        subwords[0][1],
+        subwords[1][1],
+        template_lengths[1],
+        subwords[2][1],
+        subwords[3][1],
+        template_lengths[2],
     ]
     offsets = offsets_of(np.sum(lengths, axis=0))
     starts = offsets[:-1] + np.cumsum([np.zeros(rows, dtype=np.int64), *lengths[:-1]], axis=0)
     ids, types = np.empty(offsets[-1], dtype=np.int32), np.empty(offsets[-1], dtype=np.int32)
     for place, part, part_types in (
-        (0, frame.prefix, frame.prefix_types),
-        (3, frame.middle, frame.middle_types),
-        (6, frame.suffix, frame.suffix_types),
+        (0, template.prefix, template.prefix_types),
+        (3, template.middle, template.middle_types),
+        (6, template.suffix, template.suffix_types),
     ):
         target = ranges(starts[place], lengths[place])
         ids[target], types[target] = np.tile(part, rows), np.tile(part_types, rows)
-    for place, (values, length), kind in zip((1, 2, 4, 5), pieces, np.repeat(frame.text_types, 2), strict=True):
+    for place, (values, length), kind in zip((1, 2, 4, 5), subwords, np.repeat(template.text_types, 2), strict=True):
         target = ranges(starts[place], length)
         ids[target], types[target] = values, kind
     return {"input_ids": (ids, offsets), "token_type_ids": (types, offsets)}
 
 
-def _runs(pieces: Pieces, parts: Parts, example: Ints, order: Ints) -> list[tuple[npt.NDArray, Ints]]:
+def _runs(subwords: Subwords, parts: Parts, example: Ints, order: Ints) -> list[tuple[npt.NDArray, Ints]]:
     """The kept heads and tails of all rows, flat, with their lengths."""
-    begin = offsets_of(pieces.lengths)[:-1][example]
+    begin = offsets_of(subwords.lengths)[:-1][example]
     heads = (parts.head_start[order], parts.head_length[order])
     tails = (parts.tail_start[order], parts.tail_length[order])
-    return [(pieces.ids[ranges(begin + start, length)], length) for start, length in (heads, tails)]
+    return [(subwords.ids[ranges(begin + start, length)], length) for start, length in (heads, tails)]
 
 
 def _dataset(columns: dict[str, tuple[npt.NDArray[np.int32], Ints]], labels: npt.NDArray, examples: Ints) -> Dataset:
@@ -189,7 +189,7 @@ def _dataset(columns: dict[str, tuple[npt.NDArray[np.int32], Ints]], labels: npt
     return Dataset(InMemoryTable(pa.table(arrays)))
 
 
-def _count(first: Pieces, second: Pieces, fitted: Fitted, capacity: int) -> dict[str, int]:
+def _count(first: Subwords, second: Subwords, fitted: Fitted, capacity: int) -> dict[str, int]:
     total = first.lengths.astype(np.int64) + second.lengths
     kept = np.bincount(fitted.example, fitted.first.length + fitted.second.length, minlength=len(total))
     rows = np.bincount(fitted.example, minlength=len(total))
@@ -213,7 +213,7 @@ def _report(counts: dict[str, int], long_text: LongText, max_length: int, name: 
         LongText.HEAD_TAIL: "their middle was left out",
         LongText.WINDOWS: f"they were read in windows ({counts['rows']:,} rows in all), whose scores are averaged",
     }[long_text]
-    lost = f", {counts['pieces_cut']:,} of {counts['pieces']:,} pieces lost" if counts["pieces_cut"] else ""
+    lost = f", {counts['pieces_cut']:,} of {counts['pieces']:,} subwords lost" if counts["pieces_cut"] else ""
     logger.warning(
         "%s: %s of %s texts are longer than --max_seq_length %d; %s%s.",
         name,

@@ -21,14 +21,14 @@ from finetune.classification.metrics import pool_windows
 from finetune.classification.published.cleaning import clean_text
 from finetune.classification.report import describe_outputs
 from finetune.classification.results import read_decision
-from finetune.classification.task import TASK, judge_length
+from finetune.classification.task import TASK, check_length
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import build_dataset
 from finetune.data.prediction_input import InputText
-from finetune.encoding.subwords import PieceEncoder
+from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.checks import judge_vocabulary, settle_max_length
-from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.models.checks import check_vocabulary, resolve_max_length
+from finetune.models.loading import check_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import ClassifierSettings
 from finetune.tokenization.loading import load_tokenizer
@@ -50,7 +50,7 @@ class Classifier:
     labels: list[str]
     settings: ClassifierSettings
     decision: Decision
-    encoder: PieceEncoder
+    encoder: SubwordEncoder
     max_length: int
     arguments: PredictArguments
     bf16: bool
@@ -138,23 +138,23 @@ def open_classifier(model_arguments: ModelArguments, arguments: PredictArguments
     config = problems.attempt(load_config, model_arguments)
     space_token = settings.space_token if settings else None
     tokenizer = problems.attempt(load_tokenizer, model_arguments, space_token=space_token)
-    problems.extend(judge_weights(model_arguments))
+    problems.extend(check_weights(model_arguments))
     device = problems.attempt(choose_device, arguments.device)
     if config is not None:
-        problems.extend(judge_length(arguments.max_length, config))
+        problems.extend(check_length(arguments.max_length, config))
         settings = settings or settings_of_config(config)
         labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
         kind = ProblemType(settings.problem_type)
         decision = problems.attempt(read_decision, settings, kind, labels)
     if config is not None and tokenizer is not None:
-        problems.extend(judge_vocabulary(config, tokenizer))
+        problems.extend(check_vocabulary(config, tokenizer))
     problems.raise_any()
     assert config is not None and tokenizer is not None and settings is not None and decision is not None
     model = load_model(model_arguments, config, tokenizer, task=TASK, new_head=False).to(device)  # type: ignore[arg-type]
     bf16 = prepare_prediction(model, arguments)
-    max_length = settle_max_length(arguments.max_length or settings.max_length, config, tokenizer)
+    max_length = resolve_max_length(arguments.max_length or settings.max_length, config, tokenizer)
     return Classifier(
-        model, tokenizer, labels, settings, decision, PieceEncoder(tokenizer), max_length, arguments, bf16
+        model, tokenizer, labels, settings, decision, SubwordEncoder(tokenizer), max_length, arguments, bf16
     )
 
 

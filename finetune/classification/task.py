@@ -12,28 +12,28 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
-from finetune.classification.arguments import ClassificationArguments, judge_regression
+from finetune.classification.arguments import ClassificationArguments, check_regression
 from finetune.classification.checks import find_problem_type
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.decisions import SMALLER_IS_BETTER, Scoring
 from finetune.classification.encoding import EncodedClassification, encode_classification
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import Corpus
-from finetune.encoding.subwords import PieceEncoder
+from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.checks import (
     LabelMatch,
-    judge_head,
-    judge_max_length,
-    judge_vocabulary,
+    check_head,
+    check_max_length,
+    check_vocabulary,
     match_head,
     name_labels,
-    settle_max_length,
+    resolve_max_length,
 )
-from finetune.models.loading import judge_weights, load_config
+from finetune.models.loading import check_weights, load_config
 from finetune.models.settings import ClassifierSettings
 from finetune.tokenization.loading import load_tokenizer
-from finetune.training.evaluation_schedule import settle_cadence
+from finetune.training.evaluation_schedule import resolve_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -94,18 +94,18 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
     corpus = problems.attempt(open_corpus, arguments, plan)
     tokenizer = problems.attempt(load_tokenizer, model, space_token=plan.space_token)
     config = problems.attempt(load_config, model)
-    problems.extend(judge_weights(model))
+    problems.extend(check_weights(model))
     has_validation = bool(training.get("do_eval")) and (corpus is None or "validation" in corpus.splits)
     if config is not None:
-        problems.extend(judge_head(config, TASK))
-        problems.extend(judge_length(options.max_seq_length, config))
+        problems.extend(check_head(config, TASK))
+        problems.extend(check_length(options.max_seq_length, config))
     if config is not None and tokenizer is not None:
-        problems.extend(judge_vocabulary(config, tokenizer))
+        problems.extend(check_vocabulary(config, tokenizer))
     problem_type = find_problem_type(corpus) if corpus else ProblemType.SINGLE
     if problem_type is ProblemType.REGRESSION:
-        problems.extend(judge_regression(arguments))
+        problems.extend(check_regression(arguments))
     scoring = Scoring(problem_type, plan.metrics)
-    values = problems.attempt(settle_values, training, options, scoring, has_validation)
+    values = problems.attempt(resolve_values, training, options, scoring, has_validation)
     match = LabelMatch([], new_head=False)
     if config is not None and corpus is not None:
         match = match_outputs(config, corpus, problem_type, arguments)
@@ -114,7 +114,7 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
     assert corpus and tokenizer is not None and config is not None and values is not None
     name_labels(config, match.labels)
     config.problem_type = problem_type.value
-    settings = settle_settings(plan, corpus, problem_type, options, config, tokenizer)
+    settings = resolve_settings(plan, corpus, problem_type, options, config, tokenizer)
     task = ClassificationTask(
         arguments,
         plan,
@@ -157,14 +157,14 @@ def open_corpus(arguments: Arguments, plan: Plan) -> Corpus:
     return corpus
 
 
-def judge_length(typed: int | None, config: PretrainedConfig) -> list[Problem]:
+def check_length(typed: int | None, config: PretrainedConfig) -> list[Problem]:
     return [
         replace(problem, found=problem.found.replace("--max_length", "--max_seq_length"), remedy="lower it")
-        for problem in judge_max_length(typed, config)
+        for problem in check_max_length(typed, config)
     ]
 
 
-def settle_values(
+def resolve_values(
     training: dict[str, Any], options: ClassificationArguments, scoring: Scoring, has_validation: bool
 ) -> dict[str, Any]:
     """TrainingArguments with what follows from the task: the best checkpoint is chosen by its main score.
@@ -182,7 +182,7 @@ def settle_values(
         best = values["metric_for_best_model"].removeprefix("eval_")
         if values.get("greater_is_better") is None or best in SMALLER_IS_BETTER:
             values["greater_is_better"] = best not in SMALLER_IS_BETTER
-    return settle_cadence(values, has_validation=has_validation)
+    return resolve_schedule(values, has_validation=has_validation)
 
 
 def match_outputs(
@@ -202,7 +202,7 @@ def match_outputs(
     return match_head(config, corpus.labels, trains=trains, folder=folder)
 
 
-def settle_settings(
+def resolve_settings(
     plan: Plan,
     corpus: Corpus,
     problem_type: ProblemType,
@@ -211,7 +211,7 @@ def settle_settings(
     tokenizer: PreTrainedTokenizerBase,
 ) -> ClassifierSettings:
     """How texts become input, in full, as it is saved beside the model."""
-    limit = settle_max_length(None, config, tokenizer)
+    limit = resolve_max_length(None, config, tokenizer)
     default = limit if plan.default_length is None else min(plan.default_length, limit)
     first = next(iter(corpus.splits.values()))
     return replace(
@@ -230,7 +230,7 @@ def encode_splits(task: ClassificationTask) -> dict[str, EncodedClassification]:
     Raises:
         UsageError: the length or the stride cannot be.
     """
-    encoder = PieceEncoder(task.tokenizer)
+    encoder = SubwordEncoder(task.tokenizer)
     return {
         name: encode_classification(
             split,

@@ -73,7 +73,7 @@ class ThaiTextArguments:
         return "<_>" if self.prepare_for_tokenization and self.space_token == " " else self.space_token
 
 
-def judge_thai_texts(arguments: Arguments) -> list[Problem]:
+def check_thai_texts(arguments: Arguments) -> list[Problem]:
     """Settle what the first and the last word of the command line stand for: the model, TensorBoard's folder.
 
     Returns the problem of a command line that names no model.

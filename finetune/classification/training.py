@@ -33,7 +33,7 @@ from finetune.training.losses import balance_class_weights, take_label_smoothing
 
 logger = logging.getLogger(__name__)
 
-EXAMPLES_SHOWN, PIECES_SHOWN = 3, 40
+EXAMPLES_SHOWN, SUBWORDS_SHOWN = 3, 40
 
 
 def build_classification_trainer(task: ClassificationTask, run: Run) -> Trainer:
@@ -41,7 +41,7 @@ def build_classification_trainer(task: ClassificationTask, run: Run) -> Trainer:
     set_seed(int(task.arguments.get("seed", 42)))  # the new head is drawn here
     model = load_model(task.arguments[ModelArguments], task.config, task.tokenizer, task=TASK, new_head=task.new_head)
     smoothing, values = take_label_smoothing(task.values)
-    loss = SequenceLoss(task.problem_type.value, settle_class_weights(task), smoothing, task.options.focal_gamma)
+    loss = SequenceLoss(task.problem_type.value, resolve_class_weights(task), smoothing, task.options.focal_gamma)
     validation = task.encoded.get("validation")
     padded = task.settings.max_length if task.options.pad_to_max_length else None
     parts = TrainerParts(
@@ -53,7 +53,7 @@ def build_classification_trainer(task: ClassificationTask, run: Run) -> Trainer:
         validation=None if validation is None else validation.dataset,
         compute_metrics=None if validation is None else build_text_metrics(validation, build_score(task)),
         evaluation=SequenceEvaluationLoss(loss),
-        trimmable=True,
+        sparse_embedding=True,
     )
     fast_path = task.arguments[FastPathArguments]
     return build_trainer(parts, values, run, patience=task.options.early_stopping_patience, fast_path=fast_path)
@@ -70,7 +70,7 @@ def build_score(task: ClassificationTask) -> Score:
     return score
 
 
-def settle_class_weights(task: ClassificationTask) -> list[float] | None:
+def resolve_class_weights(task: ClassificationTask) -> list[float] | None:
     """`--class_weights balanced` from the training labels, or as a file says."""
     asked = task.options.class_weights
     if asked is None or task.problem_type is ProblemType.REGRESSION:
@@ -110,10 +110,13 @@ def format_examples(task: ClassificationTask, split: str) -> str:
     encoded, lines = task.encoded[split], []
     for number in range(min(EXAMPLES_SHOWN, len(encoded.dataset))):
         row = encoded.dataset[number]
-        pieces = task.tokenizer.convert_ids_to_tokens(row["input_ids"])
-        more = " ..." if len(pieces) > PIECES_SHOWN else ""
+        subwords = task.tokenizer.convert_ids_to_tokens(row["input_ids"])
+        more = " ..." if len(subwords) > SUBWORDS_SHOWN else ""
         label = format_label(task, encoded.labels[encoded.examples[number]])
-        lines += [f"Example {number + 1}: {len(pieces)} pieces, {label}", f"  {' '.join(pieces[:PIECES_SHOWN])}{more}"]
+        lines += [
+            f"Example {number + 1}: {len(subwords)} subwords, {label}",
+            f"  {' '.join(subwords[:SUBWORDS_SHOWN])}{more}",
+        ]
     return "\n".join(lines)
 
 

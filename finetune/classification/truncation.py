@@ -1,6 +1,6 @@
-"""Texts and pairs too long for the model: which of their pieces to keep, as arrays over all texts at once.
+"""Texts and pairs too long for the model: which of their subwords to keep, as arrays over all texts at once.
 
-A part of a row is one run of pieces of one text: `start` and `length`. Each text gives a row two parts, its head and its
+A part of a row is one run of subwords of one text: `start` and `length`. Each text gives a row two parts, its head and its
 tail; where nothing is left out in between, the tail is empty.
 """
 
@@ -16,7 +16,7 @@ from finetune.encoding.ragged import ranges
 
 Ints = npt.NDArray[np.int64]
 
-# Sun et al. (2019), "How to Fine-Tune BERT for Text Classification?", keep the first 128 and last 382 of 510 pieces.
+# Sun et al. (2019), "How to Fine-Tune BERT for Text Classification?", keep the first 128 and last 382 of 510 subwords.
 HEAD_SHARE = 128 / 510
 
 
@@ -54,12 +54,12 @@ class Fitted:
 def fit_texts(
     first: Ints, second: Ints, *, capacity: int, how: LongText, stride: int = 0, keep_end: bool = False
 ) -> Fitted:
-    """Choose the pieces that each row keeps.
+    """Choose the subwords that each row keeps.
 
-    `first` and `second` are the pieces of the two texts of each example, (examples,); zeros where there is no second.
+    `first` and `second` are the subwords of the two texts of each example, (examples,); zeros where there is no second.
     `capacity` is what a row holds without special tokens. `how`: truncate both texts, the longer one first, as
     transformers' `longest_first`; or keep heads and tails of the same lengths; or make several rows, which share
-    `stride` pieces and together hold the whole longer text. `keep_end` truncates at the beginning (a tokenizer's
+    `stride` subwords and together hold the whole longer text. `keep_end` truncates at the beginning (a tokenizer's
     `truncation_side` may be "left").
     """
     if how is LongText.WINDOWS:
@@ -70,7 +70,7 @@ def fit_texts(
 
 
 def share_capacity(first: Ints, second: Ints, capacity: int) -> tuple[Ints, Ints]:
-    """How many pieces of each text fit, the longer one giving way first; the halves where both are too long."""
+    """How many subwords of each text fit, the longer one giving way first; the halves where both are too long."""
     shorter, longer = np.minimum(first, second), np.maximum(first, second)
     fits = shorter + longer <= capacity
     rest = np.maximum(shorter, capacity - shorter)

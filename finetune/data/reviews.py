@@ -54,8 +54,8 @@ def split_sentences(text: str, language: str = "en") -> list[str]:
     """
     import sentencex
 
-    pieces = (piece for line in LINE_END.split(text) for piece in sentencex.segment(language, line))
-    sentences = (WHITE_SPACE.sub(" ", piece).strip() for piece in pieces)
+    subwords = (subword for line in LINE_END.split(text) for subword in sentencex.segment(language, line))
+    sentences = (WHITE_SPACE.sub(" ", subword).strip() for subword in subwords)
     return [sentence for sentence in sentences if sentence]
 
 

@@ -129,7 +129,7 @@ def _chunks_of(path: Path, chunk_bytes: int) -> Iterator[TextChunk]:
 
 
 def _cut_long_line(block: bytes) -> int:
-    """Where to cut a piece of one endless line: before its last white space, else between two characters."""
+    """Where to cut a subword of one endless line: before its last white space, else between two characters."""
     space = max(block.rfind(bytes([byte])) for byte in WHITE_SPACE)
     if space > len(block) // 2:
         return space

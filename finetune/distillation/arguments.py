@@ -19,7 +19,7 @@ TRAINING_DEFAULTS = {
     "seed": 56,
 }
 ALPHAS = ("ce", "mlm", "clm", "mse", "cos", "hidden", "relation")
-UNCACHED = ("mse", "cos", "hidden", "relation")  # losses that need more of a teacher than its likeliest labels
+UNCACHED = ("mse", "cos", "hidden", "relation")  # losses that need more of a teacher than its top-k logits
 TASKS = ("language_modeling", "token_classification", "sequence_classification")
 
 
@@ -78,7 +78,7 @@ class TeachingArguments:
         None,
         minimum=1,
         metavar="K",
-        help="keep the teacher's K likeliest answers at every position on disk and train from those; for --alpha_ce",
+        help="keep the teacher's top K logits at every position on disk and train from those; for --alpha_ce",
     )
     teacher_cache_dir: str | None = argument(
         None, metavar="FOLDER", help="where they are kept and found again by later runs"
@@ -90,7 +90,7 @@ class TeachingArguments:
             idle = Problem("--teacher_cache_dir needs --cache_teacher K")
             return [idle] if self.teacher_cache_dir else []
         if used:
-            found = f"--cache_teacher keeps the teacher's {self.cache_teacher:,} likeliest answers, not what {used[0]} needs"
+            found = f"--cache_teacher keeps the teacher's top {self.cache_teacher:,} logits, not what {used[0]} needs"
             allowed = "hidden states, relations and whole logits are too large to keep"
             return [Problem(found, allowed, f"drop --cache_teacher, or say {' '.join(f'{flag} 0' for flag in used)}")]
         if not self.alpha_ce:
@@ -118,7 +118,7 @@ class PredictionArguments:
     mlm_mask_prop: float = argument(0.15, minimum=0.001, maximum=1, help="share of positions that are predicted")
     word_mask: float = argument(0.8, minimum=0, maximum=1, help="share of those that show the mask")
     word_keep: float = argument(0.1, minimum=0, maximum=1, help="share of those that stay")
-    word_rand: float = argument(0.1, minimum=0, maximum=1, help="share of those that show a random piece")
+    word_rand: float = argument(0.1, minimum=0, maximum=1, help="share of those that show a random subword")
     mlm_smoothing: float = argument(
         0.7, minimum=0, help="positions are drawn by max(count, 1) ** -N of what stands there; 0 draws all alike"
     )
@@ -140,7 +140,7 @@ class PredictionArguments:
 
 
 @dataclass
-class RhythmArguments:
+class ScheduleArguments:
     """Training."""
 
     n_epoch: int = argument(3, minimum=1, help="passes over the data")
@@ -162,7 +162,7 @@ class RhythmArguments:
         }
 
 
-def judge_losses(arguments: Arguments) -> list[Problem]:
+def check_losses(arguments: Arguments) -> list[Problem]:
     """Some loss has a weight, and none the weight of the other objective; the output folder is --dump_path."""
     arguments.training["output_dir"] = arguments[DistillationArguments].dump_path
     losses, prediction = arguments[LossArguments], arguments[PredictionArguments]

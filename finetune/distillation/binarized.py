@@ -22,7 +22,7 @@ from finetune.encoding.blocks import Blocks, LinePacker
 from finetune.encoding.corpus import describe_tokenizer, encode_files, no_text, pack_lines
 from finetune.encoding.lines import LineEncoder
 from finetune.encoding.special_tokens import SpecialTokens
-from finetune.encoding.subwords import PieceEncoder, id_dtype
+from finetune.encoding.subwords import SubwordEncoder, id_dtype
 from finetune.encoding.token_store import DESCRIPTION, TokenStore, TokenStoreWriter, only_one_prepares
 from finetune.errors import DataError, Problem
 
@@ -34,7 +34,7 @@ COUNTED_AT_A_TIME = 1 << 24
 EXPECTED = "a list of counts or a list of arrays of ids"
 
 
-def line_frame(tokenizer: Any) -> SpecialTokens:
+def line_template(tokenizer: Any) -> SpecialTokens:
     """What stands around a sequence: the first and the last special token, or those of a causal vocabulary.
 
     Raises:
@@ -50,14 +50,14 @@ def line_frame(tokenizer: Any) -> SpecialTokens:
 
 
 def binarize(paths: Sequence[Path], tokenizer: Any, folder: Path, *, workers: int) -> dict[str, int]:
-    """Write the token store `folder`: every line of the files that has pieces is a sequence, however long.
+    """Write the token store `folder`: every line of the files that has subwords is a sequence, however long.
 
     Raises:
         DataError: no text, or text that is not UTF-8.
     """
-    encoder, frame = PieceEncoder(tokenizer), line_frame(tokenizer)
+    encoder, template = SubwordEncoder(tokenizer), line_template(tokenizer)
     counts: Counter[str] = Counter()
-    packer = LinePacker(UNBOUNDED, frame)
+    packer = LinePacker(UNBOUNDED, template)
     with only_one_prepares(folder), TokenStoreWriter(folder, dtype=encoder.dtype, has_flags=False) as writer:
         for blocks in pack_lines(encode_files(paths, LineEncoder(encoder), workers=workers), packer, counts):
             writer.add(blocks)
@@ -71,7 +71,7 @@ def binarize(paths: Sequence[Path], tokenizer: Any, folder: Path, *, workers: in
             }
         )
     if counts["lines_without_pieces"]:
-        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no pieces at all and were left out.")
+        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no subwords at all and were left out.")
     return {"sequences": writer.examples, "tokens": writer.tokens}
 
 

@@ -22,7 +22,7 @@ from finetune.tokenization.loading import load_tokenizer
 logger = logging.getLogger(__name__)
 
 
-def judge_pair(config: PretrainedConfig, teacher: Teacher, arguments: Arguments) -> list[Problem]:
+def check_pair(config: PretrainedConfig, teacher: Teacher, arguments: Arguments) -> list[Problem]:
     """One vocabulary, one objective, and a head that was trained where logits are compared."""
     losses, mlm = arguments[LossArguments], arguments[PredictionArguments].mlm
     theirs, problems = teacher.model.config, []
@@ -42,7 +42,7 @@ def judge_pair(config: PretrainedConfig, teacher: Teacher, arguments: Arguments)
     return problems
 
 
-def judge_data(store: TokenStore, tokenizer: PreTrainedTokenizerBase, teacher_name: str, rows: int) -> list[Problem]:
+def check_data(store: TokenStore, tokenizer: PreTrainedTokenizerBase, teacher_name: str, rows: int) -> list[Problem]:
     """The ids must be those of the teacher: its vocabulary of `rows` entries, and its tokenizer as far as it is known."""
     largest, problems = int(store._tokens.max()), []
     remedy = f"binarize the text with the teacher's tokenizer (--tokenizer_name {teacher_name})"
@@ -51,11 +51,11 @@ def judge_data(store: TokenStore, tokenizer: PreTrainedTokenizerBase, teacher_na
         problems.append(Problem(found, remedy=remedy, path=store.folder))
     made_with: dict[str, Any] | None = store.description.get("tokenizer")
     if made_with and made_with["sha256"] != tokenizer_fingerprint(tokenizer):
-        problems += judge_tokenizer(made_with, tokenizer, store, remedy)
+        problems += check_tokenizer(made_with, tokenizer, store, remedy)
     return problems
 
 
-def judge_tokenizer(
+def check_tokenizer(
     made_with: dict[str, Any], tokenizer: PreTrainedTokenizerBase, store: TokenStore, remedy: str
 ) -> list[Problem]:
     """Tokenizers that differ may share a vocabulary all the same: then that is said, and the ids are right."""
@@ -76,7 +76,7 @@ def judge_tokenizer(
     return []
 
 
-def judge_relations(student: PreTrainedModel, teacher: PreTrainedModel, losses: TeachingArguments) -> list[Problem]:
+def check_relations(student: PreTrainedModel, teacher: PreTrainedModel, losses: TeachingArguments) -> list[Problem]:
     """Relations need queries, keys and values of their own, and heads that divide both widths."""
     if not losses.alpha_relation:
         return []
@@ -92,7 +92,7 @@ def judge_relations(student: PreTrainedModel, teacher: PreTrainedModel, losses: 
     return problems
 
 
-def settle_length(typed: int | None, *configs: PretrainedConfig) -> int:
+def resolve_length(typed: int | None, *configs: PretrainedConfig) -> int:
     """What was typed, at most what both models have positions for.
 
     Raises:

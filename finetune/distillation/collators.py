@@ -17,36 +17,40 @@ from finetune.training.collators import ClassificationCollator, TaggingCollator
 
 
 @dataclass(frozen=True)
-class TaughtTaggingCollator(TaggingCollator):
+class DistillationTaggingCollator(TaggingCollator):
     """A tagger's batch for student and teacher, with what of the teacher was kept."""
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """As a tagger's, and `decides` (batch, width): 1 at the piece of each word that its tag is read from."""
+        """As a tagger's, and `decides` (batch, width): 1 at the subword of each word that its tag is read from."""
         batch = super().__call__(features)
         width = batch["input_ids"].shape[1]
         is_real = real_positions(np.array([len(row["input_ids"]) for row in features]), width, self.padding_side)
         places = pad_rows([row["word_positions"] for row in features], is_real, IGNORED)
-        return {**batch, "decides": torch.from_numpy((places != IGNORED).astype(np.int64)), **stack_taught(features)}
+        return {
+            **batch,
+            "decides": torch.from_numpy((places != IGNORED).astype(np.int64)),
+            **stack_teacher_logits(features),
+        }
 
 
 @dataclass(frozen=True)
-class TaughtClassificationCollator(ClassificationCollator):
+class DistillationClassificationCollator(ClassificationCollator):
     """A classifier's batch for student and teacher, with what of the teacher was kept."""
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """As a classifier's, and `decides`, ones in the shape of `labels`: every text is decided, labelled or not."""
         batch = super().__call__(features)
         decides = torch.ones_like(batch["labels"], dtype=torch.int64)
-        return {**batch, "decides": decides, **stack_taught(features)}
+        return {**batch, "decides": decides, **stack_teacher_logits(features)}
 
 
-def stack_taught(features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-    """`taught_ids` (1, n, K) and `taught_values` (1, n, K + 1) of all rows; nothing where a live teacher teaches."""
-    if "taught_ids" not in features[0]:
+def stack_teacher_logits(features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    """`teacher_ids` (1, n, K) and `teacher_values` (1, n, K + 1) of all rows; nothing where a live teacher teaches."""
+    if "teacher_ids" not in features[0]:
         return {}
-    ids = np.concatenate([row["taught_ids"] for row in features])[None].astype(np.int64)
-    values = np.concatenate([row["taught_values"] for row in features])[None].astype(np.float32)
-    return {"taught_ids": torch.from_numpy(ids), "taught_values": torch.from_numpy(values)}
+    ids = np.concatenate([row["teacher_ids"] for row in features])[None].astype(np.int64)
+    values = np.concatenate([row["teacher_values"] for row in features])[None].astype(np.float32)
+    return {"teacher_ids": torch.from_numpy(ids), "teacher_values": torch.from_numpy(values)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class DistillationCollator:
             "counted": is_counted.astype(np.int64),
             "labels": np.where(is_counted, labels.ravel()[positions], IGNORED),
         }
-        return {name: torch.from_numpy(values) for name, values in batch.items()} | stack_taught(features)
+        return {name: torch.from_numpy(values) for name, values in batch.items()} | stack_teacher_logits(features)
 
 
 def next_ids(ids: npt.NDArray[np.int64], is_real: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

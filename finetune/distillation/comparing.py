@@ -10,22 +10,22 @@ SHOWN = 3
 def describe_difference(
     first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase, names: tuple[str, str]
 ) -> str | None:
-    """What differs between two vocabularies, by ids; None where every id stands for the same piece.
+    """What differs between two vocabularies, by ids; None where every id stands for the same subword.
 
     `names` are how the two are called: `("the data", "the teacher")`.
     """
     ours, theirs = first.get_vocab(), second.get_vocab()
-    pieces, others = ({number: piece for piece, number in found.items()} for found in (ours, theirs))
-    differing = sorted(number for number in {*pieces, *others} if pieces.get(number) != others.get(number))
+    subwords, others = ({number: subword for subword, number in found.items()} for found in (ours, theirs))
+    differing = sorted(number for number in {*subwords, *others} if subwords.get(number) != others.get(number))
     if not differing:
         return None
     sizes = "" if len(ours) == len(theirs) else f"{names[0]} has {len(ours):,} entries, {names[1]} {len(theirs):,}; "
     shown = ", ".join(
-        f"{number} is {_show(pieces.get(number))} in {names[0]} and {_show(others.get(number))} in {names[1]}"
+        f"{number} is {_show(subwords.get(number))} in {names[0]} and {_show(others.get(number))} in {names[1]}"
         for number in differing[:SHOWN]
     )
-    return f"{sizes}ids that stand for other pieces: {len(differing):,} ({shown})"
+    return f"{sizes}ids that stand for other subwords: {len(differing):,} ({shown})"
 
 
-def _show(piece: str | None) -> str:
-    return "nothing" if piece is None else repr(piece)
+def _show(subword: str | None) -> str:
+    return "nothing" if subword is None else repr(subword)

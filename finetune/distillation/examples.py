@@ -1,7 +1,7 @@
 """The sequences of a token store that distillation trains on: long ones split, short and unknown ones left out.
 
 The rules of the DistilBERT scripts: sequences longer than the model are split, those of at most 11 ids are left out, and
-so are those of which half or more are unknown pieces.
+so are those of which half or more are unknown subwords.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class DistillationExamples:
 
     Args:
         store: sequences with one special id at each end.
-        frame: those special ids; parts of a split sequence get them, too.
+        template: those special ids; parts of a split sequence get them, too.
         max_length: ids of an example at most, special ones included.
-        unknown_id: of the unknown piece, or None.
+        unknown_id: of the unknown subword, or None.
         seed: of the draws.
         static: the draws of the first epoch serve all.
 
@@ -42,14 +42,14 @@ class DistillationExamples:
     def __init__(
         self,
         store: TokenStore,
-        frame: SpecialTokens,
+        template: SpecialTokens,
         *,
         max_length: int,
         unknown_id: int | None,
         seed: int,
         static: bool = False,
     ) -> None:
-        self.store, self.frame, self.seed, self._epoch = store, frame, seed, RawValue("q", 0)
+        self.store, self.template, self.seed, self._epoch = store, template, seed, RawValue("q", 0)
         self.static = static
         self.counts: Counter[str] = Counter()
         parts = [part for index, length in enumerate(store.lengths) for part in self._split(index, length, max_length)]
@@ -64,7 +64,7 @@ class DistillationExamples:
         if length <= max_length:
             return [(index, 0, length)]
         self.counts["split"] += 1
-        room = max_length - len(self.frame)
+        room = max_length - len(self.template)
         return [(index, start, min(start + room, length - 1)) for start in range(1, length - 1, room)]
 
     def _is_kept(self, part: tuple[int, int, int], unknown_id: int | None) -> bool:
@@ -81,7 +81,7 @@ class DistillationExamples:
         ids = self.store[index]["input_ids"]
         if start == 0 and end == len(ids):
             return ids
-        return np.concatenate([self.frame.prefix, ids[start:end], self.frame.suffix])
+        return np.concatenate([self.template.prefix, ids[start:end], self.template.suffix])
 
     def _tell(self, max_length: int) -> None:
         logger.info(f"{len(self.store):,} sequences became {len(self.places):,} examples.")
@@ -97,7 +97,7 @@ class DistillationExamples:
         """Ids of each example."""
         sizes = self.places[:, 2] - self.places[:, 1]
         is_part = sizes < self.store.lengths[self.places[:, 0]]
-        return sizes + is_part * len(self.frame)
+        return sizes + is_part * len(self.template)
 
     def __len__(self) -> int:
         return len(self.places)

@@ -29,10 +29,10 @@ from finetune.distillation.arguments import (
     DistillationArguments,
     LossArguments,
     PredictionArguments,
-    RhythmArguments,
+    ScheduleArguments,
 )
-from finetune.distillation.binarized import line_frame, open_binarized, read_counts
-from finetune.distillation.checks import judge_data, judge_pair, judge_relations, settle_length
+from finetune.distillation.binarized import line_template, open_binarized, read_counts
+from finetune.distillation.checks import check_data, check_pair, check_relations, resolve_length
 from finetune.distillation.collators import DistillationCollator
 from finetune.distillation.examples import DistillationExamples
 from finetune.distillation.export import begin_run, list_losses, write_export
@@ -46,7 +46,7 @@ from finetune.distillation.model import (
     count_positions,
 )
 from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
-from finetune.distillation.teacher_cache_files import TaughtRows, count_epochs
+from finetune.distillation.teacher_cache_files import TeacherRows, count_epochs
 from finetune.distillation.teachers import (
     Teacher,
     freeze_parts,
@@ -66,8 +66,8 @@ from finetune.run.manifest import library_versions
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
-from finetune.training.evaluation_schedule import settle_cadence
-from finetune.training.fast_path import settle_precision
+from finetune.training.evaluation_schedule import resolve_schedule
+from finetune.training.fast_path import resolve_precision
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class DistillationTask:
     teacher: Teacher
     student: PreTrainedModel
     examples: DistillationExamples
-    rows: TaughtRows  # the examples, with what the teacher answers to them where that is kept
+    rows: TeacherRows  # the examples, with what the teacher answers to them where that is kept
     masker: WeightedMasker | None
     values: dict[str, Any]
 
@@ -109,7 +109,7 @@ def open_task(arguments: Arguments) -> DistillationTask:
     teacher = problems.attempt(load_teacher, asked.teacher_name, family=asked.teacher_type)
     config = problems.attempt(read_student_config, asked)
     if teacher is not None and config is not None:
-        problems.extend(judge_pair(config, teacher, arguments))
+        problems.extend(check_pair(config, teacher, arguments))
     problems.raise_any()
     assert store is not None and tokenizer is not None and teacher is not None and config is not None
     set_seed(seed)  # again: reading a teacher may have drawn numbers, and the student's first weights come next
@@ -117,20 +117,20 @@ def open_task(arguments: Arguments) -> DistillationTask:
     examples = problems.attempt(
         DistillationExamples,
         store,
-        line_frame(tokenizer),
-        max_length=settle_length(asked.max_model_input_size, config, teacher.model.config),
+        line_template(tokenizer),
+        max_length=resolve_length(asked.max_model_input_size, config, teacher.model.config),
         unknown_id=tokenizer.unk_token_id if tokenizer.unk_token_id != tokenizer.eos_token_id else None,
         seed=seed,
         static=arguments[PredictionArguments].static_masks,
     )
     masker = problems.attempt(build_masker, arguments[PredictionArguments], tokenizer, config)
-    problems.extend(judge_data(store, tokenizer, asked.teacher_name, config.vocab_size))
+    problems.extend(check_data(store, tokenizer, asked.teacher_name, config.vocab_size))
     if student is not None:
-        problems.extend(judge_relations(student, teacher.model, arguments[LossArguments]))
+        problems.extend(check_relations(student, teacher.model, arguments[LossArguments]))
     problems.raise_any()
     assert student is not None and examples is not None
-    values = settle_cadence(arguments.training, has_validation=False)
-    return DistillationTask(arguments, tokenizer, teacher, student, examples, TaughtRows(examples), masker, values)
+    values = resolve_schedule(arguments.training, has_validation=False)
+    return DistillationTask(arguments, tokenizer, teacher, student, examples, TeacherRows(examples), masker, values)
 
 
 def read_student_config(asked: DistillationArguments) -> PretrainedConfig:
@@ -192,7 +192,7 @@ def build_student(asked: DistillationArguments, config: PretrainedConfig) -> Pre
 def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
     """Student and teacher as one module under the shared Trainer."""
     losses, fast_path = task.arguments[LossArguments], task.arguments[FastPathArguments]
-    values = settle_precision(task.values, fast_path)
+    values = resolve_precision(task.values, fast_path)
     weights = Weights(**losses.alphas())
     if not fast_path.no_fast_path and not fast_path.no_unpad:
         unpad_encoder(task.teacher.model)
@@ -245,7 +245,7 @@ def prepare_teacher(task: DistillationTask, trainer: Trainer) -> None:
     places = hashlib.sha256(task.examples.places.tobytes()).hexdigest()
     weights = None if masker is None else hashlib.sha256(masker.weights.tobytes()).hexdigest()
     masks = None if masker is None else (weights, masker.mask_id, masker.probability, masker.shares, task.examples.seed)
-    frame = [part.tolist() for part in (task.examples.frame.prefix, task.examples.frame.suffix)]
+    template = [part.tolist() for part in (task.examples.template.prefix, task.examples.template.suffix)]
     request = CacheRequest(
         Path(losses.teacher_cache_dir or f"{task.asked.data_file.rstrip('/')}.taught"),
         count=losses.cache_teacher,
@@ -253,7 +253,7 @@ def prepare_teacher(task: DistillationTask, trainer: Trainer) -> None:
         temperature=losses.temperature,
         facts={
             "data": fingerprint(task.examples.store.folder / DESCRIPTION)["sha256"],
-            "examples": (places, frame),
+            "examples": (places, template),
             "masks": masks,
             "labelled_only": collator.labelled_only,
         },
@@ -267,7 +267,7 @@ def prepare_teacher(task: DistillationTask, trainer: Trainer) -> None:
 
 def build_sampler(task: DistillationTask, trainer: Trainer, fast_path: FastPathArguments) -> LengthBatchSampler:
     """Batches of about equal lengths, or at random."""
-    grouped = task.arguments[RhythmArguments].group_by_size
+    grouped = task.arguments[ScheduleArguments].group_by_size
     return LengthBatchSampler(
         task.examples.lengths,
         batch_size=trainer.args.train_batch_size,

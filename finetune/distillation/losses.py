@@ -37,7 +37,7 @@ class SoftTargetLoss:
 
 @dataclass(frozen=True)
 class SparseSoftTargetLoss:
-    """`SoftTargetLoss` from the teacher's K likeliest entries and the probability of all others together.
+    """`SoftTargetLoss` from the teacher's top K entries and the probability of all others together.
 
     That rest is one class more, on both sides (the "ghost token" of Anshumann et al. 2025,
     https://arxiv.org/abs/2503.16870): no probability is lost, as it would be where the K are scaled up to 1, and what is
@@ -62,7 +62,7 @@ class SparseSoftTargetLoss:
         return functional.kl_div(chosen, log_teacher, reduction="sum", log_target=True) * self.temperature**2
 
 
-def choose_likeliest(logits: Tensor, count: int, temperature: float) -> tuple[Tensor, Tensor]:
+def choose_top_k(logits: Tensor, count: int, temperature: float) -> tuple[Tensor, Tensor]:
     """What `SparseSoftTargetLoss` takes of a teacher's logits (positions, vocabulary): ids, and log-probabilities.
 
     The last log-probability is that of all entries left out together; -inf where none is.
@@ -101,7 +101,7 @@ class LogitLoss:
 
 @dataclass(frozen=True)
 class HardLabelLoss:
-    """Cross-entropy with what stands in the text: masked pieces, or each next one; -100 is skipped."""
+    """Cross-entropy with what stands in the text: masked subwords, or each next one; -100 is skipped."""
 
     def __call__(self, student: Tensor, labels: Tensor) -> Tensor:
         """Logits (positions, vocabulary), labels (positions,) -> sum over labelled positions."""

@@ -84,17 +84,17 @@ class Distillation(nn.Module):
         attention_mask: Tensor,
         positions: Tensor,
         counted: Tensor,
-        taught_ids: Tensor | None = None,
-        taught_values: Tensor | None = None,
+        teacher_ids: Tensor | None = None,
+        teacher_values: Tensor | None = None,
     ) -> dict[str, Any]:
         """Logits of the student at `positions` (n, vocabulary), and the sum of each loss that compares with the teacher.
 
-        `taught_ids` (1, n, K) and `taught_values` (1, n, K + 1) stand for the teacher where they were kept.
+        `teacher_ids` (1, n, K) and `teacher_values` (1, n, K + 1) stand for the teacher where they were kept.
         """
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
         own = self._run(self.student, batch, positions, counted)
-        if taught_ids is not None and taught_values is not None:
-            sums = {"ce": self.sparse_targets(own["logits"], taught_ids[0], taught_values[0])}
+        if teacher_ids is not None and teacher_values is not None:
+            sums = {"ce": self.sparse_targets(own["logits"], teacher_ids[0], teacher_values[0])}
             return {"logits": own["logits"], "sums": sums}
         with torch.no_grad():  # not inference_mode: what the losses save for the backward pass must be plain tensors
             target = self._run(self._teacher_on(input_ids.device), batch, positions, counted)

@@ -33,11 +33,11 @@ class _SoftTargets(torch.autograd.Function):
         rows = max((CACHED if student.device.type == "cpu" else AT_ONCE) // student.shape[-1], 1)
         for start in range(0, len(student), rows):
             part = slice(start, start + rows)
-            own, taught = (scale(logits[part], temperature) for logits in (student, teacher))
-            difference = taught - own
-            own_sum, taught_sum = (powers.exp_().sum(-1, keepdim=True) for powers in (own, taught))
-            probabilities = taught.div_(taught_sum)
-            total += torch.dot(probabilities.flatten(), difference.flatten()) + (own_sum / taught_sum).log().sum()
+            own, distilled = (scale(logits[part], temperature) for logits in (student, teacher))
+            difference = distilled - own
+            own_sum, teacher_sum = (powers.exp_().sum(-1, keepdim=True) for powers in (own, distilled))
+            probabilities = distilled.div_(teacher_sum)
+            total += torch.dot(probabilities.flatten(), difference.flatten()) + (own_sum / teacher_sum).log().sum()
             if gradient is not None:
                 gradient[part] = own.div_(own_sum).sub_(probabilities).mul_(temperature)
         if gradient is not None:

@@ -95,11 +95,11 @@ def extract_student(
     """
     depth = int(teacher.config.num_hidden_layers)
     chosen = choose_layers(depth) if layers is None else tuple(layers)
-    judge_layers(chosen, depth)
+    require_layers(chosen, depth)
     weights = {name: weight for name, weight in teacher.state_dict().items() if name not in untrained}
     if family == SAME_FAMILY:
         return Student(shorten_config(teacher.config, chosen), pick_layers(weights, chosen))
-    judge_distilbert(teacher.config)
+    require_distilbert(teacher.config)
     return Student(
         distilbert_config(teacher.config, len(chosen)),
         rename_for_distilbert(weights, teacher.config, chosen, vocab_transform=vocab_transform),
@@ -118,7 +118,7 @@ def choose_layers(depth: int) -> tuple[int, ...]:
     return tuple(int(number * (depth - 1) / max(count - 1, 1)) for number in range(count))
 
 
-def judge_layers(layers: Sequence[int], depth: int) -> None:
+def require_layers(layers: Sequence[int], depth: int) -> None:
     """Raise a DataError that names every layer that the teacher lacks, or which is asked for twice."""
     missing = sorted({number for number in layers if not 0 <= number < depth})
     allowed = f"its {depth} layers are numbered from 0 to {depth - 1}"
@@ -131,7 +131,7 @@ def judge_layers(layers: Sequence[int], depth: int) -> None:
         raise DataError(*problems)
 
 
-def judge_distilbert(config: PretrainedConfig) -> None:
+def require_distilbert(config: PretrainedConfig) -> None:
     """Raise a DataError where DistilBERT has no place for what this family is made of."""
     problems = []
     if config.model_type not in _BERT_LIKE:

@@ -20,15 +20,15 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.classification.task import ClassificationTask
-from finetune.distillation.checks import judge_relations
+from finetune.distillation.checks import check_relations
 from finetune.distillation.comparing import describe_difference
 from finetune.distillation.task_arguments import TaskDistillationArguments, TaskLossArguments
 from finetune.distillation.teacher_cache import CACHED_PROBLEM_TYPES
 from finetune.distillation.teachers import freeze_parts, read_weights, start_student
 from finetune.encoding.labels import match_labels
 from finetune.errors import DataError, Problem, ProblemList
-from finetune.models.checks import find_position_limit, judge_head, list_labels, name_labels
-from finetune.models.loading import HEADS, judge_weights, load_config, load_model
+from finetune.models.checks import check_head, find_position_limit, list_labels, name_labels
+from finetune.models.loading import HEADS, check_weights, load_config, load_model
 from finetune.tagging.task import TaggingTask
 from finetune.tokenization.loading import load_tokenizer, resolve_name
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class TaughtTask:
+class SupervisedDistillation:
     """Everything that is judged; nothing in it is wrong. `task` is the teacher's; `train` holds unlabelled texts, too."""
 
     arguments: Arguments
@@ -61,13 +61,13 @@ class TaughtTask:
         return self.task.problem_type.value if isinstance(self.task, ClassificationTask) else ""
 
 
-def judge_teacher(asked: TaskDistillationArguments, data_labels: Sequence[str], *, is_numeric: bool) -> list[Problem]:
+def check_teacher(asked: TaskDistillationArguments, data_labels: Sequence[str], *, is_numeric: bool) -> list[Problem]:
     """The teacher must be fine-tuned for this task, on (at least) the labels of the data."""
     name = asked.teacher_name
     config = load_config(ModelArguments(model_name_or_path=name))
     problems = [
         replace(problem, remedy=f"give a fine-tuned model for {asked.task}", path=name)
-        for problem in judge_weights(ModelArguments(model_name_or_path=name))
+        for problem in check_weights(ModelArguments(model_name_or_path=name))
     ]
     if not has_head(config, asked.task):
         found = f"the teacher is a {' or '.join(config.architectures or ['model without a head'])}"
@@ -111,31 +111,31 @@ def read_student_config(asked: TaskDistillationArguments) -> PretrainedConfig:
     return config
 
 
-def judge_student(
+def check_student(
     config: PretrainedConfig,
     asked: TaskDistillationArguments,
     task: TaggingTask | ClassificationTask,
     max_length: int,
 ) -> list[Problem]:
     """One vocabulary, room for the longest input, a head of this kind, and the teacher's labels where it has labels."""
-    theirs, problems = task.config, judge_head(config, asked.task)
+    theirs, problems = task.config, check_head(config, asked.task)
     place = asked.student_name or asked.student_config
     if config.vocab_size != theirs.vocab_size:
         found = f"the student has {config.vocab_size:,} entries in its vocabulary, the teacher {theirs.vocab_size:,}"
         problems.append(Problem(found, "both read the same ids", path=place))
     elif asked.student_name:
-        problems += judge_tokenizers(asked.student_name, task.tokenizer)
+        problems += check_tokenizers(asked.student_name, task.tokenizer)
     limit = find_position_limit(config)
     if limit is not None and max_length > limit:
-        found = f"the student has {limit} positions, and the input is up to {max_length} pieces long"
+        found = f"the student has {limit} positions, and the input is up to {max_length} subwords long"
         problems.append(Problem(found, remedy=f"say --max_length {limit}", path=place))
     if asked.student_name and has_head(config, asked.task) and len(task.labels) > 1:
-        problems += judge_labels(list_labels(config), task.labels, asked.student_name)
+        problems += check_labels(list_labels(config), task.labels, asked.student_name)
     return problems
 
 
-def judge_tokenizers(student: str, tokenizer: PreTrainedTokenizerBase) -> list[Problem]:
-    """The student's own tokenizer, where it has one, must number the same pieces."""
+def check_tokenizers(student: str, tokenizer: PreTrainedTokenizerBase) -> list[Problem]:
+    """The student's own tokenizer, where it has one, must number the same subwords."""
     if not (Path(resolve_name(student)) / "tokenizer_config.json").is_file():
         return []
     own = load_tokenizer(ModelArguments(model_name_or_path=student))
@@ -143,7 +143,7 @@ def judge_tokenizers(student: str, tokenizer: PreTrainedTokenizerBase) -> list[P
     return [Problem(f"student and teacher read other ids: {difference}", path=student)] if difference else []
 
 
-def judge_labels(own: Sequence[str], labels: Sequence[str], place: str) -> list[Problem]:
+def check_labels(own: Sequence[str], labels: Sequence[str], place: str) -> list[Problem]:
     """A student that has labels already must have the teacher's, in the teacher's order."""
     with suppress(DataError):  # what differs is told from both sides
         own = match_labels(own, labels, folder=place)
@@ -188,8 +188,8 @@ def open_pair(
     max_length: int,
     unlabelled: Dataset | None,
     files: list[Path],
-) -> TaughtTask:
-    """Judge and load both models.
+) -> SupervisedDistillation:
+    """Check and load both models.
 
     Raises:
         DataError: with every problem of both.
@@ -197,26 +197,24 @@ def open_pair(
     asked, losses, problems = arguments[TaskDistillationArguments], arguments[TaskLossArguments], ProblemList()
     config = problems.attempt(read_student_config, asked)
     if config is not None:
-        problems.extend(judge_student(config, asked, task, max_length))
+        problems.extend(check_student(config, asked, task, max_length))
     problems.raise_any()
     assert config is not None
     set_seed(int(arguments.get("seed", 42)))  # the student's new weights are drawn here
     student = open_student(config, asked, task)
     source = ModelArguments(model_name_or_path=asked.teacher_name)
     teacher = load_model(source, task.config, task.tokenizer, task=asked.task, new_head=False)
-    problems.extend(judge_relations(student, teacher, losses))
+    problems.extend(check_relations(student, teacher, losses))
     train = task.encoded["train"].dataset
-    taught = TaughtTask(
+    distilled = SupervisedDistillation(
         arguments, task, teacher, student, train if unlabelled is None else join(train, unlabelled),
         0 if unlabelled is None else len(unlabelled), files,
     )  # fmt: skip
-    if losses.cache_teacher is not None and taught.problem_type not in CACHED_PROBLEM_TYPES:
-        found = (
-            f"--cache_teacher keeps the likeliest labels, and this is a {taught.problem_type.replace('_', ' ')} task"
-        )
+    if losses.cache_teacher is not None and distilled.problem_type not in CACHED_PROBLEM_TYPES:
+        found = f"--cache_teacher keeps the top-k logits, and this is a {distilled.problem_type.replace('_', ' ')} task"
         problems.append(Problem(found, "it serves tasks with one label out of several", "drop it"))
     problems.raise_any()
-    return taught
+    return distilled
 
 
 def join(labelled: Dataset, unlabelled: Dataset) -> Dataset:
@@ -225,7 +223,7 @@ def join(labelled: Dataset, unlabelled: Dataset) -> Dataset:
     return Dataset(InMemoryTable(pa.concat_tables([first, second.select(first.column_names).cast(first.schema)])))
 
 
-def tell_sizes(taught: TaughtTask) -> None:
-    sizes: dict[str, Any] = {"student": taught.student, "teacher": taught.teacher}
+def tell_sizes(distilled: SupervisedDistillation) -> None:
+    sizes: dict[str, Any] = {"student": distilled.student, "teacher": distilled.teacher}
     shown = ", ".join(f"{name} {model.num_parameters():,} parameters" for name, model in sizes.items())
-    logger.info("%s. %s rows of text without labels.", shown.capitalize(), f"{taught.unlabelled:,}")
+    logger.info("%s. %s rows of text without labels.", shown.capitalize(), f"{distilled.unlabelled:,}")

@@ -13,10 +13,10 @@ from finetune.arguments.legacy import OldFlag, gone, renamed
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.scanner import scan
-from finetune.classification.arguments import judge_classification
+from finetune.classification.arguments import check_classification
 from finetune.distillation.arguments import TASKS, TeachingArguments
 from finetune.errors import Problem, UsageError
-from finetune.tagging.arguments import judge_tagging
+from finetune.tagging.arguments import check_tagging
 
 LANGUAGE_MODELING, TOKEN_CLASSIFICATION, SEQUENCE_CLASSIFICATION = TASKS
 TASK_DEFAULTS = {"do_train": True}
@@ -100,12 +100,12 @@ def _task_of_file(path: Path) -> list[str]:
     return [entry.words[0] for entry in entries if entry.name == "task" and entry.words]
 
 
-def judge_task_distillation(arguments: Arguments) -> list[Problem]:
+def check_task_distillation(arguments: Arguments) -> list[Problem]:
     """Some loss has a weight, there is data, and it is the teacher that data and settings are matched with."""
     asked, losses = arguments[TaskDistillationArguments], arguments[TaskLossArguments]
     arguments.groups[ModelArguments] = ModelArguments(model_name_or_path=asked.teacher_name or "")
-    judge_data = judge_tagging if asked.task == TOKEN_CLASSIFICATION else judge_classification
-    problems = judge_data(arguments)
+    check_data = check_tagging if asked.task == TOKEN_CLASSIFICATION else check_classification
+    problems = check_data(arguments)
     if not any(losses.alphas().values()):
         flags = ", ".join(f"--alpha_{name}" for name in TASK_ALPHAS)
         problems.append(Problem("all weights of losses are 0: nothing would be learnt", f"give one of {flags}"))

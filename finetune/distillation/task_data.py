@@ -24,9 +24,9 @@ from finetune.classification.truncation import LongText
 from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.files import find_paths
 from finetune.data.prediction_input import InputText, read_inputs
-from finetune.distillation.task import TaughtTask, judge_teacher, open_pair
+from finetune.distillation.task import SupervisedDistillation, check_teacher, open_pair
 from finetune.distillation.task_arguments import TaskDistillationArguments
-from finetune.encoding.subwords import PieceEncoder
+from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError
 from finetune.models.settings import ClassifierSettings, TaggerSettings
 from finetune.tagging import task as tagging
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 FLAG = "--unlabelled_file"
 
 
-def open_tagging(arguments: Arguments) -> TaughtTask:
+def open_tagging(arguments: Arguments) -> SupervisedDistillation:
     """A tagger's task: corpus and unlabelled texts in the windows of the teacher, both models.
 
     Raises:
@@ -52,7 +52,7 @@ def open_tagging(arguments: Arguments) -> TaughtTask:
     if saved is not None:
         apply_settings(arguments, saved)
     task = tagging.open_task(arguments)
-    refuse(judge_teacher(asked, task.labels, is_numeric=False))
+    refuse(check_teacher(asked, task.labels, is_numeric=False))
     texts, files = read_unlabelled(asked)
     sentences = [words for words, _ in (text.split() for text in texts) if words]
     tell_empty(len(texts) - len(sentences))
@@ -78,7 +78,7 @@ def encode_sentences(task: TaggingTask, sentences: list[list[str]]) -> Dataset |
     return encoded.dataset
 
 
-def open_classification(arguments: Arguments) -> TaughtTask:
+def open_classification(arguments: Arguments) -> SupervisedDistillation:
     """A classifier's task: corpus and unlabelled texts cleaned and cut as for the teacher, both models.
 
     Raises:
@@ -87,7 +87,7 @@ def open_classification(arguments: Arguments) -> TaughtTask:
     asked = arguments[TaskDistillationArguments]
     plan = read_as_teacher(arguments, ClassifierSettings.load(Path(asked.teacher_name)))
     task = classification.open_task(arguments, plan)
-    refuse(judge_teacher(asked, task.labels, is_numeric=task.problem_type is ProblemType.REGRESSION))
+    refuse(check_teacher(asked, task.labels, is_numeric=task.problem_type is ProblemType.REGRESSION))
     texts, files = read_unlabelled(asked)
     kept = [text for text in texts if text.text.strip()]
     tell_empty(len(texts) - len(kept))
@@ -122,7 +122,7 @@ def read_cleaned(read: Callable[[Arguments], Corpus], clean: Callable[[str], str
 
 
 def make_cleaner(settings: ClassifierSettings) -> Callable[[str], str]:
-    """What is done to a text before it is cut into pieces."""
+    """What is done to a text before it is cut into subwords."""
     if settings.cleaning:
         return partial(clean_text, space_token=settings.space_token or " ", lowercase=settings.lowercase)
     return str.lower if settings.lowercase else str
@@ -149,7 +149,7 @@ def encode_texts(task: ClassificationTask, texts: list[InputText]) -> Dataset | 
         max_length=settings.max_length or 0,
         long_text=LongText(settings.long_text),
         stride=settings.stride,
-        encoder=PieceEncoder(task.tokenizer),
+        encoder=SubwordEncoder(task.tokenizer),
         name="unlabelled",
     )
     return encoded.dataset

@@ -53,21 +53,21 @@ class TaskDistillation(Distillation):
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
         decides: Tensor | None = None,
-        taught_ids: Tensor | None = None,
-        taught_values: Tensor | None = None,
+        teacher_ids: Tensor | None = None,
+        teacher_values: Tensor | None = None,
     ) -> dict[str, Any]:
         """Logits of the student, as it gives them, and in training the sum of each loss that compares with the teacher.
 
-        `decides` is 1 where an answer is read, (batch, length) or (batch,); `taught_*` as in `Distillation`.
+        `decides` is 1 where an answer is read, (batch, length) or (batch,); `teacher_*` as in `Distillation`.
         """
         batch = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         if not self.training or decides is None:
             return {"logits": call_model(self.student, batch).logits}
         own, logits = self._read(self.student, batch, decides)
-        if taught_ids is not None and taught_values is not None:
+        if teacher_ids is not None and teacher_values is not None:
             return {
                 "logits": logits,
-                "sums": {"ce": self.sparse_targets(own["logits"], taught_ids[0], taught_values[0])},
+                "sums": {"ce": self.sparse_targets(own["logits"], teacher_ids[0], teacher_values[0])},
             }
         if not (self.weights.ce or self.weights.mse or self.needs_states or self.recorders):
             return {"logits": logits, "sums": {}}

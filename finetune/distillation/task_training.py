@@ -19,16 +19,16 @@ from finetune.classification.evaluation import build_text_metrics
 from finetune.classification.losses import SequenceEvaluationLoss, SequenceLoss
 from finetune.classification.task import ClassificationTask
 from finetune.classification.training import build_score
-from finetune.classification.training import settle_class_weights as settle_text_weights
-from finetune.distillation.collators import TaughtClassificationCollator, TaughtTaggingCollator
+from finetune.classification.training import resolve_class_weights as resolve_text_weights
+from finetune.distillation.collators import DistillationClassificationCollator, DistillationTaggingCollator
 from finetune.distillation.export import begin_run, list_losses, write_export
 from finetune.distillation.log import DistillationLog
 from finetune.distillation.model import Weights, choose_teacher_dtype, count_all_losses
-from finetune.distillation.task import TaughtTask
+from finetune.distillation.task import SupervisedDistillation
 from finetune.distillation.task_arguments import TaskLossArguments
 from finetune.distillation.task_model import TaskDistillation, TaskDistillationLoss, count_decisions
 from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
-from finetune.distillation.teacher_cache_files import TaughtRows
+from finetune.distillation.teacher_cache_files import TeacherRows
 from finetune.errors import Problem, UsageError
 from finetune.models.settings import SavedSettings
 from finetune.models.unpadding.hooks import unpad_encoder
@@ -36,12 +36,12 @@ from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
 from finetune.tagging import results as tagging_results
-from finetune.tagging.evaluation import build_piece_metrics
+from finetune.tagging.evaluation import build_subword_metrics
 from finetune.tagging.task import TaggingTask
-from finetune.tagging.training import build_piece_score, make_settings, settle_class_weights
+from finetune.tagging.training import build_subword_score, make_settings, resolve_class_weights
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
-from finetune.training.fast_path import settle_precision
+from finetune.training.fast_path import resolve_precision
 from finetune.training.losses import TokenLoss, take_label_smoothing
 
 logger = logging.getLogger(__name__)
@@ -49,23 +49,23 @@ logger = logging.getLogger(__name__)
 CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed")
 
 
-def build_taught_trainer(taught: TaughtTask, run: Run) -> Trainer:
+def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> Trainer:
     """Student and teacher as one module under the shared Trainer, scored as the task's own command scores."""
-    fast_path, task = taught.arguments[FastPathArguments], taught.task
+    fast_path, task = distilled.arguments[FastPathArguments], distilled.task
     smoothing, values = take_label_smoothing(task.values)
-    values = settle_precision({**values, "label_names": ["labels"]}, fast_path)
-    if taught.arguments[RunArguments].dry_run:
+    values = resolve_precision({**values, "label_names": ["labels"]}, fast_path)
+    if distilled.arguments[RunArguments].dry_run:
         values["output_dir"] = tempfile.gettempdir()  # the Trainer makes its folder; a dry run leaves none
     if not fast_path.no_fast_path and not fast_path.no_unpad:
-        unpad_encoder(taught.teacher)
-    module = build_module(taught, values)
-    parts = tagging_parts(taught, task, module, smoothing) if isinstance(task, TaggingTask) else text_parts(
-        taught, task, module, smoothing
+        unpad_encoder(distilled.teacher)
+    module = build_module(distilled, values)
+    parts = tagging_parts(distilled, task, module, smoothing) if isinstance(task, TaggingTask) else text_parts(
+        distilled, task, module, smoothing
     )  # fmt: skip
     folder = Path(str(values["output_dir"]))
     parts.callbacks += [
-        CheckpointFiles(taught.student.config.save_pretrained, find_settings(taught).save),
-        DistillationLog(folder, cast(TaskDistillationLoss, parts.loss), examples=len(taught.train)),
+        CheckpointFiles(distilled.student.config.save_pretrained, find_settings(distilled).save),
+        DistillationLog(folder, cast(TaskDistillationLoss, parts.loss), examples=len(distilled.train)),
     ]
     trainer = build_trainer(parts, values, run, patience=task.options.early_stopping_patience, fast_path=fast_path)
     if trainer.args.n_gpu > 1:
@@ -75,78 +75,80 @@ def build_taught_trainer(taught: TaughtTask, run: Run) -> Trainer:
     return trainer
 
 
-def build_module(taught: TaughtTask, values: dict[str, Any]) -> TaskDistillation:
-    set_seed(int(taught.arguments.get("seed", 42)))  # the projections are drawn here
+def build_module(distilled: SupervisedDistillation, values: dict[str, Any]) -> TaskDistillation:
+    set_seed(int(distilled.arguments.get("seed", 42)))  # the projections are drawn here
     return TaskDistillation(
-        taught.student,
-        taught.teacher,
-        Weights(**taught.losses.alphas()),
-        problem_type=taught.problem_type,
-        temperature=taught.losses.temperature,
-        relation_heads=taught.losses.relation_heads,
+        distilled.student,
+        distilled.teacher,
+        Weights(**distilled.losses.alphas()),
+        problem_type=distilled.problem_type,
+        temperature=distilled.losses.temperature,
+        relation_heads=distilled.losses.relation_heads,
         teacher_dtype=choose_teacher_dtype(values),
     )
 
 
-def tagging_parts(taught: TaughtTask, task: TaggingTask, module: TaskDistillation, smoothing: float) -> TrainerParts:
+def tagging_parts(
+    distilled: SupervisedDistillation, task: TaggingTask, module: TaskDistillation, smoothing: float
+) -> TrainerParts:
     padded = task.max_length if task.options.pad_to_max_length else None
     return TrainerParts(
         model=cast(Any, module),
         tokenizer=task.tokenizer,
-        collator=TaughtTaggingCollator.for_tokenizer(task.tokenizer, max_length=padded),
-        loss=TaskDistillationLoss(module.weights, TokenLoss(settle_class_weights(task), smoothing)),
-        train=taught.train,
+        collator=DistillationTaggingCollator.for_tokenizer(task.tokenizer, max_length=padded),
+        loss=TaskDistillationLoss(module.weights, TokenLoss(resolve_class_weights(task), smoothing)),
+        train=distilled.train,
         validation=task.encoded["validation"].dataset if "validation" in task.encoded else None,
-        compute_metrics=build_piece_metrics(build_piece_score(task)),
-        trimmable=True,
+        compute_metrics=build_subword_metrics(build_subword_score(task)),
+        sparse_embedding=True,
     )
 
 
 def text_parts(
-    taught: TaughtTask, task: ClassificationTask, module: TaskDistillation, smoothing: float
+    distilled: SupervisedDistillation, task: ClassificationTask, module: TaskDistillation, smoothing: float
 ) -> TrainerParts:
     padded = task.settings.max_length if task.options.pad_to_max_length else None
-    of_labels = SequenceLoss(task.problem_type.value, settle_text_weights(task), smoothing, task.options.focal_gamma)
+    of_labels = SequenceLoss(task.problem_type.value, resolve_text_weights(task), smoothing, task.options.focal_gamma)
     validation = task.encoded.get("validation")
     return TrainerParts(
         model=cast(Any, module),
         tokenizer=task.tokenizer,
-        collator=TaughtClassificationCollator.for_tokenizer(task.tokenizer, max_length=padded),
+        collator=DistillationClassificationCollator.for_tokenizer(task.tokenizer, max_length=padded),
         loss=TaskDistillationLoss(module.weights, of_labels),
-        train=taught.train,
+        train=distilled.train,
         validation=None if validation is None else validation.dataset,
         compute_metrics=None if validation is None else build_text_metrics(validation, build_score(task)),
         evaluation=SequenceEvaluationLoss(of_labels),
-        trimmable=True,
+        sparse_embedding=True,
     )
 
 
-def find_settings(taught: TaughtTask, decision: Decision | None = None) -> SavedSettings:
+def find_settings(distilled: SupervisedDistillation, decision: Decision | None = None) -> SavedSettings:
     """How text becomes the student's input, as the task's own command saves it."""
-    task = taught.task
+    task = distilled.task
     if isinstance(task, TaggingTask):
         return make_settings(task)
     return task.settings if decision is None else classification_results.add_decision(task.settings, decision)
 
 
-def start_run(run: Run, taught: TaughtTask) -> None:
+def start_run(run: Run, distilled: SupervisedDistillation) -> None:
     """Begin to write; the inputs are those whose fingerprints the manifest keeps."""
-    inputs = [*(path for paths in taught.task.corpus.files.values() for path in paths), *taught.files]
-    begin_run(run, inputs, taught.arguments.effective(), taught.student)
+    inputs = [*(path for paths in distilled.task.corpus.files.values() for path in paths), *distilled.files]
+    begin_run(run, inputs, distilled.arguments.effective(), distilled.student)
 
 
-def prepare_teacher(taught: TaughtTask, trainer: Trainer) -> None:
+def prepare_teacher(distilled: SupervisedDistillation, trainer: Trainer) -> None:
     """`--cache_teacher`: the teacher answers once before training, and is not asked again."""
-    losses = taught.losses
+    losses = distilled.losses
     if losses.cache_teacher is None:
         return
-    rows = TaughtRows(taught.train)
+    rows = TeacherRows(distilled.train)
     request = CacheRequest(
         Path(losses.teacher_cache_dir or f"{trainer.args.output_dir}.taught"),
         count=losses.cache_teacher,
-        answers=len(taught.task.labels),
+        answers=len(distilled.task.labels),
         temperature=losses.temperature,
-        facts={"task": taught.asked.task, "rows": hash_rows(taught)},
+        facts={"task": distilled.asked.task, "rows": hash_rows(distilled)},
         numbers_of=count_deciding,
         per_epoch=False,
     )
@@ -154,9 +156,9 @@ def prepare_teacher(taught: TaughtTask, trainer: Trainer) -> None:
     trainer.train_dataset = cast(Any, rows)
 
 
-def hash_rows(taught: TaughtTask) -> str:
+def hash_rows(distilled: SupervisedDistillation) -> str:
     """Of all ids that student and teacher read, and where they are asked."""
-    table, digest = taught.train.with_format("arrow")[:], hashlib.sha256()
+    table, digest = distilled.train.with_format("arrow")[:], hashlib.sha256()
     for name in ("input_ids", "token_type_ids", "word_positions"):
         if name in table.column_names:
             column = table[name].combine_chunks()
@@ -170,25 +172,25 @@ def count_deciding(batch: Any) -> list[int]:
     return decides.reshape(len(decides), -1).sum(1).tolist()
 
 
-def save_student(trainer: Trainer, taught: TaughtTask, decision: Decision | None = None) -> None:
+def save_student(trainer: Trainer, distilled: SupervisedDistillation, decision: Decision | None = None) -> None:
     """The student alone, with tokenizer and settings: what `predict.py` serves."""
     if not trainer.is_world_process_zero():
         return
     folder = Path(str(trainer.args.output_dir))
-    taught.student.save_pretrained(folder)
-    taught.task.tokenizer.save_pretrained(folder)
-    find_settings(taught, decision).save(folder)
+    distilled.student.save_pretrained(folder)
+    distilled.task.tokenizer.save_pretrained(folder)
+    find_settings(distilled, decision).save(folder)
     logger.info("Training is finished")
 
 
 def export_student(
-    trainer: Trainer, taught: TaughtTask, results: dict[str, Any], decision: Decision | None = None
+    trainer: Trainer, distilled: SupervisedDistillation, results: dict[str, Any], decision: Decision | None = None
 ) -> dict[str, Any]:
     """`--export`: the student with a card of its scores, size and speed; returns figures for the last line."""
-    if not taught.asked.export or not trainer.is_world_process_zero():
+    if not distilled.asked.export or not trainer.is_world_process_zero():
         return {}
-    folder, task = Path(taught.asked.export), taught.task
-    losses = taught.arguments[TaskLossArguments]
+    folder, task = Path(distilled.asked.export), distilled.task
+    losses = distilled.arguments[TaskLossArguments]
     described = (
         tagging_results.describe_task(task)
         if isinstance(task, TaggingTask)
@@ -197,20 +199,23 @@ def export_student(
     card = ModelCard(
         name=folder.name,
         **described,
-        base_model=taught.asked.teacher_name,
+        base_model=distilled.asked.teacher_name,
         dataset=task.corpus.name,
         figures={name: scores for name, scores in results.items() if isinstance(scores, dict)},
         labels=task.labels,
-        sizes={**{name: len(rows) for name, rows in task.corpus.splits.items()}, "unlabelled rows": taught.unlabelled},
+        sizes={
+            **{name: len(rows) for name, rows in task.corpus.splits.items()},
+            "unlabelled rows": distilled.unlabelled,
+        },
         facts={
             "losses": list_losses(losses.alphas(), losses.temperature),
-            **{name: taught.arguments.get(name) for name in CARD_FACTS},
+            **{name: distilled.arguments.get(name) for name in CARD_FACTS},
         },
-        command=taught.arguments.command_line(),
+        command=distilled.arguments.command_line(),
         versions=library_versions(),
         notes=task.corpus.notes,
         usage=f"```\npython scripts/predict.py --model_name_or_path {folder} --input_file texts.txt\n```",
     )
-    figures = write_export(folder, {"student": taught.student, "teacher": taught.teacher}, task.tokenizer, card)
-    find_settings(taught, decision).save(folder)
+    figures = write_export(folder, {"student": distilled.student, "teacher": distilled.teacher}, task.tokenizer, card)
+    find_settings(distilled, decision).save(folder)
     return {"export": str(folder), **{name.replace(" ", "_"): value for name, value in figures.items()}}

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer
 
-from finetune.distillation.losses import choose_likeliest
+from finetune.distillation.losses import choose_top_k
 from finetune.distillation.model import Distillation
 from finetune.distillation.teacher_cache_files import (
-    TaughtRows,
     TeacherCache,
     TeacherCacheWriter,
+    TeacherRows,
     estimate_bytes,
     name_of,
 )
@@ -58,7 +58,7 @@ class CacheRequest:
 
 
 def prepare_caches(
-    trainer: Trainer, module: Distillation, rows: TaughtRows, request: CacheRequest, epochs: int
+    trainer: Trainer, module: Distillation, rows: TeacherRows, request: CacheRequest, epochs: int
 ) -> None:
     """Give `rows` their caches, those that are not there yet are made.
 
@@ -94,7 +94,7 @@ def hash_weights(model: PreTrainedModel) -> str:
 def make_cache(
     trainer: Trainer,
     module: Distillation,
-    rows: TaughtRows,
+    rows: TeacherRows,
     request: CacheRequest,
     facts: Mapping[str, Any],
     epoch: int,
@@ -109,9 +109,11 @@ def make_cache(
         for indices, batch in draw_batches(trainer, rows):
             with trainer.accelerator.autocast():
                 logits = module.teach(**{name: value for name, value in batch.items() if name != "labels"})
-            ids, values = choose_likeliest(logits, request.kept, request.temperature)
+            ids, values = choose_top_k(logits, request.kept, request.temperature)
             if not writer.positions:  # the first batch tells how much it will be
-                check_room(folder, estimate_bytes(len(ids) * len(rows) // len(indices), request.kept, request.answers))
+                require_room(
+                    folder, estimate_bytes(len(ids) * len(rows) // len(indices), request.kept, request.answers)
+                )
             writer.add(indices, request.numbers_of(batch), ids.cpu().numpy(), values.cpu().numpy())
     seconds = time.perf_counter() - start
     logger.info(
@@ -120,7 +122,7 @@ def make_cache(
     return TeacherCache(folder)
 
 
-def draw_batches(trainer: Trainer, rows: TaughtRows) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+def draw_batches(trainer: Trainer, rows: TeacherRows) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
     """All examples with their indices, longest first, in batches of about `TOKENS_AT_ONCE`, on the Trainer's device."""
     lengths = rows.lengths
     order = np.argsort(-lengths, kind="stable").tolist()
@@ -129,7 +131,7 @@ def draw_batches(trainer: Trainer, rows: TaughtRows) -> Iterator[tuple[list[int]
         yield indices, {name: value.to(trainer.args.device) for name, value in batch.items()}
 
 
-def check_room(folder: Path, size: int) -> None:
+def require_room(folder: Path, size: int) -> None:
     """Raise a RunError where the disk has no room for a cache of about `size` bytes."""
     free = shutil.disk_usage(folder.parent).free
     if size > free:

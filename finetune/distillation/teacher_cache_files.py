@@ -1,4 +1,4 @@
-"""A teacher's likeliest answers on disk, memory-mapped: what each example is taught at each of its positions.
+"""A teacher's top-k logits on disk, memory-mapped: what each example learns at each of its positions.
 
 The name of a cache is a hash of all that decides it (teacher, examples, masks, temperature, K), so it is either exactly what
 is asked for or another one. It is written aside and gets its name when it is whole; what a killed process leaves is never
@@ -70,11 +70,11 @@ class TeacherCache:
         return cache if found == [positions, positions, cache.description["examples"]] else None
 
     def of(self, index: int) -> dict[str, npt.NDArray]:
-        """`taught_ids` (positions, K) and `taught_values` (positions, K + 1) of an example."""
+        """`teacher_ids` (positions, K) and `teacher_values` (positions, K + 1) of an example."""
         start, number = self._places[index].tolist()
         return {
-            "taught_ids": self._ids[start : start + number],
-            "taught_values": self._values[start : start + number],
+            "teacher_ids": self._ids[start : start + number],
+            "teacher_values": self._values[start : start + number],
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -129,7 +129,7 @@ class TeacherCacheWriter:
         self._streams[VALUES].write(values.astype("<f4", copy=False).tobytes())
 
     def _finish(self, aside: Path, facts: Mapping[str, Any]) -> None:
-        assert (self.places >= 0).all(), "an example was not taught"
+        assert (self.places >= 0).all(), "an example was not distilled"
         (aside / PLACES).write_bytes(self.places.tobytes())
         sizes = {"k": self.count, "positions": self.positions, "examples": len(self.places), "id_dtype": self.dtype.str}
         (aside / DESCRIPTION).write_text(json.dumps({**sizes, "made_from": dict(facts)}, indent=1, default=str))
@@ -146,7 +146,7 @@ def estimate_bytes(positions: int, count: int, answers: int) -> int:
     return positions * (count * np.dtype(id_dtype(answers)).itemsize + (count + 1) * 4)
 
 
-class TaughtRows:
+class TeacherRows:
     """Rows with what the teacher answers to them. Without caches (yet) they are the rows as they are.
 
     `caches` has one cache for each epoch, or a single one where every epoch shows the same.

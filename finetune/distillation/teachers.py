@@ -17,14 +17,14 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PretrainedC
 
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.checks import judge_head
+from finetune.models.checks import check_head
 from finetune.models.loading import (
     WEIGHT_FILES,
+    check_weights,
     explain_unreadable_weights,
-    judge_shapes,
-    judge_weights,
     load_config,
     quiet_loading,
+    require_matching_shapes,
 )
 from finetune.tokenization.loading import resolve_name
 
@@ -55,8 +55,8 @@ def load_teacher(name: str, *, family: str) -> Teacher:
     """
     arguments = ModelArguments(model_name_or_path=name)
     config = load_config(arguments)
-    problems = ProblemList(judge_weights(arguments))
-    problems.extend(judge_head(config, "causal_lm" if is_causal(config) else "masked_lm"))
+    problems = ProblemList(check_weights(arguments))
+    problems.extend(check_head(config, "causal_lm" if is_causal(config) else "masked_lm"))
     if config.model_type != family:
         found = f"{name} is a {config.model_type} model, not the {family} that was asked for"
         problems.append(Problem(found, remedy=f"say {config.model_type} instead"))
@@ -73,7 +73,7 @@ def load_teacher(name: str, *, family: str) -> Teacher:
             )
     except (SafetensorError, UnpicklingError, OSError) as error:
         raise DataError(explain_unreadable_weights(name, error)) from error
-    judge_shapes(model, report, new_head=False, folder=name)
+    require_matching_shapes(model, report, new_head=False, folder=name)
     drawn = frozenset(report["missing_keys"])
     if drawn:
         logger.info("Not in the teacher's checkpoint: %s.", ", ".join(sorted(drawn)))

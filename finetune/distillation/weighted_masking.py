@@ -1,4 +1,4 @@
-"""Masking that predicts rare pieces more often: positions are drawn by max(count, 1) ** -smoothing of what stands there.
+"""Masking that predicts rare subwords more often: positions are drawn by max(count, 1) ** -smoothing of what stands there.
 
 Mikolov et al. 2013 smooth counts so for word2vec, Conneau & Lample 2019 (XLM) and Sanh et al. 2019 (DistilBERT) for
 masking. Positions are drawn without replacement by exponential keys (Efraimidis & Spirakis 2006), row by row, so that an
@@ -22,7 +22,7 @@ class WeightedMasker:
     """Masks batches of padded ids.
 
     `weights` (vocabulary,) are 0 for special ids, which are never predicted and never a random replacement. `shares` are
-    those of predicted positions that show the mask, stay, and show a random piece; `probability` that of all positions.
+    those of predicted positions that show the mask, stay, and show a random subword; `probability` that of all positions.
     """
 
     mask_id: int

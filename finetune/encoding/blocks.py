@@ -1,12 +1,12 @@
-"""Pieces of lines -> examples of at most `max_length` ids, special tokens included. Nothing is dropped.
+"""Subwords of lines -> examples of at most `max_length` ids, special tokens included. Nothing is dropped.
 
 Three ways to pack, each over any number of batches of lines, with what is left over carried from one to the next:
 
 - `LinePacker`: one line, one example; a line too long for one becomes several.
 - `SentencePacker`: whole lines, as many as fit, joined by a separator (FULL-SENTENCES of Liu et al. 2019, RoBERTa).
-- `StreamPacker`: one endless stream of pieces cut every `max_length` ids; the tail becomes a shorter last example.
+- `StreamPacker`: one endless stream of subwords cut every `max_length` ids; the tail becomes a shorter last example.
 
-Index arithmetic throughout: the only Python loop steps from block to block, never from piece to piece.
+Index arithmetic throughout: the only Python loop steps from block to block, never from subword to subword.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Packer(Protocol):
 
 
 def flags_of(lines: EncodedLines) -> Flags:
-    """Flags (pieces,) of lines: where words begin (everywhere, if that is not known), where documents begin."""
+    """Flags (subwords,) of lines: where words begin (everywhere, if that is not known), where documents begin."""
     starts = np.ones(len(lines.ids), dtype=bool) if lines.word_starts is None else lines.word_starts
     flags = starts.astype(np.uint8) * WORD_START
     flags[offsets_of(lines.lengths)[:-1][lines.begins_document]] |= DOCUMENT_START
@@ -90,10 +90,10 @@ class LinePacker:
         self.counts: Counter[str] = Counter()
 
     def pack(self, lines: EncodedLines) -> Blocks:
-        """Frame every line; a line of more than `room` pieces is cut into several examples."""
+        """Special tokens around every line; a line of more than `room` subwords is cut into several examples."""
         lengths = cut_lengths(lines.lengths, self.room)
         self.counts.update(lines=len(lines.lengths), lines_cut=int((lines.lengths > self.room).sum()))
-        return frame_rows(lines.ids, flags_of(lines), lengths, self.specials)
+        return surround_rows(lines.ids, flags_of(lines), lengths, self.specials)
 
     def finish(self) -> Blocks:
         return Blocks(np.empty(0, np.uint16), np.empty(0, np.int64), np.empty(0, np.uint8))
@@ -112,15 +112,15 @@ def cut_lengths(lengths: npt.NDArray, room: int) -> npt.NDArray[np.int64]:
     return result
 
 
-def frame_rows(ids: Ids, flags: Flags, lengths: npt.NDArray, specials: SpecialTokens) -> Blocks:
+def surround_rows(ids: Ids, flags: Flags, lengths: npt.NDArray, specials: SpecialTokens) -> Blocks:
     """Put special tokens around every row."""
-    framed = lengths + len(specials)
-    starts = offsets_of(framed)[:-1]
-    result = Layout.empty(int(framed.sum()), ids.dtype)
+    surrounded = lengths + len(specials)
+    starts = offsets_of(surrounded)[:-1]
+    result = Layout.empty(int(surrounded.sum()), ids.dtype)
     result.write(starts, specials.prefix)
     result.copy_rows(starts + len(specials.prefix), lengths, ids, flags)
     result.write(starts + len(specials.prefix) + lengths, specials.suffix)
-    return Blocks(result.ids, framed, result.flags)
+    return Blocks(result.ids, surrounded, result.flags)
 
 
 class SentencePacker:
@@ -244,8 +244,8 @@ class StreamPacker:
 
     Args:
         max_length: ids of an example.
-        line_frame: special tokens around each line (Hugging Face's masked recipe), or None.
-        block_frame: special tokens around each example, or None.
+        line_template: special tokens around each line (Hugging Face's masked recipe), or None.
+        block_template: special tokens around each example, or None.
         document_end: ids written after each document, or empty.
     """
 
@@ -253,12 +253,12 @@ class StreamPacker:
         self,
         max_length: int,
         *,
-        line_frame: SpecialTokens | None = None,
-        block_frame: SpecialTokens | None = None,
+        line_template: SpecialTokens | None = None,
+        block_template: SpecialTokens | None = None,
         document_end: npt.NDArray | None = None,
     ) -> None:
-        self.room = max_length - (len(block_frame) if block_frame else 0)
-        self.line_frame, self.block_frame = line_frame, block_frame
+        self.room = max_length - (len(block_template) if block_template else 0)
+        self.line_template, self.block_template = line_template, block_template
         self.document_end = np.empty(0, dtype=np.int64) if document_end is None else document_end
         self.counts: Counter[str] = Counter()
         self._ids: Ids = np.empty(0, dtype=np.uint16)
@@ -282,12 +282,12 @@ class StreamPacker:
         return self._take(len(self._ids))
 
     def _stream(self, lines: EncodedLines) -> tuple[Ids, Flags]:
-        """Ids and flags of these lines, framed, with the document ends that fall in front of them."""
+        """Ids and flags of these lines, surrounded, with the document ends that fall in front of them."""
         if not len(lines.lengths):
             return lines.ids, flags_of(lines)
         flags = flags_of(lines)
         lengths = lines.lengths.astype(np.int64)
-        prefix, suffix = (self.line_frame.prefix, self.line_frame.suffix) if self.line_frame else ((), ())
+        prefix, suffix = (self.line_template.prefix, self.line_template.suffix) if self.line_template else ((), ())
         ends = np.where(lines.begins_document, len(self.document_end), 0)
         if not self._has_begun:
             ends[0] = 0
@@ -308,4 +308,8 @@ class StreamPacker:
         ids, flags = self._ids[:size], self._flags[:size]
         self._ids, self._flags = self._ids[size:].copy(), self._flags[size:].copy()
         lengths = cut_lengths(np.array([size]), self.room) if size else np.empty(0, np.int64)
-        return frame_rows(ids, flags, lengths, self.block_frame) if self.block_frame else Blocks(ids, lengths, flags)
+        return (
+            surround_rows(ids, flags, lengths, self.block_template)
+            if self.block_template
+            else Blocks(ids, lengths, flags)
+        )

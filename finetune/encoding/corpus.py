@@ -21,7 +21,7 @@ from finetune.data.text_rows import read_text_chunks
 from finetune.encoding.blocks import Blocks, LinePacker, Packer, SentencePacker, StreamPacker
 from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, encode_lines
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
-from finetune.encoding.subwords import PieceEncoder
+from finetune.encoding.subwords import SubwordEncoder
 from finetune.encoding.token_store import DESCRIPTION, FORMAT, TokenStoreWriter, only_one_prepares
 from finetune.encoding.word_references import join_words
 from finetune.errors import DataError, Problem
@@ -41,7 +41,7 @@ class Packing(StrEnum):
     STREAM = "stream"
 
 
-class Frame(StrEnum):
+class Template(StrEnum):
     """What the special tokens of a stream stand around."""
 
     LINES = "lines"
@@ -53,7 +53,7 @@ class Frame(StrEnum):
 class CorpusSettings:
     """Everything but text and tokenizer that decides the examples.
 
-    `column` is that of the text in files of rows. `frame` is for a stream. `end_documents`: a stream has the end-of-sequence
+    `column` is that of the text in files of rows. `template` is for a stream. `end_documents`: a stream has the end-of-text
     token after each document. `within_documents`: no sentence block spans two documents. `keep_flags`: the store says
     where words and documents begin.
     """
@@ -62,7 +62,7 @@ class CorpusSettings:
     max_length: int
     rules: LineRules = field(default_factory=LineRules)
     column: str = "text"
-    frame: Frame = Frame.LINES
+    template: Template = Template.LINES
     end_documents: bool = False
     within_documents: bool = False
     keep_flags: bool = False
@@ -81,7 +81,7 @@ def prepare_store(
 ) -> Path:
     """The folder of the token store of these files, made now unless it is there.
 
-    `references` is a file that joins pieces into words (see `word_references.py`); for lines as examples.
+    `references` is a file that joins subwords into words (see `word_references.py`); for lines as examples.
 
     Its arrays are the same, byte for byte, for any number of workers, and for packed and unpacked files. Several
     processes may ask at once: one makes it, the others wait.
@@ -89,7 +89,7 @@ def prepare_store(
     Raises:
         DataError: the files hold no text, text that is not UTF-8, or cannot be read.
     """
-    encoder = PieceEncoder(tokenizer, words=settings.find_words)
+    encoder = SubwordEncoder(tokenizer, words=settings.find_words)
     files = [fingerprint(path) for path in (*paths, *([references] if references else []))]
     folder = cache_dir / store_name(files, encoder.fingerprint, settings)
     with only_one_prepares(folder):
@@ -150,8 +150,8 @@ def build_packer(settings: CorpusSettings, tokenizer: Any, specials: SpecialToke
     end = _document_end(tokenizer) if settings.end_documents else None
     return StreamPacker(
         settings.max_length,
-        line_frame=specials if settings.frame is Frame.LINES else None,
-        block_frame=specials if settings.frame is Frame.BLOCKS else None,
+        line_template=specials if settings.template is Template.LINES else None,
+        block_template=specials if settings.template is Template.BLOCKS else None,
         document_end=end,
     )
 
@@ -159,7 +159,7 @@ def build_packer(settings: CorpusSettings, tokenizer: Any, specials: SpecialToke
 def find_separator(tokenizer: Any) -> npt.NDArray[np.int64]:
     """Ids between two lines of an example: a lone "▁" or newline where the vocabulary has one, else the separator."""
     vocabulary = tokenizer.get_vocab()
-    known = [vocabulary[piece] for piece in SEPARATOR_PIECES if piece in vocabulary]
+    known = [vocabulary[subword] for subword in SEPARATOR_PIECES if subword in vocabulary]
     fallback = [index for index in (tokenizer.sep_token_id, tokenizer.eos_token_id) if index is not None]
     return np.array((known or fallback)[:1], dtype=np.int64)
 
@@ -174,7 +174,7 @@ def _document_end(tokenizer: Any) -> npt.NDArray[np.int64]:
 def pack_lines(batches: Iterator[EncodedLines], packer: Packer, counts: Counter[str]) -> Iterator[Blocks]:
     """Blocks of all batches of lines; `counts` is completed on the way."""
     for lines in batches:
-        counts.update(bytes=lines.bytes_read, lines_without_pieces=lines.without_pieces)
+        counts.update(bytes=lines.bytes_read, lines_without_pieces=lines.without_subwords)
         yield packer.pack(lines)
     yield packer.finish()
     counts.update(packer.counts)
@@ -226,7 +226,7 @@ def tell_counts(counts: dict[str, int], examples: int, tokens: int, max_length: 
         f"all; the last example holds {counts.get('tail', 0):,}."
     )
     if counts["lines_without_pieces"]:
-        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no pieces at all and were left out.")
+        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no subwords at all and were left out.")
     if counts.get("lines_cut"):
         logger.warning(
             f"{counts['lines_cut']:,} of {counts['lines']:,} lines were longer than an example and were cut into several; "

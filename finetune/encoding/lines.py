@@ -1,4 +1,4 @@
-"""A chunk of raw text -> the pieces of its lines, with the borders of documents: what one worker does."""
+"""A chunk of raw text -> the subwords of its lines, with the borders of documents: what one worker does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.data.text import TextChunk, explain_unreadable
-from finetune.encoding.subwords import PieceEncoder
+from finetune.encoding.subwords import SubwordEncoder
 from finetune.run.workers import map_in_order
 
 
@@ -45,20 +45,20 @@ class LineRules:
 
 @dataclass(frozen=True)
 class EncodedLines:
-    """Lines that have pieces, in order; `begins_document` says of each whether a document begins there.
+    """Lines that have subwords, in order; `begins_document` says of each whether a document begins there.
 
     `border_waits`: a document border lies behind the last of them. `lines_read` counts lines with text,
-    `without_pieces` those of them that the tokenizer gives nothing; `places` are the numbers of the others among them.
+    `without_subwords` those of them that the tokenizer gives nothing; `places` are the numbers of the others among them.
     """
 
-    ids: npt.NDArray[np.unsignedinteger]  # (pieces,)
+    ids: npt.NDArray[np.unsignedinteger]  # (subwords,)
     lengths: npt.NDArray[np.int32]  # (lines,)
     begins_document: npt.NDArray[np.bool_]  # (lines,)
-    word_starts: npt.NDArray[np.bool_] | None = None  # (pieces,)
+    word_starts: npt.NDArray[np.bool_] | None = None  # (subwords,)
     places: npt.NDArray[np.int64] | None = None  # (lines,)
     border_waits: bool = False
     lines_read: int = 0
-    without_pieces: int = 0
+    without_subwords: int = 0
     bytes_read: int = 0
     is_readable: bool = True
 
@@ -67,29 +67,29 @@ class EncodedLines:
 class LineEncoder:
     """The work of one process: chunk -> `EncodedLines`."""
 
-    pieces: PieceEncoder
+    subwords: SubwordEncoder
     rules: LineRules = field(default_factory=LineRules)
 
     def __call__(self, chunk: TextChunk) -> EncodedLines:
         try:
             lines = chunk.lines()
         except UnicodeDecodeError:
-            return replace(_nothing(self.pieces), is_readable=False)
+            return replace(_nothing(self.subwords), is_readable=False)
         is_blank = np.fromiter((not line or line.isspace() for line in lines), bool, len(lines))
         kept = np.flatnonzero(~is_blank | self.rules.keep_line_ends)
-        pieces = self.pieces.encode([self.rules.clean_line(lines[index]) for index in kept])
-        has_pieces = pieces.lengths > 0
+        subwords = self.subwords.encode([self.rules.clean_line(lines[index]) for index in kept])
+        has_subwords = subwords.lengths > 0
         begins = self._find_borders(is_blank, chunk)
-        begins_document, border_waits = _move_borders(begins, kept[has_pieces])
+        begins_document, border_waits = _move_borders(begins, kept[has_subwords])
         return EncodedLines(
-            ids=pieces.ids,
-            lengths=pieces.lengths[has_pieces],
+            ids=subwords.ids,
+            lengths=subwords.lengths[has_subwords],
             begins_document=begins_document,
-            word_starts=pieces.word_starts,
-            places=np.flatnonzero(has_pieces),
+            word_starts=subwords.word_starts,
+            places=np.flatnonzero(has_subwords),
             border_waits=border_waits or bool(is_blank[-1] and self.rules.boundary == Boundary.BLANK_LINE),
             lines_read=len(kept),
-            without_pieces=int((~has_pieces).sum()),
+            without_subwords=int((~has_subwords).sum()),
             bytes_read=len(chunk.data),
         )
 
@@ -111,8 +111,8 @@ def _move_borders(begins: npt.NDArray[np.bool_], kept: npt.NDArray[np.int64]) ->
     return np.diff(up_to, prepend=0) > 0, bool(borders[-1] > (up_to[-1] if len(kept) else 0))
 
 
-def _nothing(pieces: PieceEncoder) -> EncodedLines:
-    empty = pieces.encode([])
+def _nothing(subwords: SubwordEncoder) -> EncodedLines:
+    empty = subwords.encode([])
     return EncodedLines(empty.ids, empty.lengths, np.empty(0, dtype=bool), empty.word_starts)
 
 

@@ -1,8 +1,8 @@
 """Masked-language-model corruption of whole batches: which positions are predicted, and what stands there instead.
 
 Devlin et al. 2019 (BERT): 15 % of the positions are predicted; of those, 80 % show the mask, 10 % a random token, 10 %
-what was there. With whole words, all pieces of a word are predicted or none; what each shows is still drawn piece by
-piece. Special tokens are never predicted. Every draw is a function of the example's `draw` number and the position, so an
+what was there. With whole words, all subwords of a word are predicted or none; what each shows is still drawn subword by
+subword. Special tokens are never predicted. Every draw is a function of the example's `draw` number and the position, so an
 example is masked the same way in any batch.
 """
 
@@ -38,7 +38,7 @@ class Masker:
     probability
         Share of the other positions that are predicted.
     whole_words
-        Predict all pieces of a word or none.
+        Predict all subwords of a word or none.
     """
 
     mask_id: int
@@ -90,7 +90,7 @@ def replace_ids(ids: Ids, bits: Bits, mask_id: int, ordinary: npt.NDArray[np.int
 
 
 def spread_over_words(values: npt.NDArray[Value], word_starts: npt.NDArray[np.bool_]) -> npt.NDArray[Value]:
-    """For each piece the value of the first piece of its word; (batch, length). A row begins with a word."""
+    """For each subword the value of the first subword of its word; (batch, length). A row begins with a word."""
     columns = np.arange(values.shape[1])
     firsts = np.maximum.accumulate(np.where(word_starts, columns, 0), axis=1)
     return np.take_along_axis(values, firsts, axis=1)

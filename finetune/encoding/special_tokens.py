@@ -37,7 +37,7 @@ def find_special_tokens(tokenizer: Any) -> SpecialTokens:
     Raises
     ------
     DataError
-        The tokenizer turns no text at all into pieces.
+        The tokenizer turns no text at all into subwords.
     """
     ids, types, is_special = _probe_fast(tokenizer) if tokenizer.is_fast else _probe_python(tokenizer)
     body = np.flatnonzero(is_special == 0)
@@ -61,7 +61,7 @@ def _probe_fast(tokenizer: Any) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
             return np.array(example["input_ids"]), np.array(example["token_type_ids"]), mask
     raise DataError(
         Problem(
-            f"the tokenizer {type(tokenizer).__name__} turns no text into pieces",
+            f"the tokenizer {type(tokenizer).__name__} turns no text into subwords",
             "a tokenizer with a vocabulary is needed",
             "check --tokenizer_name_or_path and --tokenizer_type",
         )

@@ -1,4 +1,4 @@
-"""Texts -> flat arrays of piece ids, with any tokenizer, without its special tokens.
+"""Texts -> flat arrays of subword ids, with any tokenizer, without its special tokens.
 
 A tokenizer of the Rust library is used bare: no Python object per text but its `Encoding`, no padding, no truncation,
 no offsets. It travels to worker processes as its JSON, so that they need neither transformers nor torch.
@@ -23,21 +23,21 @@ from finetune.encoding.ragged import offsets_of
 logger = logging.getLogger(__name__)
 
 PROBES = ["Hello, world! don't  stop", "ภาษาไทย ง่าย นิดเดียว", "中文 test", "naïve Café 1,234.5", "a<_>b", ""]
-CONTINUATION_MARKS = ("##",)  # WordPiece: this piece goes on with the word
+CONTINUATION_MARKS = ("##",)  # WordPiece: this subword goes on with the word
 WORD_START_MARKS = ("▁", "Ġ")  # SentencePiece, byte-level BPE: a word begins here
 MARKED_SHARE = 0.01  # of a vocabulary that uses a mark; a word-level one may hold "##" or "▁" as a word
 
 
 @dataclass(frozen=True)
-class Pieces:
+class Subwords:
     """Ragged ids of several texts: text i has the next `lengths[i]` of `ids`."""
 
-    ids: npt.NDArray[np.unsignedinteger]  # (pieces,)
+    ids: npt.NDArray[np.unsignedinteger]  # (subwords,)
     lengths: npt.NDArray[np.int32]  # (texts,)
-    word_starts: npt.NDArray[np.bool_] | None = None  # (pieces,): a word begins here
+    word_starts: npt.NDArray[np.bool_] | None = None  # (subwords,): a word begins here
 
 
-class PieceEncoder:
+class SubwordEncoder:
     """Encodes lists of texts; picklable.
 
     Parameters
@@ -62,16 +62,16 @@ class PieceEncoder:
             )
             self._rust_json, self._python_tokenizer = None, tokenizer
 
-    def encode(self, texts: Sequence[str]) -> Pieces:
+    def encode(self, texts: Sequence[str]) -> Subwords:
         """Ids of all texts, special tokens left out."""
         if not texts:
-            return Pieces(np.empty(0, self.dtype), np.empty(0, np.int32), np.empty(0, bool) if self.words else None)
+            return Subwords(np.empty(0, self.dtype), np.empty(0, np.int32), np.empty(0, bool) if self.words else None)
         return self._encode_rust(list(texts)) if self._rust_json else self._encode_python(list(texts))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_rust": None}
 
-    def _encode_rust(self, texts: list[str]) -> Pieces:
+    def _encode_rust(self, texts: list[str]) -> Subwords:
         if self._rust is None:
             assert self._rust_json is not None
             self._rust = Tokenizer.from_str(self._rust_json)
@@ -81,20 +81,20 @@ class PieceEncoder:
         lengths = np.fromiter(map(len, encodings), np.int32, len(encodings))
         ids = np.fromiter(chain.from_iterable([item.ids for item in encodings]), self.dtype, int(lengths.sum()))
         if not self.words:
-            return Pieces(ids, lengths)
+            return Subwords(ids, lengths)
         if needs_word_ids:
             word_ids = np.fromiter(chain.from_iterable([item.word_ids for item in encodings]), np.float64, len(ids))
-            return Pieces(ids, lengths, starts_of_word_ids(word_ids, lengths))
-        return Pieces(ids, lengths, self._starts(ids, lengths))
+            return Subwords(ids, lengths, starts_of_word_ids(word_ids, lengths))
+        return Subwords(ids, lengths, self._starts(ids, lengths))
 
-    def _encode_python(self, texts: list[str]) -> Pieces:
+    def _encode_python(self, texts: list[str]) -> Subwords:
         assert self._python_tokenizer is not None
         rows = self._python_tokenizer(
             texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
         )["input_ids"]
         lengths = np.fromiter(map(len, rows), np.int32, len(rows))
         ids = np.fromiter(chain.from_iterable(rows), self.dtype, int(lengths.sum()))
-        return Pieces(ids, lengths, self._starts(ids, lengths) if self.words else None)
+        return Subwords(ids, lengths, self._starts(ids, lengths) if self.words else None)
 
     def _starts(self, ids: npt.NDArray, lengths: npt.NDArray) -> npt.NDArray[np.bool_]:
         assert self._starts_by_id is not None
@@ -104,8 +104,8 @@ class PieceEncoder:
 
     def _agrees_with(self, tokenizer: Any) -> bool:
         expected = tokenizer(PROBES, add_special_tokens=False, verbose=False)["input_ids"]
-        pieces = self._encode_rust(PROBES)
-        return np.array_equal(pieces.ids, np.fromiter(chain.from_iterable(expected), np.int64))
+        subwords = self._encode_rust(PROBES)
+        return np.array_equal(subwords.ids, np.fromiter(chain.from_iterable(expected), np.int64))
 
 
 def id_dtype(vocabulary_size: int) -> type[np.unsignedinteger]:
@@ -146,10 +146,10 @@ def _describe_python(tokenizer: Any) -> dict[str, Any]:
 
 
 def find_starts_by_id(tokenizer: Any, *, is_rust: bool) -> npt.NDArray[np.bool_] | None:
-    """For each id whether its piece begins a word, where that can be seen from the piece; else None.
+    """For each id whether its subword begins a word, where that can be seen from the subword; else None.
 
-    WordPiece marks pieces that go on. Tokenizers in Python have no word ids: pieces marked as word starts begin words,
-    and without such marks every piece is a word (word-level vocabularies). For other Rust tokenizers only their word
+    WordPiece marks subwords that go on. Tokenizers in Python have no word ids: subwords marked as word starts begin words,
+    and without such marks every subword is a word (word-level vocabularies). For other Rust tokenizers only their word
     ids tell.
     """
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
@@ -168,7 +168,7 @@ def find_starts_by_id(tokenizer: Any, *, is_rust: bool) -> npt.NDArray[np.bool_]
 
 
 def starts_of_word_ids(word_ids: npt.NDArray[np.floating], lengths: npt.NDArray) -> npt.NDArray[np.bool_]:
-    """Where words begin, from word ids (nan: none, each such piece is a word of its own)."""
+    """Where words begin, from word ids (nan: none, each such subword is a word of its own)."""
     starts = np.ones(len(word_ids), dtype=bool)
     starts[1:] = word_ids[1:] != word_ids[:-1]  # nan differs from everything
     starts[first_places(lengths)] = True
@@ -176,5 +176,5 @@ def starts_of_word_ids(word_ids: npt.NDArray[np.floating], lengths: npt.NDArray)
 
 
 def first_places(lengths: npt.NDArray) -> npt.NDArray[np.int64]:
-    """Index of the first piece of every text that has one."""
+    """Index of the first subword of every text that has one."""
     return offsets_of(lengths)[:-1][np.asarray(lengths) > 0]

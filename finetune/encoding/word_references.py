@@ -1,7 +1,7 @@
-"""Reference files of Chinese whole-word masking: which pieces of each line go on with a word.
+"""Reference files of Chinese whole-word masking: which subwords of each line go on with a word.
 
 BERT cuts Chinese into single characters, so a segmenter's words must be told. The file has one JSON list for each line
-of text that is not empty: positions, counted with the special token in front, of pieces that do not begin a word (as
+of text that is not empty: positions, counted with the special token in front, of subwords that do not begin a word (as
 Hugging Face's `run_chinese_ref.py` writes them).
 """
 
@@ -71,13 +71,13 @@ def _join(lines: EncodedLines, references: list[Reference], path: Path, prefix_l
     starts = offsets_of(lines.lengths)
     for row, place in enumerate(lines.places):
         number, positions = references[place]
-        pieces = np.array(positions, dtype=np.int64) - prefix_length
+        subwords = np.array(positions, dtype=np.int64) - prefix_length
         length = int(lines.lengths[row])
-        if len(pieces) and pieces.max() >= length:
-            found = f"position {pieces.max() + prefix_length} lies behind the {length} pieces of its line"
+        if len(subwords) and subwords.max() >= length:
+            found = f"position {subwords.max() + prefix_length} lies behind the {length} subwords of its line"
             remedy = "make the reference file with the same tokenizer and the same text"
             raise DataError(Problem(found, "", remedy, path, number))
-        lines.word_starts[starts[row] + pieces[pieces > 0]] = False
+        lines.word_starts[starts[row] + subwords[subwords > 0]] = False
 
 
 def _other_number(path: Path, found: int, text: str) -> Problem:

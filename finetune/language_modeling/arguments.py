@@ -12,7 +12,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.errors import Problem
 
-SHORTEST = 3  # one piece between two special tokens
+SHORTEST = 3  # one subword between two special tokens
 DATASETS_TYPES = (
     "MemmapLineByLineTextDataset",
     "MemmapConcatFullSentenceTextDataset",
@@ -131,14 +131,14 @@ class MaskingArguments:
     datasets_type: str | None = argument(
         None,
         choices=DATASETS_TYPES,
-        help="how lines become examples: each its own; whole lines, as many as fit; or one stream cut into pieces "
+        help="how lines become examples: each its own; whole lines, as many as fit; or one stream cut into subwords "
         "(the default)",
     )
     within_documents: bool = argument(False, help="with whole lines: no example spans two documents")
-    mlm_probability: float = argument(0.15, minimum=0.001, maximum=1, help="share of the pieces that are predicted")
-    whole_word_mask: bool = argument(False, help="predict all pieces of a word or none")
+    mlm_probability: float = argument(0.15, minimum=0.001, maximum=1, help="share of the subwords that are predicted")
+    whole_word_mask: bool = argument(False, help="predict all subwords of a word or none")
     train_ref_file: str | None = argument(
-        None, metavar="FILE", help="Chinese words for --whole_word_mask: one JSON list of piece positions a line"
+        None, metavar="FILE", help="Chinese words for --whole_word_mask: one JSON list of subword positions a line"
     )
     validation_ref_file: str | None = argument(
         None, metavar="FILE", aliases=("eval_ref_file",), help="the same for the text to validate on"
@@ -194,14 +194,14 @@ class CausalArguments:
     )
     keep_linebreaks: bool = argument(True, help="line ends are text")
     document_attention: bool = argument(
-        False, help="pieces see only their own document, which ends with the end-of-sequence token"
+        False, help="subwords see only their own document, which ends with the end-of-sequence token"
     )
     document_boundary: str = argument(
         "blank_line", choices=("blank_line", "line", "file"), help="what ends a document; the end of a file always does"
     )
 
 
-def judge_text(arguments: Arguments) -> list[Problem]:
+def check_text(arguments: Arguments) -> list[Problem]:
     """Each stage needs its text; streaming needs a number of steps.
 
     A command line that names no stage (as those of thai2transformers do not) trains, and validates.
@@ -218,10 +218,10 @@ def judge_text(arguments: Arguments) -> list[Problem]:
     if training.get("do_eval") and not (text.validation_file or text.dataset_name or text.validation_split_percentage):
         remedy = "give --validation_file or --validation_split_percentage"
         problems.append(Problem("--do_eval needs text to validate on", remedy=remedy))
-    return problems + (judge_streaming(arguments) if text.streaming else [])
+    return problems + (check_streaming(arguments) if text.streaming else [])
 
 
-def judge_streaming(arguments: Arguments) -> list[Problem]:
+def check_streaming(arguments: Arguments) -> list[Problem]:
     """What needs the whole text beforehand cannot be had of a stream."""
     text, training, fast_path = arguments[TextArguments], arguments.training, arguments[FastPathArguments]
     problems = []

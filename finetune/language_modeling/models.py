@@ -13,7 +13,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from finetune.arguments.nearest import allowed_values
 from finetune.errors import Problem, UsageError
 from finetune.language_modeling.arguments import LanguageModelArguments
-from finetune.models.loading import HEADS, judge_weights, load_config, load_model, override_config
+from finetune.models.loading import HEADS, check_weights, load_config, load_model, override_config
 
 logger = logging.getLogger(__name__)
 
@@ -88,10 +88,10 @@ def fit_to_tokenizer(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBas
             setattr(config, name, index)
 
 
-def judge_language_weights(arguments: LanguageModelArguments) -> list[Problem]:
+def check_language_weights(arguments: LanguageModelArguments) -> list[Problem]:
     """A folder of weights to start from must hold some."""
     source = arguments.model_name_or_path or arguments.model_dir
-    return judge_weights(replace(arguments, model_name_or_path=source)) if source else []
+    return check_weights(replace(arguments, model_name_or_path=source)) if source else []
 
 
 def build_language_model(

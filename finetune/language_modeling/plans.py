@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from finetune.arguments.parser import Arguments
-from finetune.encoding.corpus import CorpusSettings, Frame, Packing
+from finetune.encoding.corpus import CorpusSettings, Packing, Template
 from finetune.encoding.lines import Boundary, LineRules
 from finetune.language_modeling.arguments import CausalArguments, MaskingArguments, ObjectiveArguments, TextArguments
 from finetune.language_modeling.task import SPACE_TOKEN, Objective, Plan
@@ -62,7 +62,7 @@ def plan_causal(arguments: Arguments) -> Plan:
                 boundary=Boundary(asked.document_boundary),
             ),
             column=text.text_column_name,
-            frame=Frame.NOTHING,
+            template=Template.NOTHING,
             end_documents=asked.document_attention,
             keep_flags=asked.document_attention,
         )
@@ -87,7 +87,7 @@ def _legacy_masked(arguments: Arguments) -> Plan:
             max_length=max_length,
             rules=LineRules(keep_line_ends=True, lowercase=text.lowercase),
             column=text.text_column_name,
-            frame=Frame.BLOCKS,
+            template=Template.BLOCKS,
             keep_flags=asked.whole_word_mask,
             find_words=asked.whole_word_mask,
         )
@@ -105,7 +105,7 @@ def _legacy_causal(arguments: Arguments) -> Plan:
             max_length=max_length,
             rules=LineRules(keep_line_ends=not asked.line_by_line, lowercase=text.lowercase),
             column=text.text_column_name,
-            frame=Frame.BLOCKS,
+            template=Template.BLOCKS,
         )
 
     return Plan(Objective.CAUSAL, asked.length, "--block_size", settings)

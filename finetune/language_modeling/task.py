@@ -27,7 +27,7 @@ from finetune.language_modeling.losses import (
     StreamedExamples,
     score_language,
 )
-from finetune.language_modeling.models import build_language_model, judge_language_weights, load_language_config
+from finetune.language_modeling.models import build_language_model, check_language_weights, load_language_config
 from finetune.language_modeling.text import (
     SEED_OF_VALIDATION,
     StreamedTexts,
@@ -37,11 +37,11 @@ from finetune.language_modeling.text import (
     prepare_texts,
 )
 from finetune.models.checks import (
+    check_head,
+    check_max_length,
+    check_vocabulary,
     find_position_limit,
-    judge_head,
-    judge_max_length,
-    judge_vocabulary,
-    settle_max_length,
+    resolve_max_length,
 )
 from finetune.models.sparse_mlm_head import SPARSE_HEADS
 from finetune.run.folder import Run
@@ -49,7 +49,7 @@ from finetune.run.launcher import count_processes
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.dry_run import estimate_plan, format_plan
-from finetune.training.evaluation_schedule import settle_cadence
+from finetune.training.evaluation_schedule import resolve_schedule
 from finetune.training.length_batches import EpochFollower
 from finetune.training.losses import take_label_smoothing
 
@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 
 SPACE_TOKEN = "<_>"
 LONGEST_CAUSAL_BLOCK = 1024
-EXAMPLES_SHOWN, PIECES_SHOWN = 3, 60
+EXAMPLES_SHOWN, SUBWORDS_SHOWN = 3, 60
 READ_BY_EACH = {"dispatch_batches": False}  # setting of accelerate, for streams
 
 
@@ -115,19 +115,19 @@ def open_task(arguments: Arguments, plan: Plan) -> LanguageTask:
     files = problems.attempt(find_texts, text)
     tokenizer = problems.attempt(load_tokenizer, model, space_token=SPACE_TOKEN if text.add_space_token else None)
     config = problems.attempt(load_language_config, model, tokenizer)
-    problems.extend(judge_language_weights(model))
+    problems.extend(check_language_weights(model))
     has_validation = bool(arguments.training.get("do_eval")) and (files is None or can_validate(files, text))
-    values = problems.attempt(settle_cadence, arguments.training, has_validation=has_validation)
+    values = problems.attempt(resolve_schedule, arguments.training, has_validation=has_validation)
     if config is not None:
-        problems.extend(judge_head(config, plan.objective) or judge_objective(config, plan.objective))
-        problems.extend(judge_length(plan, config))
+        problems.extend(check_head(config, plan.objective) or check_objective(config, plan.objective))
+        problems.extend(check_length(plan, config))
     if config is not None and tokenizer is not None:
-        problems.extend(judge_vocabulary(config, tokenizer))
+        problems.extend(check_vocabulary(config, tokenizer))
     if tokenizer is not None and plan.objective is Objective.MASKED:
         problems.attempt(Masker.for_tokenizer, tokenizer)
     problems.raise_any(DataError)
     assert files is not None and tokenizer is not None and config is not None and values is not None
-    max_length = settle_length(plan, config, tokenizer)
+    max_length = resolve_length(plan, config, tokenizer)
     task = LanguageTask(arguments, plan, tokenizer, config, values, max_length, files)
     prepare_splits(task, has_validation=has_validation)
     return task
@@ -137,7 +137,7 @@ def can_validate(files: TextFiles, text: TextArguments) -> bool:
     return bool(files.validation) or bool(files.train and text.validation_split_percentage)
 
 
-def judge_objective(config: PretrainedConfig, objective: Objective) -> list[Problem]:
+def check_objective(config: PretrainedConfig, objective: Objective) -> list[Problem]:
     """Heads that transformers counts as causal, on models that see both sides or permutations."""
     if config.model_type == "xlnet":
         found = "XLNet is trained by permutation language modelling, which is not offered"
@@ -151,18 +151,18 @@ def judge_objective(config: PretrainedConfig, objective: Objective) -> list[Prob
     return []
 
 
-def judge_length(plan: Plan, config: PretrainedConfig) -> list[Problem]:
+def check_length(plan: Plan, config: PretrainedConfig) -> list[Problem]:
     return [
         replace(
             problem, found=problem.found.replace("--max_length", plan.length_flag), remedy="nothing is lost by less"
         )
-        for problem in judge_max_length(plan.length, config)
+        for problem in check_max_length(plan.length, config)
     ]
 
 
-def settle_length(plan: Plan, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+def resolve_length(plan: Plan, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
     """What was typed, else what model and tokenizer allow (causal models: at most 1024, as in run_clm.py)."""
-    length = settle_max_length(plan.length, config, tokenizer)
+    length = resolve_max_length(plan.length, config, tokenizer)
     if plan.length is None and plan.objective is Objective.CAUSAL:
         return min(find_position_limit(config) or length, LONGEST_CAUSAL_BLOCK)
     return length
@@ -253,7 +253,7 @@ def build_collator(task: LanguageTask, model: PreTrainedModel) -> MaskingCollato
     if plan.objective is Objective.CAUSAL:
         apart = plan.settings(task.max_length).end_documents
         if apart:
-            check_documents_apart(model)
+            require_documents_apart(model)
         return CausalCollator(pad_token_id=pad_id, apart=apart)
     masker = Masker.for_tokenizer(tokenizer, probability=plan.probability, whole_words=plan.whole_words)
     return MaskingCollator(
@@ -278,7 +278,7 @@ def choose_sparse_labels(model: PreTrainedModel, task: LanguageTask) -> Any:
 
 
 @torch.no_grad()
-def check_documents_apart(model: PreTrainedModel) -> None:
+def require_documents_apart(model: PreTrainedModel) -> None:
     """Positions that start anew must keep a document from seeing the one before; tried out on the model itself.
 
     Raises:
@@ -304,9 +304,9 @@ def show_plan(trainer: Trainer, task: LanguageTask) -> dict[str, Any]:
     """`--dry_run`: print examples and the estimate; returns the estimate for the last line."""
     dataset = trainer.train_dataset if trainer.train_dataset is not None else trainer.eval_dataset
     for number, example in zip(range(EXAMPLES_SHOWN), cast(Any, dataset), strict=False):
-        pieces = task.tokenizer.convert_ids_to_tokens(example["input_ids"].tolist())
-        more = " ..." if len(pieces) > PIECES_SHOWN else ""
-        print(f"Example {number + 1}: {len(pieces)} pieces\n  {' '.join(pieces[:PIECES_SHOWN])}{more}")
+        subwords = task.tokenizer.convert_ids_to_tokens(example["input_ids"].tolist())
+        more = " ..." if len(subwords) > SUBWORDS_SHOWN else ""
+        print(f"Example {number + 1}: {len(subwords)} subwords\n  {' '.join(subwords[:SUBWORDS_SHOWN])}{more}")
     if not isinstance(task.train, TokenStore):
         return {"dry_run": True}
     plan = estimate_plan(trainer)

@@ -19,7 +19,7 @@ from finetune.encoding.draws import draw_number
 from finetune.encoding.lines import LineEncoder
 from finetune.encoding.ragged import offsets_of
 from finetune.encoding.special_tokens import find_special_tokens
-from finetune.encoding.subwords import PieceEncoder
+from finetune.encoding.subwords import SubwordEncoder
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.language_modeling.arguments import TextArguments
@@ -131,14 +131,14 @@ class StreamedTexts:
     """Reads and tokenizes files anew for every epoch: called with the epoch, it gives the examples one by one."""
 
     paths: Sequence[Path]
-    encoder: PieceEncoder
+    encoder: SubwordEncoder
     tokenizer: Any
     settings: CorpusSettings
     seed: int
 
     @classmethod
     def of(cls, paths: Sequence[Path], tokenizer: Any, settings: CorpusSettings, *, seed: int) -> StreamedTexts:
-        return cls(paths, PieceEncoder(tokenizer, words=settings.find_words), tokenizer, settings, seed)
+        return cls(paths, SubwordEncoder(tokenizer, words=settings.find_words), tokenizer, settings, seed)
 
     def __call__(self, epoch: int) -> Iterator[dict[str, Any]]:
         packer = build_packer(self.settings, self.tokenizer, find_special_tokens(self.tokenizer))

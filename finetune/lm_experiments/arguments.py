@@ -85,7 +85,7 @@ def as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def judge_keys(flag: str, value: Any, known: Iterable[str]) -> list[Problem]:
+def check_keys(flag: str, value: Any, known: Iterable[str]) -> list[Problem]:
     """The keys of a dictionary that are not known, each with the nearest."""
     keys = list(value) if isinstance(value, Mapping) else []
     known = list(known)
@@ -93,7 +93,7 @@ def judge_keys(flag: str, value: Any, known: Iterable[str]) -> list[Problem]:
 
 
 @dataclass
-class TunedModelArguments(ModelArguments):
+class ExperimentModelArguments(ModelArguments):
     """Model and tokenizer, and what of them is changed."""
 
     OBJECTS: ClassVar[dict[str, ObjectKind]] = {
@@ -133,13 +133,13 @@ class TunedModelArguments(ModelArguments):
         }
         problems = super().problems()
         for flag, (value, names) in named.items():
-            problems += judge_keys(flag, value, [name.rpartition(".")[2] for name in names])
-        problems += judge_keys("model_callbacks", self.model_callbacks, HOOKS)
-        return problems + judge_keys("model_callbacks_kwargs", self.model_callbacks_kwargs, self.model_callbacks)
+            problems += check_keys(flag, value, [name.rpartition(".")[2] for name in names])
+        problems += check_keys("model_callbacks", self.model_callbacks, HOOKS)
+        return problems + check_keys("model_callbacks_kwargs", self.model_callbacks_kwargs, self.model_callbacks)
 
 
 @dataclass
-class TunedTextArguments:
+class ExperimentTextArguments:
     """Texts."""
 
     OBJECTS: ClassVar[dict[str, ObjectKind]] = {
@@ -180,7 +180,7 @@ class TunedTextArguments:
     def problems(self) -> list[Problem]:
         problems = []
         for flag in ("data_preprocessing_fn", "data_preprocessing_fn_strategy"):
-            problems += judge_keys(flag, getattr(self, flag), SPLITS)
+            problems += check_keys(flag, getattr(self, flag), SPLITS)
         for strategy in dict.fromkeys(per_split(self.data_preprocessing_fn_strategy).values()):
             if strategy is not None and strategy not in STRATEGIES:
                 found = f"--data_preprocessing_fn_strategy is {strategy!r}"
@@ -193,7 +193,7 @@ class TunedTextArguments:
 
 
 @dataclass
-class TuningArguments:
+class ExperimentArguments:
     """Training and losses."""
 
     OBJECTS: ClassVar[dict[str, ObjectKind]] = {
@@ -233,9 +233,9 @@ class TuningArguments:
         if self.min_epochs > self.epochs:
             problems.append(Problem(f"--min_epochs is {self.min_epochs}, more than --epochs {self.epochs}"))
         for flag in ("loss_classes", "loss_reduction_fns", "loss_classes_kwargs"):
-            problems += judge_keys(flag, getattr(self, flag), SPLITS[:2])
+            problems += check_keys(flag, getattr(self, flag), SPLITS[:2])
         for split in SPLITS[:2]:
-            problems += self._judge_losses(split)
+            problems += self._check_losses(split)
         return problems
 
     def losses(self, split: str) -> dict[str, dict[str, Any]]:
@@ -244,11 +244,11 @@ class TuningArguments:
         given = self.loss_classes_kwargs.get(split, {})
         return {name: dict(given.get(name.rpartition(".")[2], {})) for name in names}
 
-    def _judge_losses(self, split: str) -> list[Problem]:
+    def _check_losses(self, split: str) -> list[Problem]:
         flag, given = f"loss_classes_kwargs.{split}", self.loss_classes_kwargs.get(split, {})
         names = [name.rpartition(".")[2] for name in self.losses(split)]
-        problems = judge_keys(flag, given, names)
-        problems += judge_keys(f"{flag}.{BASELINE_LOSS}", given.get(BASELINE_LOSS), BASELINE_KEYWORDS)
+        problems = check_keys(flag, given, names)
+        problems += check_keys(f"{flag}.{BASELINE_LOSS}", given.get(BASELINE_LOSS), BASELINE_KEYWORDS)
         if BASELINE_LOSS in names and not given.get(BASELINE_LOSS, {}).get("dataset"):
             problems.append(Problem(f"{BASELINE_LOSS} needs --{flag}.{BASELINE_LOSS}.dataset", "one or more files"))
         return problems

@@ -128,12 +128,12 @@ class KLBaselineLoss:
     ) -> None:
         del split_name, preprocessing_num_workers, overwrite_cache  # the document has them
         self.model, self.tokenizer = model, _find_tokenizer(tokenizer, tokenizer_kwargs)
-        self.reduction = settle_reduction(reduction, size_average, reduce)
+        self.reduction = resolve_reduction(reduction, size_average, reduce)
         paths = [dataset] if isinstance(dataset, str) else list(dataset)
         self.scales = _one_each(scaleby, paths, "scaleby")
         self.numbers = _one_each(n_examples_per_batch, paths, "n_examples_per_batch")
         limits = _one_each(max_samples_per_dataset, paths, "max_samples_per_dataset")
-        _judge_strategy(data_preprocessing_fn_strategy)
+        _require_strategy(data_preprocessing_fn_strategy)
         self.batch_size, self.return_all, self.seed, self.calls = batch_size, return_all, seed, 0
         self.function, self.kwargs = data_preprocessing_fn, dict(data_preprocessing_fn_kwargs or {})
         self.fixed = data_preprocessing_fn_strategy == "once"
@@ -242,7 +242,7 @@ def _find_tokenizer(tokenizer: Any, kwargs: Mapping[str, Any] | None) -> Any:
     return type(tokenizer).from_pretrained(tokenizer.name_or_path, **kwargs) if kwargs else tokenizer
 
 
-def settle_reduction(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
+def resolve_reduction(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
     """The reduction that torch makes of its newer and its two older arguments.
 
     Raises:
@@ -269,7 +269,7 @@ def _one_each(value: Any, paths: Sequence[str], name: str) -> list[Any]:
     return list(value)
 
 
-def _judge_strategy(strategy: str) -> None:
+def _require_strategy(strategy: str) -> None:
     if strategy not in STRATEGIES:
         found = f"KLBaselineLoss.data_preprocessing_fn_strategy is {strategy!r}"
         raise UsageError(Problem(found, allowed_values(strategy, STRATEGIES)))

@@ -26,7 +26,7 @@ class Recipe:
 
     `function` with `kwargs` is applied once to all of them, or `per_batch`. What it draws follows from `seed`, `split`,
     the epoch and the rows, so that a run that goes on draws what an undisturbed one would; `first` is the number of the
-    first text where texts come piece by piece. `pad_to`: width of each batch.
+    first text where texts come subword by subword. `pad_to`: width of each batch.
     """
 
     tokenizer: Any
@@ -53,12 +53,12 @@ class Recipe:
         made = {name: np.asarray(values) for name, values in made.items()} if isinstance(made, Mapping) else {}
         counts = made.pop(COUNTS, made.pop(OTHER_COUNTS, np.ones(len(rows), dtype=np.int64)))
         counts = counts.ravel()[counts.ravel() >= 0]
-        self._judge(made, counts, len(rows))
+        self._require(made, counts, len(rows))
         if "attention_mask" not in made:
             made["attention_mask"] = (made["input_ids"] != TokenRoles.of(self.tokenizer).pad_id).astype(np.int64)
         return identity(made, self.tokenizer), np.repeat(np.arange(len(rows)), counts)
 
-    def _judge(self, made: Batch, counts: npt.NDArray[np.integer], rows: int) -> None:
+    def _require(self, made: Batch, counts: npt.NDArray[np.integer], rows: int) -> None:
         name = getattr(self.function, "__name__", "the preprocessing function")
         ids = made.get("input_ids")
         if ids is None or ids.ndim != 2:

@@ -27,7 +27,7 @@ from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.scanner import Typed
 from finetune.arguments.values import expected
 from finetune.errors import Problem, UsageError
-from finetune.lm_experiments.object_names import PREFIXES, ObjectKind, judge_prefixes, name_object
+from finetune.lm_experiments.object_names import PREFIXES, ObjectKind, check_prefixes, name_object
 
 DELETE = "__delete_field__"
 ALLOW_IMPORT = "allow_import"
@@ -171,7 +171,7 @@ class DottedGathering(Gathering):
             shown = " ".join(typed.words or ()) or "without a value"
             allowed = f"it takes a dictionary: {typed.flag}.KEY VALUE, or json:{{...}}"
             raise UsageError(Problem(f"{typed.flag} is {shown}", allowed))
-        self._judge_again(typed, rank, path, value)
+        self._require_again(typed, rank, path, value)
         tree: dict[str, Any] = {path[-1]: value}
         for key in reversed(path[:-1]):
             tree = {key: tree}
@@ -179,7 +179,7 @@ class DottedGathering(Gathering):
         self.trees[slot] = _overlay(self.trees.get(slot, {}), tree[path[0]])
         self.last[path[0]] = typed
 
-    def _judge_again(self, typed: Typed, rank: int, path: tuple[str, ...], value: Any) -> None:
+    def _require_again(self, typed: Typed, rank: int, path: tuple[str, ...], value: Any) -> None:
         """The same key again: the last one wins, said. A key of what has a plain value: a contradiction."""
         key = (str(rank), *path)
         for other, before in self.set_by.items():
@@ -275,7 +275,7 @@ class DottedParser(CommandParser):
     def _read_values(self, given: Mapping[str, Given], problems: list[Problem]) -> dict[str, Any]:
         values = super()._read_values(given, problems)
         allow = values.get(ALLOW_IMPORT) or []
-        problems.extend(judge_prefixes(allow))
+        problems.extend(check_prefixes(allow))
         for name, value in values.items():
             values[name] = self._name_objects(name, value, allow, problems)
         return values

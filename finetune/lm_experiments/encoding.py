@@ -40,7 +40,7 @@ def encode_annotated(
     if task == "lm":
         inputs = [_with_start(ids, tokenizer) for ids in inputs]
     if task == "mlm" and targets is not None:
-        _judge_lengths(inputs, targets)
+        _require_lengths(inputs, targets)
     cut = sum(max(map(len, pair)) > max_length for pair in zip(inputs, targets or inputs, strict=True))
     if cut:
         logger.warning("%d of %d texts are longer than %d tokens; they are cut.", cut, len(inputs), max_length)
@@ -57,7 +57,7 @@ def _with_start(ids: list[int], tokenizer: Any) -> list[int]:
     return ids if start is None or ids[:1] == [start] else [start, *ids]
 
 
-def _judge_lengths(inputs: Sequence[list[int]], targets: Sequence[list[int]]) -> None:
+def _require_lengths(inputs: Sequence[list[int]], targets: Sequence[list[int]]) -> None:
     problems = [
         Problem(
             f"example {number} has {len(ids)} tokens, its labels {len(wanted)}", "a masked text and its labels align"

@@ -34,7 +34,7 @@ class Hooks:
 
 
 class HookCallback(TrainerCallback):
-    """Calls hooks where the Trainer has a point of its own; `TuningTrainer` calls the others."""
+    """Calls hooks where the Trainer has a point of its own; `ExperimentTrainer` calls the others."""
 
     def __init__(self, hooks: Hooks) -> None:
         self.hooks = hooks

@@ -120,7 +120,7 @@ def is_refused(name: str) -> bool:
     return any(_is_below(name, refused) for refused in REFUSED)
 
 
-def judge_prefixes(prefixes: Iterable[str]) -> list[Problem]:
+def check_prefixes(prefixes: Iterable[str]) -> list[Problem]:
     """The problems of what a user opens by `--allow_import`."""
     remedy = "name the module that holds your own function"
     return [
@@ -152,7 +152,7 @@ def find_object(word: str, kind: ObjectKind, flag: str, allow: Sequence[str] = (
     if not _is_open(name, kind, allow):
         raise UsageError(_not_open(word, name, kind, flag))
     found = _load(name, word, kind, flag, allow)
-    _judge(found, name, kind, flag, allow)
+    _require(found, name, kind, flag, allow)
     return name, found
 
 
@@ -229,7 +229,7 @@ def _load(name: str, word: str, kind: ObjectKind, flag: str, allow: Sequence[str
     return getattr(module, attribute)
 
 
-def _judge(found: Any, name: str, kind: ObjectKind, flag: str, allow: Sequence[str]) -> None:
+def _require(found: Any, name: str, kind: ObjectKind, flag: str, allow: Sequence[str]) -> None:
     if not (inspect.isclass(found) or inspect.isroutine(found)):
         raise UsageError(Problem(f"{flag} is {name!r}, which is no class or function", kind.describe()))
     home = getattr(found, "__module__", None) or ""

@@ -22,9 +22,9 @@ from finetune.lm_experiments.arguments import (
     PREPROCESSING,
     REDUCTION,
     SPLITS,
-    TunedModelArguments,
-    TunedTextArguments,
-    TuningArguments,
+    ExperimentArguments,
+    ExperimentModelArguments,
+    ExperimentTextArguments,
     as_list,
     per_split,
 )
@@ -32,11 +32,11 @@ from finetune.lm_experiments.batches import Recipe, TextBatches
 from finetune.lm_experiments.hooks import Hooks
 from finetune.lm_experiments.losses import SplitLoss
 from finetune.lm_experiments.object_names import ObjectKind, find_object
-from finetune.lm_experiments.preprocessing import Batch, judge_keywords
-from finetune.lm_experiments.result_arguments import TuningResultArguments
+from finetune.lm_experiments.preprocessing import Batch, check_keywords
+from finetune.lm_experiments.result_arguments import ExperimentResultArguments
 from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
 from finetune.models.checks import find_position_limit
-from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.models.loading import check_weights, load_config, load_model
 from finetune.surprisal.heads import HEADS, find_task
 from finetune.tokenization.loading import load_tokenizer
 
@@ -47,13 +47,13 @@ STEP_POINT = "pre_train_step"
 
 
 @dataclass(frozen=True)
-class TuningSettings:
+class ExperimentSettings:
     """The arguments of one training; another trial is a `dataclasses.replace` of it."""
 
-    model: TunedModelArguments
-    texts: TunedTextArguments
-    tuning: TuningArguments
-    results: TuningResultArguments
+    model: ExperimentModelArguments
+    texts: ExperimentTextArguments
+    experiment: ExperimentArguments
+    results: ExperimentResultArguments
     seed: int
 
     def find(self, name: str, kind: ObjectKind, flag: str) -> Any:
@@ -78,21 +78,21 @@ class TuningSettings:
         function = self.find(name, PREPROCESSING, "--data_preprocessing_fn")
         if isinstance(kwargs.get("mask_fn"), str):
             kwargs["mask_fn"] = self.find(kwargs["mask_fn"], PREPROCESSING, f"--{flag}.mask_fn")
-        _judge(function, kwargs, flag, OWN_KEYWORDS)
+        _require(function, kwargs, flag, OWN_KEYWORDS)
         return function, kwargs
 
 
-def _judge(function: Callable[..., Any], kwargs: Mapping[str, Any], flag: str, own: Iterable[str]) -> None:
-    problems = judge_keywords(function, kwargs, f"--{flag}", tuple(own))
+def _require(function: Callable[..., Any], kwargs: Mapping[str, Any], flag: str, own: Iterable[str]) -> None:
+    problems = check_keywords(function, kwargs, f"--{flag}", tuple(own))
     if problems:
         raise UsageError(*problems)
 
 
 @dataclass
-class TuningParts:
+class ExperimentParts:
     """A model ready to be trained or tested, with what goes with it."""
 
-    settings: TuningSettings
+    settings: ExperimentSettings
     task: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -137,12 +137,12 @@ class TuningParts:
             DataError, UsageError: classes, keywords or the data sets of a loss are wrong.
         """
         losses = {}
-        for name, kwargs in self.settings.tuning.losses(split).items():
+        for name, kwargs in self.settings.experiment.losses(split).items():
             loss_class, bound = bind_loss(self.settings, split, name, kwargs)
             if loss_class.__name__ == BASELINE_LOSS:
                 bound["max_sample_length"] = min(bound.get("max_sample_length") or self.longest, self.longest)
             losses[name.rpartition(".")[2]] = loss_class(self.model, self.tokenizer, **bound)
-        reduction = per_split(self.settings.tuning.loss_reduction_fns)[split] or REDUCTION.names[0]
+        reduction = per_split(self.settings.experiment.loss_reduction_fns)[split] or REDUCTION.names[0]
         return SplitLoss(losses, self.settings.find(reduction, REDUCTION, f"--loss_reduction_fns.{split}"))
 
     def build_optimizer(self) -> torch.optim.Optimizer:
@@ -151,16 +151,18 @@ class TuningParts:
         Raises:
             UsageError: it cannot be built with these keywords, or not be used without a closure or sparse gradients.
         """
-        tuning = self.settings.tuning
-        optimizer_class = self.settings.find(tuning.train_optimizer, OPTIMIZER, "--train_optimizer")
+        experiment = self.settings.experiment
+        optimizer_class = self.settings.find(experiment.train_optimizer, OPTIMIZER, "--train_optimizer")
         try:
-            return optimizer_class(params=self.model.parameters(), **tuning.train_optimizer_kwargs)
+            return optimizer_class(params=self.model.parameters(), **experiment.train_optimizer_kwargs)
         except (TypeError, ValueError, RuntimeError) as error:
-            found = f"{optimizer_class.__name__} cannot be built with {tuning.train_optimizer_kwargs}: {error}"
+            found = f"{optimizer_class.__name__} cannot be built with {experiment.train_optimizer_kwargs}: {error}"
             raise UsageError(Problem(found, remedy="mend --train_optimizer_kwargs or --train_optimizer")) from error
 
 
-def bind_loss(settings: TuningSettings, split: str, name: str, kwargs: dict[str, Any]) -> tuple[type, dict[str, Any]]:
+def bind_loss(
+    settings: ExperimentSettings, split: str, name: str, kwargs: dict[str, Any]
+) -> tuple[type, dict[str, Any]]:
     """A loss class and its keywords, functions among them found.
 
     Raises:
@@ -177,27 +179,27 @@ def bind_loss(settings: TuningSettings, split: str, name: str, kwargs: dict[str,
         )
     if loss_class.__name__ == BASELINE_LOSS:
         bound.setdefault("seed", settings.seed)
-    _judge(loss_class, bound, flag, ("model", "tokenizer"))
+    _require(loss_class, bound, flag, ("model", "tokenizer"))
     return loss_class, bound
 
 
-def judge_optimizer(settings: TuningSettings) -> None:
+def require_optimizer(settings: ExperimentSettings) -> None:
     """Whether the optimizer can be used and takes its keywords.
 
     Raises:
         UsageError: it cannot, or does not.
     """
-    optimizer_class = settings.find(settings.tuning.train_optimizer, OPTIMIZER, "--train_optimizer")
+    optimizer_class = settings.find(settings.experiment.train_optimizer, OPTIMIZER, "--train_optimizer")
     closure = inspect.signature(optimizer_class.step).parameters.get("closure")
     if (closure is not None and closure.default is closure.empty) or optimizer_class is torch.optim.SparseAdam:
         reason = "sparse gradients" if closure is None or closure.default is None else "a closure that trains again"
         found = f"--train_optimizer {optimizer_class.__name__} needs {reason}"
         raise UsageError(Problem(found, "others of torch.optim do not", "take AdamW, for example"))
-    _judge(optimizer_class, settings.tuning.train_optimizer_kwargs, "train_optimizer_kwargs", ("params",))
+    _require(optimizer_class, settings.experiment.train_optimizer_kwargs, "train_optimizer_kwargs", ("params",))
 
 
-def open_parts(settings: TuningSettings, splits: Iterable[str]) -> TuningParts:
-    """Judge everything that can be judged without weights, then load the model and change it as asked.
+def open_parts(settings: ExperimentSettings, splits: Iterable[str]) -> ExperimentParts:
+    """Check everything that can be judged without weights, then load the model and change it as asked.
 
     Args:
         settings: all arguments.
@@ -209,29 +211,29 @@ def open_parts(settings: TuningSettings, splits: Iterable[str]) -> TuningParts:
     problems, model, splits = ProblemList(), settings.model, list(splits)
     config = problems.attempt(load_config, model, **model.config_kwargs)
     tokenizer = problems.attempt(load_tokenizer, model, more=model.tokenizer_kwargs)
-    problems.add(judge_weights(model))
+    problems.add(check_weights(model))
     task = problems.attempt(find_task, config, model.model_task, model.model_name_or_path) if config else None
     texts = {split: problems.attempt(_read, settings, split) for split in splits}
-    _judge_names(settings, splits, problems)
+    _require_names(settings, splits, problems)
     problems.raise_any()
     assert config is not None and tokenizer is not None and task is not None
     return _build(settings, config, tokenizer, task, {name: item for name, item in texts.items() if item is not None})
 
 
-def _read(settings: TuningSettings, split: str) -> AnnotatedTexts:
+def _read(settings: ExperimentSettings, split: str) -> AnnotatedTexts:
     path = getattr(settings.texts, f"{split}_file")
     return read_annotated_texts(Path(path), max_samples=getattr(settings.texts, f"max_{split}_samples"))
 
 
-def _judge_names(settings: TuningSettings, splits: Iterable[str], problems: ProblemList) -> None:
+def _require_names(settings: ExperimentSettings, splits: Iterable[str], problems: ProblemList) -> None:
     """Functions, classes and their keywords."""
     for split in (*splits, *(["test"] if settings.texts.test_file else [])):
         problems.attempt(settings.find_preprocessing, split)
     for split in splits:
-        for name, kwargs in settings.tuning.losses(split).items():
+        for name, kwargs in settings.experiment.losses(split).items():
             problems.attempt(bind_loss, settings, split, name, kwargs)
     if "train" in splits:
-        problems.attempt(judge_optimizer, settings)
+        problems.attempt(require_optimizer, settings)
     for name in as_list(settings.model.model_modifier_fns):
         problems.attempt(_bind, settings, name, MODIFIER, "model_modifier_fn", settings.model.model_modifier_fn_kwargs)
     for point, name, all_kwargs in _named_callbacks(settings.model):
@@ -239,16 +241,16 @@ def _judge_names(settings: TuningSettings, splits: Iterable[str], problems: Prob
 
 
 def _bind(
-    settings: TuningSettings, name: str, kind: ObjectKind, flag: str, kwargs: Mapping[str, Any]
+    settings: ExperimentSettings, name: str, kind: ObjectKind, flag: str, kwargs: Mapping[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """A modifier or callback class, and its keywords out of those of all."""
     found = settings.find(name, kind, f"--{flag}")
     own = dict(kwargs.get(name.rpartition(".")[2]) or {})
-    _judge(found, own, f"{flag}.{found.__name__}", ("model", "tokenizer"))
+    _require(found, own, f"{flag}.{found.__name__}", ("model", "tokenizer"))
     return found, own
 
 
-def _named_callbacks(model: TunedModelArguments) -> list[tuple[str, str, Mapping[str, Any]]]:
+def _named_callbacks(model: ExperimentModelArguments) -> list[tuple[str, str, Mapping[str, Any]]]:
     """Point, name and keywords by name of each callback."""
     before_step = [
         (STEP_POINT, name, model.model_pre_train_step_callbacks_kwargs)
@@ -262,12 +264,12 @@ def _named_callbacks(model: TunedModelArguments) -> list[tuple[str, str, Mapping
 
 
 def _build(
-    settings: TuningSettings,
+    settings: ExperimentSettings,
     config: PretrainedConfig,
     tokenizer: PreTrainedTokenizerBase,
     task: str,
     texts: dict[str, AnnotatedTexts],
-) -> TuningParts:
+) -> ExperimentParts:
     set_seed(settings.seed)  # weights that the checkpoint lacks are drawn
     model = load_model(
         settings.model, config, tokenizer, task=HEADS[task], new_head=False, more=settings.model.model_kwargs
@@ -276,7 +278,7 @@ def _build(
         modify, kwargs = _bind(settings, name, MODIFIER, "model_modifier_fns", settings.model.model_modifier_fn_kwargs)
         model, tokenizer = _order_pair(modify(model, tokenizer, **kwargs), model, tokenizer)
     model.to(find_device(settings.model.use_gpu))  # type: ignore[arg-type]
-    parts = TuningParts(settings, task, model, tokenizer, texts, Hooks())
+    parts = ExperimentParts(settings, task, model, tokenizer, texts, Hooks())
     parts.hooks = build_hooks(settings, model, tokenizer)
     return parts
 
@@ -289,7 +291,7 @@ def _order_pair(made: Any, model: Any, tokenizer: Any) -> tuple[Any, Any]:
     return (models or [model])[0], (others or [tokenizer])[0]
 
 
-def build_hooks(settings: TuningSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Hooks:
+def build_hooks(settings: ExperimentSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Hooks:
     """The callbacks of each point, built in the order they are named.
 
     Raises:
@@ -315,7 +317,7 @@ def find_device(use_gpu: bool | None) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() and use_gpu is not False else "cpu")
 
 
-def settle_token(model: TunedModelArguments) -> TunedModelArguments:
+def resolve_token(model: ExperimentModelArguments) -> ExperimentModelArguments:
     """`--token` may name a file that holds the token, or be False."""
     if model.token in (None, "False", ""):
         return replace(model, token=None)

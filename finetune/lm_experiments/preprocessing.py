@@ -56,7 +56,7 @@ def call_preprocessing(
     return function(inputs, tokenizer, **given, **kwargs)
 
 
-def judge_keywords(
+def check_keywords(
     function: Callable[..., Any], kwargs: Mapping[str, Any], flag: str, own: Sequence[str]
 ) -> list[Problem]:
     """The problems of keywords that a user gives to a function or class: unknown ones, missing ones.
@@ -121,7 +121,7 @@ def mask_random_tokens(
         DataError: the tokenizer has no mask.
     """
     shares = dict(replacement_props or MASK_MOSTLY)
-    _judge_shares(mask_prop, shares)
+    _require_shares(mask_prop, shares)
     roles = TokenRoles.of(tokenizer)
     mask, ids = _mask_id(roles, "mask_random_tokens"), inputs["input_ids"]
     chosen = choose_random(*_allowed_and_count(inputs, roles, mask_prop), rng)
@@ -133,7 +133,7 @@ def mask_random_tokens(
     return {**inputs, "input_ids": np.where(masked, mask, np.where(swapped, others, ids)), "labels": labels}
 
 
-def _judge_shares(mask_prop: float, shares: Mapping[str, float]) -> None:
+def _require_shares(mask_prop: float, shares: Mapping[str, float]) -> None:
     problems = []
     if not 0 < mask_prop <= 1:
         problems.append(Problem(f"mask_prop is {mask_prop}", "it must be above 0 and at most 1"))
@@ -204,11 +204,11 @@ def find_word_tokens(words: str | Sequence[str], tokenizer: Any) -> Ids:
         UsageError: words that are not one known token; all of them are named.
     """
     roles = TokenRoles.of(tokenizer)
-    pieces = {word: _spellings(word, tokenizer, roles) for word in _as_list(words)}
-    single = {word: [item[0] for item in found if len(item) == 1] for word, found in pieces.items()}
+    subwords = {word: _spellings(word, tokenizer, roles) for word in _as_list(words)}
+    single = {word: [item[0] for item in found if len(item) == 1] for word, found in subwords.items()}
     problems = [
         Problem(
-            f"{word!r} is not one known token", f"it is {_pieces_of(word, tokenizer)}", "mask_words takes such words"
+            f"{word!r} is not one known token", f"it is {_subwords_of(word, tokenizer)}", "mask_words takes such words"
         )
         for word, ids in single.items()
         if not ids
@@ -301,7 +301,7 @@ def _spellings(word: str, tokenizer: Any, roles: TokenRoles) -> list[tuple[int, 
     return [ids for ids in sorted(found) if roles.unknown_id not in ids or roles.unknown_id == tokenizer.eos_token_id]
 
 
-def _pieces_of(word: str, tokenizer: Any) -> str:
+def _subwords_of(word: str, tokenizer: Any) -> str:
     return " ".join(tokenizer.convert_ids_to_tokens(tokenizer(word, add_special_tokens=False)["input_ids"]))
 
 

@@ -10,7 +10,7 @@ from finetune.surprisal.arguments import EVALUATIONS, TABLE_DETAILS, TABLE_FORMA
 
 
 @dataclass
-class TuningResultArguments:
+class ExperimentResultArguments:
     """Results."""
 
     output_dir: str | None = argument(

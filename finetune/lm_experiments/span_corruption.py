@@ -86,7 +86,7 @@ def corrupt_spans(ids: Ids, attended: Flags, noise: Flags, starts: Flags, roles:
         DataError: a row has more spans than the tokenizer has sentinels, less the final one.
     """
     spans = starts.sum(1)
-    _judge_sentinels(spans, roles)
+    _require_sentinels(spans, roles)
     numbers = np.cumsum(starts, 1) - 1
     shown = np.where(starts, roles.sentinels[np.maximum(numbers, 0)], ids)
     kept = attended & (~noise | starts)
@@ -101,7 +101,7 @@ def corrupt_spans(ids: Ids, attended: Flags, noise: Flags, starts: Flags, roles:
     return {"input_ids": inputs, "attention_mask": mask.astype(np.int64), "labels": labels}
 
 
-def _judge_sentinels(spans: npt.NDArray[np.integer], roles: TokenRoles) -> None:
+def _require_sentinels(spans: npt.NDArray[np.integer], roles: TokenRoles) -> None:
     if not len(roles.sentinels):
         found, remedy = "the tokenizer has no sentinels <extra_id_0>, ...", "spans are corrupted for models such as T5"
         raise DataError(Problem(found, remedy=remedy))

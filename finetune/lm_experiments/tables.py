@@ -16,13 +16,13 @@ from finetune.lm_experiments.batches import TextBatches
 from finetune.lm_experiments.growing_table import GrowingTable
 from finetune.lm_experiments.loss_curves import write_loss_curves
 from finetune.lm_experiments.losses import SplitLoss
-from finetune.lm_experiments.parts import TuningParts
+from finetune.lm_experiments.parts import ExperimentParts
 from finetune.lm_experiments.preprocessing import Batch
 from finetune.lm_experiments.scored_batches import read_batch_tokens
 from finetune.lm_experiments.texts import AnnotatedTexts
 from finetune.lm_experiments.trainer import SeenBatch
 from finetune.run.checkpoints import step_of
-from finetune.surprisal.inference import ScoredTokens, Scorer
+from finetune.surprisal.inference import ScoredTokens, SurprisalModel
 from finetune.surprisal.input import widest
 from finetune.surprisal.row_inference import QueriedLogits, SlotScores
 from finetune.surprisal.surprisal import LOG_2, row_sums, sentence_surprisals
@@ -53,7 +53,7 @@ class BatchTables:
     `facts` are the metadata of all texts with types that hold each value; `loss_names` the losses that have a column.
     """
 
-    scorer: Scorer
+    surprisal_model: SurprisalModel
     tables: SurprisalTables
     detail: str
     seed: int
@@ -62,40 +62,44 @@ class BatchTables:
 
     @classmethod
     def of(
-        cls, parts: TuningParts, texts: Mapping[str, TextBatches], losses: Mapping[str, SplitLoss] | None = None
+        cls, parts: ExperimentParts, texts: Mapping[str, TextBatches], losses: Mapping[str, SplitLoss] | None = None
     ) -> BatchTables:
         facts = join_metadata(batches.texts for batches in texts.values())
         names = dict.fromkeys(name for split in (losses or {}).values() for name in split.losses)
         return cls.build_for(parts, facts, list(names))
 
     @classmethod
-    def build_for(cls, parts: TuningParts, facts: dict[str, type], loss_names: Sequence[str] = ()) -> BatchTables:
-        scorer = Scorer(parts.model, parts.tokenizer, parts.task, sparse_head=False)
-        tables = make_tables(scorer, parts.settings.model.model_name_or_path)
-        return cls(scorer, tables, parts.settings.results.metrics_detail, parts.settings.seed, facts, list(loss_names))
+    def build_for(cls, parts: ExperimentParts, facts: dict[str, type], loss_names: Sequence[str] = ()) -> BatchTables:
+        surprisal_model = SurprisalModel(parts.model, parts.tokenizer, parts.task, sparse_head=False)
+        tables = make_tables(surprisal_model, parts.settings.model.model_name_or_path)
+        return cls(
+            surprisal_model, tables, parts.settings.results.metrics_detail, parts.settings.seed, facts, list(loss_names)
+        )
 
     def score(self, arrays: Batch, logits: torch.Tensor) -> ScoredTokens:
         """The tokens of a batch's rows with their surprisals, from logits (rows, length, vocabulary)."""
-        tokenizer, task = self.scorer.tokenizer, self.scorer.task
+        tokenizer, task = self.surprisal_model.tokenizer, self.surprisal_model.task
         tokens = read_batch_tokens(
             arrays,
             task,
             mask_id=tokenizer.mask_token_id,
             special_ids=tokenizer.all_special_ids,
-            has_start=bool(len(self.scorer.prefix)),
+            has_start=bool(len(self.surprisal_model.prefix)),
         )
         scores = SlotScores.empty(tokens.slot_count)
         if len(tokens.places):
             places = torch.from_numpy(tokens.places).to(logits.device)
             with torch.no_grad():
                 flat = QueriedLogits(logits.flatten(0, 1), places)
-                self.scorer.rows.answer(scores, flat, tokens.targets, tokens.slots)
+                self.surprisal_model.rows.answer(scores, flat, tokens.targets, tokens.slots)
         if task == "seq2seq":
             scores.log_border[len(tokens.ids) :] = 0.0  # labels hold the end of the text: nothing can follow it
         if task == "mlm":
-            self.scorer.counts["texts_without_masks"] += int((row_sums(tokens.shown, tokens.offsets) == 0).sum())
-        starts = self.scorer.borders.find_starts(tokens.ids, np.diff(tokens.offsets))
-        return self.scorer.collect(tokens.ids, tokens.offsets, starts, scores, tokens.shown)
+            self.surprisal_model.counts["texts_without_masks"] += int(
+                (row_sums(tokens.shown, tokens.offsets) == 0).sum()
+            )
+        starts = self.surprisal_model.borders.find_starts(tokens.ids, np.diff(tokens.offsets))
+        return self.surprisal_model.collect(tokens.ids, tokens.offsets, starts, scores, tokens.shown)
 
     def build(self, arrays: Batch, own: AnnotatedTexts, scored: ScoredTokens, about: About) -> pa.Table:
         """The rows of a batch whose row i is of the text `own[i]`."""
@@ -103,11 +107,11 @@ class BatchTables:
         leading: dict[str, Any] = {"item": pa.array([line - 1 for line in own.lines], pa.int64())}
         leading |= {"original_text": pa.array(own.texts, pa.string()), "input_text": self._spell_inputs(arrays)}
         labels = about.labels if about.labels is not None else self.spell_labels(arrays, own)
-        if self.scorer.task == "seq2seq":
+        if self.surprisal_model.task == "seq2seq":
             leading |= {"generated_sequence_type": pa.array([about.sequence] * size), "label_text": labels}
         else:
             leading["input_label"] = labels
-        words = spell_words(self.scorer, scored) if self.detail == "word" else None
+        words = spell_words(self.surprisal_model, scored) if self.detail == "word" else None
         fields = {name: getattr(scored, name) for name in ScoredTexts.__dataclass_fields__ if hasattr(scored, name)}
         trailing = self._trailing(own, scored, about)
         return self.tables.build(ScoredTexts(leading, trailing, word_texts=words, **fields), self.detail)
@@ -129,14 +133,14 @@ class BatchTables:
 
     def _spell_inputs(self, arrays: Batch) -> pa.Array:
         rows = [ids[real] for ids, real in zip(arrays["input_ids"], arrays["attention_mask"].astype(bool), strict=True)]
-        return pa.array(self.scorer.tokenizer.batch_decode(rows), pa.string())
+        return pa.array(self.surprisal_model.tokenizer.batch_decode(rows), pa.string())
 
     def spell_labels(self, arrays: Batch, own: AnnotatedTexts) -> pa.Array:
         """The labels of the file (rows,), or what preprocessing made of the text."""
-        if own.labels is not None and self.scorer.task != "lm":
+        if own.labels is not None and self.surprisal_model.task != "lm":
             return pa.array(own.labels, pa.string())
         rows = [ids[ids != IGNORED] for ids in arrays["labels"]]
-        return pa.array(self.scorer.tokenizer.batch_decode(rows), pa.string())
+        return pa.array(self.surprisal_model.tokenizer.batch_decode(rows), pa.string())
 
 
 def shown_of(scored: ScoredTokens) -> np.ndarray:
@@ -205,7 +209,7 @@ class TrainingTables:
 
 
 def open_training_tables(
-    parts: TuningParts, texts: Mapping[str, TextBatches], losses: Mapping[str, SplitLoss], folder: Path
+    parts: ExperimentParts, texts: Mapping[str, TextBatches], losses: Mapping[str, SplitLoss], folder: Path
 ) -> TrainingTables:
     """The tables of one training, for checkpoints in `folder`."""
     return TrainingTables(

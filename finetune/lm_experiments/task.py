@@ -15,30 +15,37 @@ from finetune.arguments.run import RunArguments
 from finetune.errors import Problem, ProblemList, UsageError
 from finetune.lm_experiments.arguments import (
     BASELINE_LOSS,
-    TunedModelArguments,
-    TunedTextArguments,
-    TuningArguments,
+    ExperimentArguments,
+    ExperimentModelArguments,
+    ExperimentTextArguments,
     as_list,
 )
 from finetune.lm_experiments.batches import TextBatches
 from finetune.lm_experiments.parts import (
-    TuningParts,
-    TuningSettings,
+    ExperimentParts,
+    ExperimentSettings,
     find_device,
     open_parts,
-    settle_token,
+    resolve_token,
 )
-from finetune.lm_experiments.result_arguments import TuningResultArguments
+from finetune.lm_experiments.result_arguments import ExperimentResultArguments
 from finetune.lm_experiments.testing import read_tests, run_tests
 from finetune.lm_experiments.texts import AnnotatedTexts
 from finetune.lm_experiments.trainer import SPLITS
-from finetune.lm_experiments.training import MODEL, TOKENIZER, TuningTask, judge_task, save_tuned_model, train_once
+from finetune.lm_experiments.training import (
+    MODEL,
+    TOKENIZER,
+    ExperimentTask,
+    resolve_task,
+    save_trained_model,
+    train_once,
+)
 from finetune.report.files import write_metrics, write_text
 from finetune.run.checkpoints import list_checkpoints
 from finetune.run.folder import Run
 from finetune.run.launcher import count_processes
 from finetune.surprisal.blimp import MinimalPair, read_blimp
-from finetune.surprisal.inference import Scorer
+from finetune.surprisal.inference import SurprisalModel
 from finetune.surprisal.input import find_metadata
 from finetune.surprisal.task import evaluate_blimp
 
@@ -49,28 +56,30 @@ TEXTS_JUDGED = 1024  # of each test, before training
 TRAINED = "training"  # the fact in run.json that says a model is trained and saved
 
 
-def settle(arguments: Arguments, run: Run) -> TuningSettings:
+def resolve(arguments: Arguments, run: Run) -> ExperimentSettings:
     """All arguments of one training, the seed drawn where none was given (and kept, for a run that goes on)."""
-    tuning = arguments[TuningArguments]
-    seed = tuning.seed if tuning.seed is not None else run.recall("drawn_seed")
+    experiment = arguments[ExperimentArguments]
+    seed = experiment.seed if experiment.seed is not None else run.recall("drawn_seed")
     if seed is None:
         seed = random.SystemRandom().randint(0, 2**32 - 1)
         logger.info("No --seed was given; it is %d.", seed)
-    if tuning.seed is None:
+    if experiment.seed is None:
         run.record(drawn_seed=seed)
-    model = settle_token(arguments[TunedModelArguments])
-    return TuningSettings(model, arguments[TunedTextArguments], tuning, arguments[TuningResultArguments], seed)
+    model = resolve_token(arguments[ExperimentModelArguments])
+    return ExperimentSettings(
+        model, arguments[ExperimentTextArguments], experiment, arguments[ExperimentResultArguments], seed
+    )
 
 
-def run_finetuning(arguments: Arguments, run: Run) -> dict[str, Any]:
+def run_experiment(arguments: Arguments, run: Run) -> dict[str, Any]:
     """Train, test and evaluate as asked; returns what the last line says.
 
     Raises:
         DataError, UsageError: with every problem, before anything is trained.
         Preempted: a signal asked to stop; the same command goes on.
     """
-    judge_processes()
-    settings = settle(arguments, run)
+    require_one_process()
+    settings = resolve(arguments, run)
     tell_device(settings)
     tests, pairs = read_inputs(settings)
     if arguments[RunArguments].dry_run:
@@ -79,10 +88,10 @@ def run_finetuning(arguments: Arguments, run: Run) -> dict[str, Any]:
     if folder is None:
         raise UsageError(Problem("--output_dir is missing", remedy="name the folder for the results"))
     facts = run.recall(TRAINED)
-    task = judge_task(settings) if settings.texts.train_file and facts is None else None
+    task = resolve_task(settings) if settings.texts.train_file and facts is None else None
     parts = task.parts if task else open_parts(trained_here(settings, folder) if facts else settings, ())
     parts = replace(parts, settings=settings)
-    judge_evaluations(parts, tests, pairs)
+    require_evaluations(parts, tests, pairs)
     run.start()
     run.record_inputs(input_files(settings, tests))
     write_config(arguments, settings, folder)
@@ -91,7 +100,7 @@ def run_finetuning(arguments: Arguments, run: Run) -> dict[str, Any]:
     return finish_run(parts, facts, run, tests, pairs)
 
 
-def judge_evaluations(parts: TuningParts, tests: Sequence[AnnotatedTexts], pairs: Sequence[MinimalPair]) -> None:
+def require_evaluations(parts: ExperimentParts, tests: Sequence[AnnotatedTexts], pairs: Sequence[MinimalPair]) -> None:
     """Whether tests and evaluations can be done with this model, before it is trained.
 
     Raises:
@@ -106,7 +115,7 @@ def judge_evaluations(parts: TuningParts, tests: Sequence[AnnotatedTexts], pairs
     problems.raise_any()
 
 
-def read_inputs(settings: TuningSettings) -> tuple[list[AnnotatedTexts], list[MinimalPair]]:
+def read_inputs(settings: ExperimentSettings) -> tuple[list[AnnotatedTexts], list[MinimalPair]]:
     """Test texts and minimal pairs.
 
     Raises:
@@ -120,11 +129,11 @@ def read_inputs(settings: TuningSettings) -> tuple[list[AnnotatedTexts], list[Mi
     return tests, pairs or []
 
 
-def train_and_save(task: TuningTask, run: Run, folder: Path) -> dict[str, Any]:
+def train_and_save(task: ExperimentTask, run: Run, folder: Path) -> dict[str, Any]:
     """Train, save model and tokenizer, and remove the checkpoints, which are for going on only; how training went."""
     settings = task.parts.settings
-    result = train_once(settings, run, folder, task=task, on_disk=settings.tuning.save_best_model_state_to_disk)
-    save_tuned_model(result, folder)
+    result = train_once(settings, run, folder, task=task, on_disk=settings.experiment.save_best_model_state_to_disk)
+    save_trained_model(result, folder)
     facts = {
         "best_epoch": result.best.epoch,
         "validation_loss": result.best.loss,
@@ -138,7 +147,7 @@ def train_and_save(task: TuningTask, run: Run, folder: Path) -> dict[str, Any]:
     return facts
 
 
-def trained_here(settings: TuningSettings, folder: Path) -> TuningSettings:
+def trained_here(settings: ExperimentSettings, folder: Path) -> ExperimentSettings:
     """Settings that open the model which this run has trained already: no modifier is applied twice."""
     model = replace(
         settings.model,
@@ -151,7 +160,7 @@ def trained_here(settings: TuningSettings, folder: Path) -> TuningSettings:
 
 
 def finish_run(
-    parts: TuningParts,
+    parts: ExperimentParts,
     facts: dict[str, Any] | None,
     run: Run,
     tests: Sequence[AnnotatedTexts],
@@ -163,18 +172,18 @@ def finish_run(
     if tests:
         metrics["test"] = run_tests(parts, tests, run, epoch=facts["best_epoch"] if facts else None)
     if pairs:
-        scorer = Scorer(parts.model, parts.tokenizer, parts.task)
-        blimp, details = evaluate_blimp(scorer, pairs, run.folder, parts.settings.results.metrics_format)
+        surprisal_model = SurprisalModel(parts.model, parts.tokenizer, parts.task)
+        blimp, details = evaluate_blimp(surprisal_model, pairs, run.folder, parts.settings.results.metrics_format)
         metrics["blimp"] = blimp
     write_metrics(run.folder, {**metrics, **({"blimp": details} if pairs else {})})
     return {"seed": parts.settings.seed, **metrics}
 
 
-def describe_task(settings: TuningSettings, tests: Sequence[AnnotatedTexts]) -> dict[str, Any]:
+def describe_task(settings: ExperimentSettings, tests: Sequence[AnnotatedTexts]) -> dict[str, Any]:
     """`--dry_run`: everything is read, judged and built; how much there is."""
     counts: dict[str, Any] = {"test": sum(map(len, tests))}
     if settings.texts.train_file:
-        task = judge_task(settings)
+        task = resolve_task(settings)
         counts |= {split: len(task.texts[split]) for split in SPLITS}
         example = task.texts["train"].make([0], 1)
         print(task.parts.tokenizer.decode(example.arrays["input_ids"][0]))
@@ -183,28 +192,30 @@ def describe_task(settings: TuningSettings, tests: Sequence[AnnotatedTexts]) -> 
     return {"dry_run": True, "texts": counts}
 
 
-def write_config(arguments: Arguments, settings: TuningSettings, folder: Path) -> None:
+def write_config(arguments: Arguments, settings: ExperimentSettings, folder: Path) -> None:
     """`config.txt`: every argument as --config_file reads it, with the seed that is used."""
     text = arguments.as_yaml()
     drawn = (
-        "" if arguments[TuningArguments].seed is not None else f"# the seed that was drawn: --seed {settings.seed}\n"
+        ""
+        if arguments[ExperimentArguments].seed is not None
+        else f"# the seed that was drawn: --seed {settings.seed}\n"
     )
     write_text(folder / CONFIG, drawn + text.rstrip("\n") + "\n")
 
 
-def input_files(settings: TuningSettings, tests: Sequence[AnnotatedTexts]) -> list[Path]:
+def input_files(settings: ExperimentSettings, tests: Sequence[AnnotatedTexts]) -> list[Path]:
     """Every file that decides what comes out."""
     found = [path for texts in tests for path in texts.files]
     named = [settings.texts.train_file, settings.texts.validation_file] if settings.texts.train_file else []
     for split in SPLITS if named else ():
-        for name, kwargs in settings.tuning.losses(split).items():
+        for name, kwargs in settings.experiment.losses(split).items():
             named += as_list(kwargs.get("dataset")) if name.endswith(BASELINE_LOSS) else []
     for path in (Path(name) for name in dict.fromkeys(named) if name):
         found += [path, *([beside] if (beside := find_metadata(path)) else [])]
     return list(dict.fromkeys(found))
 
 
-def judge_processes() -> None:
+def require_one_process() -> None:
     """Tables and losses are of one process.
 
     Raises:
@@ -218,7 +229,7 @@ def judge_processes() -> None:
         )
 
 
-def tell_device(settings: TuningSettings) -> None:
+def tell_device(settings: ExperimentSettings) -> None:
     """What `--use_gpu` comes to: the published program computes on the processor unless it is given."""
     device = find_device(settings.model.use_gpu)
     if device.type == "cuda" and settings.model.use_gpu is None:

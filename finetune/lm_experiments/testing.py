@@ -18,7 +18,7 @@ from finetune.errors import ProblemList
 from finetune.lm_experiments.arguments import SPLITS
 from finetune.lm_experiments.batches import TextBatch, TextBatches
 from finetune.lm_experiments.growing_table import GrowingTable
-from finetune.lm_experiments.parts import TuningParts, TuningSettings
+from finetune.lm_experiments.parts import ExperimentParts, ExperimentSettings
 from finetune.lm_experiments.tables import About, BatchTables, join_metadata, shown_of
 from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
 from finetune.lm_experiments.trainer import as_tensors
@@ -36,7 +36,7 @@ TEXTS_AT_ONCE = 1024
 GENERATED_SHARE = 2  # a generated sequence may be so many times as long as the labels
 
 
-def read_tests(settings: TuningSettings) -> list[AnnotatedTexts]:
+def read_tests(settings: ExperimentSettings) -> list[AnnotatedTexts]:
     """The texts of every test file.
 
     Raises:
@@ -113,7 +113,7 @@ class ResultFile:
 class Tester:
     """Scores test files with a model."""
 
-    parts: TuningParts
+    parts: ExperimentParts
     tables: BatchTables
     epoch: int | None  # of the state that is tested; None for a model that was not trained here
     batch: int = field(default=0, init=False)  # over all files
@@ -195,7 +195,9 @@ def sum_up(name: str, scored: ScoredTokens) -> pa.Table:
     return pa.table({key: [value] for key, value in values.items()})
 
 
-def run_tests(parts: TuningParts, tests: Sequence[AnnotatedTexts], run: Run, *, epoch: int | None) -> dict[str, Any]:
+def run_tests(
+    parts: ExperimentParts, tests: Sequence[AnnotatedTexts], run: Run, *, epoch: int | None
+) -> dict[str, Any]:
     """Score all test files into one table, `<model>-test_results.csv.gz`; the figures of each file by its name.
 
     Raises:
@@ -218,7 +220,7 @@ def run_tests(parts: TuningParts, tests: Sequence[AnnotatedTexts], run: Run, *, 
     except BaseException:
         into.stop()
         raise
-    tell_counts(tables.scorer)
+    tell_counts(tables.surprisal_model)
     return {texts.name: total_of(sums, texts.name).metrics() for texts in tests}
 
 

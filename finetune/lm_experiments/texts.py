@@ -11,7 +11,7 @@ from typing import Any
 
 from finetune.data.files import missing_file
 from finetune.errors import DataError, Problem
-from finetune.surprisal.input import ScoringFile, judge_scoring_file, read_scoring_file
+from finetune.surprisal.input import InputFile, read_scoring_file, resolve_input_file
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def read_annotated_texts(path: Path, *, max_samples: int | None = None) -> Annot
         raise DataError(Problem("this is no file of texts", ".txt, .txt.gz, .json and .json.gz are read", path=path))
     if not path.exists():
         raise DataError(missing_file(path))
-    file = judge_scoring_file(path)
+    file = resolve_input_file(path)
     if 0 < file.labelled < file.examples:
         found = f"{file.labelled:,} of {file.examples:,} lines have labels"
         raise DataError(Problem(found, "all or none must", path=path))
@@ -92,7 +92,7 @@ def read_annotated_texts(path: Path, *, max_samples: int | None = None) -> Annot
     return _first_with_text(_assemble(file), max_samples)
 
 
-def _assemble(file: ScoringFile) -> AnnotatedTexts:
+def _assemble(file: InputFile) -> AnnotatedTexts:
     examples = list(read_scoring_file(file))
     labels = [example.labels or "" for example in examples] if file.labelled else None
     return AnnotatedTexts(

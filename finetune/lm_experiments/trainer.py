@@ -51,8 +51,8 @@ class SeenBatch:
 
 
 @dataclass
-class TuningSetup:
-    """What a `TuningTrainer` works with beside its arguments.
+class ExperimentSetup:
+    """What a `ExperimentTrainer` works with beside its arguments.
 
     `observers` see every batch. `watch` sees every validation, and ends training by True.
     """
@@ -81,7 +81,7 @@ class MadeBatch:
     batch: TextBatch
 
 
-class TuningTrainer(Trainer):
+class ExperimentTrainer(Trainer):
     """A Trainer whose batches are row numbers until they are needed: preprocessing may look at the model's state.
 
     The loss of a batch is weighted by its share of the labelled tokens of an update, so that batches that are accumulated
@@ -90,7 +90,7 @@ class TuningTrainer(Trainer):
 
     loss_is_scaled_for_ga = True
 
-    def __init__(self, *args: Any, setup: TuningSetup, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, setup: ExperimentSetup, **kwargs: Any) -> None:
         self.setup = setup
         kwargs["args"]._n_gpu = min(kwargs["args"].n_gpu, 1)  # losses hold the model itself, not replicas of it
         super().__init__(*args, **kwargs)

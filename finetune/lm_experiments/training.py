@@ -16,14 +16,14 @@ from finetune.errors import ProblemList
 from finetune.lm_experiments.batches import TextBatches
 from finetune.lm_experiments.hooks import HookCallback
 from finetune.lm_experiments.losses import SplitLoss
-from finetune.lm_experiments.parts import TuningParts, TuningSettings, find_device, open_parts
+from finetune.lm_experiments.parts import ExperimentParts, ExperimentSettings, find_device, open_parts
 from finetune.lm_experiments.tables import TrainingTables, open_training_tables
 from finetune.lm_experiments.trainer import (
     SPLITS,
     BestInMemory,
+    ExperimentSetup,
+    ExperimentTrainer,
     Patience,
-    TuningSetup,
-    TuningTrainer,
     Validation,
     collate_numbers,
 )
@@ -49,19 +49,19 @@ class TrainingResult:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     history: list[Validation]
-    parts: TuningParts
+    parts: ExperimentParts
 
 
 @dataclass
-class TuningTask:
+class ExperimentTask:
     """All that a training is made of, judged."""
 
-    parts: TuningParts
+    parts: ExperimentParts
     texts: dict[str, TextBatches]
     losses: dict[str, SplitLoss]
 
 
-def judge_task(settings: TuningSettings) -> TuningTask:
+def resolve_task(settings: ExperimentSettings) -> ExperimentTask:
     """Read, encode and build everything that training needs.
 
     Raises:
@@ -75,10 +75,10 @@ def judge_task(settings: TuningSettings) -> TuningTask:
     problems.raise_any()
     found = {split: item for split, item in texts.items() if item is not None}
     tell_missing_masks(parts, found)
-    return TuningTask(parts, found, {split: item for split, item in losses.items() if item is not None})
+    return ExperimentTask(parts, found, {split: item for split, item in losses.items() if item is not None})
 
 
-def tell_missing_masks(parts: TuningParts, texts: dict[str, TextBatches]) -> None:
+def tell_missing_masks(parts: ExperimentParts, texts: dict[str, TextBatches]) -> None:
     """A masked model that is trained on texts without masks learns to repeat them."""
     mask = parts.tokenizer.mask_token_id
     if parts.task != "mlm" or mask is None:
@@ -90,11 +90,11 @@ def tell_missing_masks(parts: TuningParts, texts: dict[str, TextBatches]) -> Non
 
 
 def train_once(
-    settings: TuningSettings,
+    settings: ExperimentSettings,
     run: Run,
     folder: Path,
     *,
-    task: TuningTask | None = None,
+    task: ExperimentTask | None = None,
     watch: Callable[[Validation], bool] | None = None,
     on_disk: bool = True,
     tables: bool = True,
@@ -105,7 +105,7 @@ def train_once(
         settings: all arguments of the training.
         run: its stop request ends training, its checkpoint is gone on from (if `on_disk`).
         folder: for checkpoints and tables.
-        task: what `judge_task` made of the same settings, not used yet; without it that is done here.
+        task: what `resolve_task` made of the same settings, not used yet; without it that is done here.
         watch: called after each look at the validation texts; True ends training.
         on_disk: keep checkpoints, so that an interrupted training goes on; else the best state is kept in memory.
         tables: write the tables and loss curves of training.
@@ -115,9 +115,9 @@ def train_once(
         Preempted: a signal stopped training; the state is saved if `on_disk`.
         NonFiniteError: a loss left the finite numbers.
     """
-    task = task or judge_task(settings)
+    task = task or resolve_task(settings)
     kept = open_training_tables(task.parts, task.texts, task.losses, folder) if tables else None
-    setup = TuningSetup(
+    setup = ExperimentSetup(
         task.parts.task,
         task.texts,
         task.losses,
@@ -126,12 +126,12 @@ def train_once(
         observers=[kept.see] if kept else [],
         watch=watch,
     )
-    memory, patience = BestInMemory(), Patience(settings.tuning.patience or 0, settings.tuning.delta)
-    patience.min_epochs = settings.tuning.min_epochs
+    memory, patience = BestInMemory(), Patience(settings.experiment.patience or 0, settings.experiment.delta)
+    patience.min_epochs = settings.experiment.min_epochs
     trainer = _build_trainer(task, setup, run, folder, kept, memory=None if on_disk else memory, patience=patience)
     if not on_disk:
         run = Run(stop=run.stop)
-    _train(trainer, run, patience if settings.tuning.patience else None, kept)
+    _train(trainer, run, patience if settings.experiment.patience else None, kept)
     memory.restore(task.parts.model)
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # from now on in full precision
     result = _collect(task, trainer, setup, settings, patience)
@@ -141,19 +141,19 @@ def train_once(
 
 
 def _build_trainer(
-    task: TuningTask,
-    setup: TuningSetup,
+    task: ExperimentTask,
+    setup: ExperimentSetup,
     run: Run,
     folder: Path,
     kept: TrainingTables | None,
     *,
     memory: BestInMemory | None,
     patience: Patience,
-) -> TuningTrainer:
+) -> ExperimentTrainer:
     settings = task.parts.settings
     callbacks: list[TrainerCallback] = [HookCallback(setup.hooks)]
     callbacks += [memory] if memory else []
-    callbacks += [patience] if settings.tuning.patience else []
+    callbacks += [patience] if settings.experiment.patience else []
     callbacks += [CheckpointFiles(kept.flush)] if kept else []
     set_seed(settings.seed)
     parts = TrainerParts(
@@ -164,26 +164,26 @@ def _build_trainer(
         train=list(range(len(task.texts["train"]))),  # type: ignore[arg-type]
         validation=list(range(len(task.texts["validation"]))),  # type: ignore[arg-type]
         callbacks=callbacks,
-        engine=lambda **kwargs: TuningTrainer(setup=setup, **kwargs),
+        engine=lambda **kwargs: ExperimentTrainer(setup=setup, **kwargs),
         optimizer=task.parts.build_optimizer(),
     )
     values = training_values(settings, folder, on_disk=memory is None)
     trainer = build_trainer(parts, values, run, fast_path=FastPathArguments(no_fast_path=True))
-    assert isinstance(trainer, TuningTrainer)
+    assert isinstance(trainer, ExperimentTrainer)
     return trainer
 
 
-def training_values(settings: TuningSettings, folder: Path, *, on_disk: bool) -> dict[str, Any]:
+def training_values(settings: ExperimentSettings, folder: Path, *, on_disk: bool) -> dict[str, Any]:
     """TrainingArguments by name: no schedule and no clipping, as the document has none."""
-    tuning = settings.tuning
+    experiment = settings.experiment
     return {
         "output_dir": str(folder),
         "do_train": True,
-        "num_train_epochs": tuning.epochs,
+        "num_train_epochs": experiment.epochs,
         "per_device_train_batch_size": settings.texts.per_device_train_batch_size,
-        "gradient_accumulation_steps": tuning.gradient_accumulation_steps,
-        "train_sampling_strategy": "random" if tuning.shuffle else "sequential",
-        "learning_rate": float(tuning.train_optimizer_kwargs.get("lr", 0.0)),
+        "gradient_accumulation_steps": experiment.gradient_accumulation_steps,
+        "train_sampling_strategy": "random" if experiment.shuffle else "sequential",
+        "learning_rate": float(experiment.train_optimizer_kwargs.get("lr", 0.0)),
         "lr_scheduler_type": "constant",
         "max_grad_norm": 0.0,
         "logging_strategy": "epoch",
@@ -193,12 +193,12 @@ def training_values(settings: TuningSettings, folder: Path, *, on_disk: bool) ->
         "metric_for_best_model": "loss",
         "greater_is_better": False,
         "seed": settings.seed,
-        "bf16": tuning.bf16,
+        "bf16": experiment.bf16,
         "use_cpu": find_device(settings.model.use_gpu).type == "cpu",
     }
 
 
-def _train(trainer: TuningTrainer, run: Run, patience: Patience | None, kept: TrainingTables | None) -> None:
+def _train(trainer: ExperimentTrainer, run: Run, patience: Patience | None, kept: TrainingTables | None) -> None:
     """Train, or take the best state of a training whose patience was at its end when it was interrupted."""
     state = TrainerState.load_from_json(str(run.checkpoint / TRAINER_STATE)) if run.checkpoint else TrainerState()
     if kept is not None:
@@ -211,7 +211,11 @@ def _train(trainer: TuningTrainer, run: Run, patience: Patience | None, kept: Tr
 
 
 def _collect(
-    task: TuningTask, trainer: TuningTrainer, setup: TuningSetup, settings: TuningSettings, patience: Patience
+    task: ExperimentTask,
+    trainer: ExperimentTrainer,
+    setup: ExperimentSetup,
+    settings: ExperimentSettings,
+    patience: Patience,
 ) -> TrainingResult:
     history = list_validations(trainer.state, setup)
     best = min(history, key=lambda seen: seen.loss)
@@ -219,9 +223,10 @@ def _collect(
     if not len(best.example_losses):  # it was seen before the run was interrupted
         best = replace(best, example_losses=trainer.validate(best.epoch).example_losses)
     stopped = "watch" if setup.stopped_by_watch else ""
-    if not stopped and settings.tuning.patience and patience.is_exhausted(trainer.state):
+    if not stopped and settings.experiment.patience and patience.is_exhausted(trainer.state):
         stopped = "patience"
-        found = f"Validation loss has not improved by {settings.tuning.delta:g} in {settings.tuning.patience} epochs."
+        asked = settings.experiment
+        found = f"Validation loss has not improved by {asked.delta:g} in {asked.patience} epochs."
         logger.info("%s Halting training at epoch %d.", found, len(history))
     logger.info("The best state is that of epoch %d, validation loss %.6g.", best.epoch, best.loss)
     return TrainingResult(
@@ -229,7 +234,7 @@ def _collect(
     )
 
 
-def list_validations(state: TrainerState, setup: TuningSetup) -> list[Validation]:
+def list_validations(state: TrainerState, setup: ExperimentSetup) -> list[Validation]:
     """Every look at the validation texts; of those before an interruption the log knows all but the rows' losses."""
     seen = {validation.epoch: validation for validation in setup.history}
     names = setup.losses["validation"].losses
@@ -242,7 +247,7 @@ def list_validations(state: TrainerState, setup: TuningSetup) -> list[Validation
     return found
 
 
-def save_tuned_model(result: TrainingResult, folder: Path) -> None:
+def save_trained_model(result: TrainingResult, folder: Path) -> None:
     """`model/`, which is a whole model folder, and `tokenizer/`."""
     result.model.save_pretrained(folder / MODEL)
     for name in (MODEL, TOKENIZER):

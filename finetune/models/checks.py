@@ -37,7 +37,7 @@ def find_position_limit(config: PretrainedConfig) -> int | None:
     return limit
 
 
-def settle_max_length(typed: int | None, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+def resolve_max_length(typed: int | None, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
     """The length that counts: what was typed, else the shorter of the model's and the tokenizer's own limit."""
     if typed is not None:
         return typed
@@ -45,7 +45,7 @@ def settle_max_length(typed: int | None, config: PretrainedConfig, tokenizer: Pr
     return min(limits, default=FALLBACK_LENGTH)
 
 
-def judge_max_length(typed: int | None, config: PretrainedConfig) -> list[Problem]:
+def check_max_length(typed: int | None, config: PretrainedConfig) -> list[Problem]:
     """`--max_length` beyond the model's positions would fail in the middle of an epoch."""
     limit = find_position_limit(config)
     if typed is None or limit is None or typed <= limit:
@@ -59,7 +59,7 @@ def judge_max_length(typed: int | None, config: PretrainedConfig) -> list[Proble
     ]
 
 
-def judge_vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[Problem]:
+def check_vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[Problem]:
     """Model and tokenizer must share one vocabulary, but for tokens added on purpose and rows padded on purpose."""
     rows, added = config.vocab_size, len(tokenizer.get_added_vocab())
     size = len(tokenizer)
@@ -76,7 +76,7 @@ def judge_vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBas
     ]
 
 
-def judge_head(config: PretrainedConfig, task: str) -> list[Problem]:
+def check_head(config: PretrainedConfig, task: str) -> list[Problem]:
     """An architecture without the head of this task is refused by name."""
     mapping = getattr(transformers, HEADS[task])._model_mapping
     if type(config) in mapping:

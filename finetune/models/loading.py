@@ -96,7 +96,7 @@ def explain_missing_model(name: str, file: str, error: Exception) -> Problem:
     )
 
 
-def judge_weights(arguments: ModelArguments) -> list[Problem]:
+def check_weights(arguments: ModelArguments) -> list[Problem]:
     """A model folder without weights is told before anything is read."""
     folder = Path(arguments.model_name_or_path)
     if not folder.is_dir() or any((folder / name).is_file() for name in WEIGHT_FILES):
@@ -142,7 +142,7 @@ def load_model(
     except (SafetensorError, UnpicklingError, OSError) as error:
         raise DataError(explain_unreadable_weights(arguments.model_name_or_path, error)) from error
     if not arguments.ignore_mismatched_sizes:
-        judge_shapes(model, report, new_head=new_head, folder=arguments.model_name_or_path)
+        require_matching_shapes(model, report, new_head=new_head, folder=arguments.model_name_or_path)
     fresh = renew_outputs(model, report) if new_head else []
     tell_loading(report, fresh)
     resize_embeddings(model, tokenizer)
@@ -159,7 +159,7 @@ def explain_unreadable_weights(name: str, error: Exception) -> Problem:
     return Problem(f"the weights cannot be read ({reason})", remedy="copy or download the model again", path=path)
 
 
-def judge_shapes(model: PreTrainedModel, report: dict[str, Any], *, new_head: bool, folder: str) -> None:
+def require_matching_shapes(model: PreTrainedModel, report: dict[str, Any], *, new_head: bool, folder: str) -> None:
     """Weights of another shape are refused, but for those of a head that is made anew.
 
     Raises:

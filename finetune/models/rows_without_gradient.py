@@ -33,7 +33,7 @@ def move_to_file(matrix: Tensor) -> Tensor:
     try:
         return _map(matrix.contiguous(), size)
     except OSError as error:
-        logger.info("The embedding's resting rows stay in memory: %s.", error)
+        logger.info("The embedding's full_rows rows stay in memory: %s.", error)
         return matrix
 
 

@@ -8,7 +8,7 @@ model.
 
 Exactness. A row without gradient is changed by AdamW (Loshchilov & Hutter, 2019, https://arxiv.org/abs/1711.05101, alg. 2)
 in each step by its decoupled weight decay alone, the factor 1 - lr * weight_decay. The product of these factors is kept
-(`follow_weight_decay`) and applied to all resting rows when they are read. Optimizers that couple the elements of a
+(`follow_weight_decay`) and applied to all full_rows rows when they are read. Optimizers that couple the elements of a
 matrix (Adafactor, LAMB) or add the decay to the gradient (Adam) are not served by this: see `serves_optimizer`.
 """
 
@@ -30,13 +30,13 @@ DECOUPLED_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused"})
 PLAIN_OPTIMIZERS = frozenset({"sgd", "rmsprop", "adagrad"})
 
 
-class TrimmedEmbedding(nn.Embedding):
+class SparseEmbedding(nn.Embedding):
     """An embedding of `num_embeddings` ids of which only some rows are a parameter. Made by `trim_vocabulary`."""
 
     row_of: Tensor  # (num_embeddings,) row of `weight` of each id, -1 where the row rests
     trained_ids: Tensor  # (rows,) id of each row of `weight`
-    resting: Tensor  # (num_embeddings, dimension) on the CPU or in a file; rows of trained ids are out of date
-    resting_decay: float  # factor that the resting rows still have to be multiplied by
+    full_rows: Tensor  # (num_embeddings, dimension) on the CPU or in a file; rows of trained ids are out of date
+    pending_decay: float  # factor that the full_rows rows still have to be multiplied by
     full_padding_idx: int | None
 
     def forward(self, input: Tensor) -> Tensor:
@@ -59,30 +59,30 @@ class TrimmedEmbedding(nn.Embedding):
         return functional.embedding(rows, self.weight, self.padding_idx)
 
     def _rest(self, ids: Tensor) -> Tensor:
-        return self.resting[ids.to(self.resting.device)] * self.resting_decay
+        return self.full_rows[ids.to(self.full_rows.device)] * self.pending_decay
 
     @torch.no_grad()
-    def settle(self) -> Tensor:
+    def resolve(self) -> Tensor:
         """Write decay and trained rows into the full matrix, and return it: (num_embeddings, dimension), not a copy."""
-        make_room(self.resting)
-        if self.resting_decay != 1.0:
-            self.resting.mul_(self.resting_decay)
-            self.resting_decay = 1.0
-        self.resting[self.trained_ids.cpu()] = self.weight.detach().to(self.resting)
-        return self.resting
+        make_room(self.full_rows)
+        if self.pending_decay != 1.0:
+            self.full_rows.mul_(self.pending_decay)
+            self.pending_decay = 1.0
+        self.full_rows[self.trained_ids.cpu()] = self.weight.detach().to(self.full_rows)
+        return self.full_rows
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "weight"] = self.settle()
+        destination[prefix + "weight"] = self.resolve()
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
         name = prefix + "weight"
         full = state_dict.get(name)
-        if full is not None and full.shape == self.resting.shape:
+        if full is not None and full.shape == self.full_rows.shape:
             with torch.no_grad():
-                self.resting.copy_(full)
-            self.resting_decay = 1.0
-            state_dict[name] = self.resting[self.trained_ids.cpu()]
+                self.full_rows.copy_(full)
+            self.pending_decay = 1.0
+            state_dict[name] = self.full_rows[self.trained_ids.cpu()]
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
@@ -140,21 +140,21 @@ def _trim(embedding: nn.Embedding, ids: Tensor) -> None:
     device = full.device
     row_of = torch.full((embedding.num_embeddings,), -1)
     row_of[ids] = torch.arange(len(ids))
-    embedding.__class__ = TrimmedEmbedding
-    assert isinstance(embedding, TrimmedEmbedding)
+    embedding.__class__ = SparseEmbedding
+    assert isinstance(embedding, SparseEmbedding)
     embedding.register_buffer("row_of", row_of.to(device), persistent=False)
     embedding.register_buffer("trained_ids", ids.to(device), persistent=False)
     embedding.full_padding_idx = embedding.padding_idx
     embedding.padding_idx = None if embedding.padding_idx is None else int(row_of[embedding.padding_idx])
     embedding.weight = nn.Parameter(full[ids.to(device)])
-    embedding.resting, embedding.resting_decay = move_to_file(full.cpu()), 1.0
+    embedding.full_rows, embedding.pending_decay = move_to_file(full.cpu()), 1.0
 
 
 def restore_vocabulary(model: nn.Module) -> None:
     """Undo `trim_vocabulary`: one parameter with all rows again. An optimizer built before is of no use afterwards."""
-    for embedding in _trimmed(model):
-        weight = nn.Parameter(embedding.settle().to(embedding.weight.device))
-        for name in ("row_of", "trained_ids", "resting", "resting_decay"):
+    for embedding in _sparse_embeddings(model):
+        weight = nn.Parameter(embedding.resolve().to(embedding.weight.device))
+        for name in ("row_of", "trained_ids", "full_rows", "pending_decay"):
             delattr(embedding, name)
         embedding.padding_idx = embedding.__dict__.pop("full_padding_idx")
         embedding.__class__ = nn.Embedding  # type: ignore[assignment]
@@ -162,12 +162,12 @@ def restore_vocabulary(model: nn.Module) -> None:
 
 
 def follow_weight_decay(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[RemovableHandle]:
-    """Let the resting rows of `model` shrink by what each step of `optimizer` (a torch one) decays the trained rows."""
-    return [optimizer.register_step_post_hook(_Decay(embedding)) for embedding in _trimmed(model)]
+    """Let the full_rows rows of `model` shrink by what each step of `optimizer` (a torch one) decays the trained rows."""
+    return [optimizer.register_step_post_hook(_Decay(embedding)) for embedding in _sparse_embeddings(model)]
 
 
 class _Decay:
-    def __init__(self, embedding: TrimmedEmbedding) -> None:
+    def __init__(self, embedding: SparseEmbedding) -> None:
         self.embedding = embedding
 
     def __call__(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
@@ -176,8 +176,8 @@ class _Decay:
             return
         for group in optimizer.param_groups:
             if any(parameter is self.embedding.weight for parameter in group["params"]):
-                self.embedding.resting_decay *= 1 - float(group["lr"]) * group["weight_decay"]
+                self.embedding.pending_decay *= 1 - float(group["lr"]) * group["weight_decay"]
 
 
-def _trimmed(model: nn.Module) -> list[TrimmedEmbedding]:
-    return [module for module in model.modules() if isinstance(module, TrimmedEmbedding)]
+def _sparse_embeddings(model: nn.Module) -> list[SparseEmbedding]:
+    return [module for module in model.modules() if isinstance(module, SparseEmbedding)]

@@ -40,14 +40,14 @@ def open_predictor(model: ModelArguments, options: PredictArguments) -> Predicto
         DataError: the file is there, or the model cannot be used.
     """
     if options.output_file is not None:
-        judge_output(Path(options.output_file), options.overwrite_output_file)
+        require_free_output(Path(options.output_file), options.overwrite_output_file)
     config = load_config(model)
     if any(name.endswith(classification_prediction.HEAD) for name in config.architectures or ()):
         return classification_prediction.open_classifier(model, options)
     return open_tagger(model, options)
 
 
-def judge_output(path: Path, overwrite: bool) -> None:
+def require_free_output(path: Path, overwrite: bool) -> None:
     """Whether a file can come to be there, told before anything is predicted.
 
     Raises:

@@ -24,16 +24,16 @@ class PregenerationArguments:
     )
     tokenizer_type: str = argument("AutoTokenizer", metavar="TYPE", help="how to load it, as for run_mlm.py")
     do_lower_case: bool = argument(False, help="lower-case the text; models of lower-cased text do so by themselves")
-    do_whole_word_mask: bool = argument(False, help="mask all pieces of a word or none")
+    do_whole_word_mask: bool = argument(False, help="mask all subwords of a word or none")
     reduce_memory: bool = argument(
         False, help="read the tokenized text by plain reads, so that memory stays flat however large the corpus is"
     )
     num_workers: int = argument(1, minimum=1, metavar="N", help="processes; the result is the same for any number")
     epochs_to_generate: int = argument(3, minimum=1, help="epochs of data, each with other pairs and masks")
-    max_seq_len: int = argument(128, minimum=5, maximum=65535, help="pieces of an instance, special tokens included")
+    max_seq_len: int = argument(128, minimum=5, maximum=65535, help="subwords of an instance, special tokens included")
     short_seq_prob: float = argument(0.1, minimum=0, maximum=1, help="share of the documents cut into short instances")
-    masked_lm_prob: float = argument(0.15, minimum=0, maximum=1, help="share of the pieces that are masked")
-    max_predictions_per_seq: int = argument(20, minimum=1, help="masked pieces of an instance at most")
+    masked_lm_prob: float = argument(0.15, minimum=0, maximum=1, help="share of the subwords that are masked")
+    max_predictions_per_seq: int = argument(20, minimum=1, help="masked subwords of an instance at most")
     seed: int = argument(42, help="decides pairs and masks")
     output_format: str = argument(
         "binary",

@@ -35,15 +35,15 @@ class PretrainingCollator:
         """Tensors (batch, width), dtype int64; `labels` (batch, 1 + width) has the next-sentence label in column 0."""
         lengths = np.array([len(row["input_ids"]) for row in features])
         is_real = real_positions(lengths, int(lengths.max()))
-        pieces = pad_rows([row["labels"] for row in features], is_real, IGNORED)
+        subwords = pad_rows([row["labels"] for row in features], is_real, IGNORED)
         next_sentence = np.array([[row["next_sentence_label"]] for row in features], dtype=np.int64)
         batch = {
             "input_ids": pad_rows([row["input_ids"] for row in features], is_real, self.pad_token_id),
             "attention_mask": is_real.astype(np.int64),
-            "labels": np.concatenate([next_sentence, pieces], axis=1),
+            "labels": np.concatenate([next_sentence, subwords], axis=1),
         }
         if self.has_segments:
             batch["token_type_ids"] = pad_rows([row["token_type_ids"] for row in features], is_real, 0)
         if self.sparse:
-            batch["labelled_positions"], _ = labelled_positions(pieces)
+            batch["labelled_positions"], _ = labelled_positions(subwords)
         return {name: torch.from_numpy(values) for name, values in batch.items()}

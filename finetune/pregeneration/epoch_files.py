@@ -4,7 +4,7 @@
 
     input_ids          uint16 or uint32 (all ids,)   as the model sees them: [CLS] A [SEP] B [SEP], masks in place
     lengths            uint16 (instances,)           ids of each instance
-    b_starts           uint16 (instances,)           position of the first piece of B: so many positions are segment 0
+    b_starts           uint16 (instances,)           position of the first subword of B: so many positions are segment 0
     is_random_next     uint8 (instances,)            1 where B does not follow A
     masked_counts      uint16 (instances,)           masked positions of each instance
     masked_positions   uint16 (all masked,)

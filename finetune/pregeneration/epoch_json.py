@@ -30,7 +30,7 @@ from finetune.pregeneration.instances import Instances
 
 
 def write_shard_lines(path: Path, batches: Iterable[Instances], tokens: Sequence[str]) -> None:
-    """Write a shard's instances as documented JSON lines, aside and then renamed. `tokens` are the pieces by id."""
+    """Write a shard's instances as documented JSON lines, aside and then renamed. `tokens` are the subwords by id."""
     quoted = [json.dumps(token) for token in tokens]
 
     def write(stream: IO[bytes]) -> None:
@@ -41,10 +41,10 @@ def write_shard_lines(path: Path, batches: Iterable[Instances], tokens: Sequence
 
 
 def json_lines(instances: Instances, quoted: Sequence[str]) -> Iterator[str]:
-    """The documented line of every instance. `quoted` are the pieces by id, as JSON strings."""
+    """The documented line of every instance. `quoted` are the subwords by id, as JSON strings."""
     ends = np.cumsum(instances.lengths, dtype=np.int64).tolist()
     masked_ends = np.cumsum(instances.masked_counts, dtype=np.int64).tolist()
-    pieces = [quoted[index] for index in instances.ids.tolist()]
+    subwords = [quoted[index] for index in instances.ids.tolist()]
     labels = [quoted[index] for index in instances.masked_labels.tolist()]
     positions = [str(position) for position in instances.masked_positions.tolist()]
     start = masked_start = 0
@@ -52,7 +52,7 @@ def json_lines(instances: Instances, quoted: Sequence[str]) -> Iterator[str]:
     for end, masked_end, b_start, is_random in places:
         segments = ", ".join(["0"] * b_start + ["1"] * (end - start - b_start))
         yield (
-            f'{{"tokens": [{", ".join(pieces[start:end])}], "segment_ids": [{segments}], '
+            f'{{"tokens": [{", ".join(subwords[start:end])}], "segment_ids": [{segments}], '
             f'"is_random_next": {"true" if is_random else "false"}, '
             f'"masked_lm_positions": [{", ".join(positions[masked_start:masked_end])}], '
             f'"masked_lm_labels": [{", ".join(labels[masked_start:masked_end])}]}}\n'
@@ -78,10 +78,10 @@ def join_lines(path: Path, shards: Sequence[Path]) -> int:
 
 
 def read_lines(path: Path, tokenizer: Any) -> EpochArrays:
-    """Read an epoch of documented JSON lines; the pieces become ids of `tokenizer`.
+    """Read an epoch of documented JSON lines; the subwords become ids of `tokenizer`.
 
     Raises:
-        DataError: lines that are no such objects, or pieces that the tokenizer does not have.
+        DataError: lines that are no such objects, or subwords that the tokenizer does not have.
     """
     parts = list(iterate_lines_as_arrays(path, tokenizer))
     empty = _arrays_of([], id_dtype(len(tokenizer)))
@@ -182,7 +182,7 @@ def _disagreement(instance: dict[str, Any]) -> str:
         return "tokens, segment_ids, masked_lm_positions and masked_lm_labels are not all lists"
     if len(tokens) != len(segments) or len(positions) != len(labels):
         return "the numbers of tokens and segment_ids, or of masked positions and labels, differ"
-    if not all(isinstance(piece, str) for piece in (*tokens, *labels)):
+    if not all(isinstance(subword, str) for subword in (*tokens, *labels)):
         return "tokens and masked_lm_labels are not all strings"
     first = segments.count(0)
     if segments != [0] * first + [1] * (len(segments) - first):
@@ -196,6 +196,6 @@ def _ids_of(tokens: list[str], vocabulary: dict[str, int], path: Path, number: i
     try:
         return np.array([vocabulary[token] for token in tokens], dtype=np.int64)
     except KeyError as error:
-        found = f"the piece {error.args[0]!r} is not in the vocabulary of the tokenizer"
+        found = f"the subword {error.args[0]!r} is not in the vocabulary of the tokenizer"
         remedy = "use the same --bert_model and --do_lower_case as for pregenerate_training_data.py"
         raise DataError(Problem(found, "data and model must share a tokenizer", remedy, path, number)) from error

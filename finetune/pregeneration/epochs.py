@@ -130,7 +130,7 @@ def open_epoch(path: Path, epoch: int, tokenizer: Any, work: Path | None) -> Pre
         problems.append(Problem(f"the file holds {found:,} instances and its metrics say {said:,}", path=path))
     longest = int(arrays.lengths.max(initial=0))
     if longest > metrics["max_seq_len"]:
-        text = f"an instance has {longest} pieces, and the metrics say at most {metrics['max_seq_len']}"
+        text = f"an instance has {longest} subwords, and the metrics say at most {metrics['max_seq_len']}"
         problems.append(Problem(text, path=path))
     if arrays.ids.max(initial=0) >= len(tokenizer):
         problems.append(Problem("the data has ids that the tokenizer does not have", path=path))

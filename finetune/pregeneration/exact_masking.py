@@ -1,4 +1,4 @@
-"""Masks with an exact number of positions per sequence, as BERT's pregenerated data has them: pieces or whole words."""
+"""Masks with an exact number of positions per sequence, as BERT's pregenerated data has them: subwords or whole words."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def _choose_words(candidates: Bools, budget: Ints, keys: npt.NDArray[np.uint32],
             break
     chosen_starts = np.zeros_like(chosen)
     np.put_along_axis(chosen_starts, order, chosen, axis=1)
-    # A piece belongs to the word that begins last before it; separators are no candidates and end nothing they hold.
+    # A subword belongs to the word that begins last before it; separators are no candidates and end nothing they hold.
     return spread_over_words(chosen_starts, starts | ~candidates) & candidates
 
 
 def word_sizes(starts: Bools, candidates: Bools) -> Ints:
-    """At each start of a word the number of its pieces, elsewhere 0."""
+    """At each start of a word the number of its subwords, elsewhere 0."""
     rows, columns = np.nonzero(starts)
     numbers = np.cumsum(starts, axis=1) - 1 + np.concatenate([[0], np.cumsum(starts.sum(axis=1))[:-1]])[:, None]
     counts = np.bincount(numbers[candidates], minlength=len(rows))

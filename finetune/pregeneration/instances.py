@@ -2,9 +2,9 @@
 
     [CLS] A [SEP] B [SEP]
 
-A and B are runs of whole sentences of about `max_seq_len` pieces together. Half of the time B is what follows A; otherwise
+A and B are runs of whole sentences of about `max_seq_len` subwords together. Half of the time B is what follows A; otherwise
 it comes from another document (a random sentence of all others, so longer documents are drawn more often), and the
-sentences that would have followed go into the next instance. A pair that is too long loses pieces of its longer half, each
+sentences that would have followed go into the next instance. A pair that is too long loses subwords of its longer half, each
 at its front or its back by chance. Some documents (`short_seq_prob`) are cut into shorter instances.
 
 The published code walks through a document instance by instance. Here every sentence draws beforehand what would happen
@@ -29,7 +29,7 @@ from finetune.pregeneration.exact_masking import choose_masked
 from finetune.pregeneration.sentence_store import SentenceStore, Shard
 
 SPECIALS_PER_INSTANCE = 3
-SHORTEST_PAIR = 2  # pieces: one for A, one for B
+SHORTEST_PAIR = 2  # subwords: one for A, one for B
 INSTANCES_AT_ONCE = 4096
 DOCUMENTS, SENTENCES, CUTS, MASKS = range(4)  # streams of random numbers
 COIN_WORDS = 8  # 64 coins each
@@ -54,7 +54,7 @@ class InstanceSettings:
     seed: int = 42
 
     @property
-    def pieces_per_pair(self) -> int:
+    def subwords_per_pair(self) -> int:
         return self.max_seq_len - SPECIALS_PER_INSTANCE
 
 
@@ -89,7 +89,7 @@ class InstanceTokens:
 class Instances:
     """Instances, ragged: ids as the model sees them, and what stood at the masked positions.
 
-    `b_starts`: position of the first piece of B, which is also the number of positions of segment 0.
+    `b_starts`: position of the first subword of B, which is also the number of positions of segment 0.
     """
 
     ids: npt.NDArray[np.unsignedinteger]  # (all ids,)
@@ -115,7 +115,7 @@ class Chunks:
     a_end: Ints
     end: Ints
     is_random: Bools
-    target: Ints  # pieces of the pair, roughly
+    target: Ints  # subwords of the pair, roughly
     document_first: Ints
     document_end: Ints
 
@@ -142,7 +142,7 @@ def build_instances(
     for start in range(0, len(chunks.first), INSTANCES_AT_ONCE):
         part = chunks[slice(start, start + INSTANCES_AT_ONCE)]
         pairs = choose_pairs(store, part, epoch, settings)
-        cut = cut_pairs(pairs, settings.pieces_per_pair, _draws(settings.seed, epoch, CUTS, part.first))
+        cut = cut_pairs(pairs, settings.subwords_per_pair, _draws(settings.seed, epoch, CUTS, part.first))
         yield mask_pairs(store, cut, part, epoch, settings, tokens)
 
 
@@ -227,7 +227,7 @@ def _draw_targets(document_first: Ints, epoch: int, settings: InstanceSettings) 
     """The length that instances of each sentence's document aim at: full, or with `short_seq_prob` anything down to 2."""
     bits = draw_bits(_draws(settings.seed, epoch, DOCUMENTS, document_first), 2)
     is_short = as_fraction(bits[:, 0]) < settings.short_seq_prob
-    full = settings.pieces_per_pair
+    full = settings.subwords_per_pair
     short = SHORTEST_PAIR + below(bits[:, 1], full - SHORTEST_PAIR + 1)
     return np.where(is_short, short, full)
 
@@ -240,7 +240,7 @@ def choose_pairs(store: SentenceStore, chunks: Chunks, epoch: int, settings: Ins
     if len(rows):
         sentences = _draw_other_sentences(store, chunks, rows, epoch, settings)
         wanted = chunks.target[rows] - (a_stop - a_start)[rows]
-        b_start[rows], b_stop[rows] = _run_of_sentences(store, sentences, wanted, settings.pieces_per_pair)
+        b_start[rows], b_stop[rows] = _run_of_sentences(store, sentences, wanted, settings.subwords_per_pair)
     return Pairs(a_start, a_stop - a_start, b_start, b_stop - b_start)
 
 
@@ -263,7 +263,7 @@ def _draw_other_sentences(
 
 def _run_of_sentences(store: SentenceStore, first: Ints, wanted: Ints, most: int) -> tuple[Ints, Ints]:
     """Tokens from each sentence on, as many whole sentences as give `wanted` (at most `most`), in one document."""
-    offsets, begins = store.borders_after(first, most)  # (rows, most + 1); a sentence has at least one piece
+    offsets, begins = store.borders_after(first, most)  # (rows, most + 1); a sentence has at least one subword
     is_end = begins | (offsets - offsets[:, :1] >= wanted[:, None])
     is_end[:, 0] = False
     ends = is_end.argmax(axis=1)
@@ -271,7 +271,7 @@ def _run_of_sentences(store: SentenceStore, first: Ints, wanted: Ints, most: int
 
 
 def cut_pairs(pairs: Pairs, most: int, draws: Bits) -> Pairs:
-    """Cut pairs to `most` pieces: the longer half loses them one by one, each at its front or its back by chance."""
+    """Cut pairs to `most` subwords: the longer half loses them one by one, each at its front or its back by chance."""
     b_length = np.minimum(pairs.b_length, np.maximum(most // 2, most - pairs.a_length))
     a_length = np.minimum(pairs.a_length, most - b_length)
     coins = draw_bits(draws, 2 * COIN_WORDS)

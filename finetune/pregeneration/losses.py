@@ -19,14 +19,14 @@ from finetune.training.losses import TokenLoss
 
 logger = logging.getLogger(__name__)
 
-NEXT_SENTENCE = 0  # column of the batch's labels; the columns behind it are those of the pieces
+NEXT_SENTENCE = 0  # column of the batch's labels; the columns behind it are those of the subwords
 
 
 class PretrainingLoss(TokenLoss):
     """Masked-piece loss plus next-sentence loss, each a global mean (Devlin et al. 2019, appendix A.2).
 
-    `labels` (batch, 1 + length): column 0 is the next-sentence label, the others are those of the pieces. Counts come as
-    a pair: masked pieces and rows of the whole global batch. `gathered`: vocabulary logits are of masked positions only.
+    `labels` (batch, 1 + length): column 0 is the next-sentence label, the others are those of the subwords. Counts come as
+    a pair: masked subwords and rows of the whole global batch. `gathered`: vocabulary logits are of masked positions only.
     """
 
     def __init__(self, *, gathered: bool = False) -> None:
@@ -37,11 +37,11 @@ class PretrainingLoss(TokenLoss):
         self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """One micro-batch's share of both global means."""
-        pieces = labels[:, NEXT_SENTENCE + 1 :]
+        subwords = labels[:, NEXT_SENTENCE + 1 :]
         counts = count_items(labels) if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         counts = counts.to(labels.device).clamp(min=1)
         logits = outputs["prediction_logits"] if "prediction_logits" in outputs else outputs["logits"]
-        expected = select_labelled(pieces)[1] if self.gathered else pieces
+        expected = select_labelled(subwords)[1] if self.gathered else subwords
         loss = self.per_position(logits, expected).sum() / counts[0]
         scores = outputs.get("seq_relationship_logits")
         if scores is not None:
@@ -52,13 +52,13 @@ class PretrainingLoss(TokenLoss):
 
 
 def count_items(labels: torch.Tensor) -> torch.Tensor:
-    """(2,): masked pieces, and rows."""
+    """(2,): masked subwords, and rows."""
     masked = (labels[:, NEXT_SENTENCE + 1 :] != IGNORED).sum()
     return torch.stack([masked, torch.tensor(len(labels), device=masked.device)])
 
 
 def count_both_losses(trainer: Trainer) -> None:
-    """Let the Trainer count masked pieces and rows of the global batch apart, for `PretrainingLoss`."""
+    """Let the Trainer count masked subwords and rows of the global batch apart, for `PretrainingLoss`."""
 
     def count(batches: list[dict[str, torch.Tensor]], device: torch.device) -> torch.Tensor | None:
         if not batches:

@@ -21,7 +21,7 @@ from finetune.data.files import fingerprint
 from finetune.data.text import read_chunks
 from finetune.encoding.corpus import describe_tokenizer, known_size, no_text, useful_workers
 from finetune.encoding.lines import LineEncoder, LineRules, encode_lines
-from finetune.encoding.subwords import PieceEncoder
+from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem
 from finetune.pregeneration.epoch_files import OutputFormat, join_arrays, metrics_path, read_metrics, write_shard_arrays
 from finetune.pregeneration.epoch_json import join_lines, write_shard_lines
@@ -49,7 +49,7 @@ class ShardJob:
     settings: InstanceSettings
     tokens: InstanceTokens
     output_format: OutputFormat
-    pieces: tuple[str, ...]  # by id, for JSON
+    subwords: tuple[str, ...]  # by id, for JSON
     reduce_memory: bool
 
     def __call__(self, task: tuple[int, int]) -> int:
@@ -63,7 +63,7 @@ class ShardJob:
             if self.output_format is OutputFormat.BINARY:
                 write_shard_arrays(path, batches)
             else:
-                write_shard_lines(path, batches, self.pieces)
+                write_shard_lines(path, batches, self.subwords)
         return shard.end - shard.first
 
     def path_of(self, epoch: int, number: int) -> Path:
@@ -94,7 +94,7 @@ def pregenerate(task: Pregeneration, tokenizer: Any) -> dict[str, Any]:
     Raises:
         DataError: no text, fewer than two documents, text that is not UTF-8; nothing is left of the work then.
     """
-    encoder = PieceEncoder(tokenizer, words=task.settings.whole_words)
+    encoder = SubwordEncoder(tokenizer, words=task.settings.whole_words)
     work = task.output_dir / WORK_FOLDER
     claim_work_folder(work, work_key(task, encoder.fingerprint), task.output_dir)
     try:
@@ -109,7 +109,7 @@ def pregenerate(task: Pregeneration, tokenizer: Any) -> dict[str, Any]:
         settings=task.settings,
         tokens=InstanceTokens.of(tokenizer),
         output_format=task.output_format,
-        pieces=tuple(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))) if is_json else (),
+        subwords=tuple(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))) if is_json else (),
         reduce_memory=task.reduce_memory,
     )
     made_with = {
@@ -158,7 +158,7 @@ def claim_work_folder(work: Path, key: str, output_dir: Path) -> None:
     key_file.write_text(key, encoding="utf-8")
 
 
-def tokenize_sentences(task: Pregeneration, encoder: PieceEncoder, folder: Path) -> SentenceStore:
+def tokenize_sentences(task: Pregeneration, encoder: SubwordEncoder, folder: Path) -> SentenceStore:
     """All sentences as ids on disk, from where an interrupted run stopped.
 
     Raises:
@@ -167,14 +167,14 @@ def tokenize_sentences(task: Pregeneration, encoder: PieceEncoder, folder: Path)
     if not (folder / DESCRIPTION).is_file():
         with SentenceStoreWriter(folder, dtype=encoder.dtype, has_words=encoder.words) as writer:
             _tokenize(task, encoder, writer)
-            judge_documents(writer, task.paths)
+            require_documents(writer, task.paths)
             writer.commit(shard_tokens=task.shard_tokens)
     store = SentenceStore(folder, reduce_memory=task.reduce_memory)
     tell_sentences(store, task.settings)
     return store
 
 
-def _tokenize(task: Pregeneration, encoder: PieceEncoder, writer: SentenceStoreWriter) -> None:
+def _tokenize(task: Pregeneration, encoder: SubwordEncoder, writer: SentenceStoreWriter) -> None:
     lines = LineEncoder(encoder, LineRules(lowercase=task.lowercase))
     chunks = islice(read_chunks(task.paths), writer.chunks_done, None)
     workers = useful_workers(task.paths, task.workers)
@@ -186,7 +186,7 @@ def _tokenize(task: Pregeneration, encoder: PieceEncoder, writer: SentenceStoreW
             progress.advance(batch.bytes_read)
 
 
-def judge_documents(writer: SentenceStoreWriter, paths: Sequence[Path]) -> None:
+def require_documents(writer: SentenceStoreWriter, paths: Sequence[Path]) -> None:
     """A next sentence from another document needs another document.
 
     Raises:
@@ -209,14 +209,14 @@ def tell_sentences(store: SentenceStore, settings: InstanceSettings) -> None:
     """Say what the corpus holds, and what of it will not fit."""
     counts = store.description["counts"]
     logger.info(
-        f"{store.sentences:,} sentences of {counts['documents']:,} documents, {len(store.tokens):,} pieces; the longest "
+        f"{store.sentences:,} sentences of {counts['documents']:,} documents, {len(store.tokens):,} subwords; the longest "
         f"sentence has {counts['longest']:,}."
     )
     if counts["lines_without_pieces"]:
-        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no pieces at all and were left out.")
-    if counts["longest"] > settings.pieces_per_pair - 1:
+        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no subwords at all and were left out.")
+    if counts["longest"] > settings.subwords_per_pair - 1:
         logger.warning(
-            f"The longest sentence has more pieces than an instance of {settings.max_seq_len} has room for: such sentences "
+            f"The longest sentence has more subwords than an instance of {settings.max_seq_len} has room for: these "
             "are cut, at either end by chance."
         )
 

@@ -1,4 +1,4 @@
-"""The sentences of documents as piece ids on disk: what BERT's instances are built from, without holding it in memory.
+"""The sentences of documents as subword ids on disk: what BERT's instances are built from, without holding it in memory.
 
     tokens.bin   ids of all sentences, one after the other (uint16 or uint32)
     marks.bin    for each sentence 2 * (where it begins in tokens) + (1 if it begins a document), and one mark behind
@@ -182,7 +182,7 @@ class SentenceStoreWriter:
     def _count(self, lines: EncodedLines) -> None:
         documents = int(lines.begins_document.sum())
         self.counts.update(
-            chunks=1, bytes=lines.bytes_read, documents=documents, lines_without_pieces=lines.without_pieces
+            chunks=1, bytes=lines.bytes_read, documents=documents, lines_without_pieces=lines.without_subwords
         )
         self.counts["border_waits"] = lines.border_waits or (self.border_waits and not len(lines.lengths))
         self.counts["longest"] = max(self.counts["longest"], int(lines.lengths.max(initial=0)))

@@ -58,7 +58,7 @@ def open_pregeneration(asked: PregenerationArguments) -> tuple[Pregeneration, An
 
 
 def show_plan(task: Pregeneration, tokenizer: Any) -> dict[str, Any]:
-    """Pregenerate the first piece of the corpus in a temporary folder; print some instances and what all would take."""
+    """Pregenerate the first subword of the corpus in a temporary folder; print some instances and what all would take."""
     with TemporaryDirectory() as folder:
         sample = Path(folder) / "sample.txt"
         sample.write_bytes(b"".join(chunk.data for chunk in islice(read_chunks(task.paths), SAMPLED_CHUNKS)))

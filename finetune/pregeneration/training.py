@@ -1,4 +1,4 @@
-"""Training BERT on pregenerated instances, step by step: masked pieces and next sentences."""
+"""Training BERT on pregenerated instances, step by step: masked subwords and next sentences."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.data.text import find_text_files
 from finetune.errors import ProblemList
-from finetune.models.checks import judge_head, judge_max_length, judge_vocabulary
-from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.models.checks import check_head, check_max_length, check_vocabulary
+from finetune.models.loading import check_weights, load_config, load_model
 from finetune.models.sparse_mlm_head import SPARSE_HEADS
 from finetune.pregeneration.collators import PretrainingCollator
 from finetune.pregeneration.epochs import PregeneratedEpochs, open_epochs
@@ -42,7 +42,7 @@ from finetune.tokenization.casing import set_casing
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.dry_run import estimate_plan, format_plan
-from finetune.training.evaluation_schedule import settle_cadence
+from finetune.training.evaluation_schedule import resolve_schedule
 from finetune.training.length_batches import EpochFollower
 
 TASK = "pretraining"
@@ -75,23 +75,23 @@ def open_task(arguments: Arguments, *, max_seq_len: int | None = None) -> Pretra
     model = ModelArguments(model_name_or_path=asked.bert_model)
     tokenizer = problems.attempt(load_tokenizer, model)
     config = problems.attempt(load_config, model)
-    problems.extend(judge_weights(model))
-    values = problems.attempt(settle_cadence, arguments.training, has_validation=False)
+    problems.extend(check_weights(model))
+    values = problems.attempt(resolve_schedule, arguments.training, has_validation=False)
     if config is not None:
-        problems.extend(judge_head(config, TASK))
-        problems.extend(judge_length(max_seq_len, config))
+        problems.extend(check_head(config, TASK))
+        problems.extend(check_length(max_seq_len, config))
     if config is not None and tokenizer is not None:
-        problems.extend(judge_vocabulary(config, tokenizer))
+        problems.extend(check_vocabulary(config, tokenizer))
     problems.raise_any()
     assert tokenizer is not None and config is not None and values is not None
     set_casing(tokenizer, asked.do_lower_case)
     return PretrainingTask(arguments, model, tokenizer, config, values)
 
 
-def judge_length(max_seq_len: int | None, config: PretrainedConfig) -> list[Any]:
+def check_length(max_seq_len: int | None, config: PretrainedConfig) -> list[Any]:
     return [
         replace(problem, found=problem.found.replace("--max_length", "a length of"), remedy="prepare shorter instances")
-        for problem in judge_max_length(max_seq_len, config)
+        for problem in check_max_length(max_seq_len, config)
     ]
 
 
@@ -102,7 +102,7 @@ def open_data(task: PretrainingTask, folder: Path, *, epochs: int, work: Path | 
         DataError: as `open_epochs`; instances that are longer than the model's positions.
     """
     task.data = open_epochs(folder, task.tokenizer, epochs=epochs, work=work)
-    problems = ProblemList(judge_length(task.data.max_seq_len, task.config))
+    problems = ProblemList(check_length(task.data.max_seq_len, task.config))
     problems.raise_any()
 
 
@@ -190,7 +190,7 @@ def write_results(run: Run, task: PretrainingTask, trainer: Trainer) -> dict[str
         name=run.folder.name,
         task="fill-mask",
         base_model=task.model.model_name_or_path,
-        dataset="pregenerated next sentences and masked pieces",
+        dataset="pregenerated next sentences and masked subwords",
         figures={"train": figures} if figures else {},
         headline=(),
         sizes={f"epoch {number}": len(cast(Sized, epoch)) for number, epoch in enumerate(task.data.epochs)},

@@ -55,11 +55,11 @@ class SimpleTextArguments:
         help="text, one sentence a line, an empty line between documents: files (.gz too), folders or patterns in quotes",
     )
     ext: str = argument("txt", help="ending of the files to take from folders, with or without its dot")
-    max_seq_length: int = argument(128, minimum=5, help="pieces of an instance at most, special tokens included")
+    max_seq_length: int = argument(128, minimum=5, help="subwords of an instance at most, special tokens included")
     num_workers: int = argument(1, minimum=1, metavar="N", help="processes that prepare the text")
 
 
-def settle_batches(arguments: Arguments) -> list[Problem]:
+def resolve_batches(arguments: Arguments) -> list[Problem]:
     """`--train_batch_size` counts what one optimizer step sees; accumulation divides it, as published."""
     fast_path = arguments[FastPathArguments]
     if fast_path.max_tokens_per_batch or fast_path.length_window:
@@ -77,7 +77,7 @@ def settle_batches(arguments: Arguments) -> list[Problem]:
     return []
 
 
-def settle_epochs(arguments: Arguments) -> list[Problem]:
+def resolve_epochs(arguments: Arguments) -> list[Problem]:
     """`--epochs` is what the Trainer calls `num_train_epochs`."""
     arguments.training["num_train_epochs"] = float(arguments[PregeneratedDataArguments].epochs)
     return []

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from finetune.arguments.fields import argument
 from finetune.arguments.nearest import allowed_values
 from finetune.errors import Problem
-from finetune.lm_experiments.arguments import OPTIMIZER, PREPROCESSING, REDUCTION, judge_keys
+from finetune.lm_experiments.arguments import OPTIMIZER, PREPROCESSING, REDUCTION, check_keys
 from finetune.lm_experiments.object_names import ObjectKind
 
 
@@ -107,7 +107,7 @@ class OptimizationArguments:
 
     def _study_problems(self) -> list[Problem]:
         given = self.study_kwargs
-        problems = judge_keys("study_kwargs", given, STUDY_DEFAULTS)
+        problems = check_keys("study_kwargs", given, STUDY_DEFAULTS)
         if given.get("direction", "minimize") != "minimize":
             found = f"--study_kwargs.direction is {given['direction']!r}"
             problems.append(Problem(found, "trials are judged by their validation loss, which is minimized"))

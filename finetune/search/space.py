@@ -18,10 +18,15 @@ from finetune.arguments.fields import Field, fields_of
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
 from finetune.errors import Problem, ProblemList, UsageError
-from finetune.lm_experiments.arguments import BASELINE_KEYWORDS, BASELINE_LOSS, TunedTextArguments, TuningArguments
+from finetune.lm_experiments.arguments import (
+    BASELINE_KEYWORDS,
+    BASELINE_LOSS,
+    ExperimentArguments,
+    ExperimentTextArguments,
+)
 from finetune.search.arguments import OptimizationArguments
 
-GROUPS = (TunedTextArguments, TuningArguments)
+GROUPS = (ExperimentTextArguments, ExperimentArguments)
 TYPES = ("float", "int", "categorical")
 KEYS = ("values", "type", "suggest_kwargs")
 BASELINE_DEFAULTS: dict[str, Any] = {"scaleby": 2.5, "n_examples_per_batch": 20, "batch_size": 32}
@@ -76,14 +81,14 @@ class _Target:
     declared: Field | None = None  # of the argument itself, where the path is no longer than that
 
 
-def judge_search(arguments: Arguments) -> list[Problem]:
+def check_search(arguments: Arguments) -> list[Problem]:
     """The problems of `--params` beside the other arguments, as a check of the parser."""
     options = arguments[OptimizationArguments]
     if not options.do_optimize:
         return []
     problems = ProblemList()
     problems.attempt(build_search_space, options.params, [arguments[group] for group in GROUPS])
-    if arguments[TunedTextArguments].train_file is None:
+    if arguments[ExperimentTextArguments].train_file is None:
         problems.append(Problem("--do_optimize needs --train_file and --validation_file"))
     return problems
 
@@ -157,7 +162,7 @@ def _build(name: str, entry: Mapping[str, Any], groups: Sequence[Any]) -> list[D
     values = entry["values"] if isinstance(entry["values"], list) else [entry["values"]]
     kind = _kind(name, entry.get("type"), target, values)
     options = dict(entry.get("suggest_kwargs") or {})
-    _judge_values(name, kind, values, options, target)
+    _require_values(name, kind, values, options, target)
     bounds = tuple(sorted(values)) if kind != "categorical" else tuple(values)
     return [Dimension(own, path, kind, bounds, options) for own, path in target.places.items()]
 
@@ -190,7 +195,7 @@ def _sample(declared: Field | None, values: Sequence[Any]) -> Any:
     return next((item for item in values if isinstance(item, float)), values[0]) if numbers else None
 
 
-def _judge_values(name: str, kind: str, values: Sequence[Any], options: Mapping[str, Any], target: _Target) -> None:
+def _require_values(name: str, kind: str, values: Sequence[Any], options: Mapping[str, Any], target: _Target) -> None:
     flag = f"--params.{name}"
     known = () if kind == "categorical" else ("log", "step")
     problems = ProblemList(
@@ -227,7 +232,7 @@ def _find(name: str, groups: Sequence[Any]) -> _Target:
     if target is None:
         raise UsageError(Problem(f"--params.{name} is no argument of texts or training", allowed_values(name, known)))
     for path in target.places.values():
-        _judge_place(name, path)
+        _require_place(name, path)
     return target
 
 
@@ -238,9 +243,9 @@ def _own(name: str, value: Any, declared: Field) -> _Target:
 def _keywords(values: Mapping[str, Any], groups: Sequence[Any]) -> dict[str, _Target]:
     """Short names: keys of the optimizer, and SPLIT_LOSS_KEY of the losses."""
     found = {key: _Target({key: (OPTIMIZER_KEYWORDS, key)}, value) for key, value in values[OPTIMIZER_KEYWORDS].items()}
-    tuning = next(group for group in groups if isinstance(group, TuningArguments))
+    experiment = next(group for group in groups if isinstance(group, ExperimentArguments))
     for split in ("train", "validation"):
-        for full_name, given in tuning.losses(split).items():
+        for full_name, given in experiment.losses(split).items():
             loss = full_name.rpartition(".")[2]
             known = {**(BASELINE_DEFAULTS if loss == BASELINE_LOSS else {}), **given}
             extra = dict.fromkeys(key for key in BASELINE_KEYWORDS if loss == BASELINE_LOSS and key not in known)
@@ -268,7 +273,7 @@ def _at_path(name: str, values: Mapping[str, Any]) -> _Target | None:
     return _Target({name: keys}, value)
 
 
-def _judge_place(name: str, path: Place) -> None:
+def _require_place(name: str, path: Place) -> None:
     parts = [part for key in path for part in str(key).split("_")]
     if any(part in JUDGED_BY for part in parts):
         found = f"--params.{name} would change what trials are judged by"

@@ -16,11 +16,11 @@ from optuna.trial import FrozenTrial
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
 from finetune.errors import Problem, UsageError
-from finetune.lm_experiments.arguments import TunedModelArguments, TunedTextArguments, TuningArguments
-from finetune.lm_experiments.parts import TuningSettings
-from finetune.lm_experiments.result_arguments import TuningResultArguments
-from finetune.lm_experiments.task import CONFIG, input_files, settle, tell_device
-from finetune.lm_experiments.training import judge_task
+from finetune.lm_experiments.arguments import ExperimentArguments, ExperimentModelArguments, ExperimentTextArguments
+from finetune.lm_experiments.parts import ExperimentSettings
+from finetune.lm_experiments.result_arguments import ExperimentResultArguments
+from finetune.lm_experiments.task import CONFIG, input_files, resolve, tell_device
+from finetune.lm_experiments.training import resolve_task
 from finetune.report.files import write_metrics, write_text
 from finetune.run.comparing import NOT_COMPARED, fingerprint
 from finetune.run.folder import Run
@@ -38,7 +38,7 @@ from finetune.search.trials import TextLosses, Trials, describe_values, find_fol
 logger = logging.getLogger(__name__)
 
 BEST_CONFIG = "best_trial.yaml"
-SHARED_GROUPS = (TunedModelArguments, TunedTextArguments, TuningArguments)
+SHARED_GROUPS = (ExperimentModelArguments, ExperimentTextArguments, ExperimentArguments)
 # Arguments of those groups that do not change what a trial comes to.
 OF_NO_INFLUENCE = NOT_COMPARED | {
     *("train_file", "validation_file", "test_file", "max_test_samples", "per_device_test_batch_size", "seed"),
@@ -52,7 +52,7 @@ class Plan:
 
     arguments: Arguments
     options: OptimizationArguments
-    settings: TuningSettings
+    settings: ExperimentSettings
     dimensions: list[Dimension]
     name: str
     make_sampler: SamplerMaker
@@ -69,7 +69,7 @@ def run_search(arguments: Arguments, run: Run) -> dict[str, Any]:
     """
     plan = make_plan(arguments, run)
     tell_device(plan.settings)
-    counts = {split: len(texts) for split, texts in judge_task(plan.settings).texts.items()}
+    counts = {split: len(texts) for split, texts in resolve_task(plan.settings).texts.items()}
     if arguments[RunArguments].dry_run:
         return {
             "dry_run": True,
@@ -90,7 +90,7 @@ def run_search(arguments: Arguments, run: Run) -> dict[str, Any]:
 
 
 def make_plan(arguments: Arguments, run: Run) -> Plan:
-    """Judge and build what needs no folder.
+    """Check and build what needs no folder.
 
     Raises:
         UsageError: with every problem of the search.
@@ -100,14 +100,16 @@ def make_plan(arguments: Arguments, run: Run) -> Plan:
         remedy = "start single processes on the same --study_kwargs.storage, each in its own --output_dir"
         raise UsageError(Problem("--do_optimize is started by a launcher of several processes", remedy=remedy))
     options, losses = arguments[OptimizationArguments], TextLosses()
-    dimensions = build_search_space(options.params, [arguments[TunedTextArguments], arguments[TuningArguments]])
+    dimensions = build_search_space(
+        options.params, [arguments[ExperimentTextArguments], arguments[ExperimentArguments]]
+    )
     name = options.study_kwargs.get("study_name") or name_study(options.params, dimensions)
-    tuning = arguments[TuningArguments]
-    if tuning.seed is None:
-        tuning = replace(tuning, seed=seed_of(str(name)))
-        logger.info("No --seed was given; all trials of the study %s use %d.", name, tuning.seed)
-        arguments = with_groups(arguments, tuning)
-    settings = settle(arguments, run)
+    experiment = arguments[ExperimentArguments]
+    if experiment.seed is None:
+        experiment = replace(experiment, seed=seed_of(str(name)))
+        logger.info("No --seed was given; all trials of the study %s use %d.", name, experiment.seed)
+        arguments = with_groups(arguments, experiment)
+    settings = resolve(arguments, run)
     allow = settings.model.allow_import
     make_sampler = SamplerMaker(options.study_kwargs, dimensions, settings.seed, allow)
     pruner = build_pruner(
@@ -158,13 +160,13 @@ def describe_search(plan: Plan) -> None:
         *(plan.name, options.max_trials or "any number of", here, ", ".join(item.name for item in plan.dimensions)),
     )
     logger.info("Sampler: %s. Pruning: %s.", plan.make_sampler.kind.__name__, describe_pruner(plan.pruner))
-    tuning = plan.settings.tuning
+    experiment = plan.settings.experiment
     waits = patience_of(plan.pruner)
-    if tuning.patience and waits is not None and max(tuning.patience, tuning.min_epochs) <= waits:
+    if experiment.patience and waits is not None and max(experiment.patience, experiment.min_epochs) <= waits:
         logger.warning(
             "Nothing will be pruned: the pruner waits for %d epochs without improvement, and training stops by itself "
             "after --patience %d. --study_kwargs.pruner_kwargs.patience sets the first.",
-            *(waits, tuning.patience),
+            *(waits, experiment.patience),
         )
     if plan.settings.results.evaluate or plan.settings.texts.test_file:
         logger.info("Tests and evaluations wait for the training with the values that are found.")
@@ -228,9 +230,9 @@ def write_best(plan: Plan, trials: Trials, best: FrozenTrial, folder: Path) -> d
     values, model = trials.values_of(best), find_folder(best)
     settings = trials.settings_of(values)
     once = replace(plan.options, do_optimize=False)
-    results: TuningResultArguments = replace(settings.results, output_dir=None)
-    tuning = replace(settings.tuning, seed=settings.seed)
-    arguments = with_groups(plan.arguments, settings.texts, tuning, results, once)
+    results: ExperimentResultArguments = replace(settings.results, output_dir=None)
+    experiment = replace(settings.experiment, seed=settings.seed)
+    arguments = with_groups(plan.arguments, settings.texts, experiment, results, once)
     write_text(folder / BEST_CONFIG, f"# trial {best.number}, validation loss {best.value:.10g}\n{arguments.as_yaml()}")
     logger.info(
         "Best: trial %d, validation loss %.6g, %s. Its model is in %s; --config_file %s trains it again.",

@@ -18,9 +18,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from finetune.errors import NonFiniteError, Preempted
-from finetune.lm_experiments.parts import TuningSettings
+from finetune.lm_experiments.parts import ExperimentSettings
 from finetune.lm_experiments.trainer import Validation
-from finetune.lm_experiments.training import TrainingResult, save_tuned_model, train_once
+from finetune.lm_experiments.training import TrainingResult, save_trained_model, train_once
 from finetune.run.checkpoints import mark_complete, why_broken
 from finetune.run.folder import Run
 from finetune.search.pruning import Losses, find_best
@@ -85,7 +85,7 @@ class Trials:
 
     study: Study
     slots: Slots
-    settings: TuningSettings
+    settings: ExperimentSettings
     dimensions: Sequence[Dimension]
     make_sampler: SamplerMaker
     losses: TextLosses
@@ -93,10 +93,10 @@ class Trials:
     folder: Path
     collects_garbage: bool = True
 
-    def settings_of(self, values: Mapping[str, Any]) -> TuningSettings:
+    def settings_of(self, values: Mapping[str, Any]) -> ExperimentSettings:
         """The settings of a training with these values."""
-        texts, tuning = apply_values([self.settings.texts, self.settings.tuning], self.dimensions, values)
-        return replace(self.settings, texts=texts, tuning=tuning)
+        texts, experiment = apply_values([self.settings.texts, self.settings.experiment], self.dimensions, values)
+        return replace(self.settings, texts=texts, experiment=experiment)
 
     def values_of(self, trial: FrozenTrial) -> dict[str, Any]:
         """The values of a trial of the study."""
@@ -127,7 +127,7 @@ class Trials:
         finally:
             self._clean_up()
 
-    def _train(self, trial: Trial, settings: TuningSettings) -> TrainingResult | None:
+    def _train(self, trial: Trial, settings: ExperimentSettings) -> TrainingResult | None:
         """None for a trial that was pruned, or whose values do not let it go on; the reason is its attribute."""
         reason = ""
         try:
@@ -177,7 +177,7 @@ class Trials:
         folder = self.folder / name_folder(number)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        save_tuned_model(result, folder)
+        save_trained_model(result, folder)
         self.losses.write(folder)
         mark_complete(folder)
 

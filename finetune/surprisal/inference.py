@@ -16,15 +16,15 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from finetune.arguments.model import ModelArguments
 from finetune.encoding.ragged import offsets_of
 from finetune.encoding.special_tokens import find_special_tokens
-from finetune.encoding.subwords import PieceEncoder
+from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, ProblemList
-from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.models.loading import check_weights, load_config, load_model
 from finetune.models.prediction import choose_device
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.surprisal.arguments import ScoreArguments
 from finetune.surprisal.heads import HEADS, find_task
-from finetune.surprisal.row_inference import EncoderInputs, RowScorer, SlotScores
+from finetune.surprisal.row_inference import EncoderInputs, RowInference, SlotScores
 from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
 from finetune.surprisal.surprisal import WordSurprisals, to_bits, word_surprisals
 from finetune.surprisal.word_borders import WordBorders, find_word_borders
@@ -50,7 +50,7 @@ class ScoredTokens:
 
 
 @dataclass
-class Scorer:
+class SurprisalModel:
     """A loaded model and tokenizer. `counts` says what was cut or could not be scored, over all texts so far.
 
     `sparse_head`: a masked model computes logits where it is asked, from now on; not so while it is trained.
@@ -67,7 +67,7 @@ class Scorer:
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.pieces = PieceEncoder(self.tokenizer)
+        self.subwords = SubwordEncoder(self.tokenizer)
         self.borders: WordBorders = find_word_borders(self.tokenizer)
         special = find_special_tokens(self.tokenizer)
         self.prefix: npt.NDArray[np.integer] = special.prefix
@@ -83,7 +83,7 @@ class Scorer:
         if mask is None:
             raise DataError(Problem("the tokenizer of this masked model has no mask token"))
         pad = self.tokenizer.pad_token_id
-        self.rows = RowScorer(
+        self.rows = RowInference(
             self.model,
             pad=0 if pad is None else pad,
             mask=mask,
@@ -137,12 +137,12 @@ class Scorer:
         return self.collect(ids, offsets, starts, scores)
 
     def _encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        pieces = self.pieces.encode(texts)
+        subwords = self.subwords.encode(texts)
         if self.width is not None:
             room = self.width - len(self.prefix) - (len(self.suffix) if self.task == "mlm" else 0)
-            self.counts["texts_windowed"] += int((pieces.lengths > room).sum()) if self.task != "seq2seq" else 0
-        self.counts["texts_without_tokens"] += int((pieces.lengths == 0).sum())
-        return pieces.ids.astype(np.int64), offsets_of(pieces.lengths)
+            self.counts["texts_windowed"] += int((subwords.lengths > room).sum()) if self.task != "seq2seq" else 0
+        self.counts["texts_without_tokens"] += int((subwords.lengths == 0).sum())
+        return subwords.ids.astype(np.int64), offsets_of(subwords.lengths)
 
     def _score_left_to_right(
         self, ids: npt.NDArray, offsets: npt.NDArray, starts: npt.NDArray[np.bool_]
@@ -170,10 +170,10 @@ class Scorer:
 
     def _with_ends(self, texts: Sequence[str], counted: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Ids with the special tokens around them, cut where the model takes no more (counted)."""
-        pieces = self.pieces.encode(texts)
-        bodies = np.split(pieces.ids.astype(np.int64), offsets_of(pieces.lengths)[1:-1]) if texts else []
+        subwords = self.subwords.encode(texts)
+        bodies = np.split(subwords.ids.astype(np.int64), offsets_of(subwords.lengths)[1:-1]) if texts else []
         room = None if self.width is None else max(self.width - len(self.prefix) - len(self.suffix) - 1, 1)
-        self.counts[counted] += 0 if room is None else int((pieces.lengths > room).sum())
+        self.counts[counted] += 0 if room is None else int((subwords.lengths > room).sum())
         rows = [np.concatenate([self.prefix, body[:room], self.suffix]) for body in bodies]
         flat = np.fromiter(chain.from_iterable(rows), np.int64)
         return flat, offsets_of([len(row) for row in rows])
@@ -199,8 +199,8 @@ class Scorer:
         """The ids (tokens,) of labels, NO_TARGET where a text has none; they must be as long as their texts."""
         targets = np.full(offsets[-1], NO_TARGET, dtype=np.int64)
         known = [index for index, label in enumerate(labels or ()) if label is not None]
-        pieces = self.pieces.encode([str((labels or ())[index]) for index in known])
-        bodies = np.split(pieces.ids.astype(np.int64), offsets_of(pieces.lengths)[1:-1]) if known else []
+        subwords = self.subwords.encode([str((labels or ())[index]) for index in known])
+        bodies = np.split(subwords.ids.astype(np.int64), offsets_of(subwords.lengths)[1:-1]) if known else []
         problems = ProblemList()
         for index, body in zip(known, bodies, strict=True):
             if len(body) == offsets[index + 1] - offsets[index]:
@@ -258,7 +258,7 @@ def _row_width(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, ask
     return min(limits) if limits else None
 
 
-def open_scorer(arguments: ModelArguments, options: ScoreArguments) -> Scorer:
+def open_surprisal_model(arguments: ModelArguments, options: ScoreArguments) -> SurprisalModel:
     """Load a model for scoring, everything about it judged first.
 
     Raises:
@@ -268,10 +268,10 @@ def open_scorer(arguments: ModelArguments, options: ScoreArguments) -> Scorer:
     problems = ProblemList()
     config = problems.attempt(load_config, arguments)
     tokenizer = problems.attempt(load_tokenizer, arguments)
-    problems.add(judge_weights(arguments))
+    problems.add(check_weights(arguments))
     task = problems.attempt(find_task, config, options.model_task, arguments.model_name_or_path) if config else None
     device = problems.attempt(choose_device, options.device)
     problems.raise_any()
     assert config is not None and tokenizer is not None and task is not None and device is not None
     model = load_model(arguments, config, tokenizer, task=HEADS[task], new_head=False).to(device)  # type: ignore[arg-type]
-    return Scorer(model, tokenizer, task, options.masking, options.max_length, options.batch_size, options.bf16)
+    return SurprisalModel(model, tokenizer, task, options.masking, options.max_length, options.batch_size, options.bf16)

@@ -35,7 +35,7 @@ class ScoringExample:
 
 
 @dataclass
-class ScoringFile:
+class InputFile:
     """A judged file: the types of its facts (`bool`, `int`, `float` or `str`), and whether every example has labels."""
 
     path: Path
@@ -62,7 +62,7 @@ def name_apart(paths: Sequence[Path]) -> list[str]:
     return [f"{path.parent.name}/{name}" if counts[name] > 1 else name for path, name in zip(paths, names, strict=True)]
 
 
-def judge_scoring_files(patterns: Sequence[str], *, flag: str) -> list[ScoringFile]:
+def resolve_input_files(patterns: Sequence[str], *, flag: str) -> list[InputFile]:
     """Read every file once and judge it.
 
     Raises:
@@ -71,13 +71,13 @@ def judge_scoring_files(patterns: Sequence[str], *, flag: str) -> list[ScoringFi
     """
     problems = ProblemList()
     paths = [path for pattern in patterns for path in problems.attempt(find_paths, pattern, flag=flag) or ()]
-    files = [problems.attempt(judge_scoring_file, path) for path in paths]
+    files = [problems.attempt(resolve_input_file, path) for path in paths]
     problems.raise_any()
     named = zip(files, name_apart(paths), strict=True)
     return [replace(file, name=name) for file, name in named if file is not None]
 
 
-def read_scoring_file(file: ScoringFile) -> Iterator[ScoringExample]:
+def read_scoring_file(file: InputFile) -> Iterator[ScoringExample]:
     """The examples of a judged file in their order."""
     metadata = iterate_lines(file.metadata) if file.metadata else iter(())
     for number, line in enumerate(iterate_lines(file.path)):
@@ -103,17 +103,17 @@ def find_metadata(path: Path) -> Path | None:
     return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
 
 
-def judge_scoring_file(path: Path) -> ScoringFile:
+def resolve_input_file(path: Path) -> InputFile:
     """Read a file and the metadata beside it once and judge them.
 
     Raises:
         DataError: with the problems of both.
     """
-    file = ScoringFile(path, find_metadata(path))
+    file = InputFile(path, find_metadata(path))
     problems: list[Problem] = []
-    file.examples = sum(1 for _ in _judge_lines(file, problems))
+    file.examples = sum(1 for _ in _check_lines(file, problems))
     if file.metadata:
-        rows = sum(1 for _ in _judge_metadata(file, problems))
+        rows = sum(1 for _ in _check_metadata(file, problems))
         if rows != file.examples:
             found = f"it has {rows:,} lines, but {path.name} has {file.examples:,} texts"
             problems.insert(0, Problem(found, "one line for each text is needed", path=file.metadata))
@@ -123,7 +123,7 @@ def judge_scoring_file(path: Path) -> ScoringFile:
     return file
 
 
-def _judge_lines(file: ScoringFile, problems: list[Problem]) -> Iterator[None]:
+def _check_lines(file: InputFile, problems: list[Problem]) -> Iterator[None]:
     for number, line in enumerate(iterate_lines(file.path), start=1):
         yield
         if not _is_json(file.path):
@@ -132,11 +132,11 @@ def _judge_lines(file: ScoringFile, problems: list[Problem]) -> Iterator[None]:
         if record is None:
             continue
         file.labelled += record.get("labels") is not None
-        problems.extend(_judge_record(record, file.path, number))
+        problems.extend(_check_record(record, file.path, number))
         _note_facts(file, record)
 
 
-def _judge_record(record: Mapping[str, Any], path: Path, number: int) -> Iterator[Problem]:
+def _check_record(record: Mapping[str, Any], path: Path, number: int) -> Iterator[Problem]:
     needed = 'a line reads {"text": "...", "labels": "..."}, or has no labels'
     if "text" not in record:
         found = f"there is no 'text'; the keys are {listed(list(record))}"
@@ -147,7 +147,7 @@ def _judge_record(record: Mapping[str, Any], path: Path, number: int) -> Iterato
         yield Problem("labels is no text", needed, path=path, line=number)
 
 
-def _judge_metadata(file: ScoringFile, problems: list[Problem]) -> Iterator[None]:
+def _check_metadata(file: InputFile, problems: list[Problem]) -> Iterator[None]:
     assert file.metadata is not None
     for number, line in enumerate(iterate_lines(file.metadata), start=1):
         yield
@@ -170,7 +170,7 @@ def _read_object(line: str, path: Path, number: int, problems: list[Problem]) ->
     return None
 
 
-def _note_facts(file: ScoringFile, record: Mapping[str, Any]) -> None:
+def _note_facts(file: InputFile, record: Mapping[str, Any]) -> None:
     for name, value in record.items():
         if name not in RESERVED:
             file.facts[name] = widest(file.facts.get(name), type(value))
@@ -185,7 +185,7 @@ def widest(first: type | None, second: type) -> type:
     return float if {first, second} == {int, float} else str
 
 
-def join_facts(files: Sequence[ScoringFile]) -> dict[str, type]:
+def join_facts(files: Sequence[InputFile]) -> dict[str, type]:
     """The facts of all files with types that hold each file's; those that are always null are text."""
     joined: dict[str, type] = {}
     for file in files:

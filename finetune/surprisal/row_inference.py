@@ -1,7 +1,7 @@
 """A language model over scoring rows: the log-probability of each target, the best guess, and that of a word's end.
 
 The vocabulary's logits of a batch are read in blocks: their exponentials are summed twice by one matrix product, over the
-whole vocabulary and over the pieces that can follow a finished word, so that the corrected probabilities of words cost
+whole vocabulary and over the subwords that can follow a finished word, so that the corrected probabilities of words cost
 no pass of their own and no log-softmax is ever stored.
 """
 
@@ -55,7 +55,7 @@ class EncoderInputs:
 
 
 @dataclass(frozen=True)
-class RowScorer:
+class RowInference:
     """A model, and how its rows are filled.
 
     `follows` (vocabulary,) are the ids that can only come after a finished word, or None where that is not asked.
@@ -157,7 +157,7 @@ class RowScorer:
             scores.log_border[slots] = answers[:, 2]
 
     def _columns(self, vocabulary: int, device: torch.device) -> torch.Tensor:
-        """(vocabulary, 2): ones, and ones where a piece can follow a finished word."""
+        """(vocabulary, 2): ones, and ones where a subword can follow a finished word."""
         columns = torch.ones(vocabulary, 2)
         columns[:, 1] = 0.0
         if self.follows is not None:

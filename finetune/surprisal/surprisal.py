@@ -1,7 +1,7 @@
 """Surprisal in bits: of tokens, of words, of sentences. All arrays are flat over the tokens of several texts.
 
-The surprisal of a token is -log2 p(token | context) (Hale 2001; Levy 2008). That of a word is the sum over its pieces by
-the chain rule; for tokenizers that put a word's space into its first piece this leaves open whether the word has ended,
+The surprisal of a token is -log2 p(token | context) (Hale 2001; Levy 2008). That of a word is the sum over its subwords by
+the chain rule; for tokenizers that put a word's space into its first subword this leaves open whether the word has ended,
 which `word_surprisals` corrects (Pimentel & Meister 2024, theorem 2; Oh & Schuler 2024 by the trailing space). For masked
 models the sum over a sentence is its pseudo-log-likelihood (Salazar et al. 2020) with the sign turned, in bits.
 """
@@ -47,7 +47,7 @@ class WordSurprisals:
 
     first_token: npt.NDArray[np.int64]
     tokens: npt.NDArray[np.int64]
-    surprisal: npt.NDArray[np.float64]  # sum over pieces
+    surprisal: npt.NDArray[np.float64]  # sum over subwords
     corrected: npt.NDArray[np.float64]  # of the whole word and nothing longer; equal where no correction applies
 
 
@@ -60,12 +60,12 @@ def word_surprisals(
 ) -> WordSurprisals:
     """Surprisals of words from those of their tokens, in bits.
 
-    A tokenizer that writes " dog" as one piece gives p("dog") without saying that the word ends there: "dogs" begins
+    A tokenizer that writes " dog" as one subword gives p("dog") without saying that the word ends there: "dogs" begins
     alike. By theorem 2 of Pimentel & Meister (2024, How to Compute the Probability of a Word),
 
-        p(word | before) = p(pieces | before) * P(border | before, pieces) / P(border | before),
+        p(word | before) = p(subwords | before) * P(border | before, subwords) / P(border | before),
 
-    where P(border | .) is the probability that the next piece begins a word or ends the text. Oh & Schuler (2024, Leading
+    where P(border | .) is the probability that the next subword begins a word or ends the text. Oh & Schuler (2024, Leading
     Whitespaces of Language Models' Subword Vocabulary ...) derive the same as the trailing space. In bits, with
     border = -log2 P(border): corrected = sum + after - before. Over a sentence the terms of inner borders cancel.
 
@@ -73,7 +73,7 @@ def word_surprisals(
         surprisals: (tokens,) bits.
         starts: (tokens,) where words begin; the first token of each text must.
         border_before: (words,) bits of the border before each word; 0 where a text begins without a space, because
-            every first piece begins a word. None: no correction.
+            every first subword begins a word. None: no correction.
         border_after: (words,) bits of the border after each word.
 
     Raises:

@@ -20,14 +20,14 @@ from finetune.run.folder import Run
 from finetune.run.progress import Progress
 from finetune.surprisal.arguments import ScoreArguments
 from finetune.surprisal.blimp import MinimalPair, read_blimp
-from finetune.surprisal.inference import ScoredTokens, Scorer, open_scorer
+from finetune.surprisal.inference import ScoredTokens, SurprisalModel, open_surprisal_model
 from finetune.surprisal.input import (
+    InputFile,
     ScoringExample,
-    ScoringFile,
     join_facts,
-    judge_scoring_files,
     read_scoring_file,
     read_standard_input,
+    resolve_input_files,
 )
 from finetune.surprisal.minimal_pairs import PairScore, macro_accuracy, score_groups, score_pairs
 from finetune.surprisal.surprisal import LOG_2, sentence_surprisals
@@ -80,9 +80,9 @@ def run_scoring(model: ModelArguments, options: ScoreArguments, run: Run, behavi
         raise UsageError(Problem("--output_dir stands in the config file", remedy="type it on the command line"))
     if options.evaluate == "blimp":
         return run_blimp(model, options, run)
-    files = judge_scoring_files(options.test_file, flag="--test_file") if options.test_file else []
-    scorer = open_scorer(model, options)
-    if scorer.task == "seq2seq" and not (files and all(file.labelled == file.examples for file in files)):
+    files = resolve_input_files(options.test_file, flag="--test_file") if options.test_file else []
+    surprisal_model = open_surprisal_model(model, options)
+    if surprisal_model.task == "seq2seq" and not (files and all(file.labelled == file.examples for file in files)):
         remedy = 'give .json files of objects with "text" and "labels"'
         raise DataError(
             Problem("a sequence-to-sequence model scores labels, and not every text has some", remedy=remedy)
@@ -91,32 +91,32 @@ def run_scoring(model: ModelArguments, options: ScoreArguments, run: Run, behavi
         return {"texts": sum(file.examples for file in files)}
     run.start()
     run.record_inputs([path for file in files for path in (file.path, file.metadata) if path])
-    table = open_table(scorer, model, options, run)
-    metrics = _score_all(scorer, files, table, options)
+    table = open_table(surprisal_model, model, options, run)
+    metrics = _score_all(surprisal_model, files, table, options)
     if run.folder is not None:
         write_metrics(run.folder, {"test": metrics})
-    tell_counts(scorer)
+    tell_counts(surprisal_model)
     return metrics
 
 
 def _score_all(
-    scorer: Scorer, files: Sequence[ScoringFile], table: OpenTable, options: ScoreArguments
+    surprisal_model: SurprisalModel, files: Sequence[InputFile], table: OpenTable, options: ScoreArguments
 ) -> dict[str, Any]:
     totals, facts = Totals(), join_facts(files)
     total = sum(file.examples for file in files) or None
     _tell_facts(files, facts)
     with table.file as file, Progress("Scoring", total=total, unit="texts") as progress:
         for chunk in in_chunks(_read_examples(files)):
-            scored = scorer.score([item.text for item in chunk], [item.labels for item in chunk])
+            scored = surprisal_model.score([item.text for item in chunk], [item.labels for item in chunk])
             totals.add(scored)
             if options.metrics_detail != "none":
-                texts = describe_texts(scorer, chunk, scored, facts, words=options.metrics_detail == "word")
+                texts = describe_texts(surprisal_model, chunk, scored, facts, words=options.metrics_detail == "word")
                 file.write(table.tables.build(texts, options.metrics_detail))
             progress.advance(len(chunk))
     return totals.metrics()
 
 
-def _tell_facts(files: Sequence[ScoringFile], facts: Mapping[str, type]) -> None:
+def _tell_facts(files: Sequence[InputFile], facts: Mapping[str, type]) -> None:
     renamed = [f"{name} as {metadata_column(name)}" for name in facts if metadata_column(name) != name]
     if renamed:
         logger.warning("Metadata whose names are columns of the tables already is written %s.", ", ".join(renamed))
@@ -125,7 +125,7 @@ def _tell_facts(files: Sequence[ScoringFile], facts: Mapping[str, type]) -> None
         logger.info("%d files have no metadata file beside them (%s).", len(bare), ", ".join(bare[:3]))
 
 
-def _read_examples(files: Sequence[ScoringFile]) -> Iterator[ScoringExample]:
+def _read_examples(files: Sequence[InputFile]) -> Iterator[ScoringExample]:
     if not files:
         yield from read_standard_input()
     for file in files:
@@ -154,19 +154,27 @@ class OpenTable:
     tables: SurprisalTables
 
 
-def open_table(scorer: Scorer, model: ModelArguments, options: ScoreArguments, run: Run) -> OpenTable:
+def open_table(surprisal_model: SurprisalModel, model: ModelArguments, options: ScoreArguments, run: Run) -> OpenTable:
     """The table of this run: `<model>-test_results.csv.gz` (or `.parquet`) in its folder, or standard output."""
     name = options.test_output_file_prefix or model_label(model.model_name_or_path)
     path = None if run.folder is None else run.folder / f"{name}-test_results{FORMATS[options.metrics_format]}"
-    return OpenTable(PrintedTable() if path is None else TableFile(path), make_tables(scorer, model.model_name_or_path))
+    return OpenTable(
+        PrintedTable() if path is None else TableFile(path), make_tables(surprisal_model, model.model_name_or_path)
+    )
 
 
-def make_tables(scorer: Scorer, model_name: str) -> SurprisalTables:
+def make_tables(surprisal_model: SurprisalModel, model_name: str) -> SurprisalTables:
     """Tables whose first columns say which model this is."""
-    tokens: list[Any] = list(scorer.tokenizer.convert_ids_to_tokens(list(range(len(scorer.tokenizer)))))
-    vocabulary = max(len(tokens), scorer.model.config.get_text_config().vocab_size)
+    tokens: list[Any] = list(
+        surprisal_model.tokenizer.convert_ids_to_tokens(list(range(len(surprisal_model.tokenizer))))
+    )
+    vocabulary = max(len(tokens), surprisal_model.model.config.get_text_config().vocab_size)
     spelled = pa.array(tokens + [None] * (vocabulary - len(tokens)), pa.string())
-    constants = {"model_name": model_name, "task": scorer.task, "n_params": abbreviate_count(scorer.parameters)}
+    constants = {
+        "model_name": model_name,
+        "task": surprisal_model.task,
+        "n_params": abbreviate_count(surprisal_model.parameters),
+    }
     return SurprisalTables(spelled, constants)
 
 
@@ -176,7 +184,12 @@ def model_label(name: str) -> str:
 
 
 def describe_texts(
-    scorer: Scorer, chunk: Sequence[ScoringExample], scored: ScoredTokens, facts: Mapping[str, type], *, words: bool
+    surprisal_model: SurprisalModel,
+    chunk: Sequence[ScoringExample],
+    scored: ScoredTokens,
+    facts: Mapping[str, type],
+    *,
+    words: bool,
 ) -> ScoredTexts:
     """The documented columns around the scores of a chunk: texts in front, metadata, loss and data set behind.
 
@@ -185,7 +198,7 @@ def describe_texts(
     texts = pa.array([item.text for item in chunk], pa.string())
     labels = pa.array([item.labels for item in chunk], pa.string())
     leading = {"item": pa.array([item.item for item in chunk], pa.int64()), "original_text": texts, "input_text": texts}
-    if scorer.task == "seq2seq":
+    if surprisal_model.task == "seq2seq":
         leading |= {"generated_sequence_type": pa.array(["label_sequence"] * len(chunk)), "label_text": labels}
     else:
         leading["input_label"] = labels
@@ -197,7 +210,7 @@ def describe_texts(
         "dataset_name": pa.array([item.dataset for item in chunk]),
     }
     fields = {name: getattr(scored, name) for name in ScoredTokens.__dataclass_fields__}
-    return ScoredTexts(leading, trailing, word_texts=spell_words(scorer, scored) if words else None, **fields)
+    return ScoredTexts(leading, trailing, word_texts=spell_words(surprisal_model, scored) if words else None, **fields)
 
 
 def _fact_column(chunk: Sequence[ScoringExample], name: str, kind: type) -> pa.Array:
@@ -211,25 +224,25 @@ def spell_fact(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def spell_words(scorer: Scorer, scored: ScoredTokens) -> list[str]:
+def spell_words(surprisal_model: SurprisalModel, scored: ScoredTokens) -> list[str]:
     """The text (words,) of each word, without the spaces around it; equal words are decoded once."""
     known: dict[bytes, str] = {}
     words = []
     ids = np.ascontiguousarray(scored.ids)
     for first, count in zip(scored.words.first_token.tolist(), scored.words.tokens.tolist(), strict=True):
-        piece = ids[first : first + count]
-        key = piece.tobytes()
+        subword = ids[first : first + count]
+        key = subword.tobytes()
         if key not in known:
-            known[key] = str(scorer.tokenizer.decode(piece.tolist())).strip()
+            known[key] = str(surprisal_model.tokenizer.decode(subword.tolist())).strip()
         words.append(known[key])
     return words
 
 
-def tell_counts(scorer: Scorer) -> None:
+def tell_counts(surprisal_model: SurprisalModel) -> None:
     """Say what was cut, windowed or left without a score, once, with its number."""
     for name, sentence in SAID.items():
-        if scorer.counts[name]:
-            logger.warning(sentence, scorer.counts[name])
+        if surprisal_model.counts[name]:
+            logger.warning(sentence, surprisal_model.counts[name])
 
 
 def run_blimp(model: ModelArguments, options: ScoreArguments, run: Run) -> dict[str, Any]:
@@ -239,27 +252,27 @@ def run_blimp(model: ModelArguments, options: ScoreArguments, run: Run) -> dict[
         DataError: the folder or the model is wrong, or the model is a sequence-to-sequence one.
     """
     pairs = read_blimp(Path(options.blimp_dir or ""))
-    scorer = open_scorer(model, options)
-    if scorer.task == "seq2seq":
+    surprisal_model = open_surprisal_model(model, options)
+    if surprisal_model.task == "seq2seq":
         remedy = "give a causal or a masked model"
         raise DataError(Problem("a sequence-to-sequence model gives no score to a sentence alone", remedy=remedy))
     run.start()
-    metrics, details = evaluate_blimp(scorer, pairs, run.folder, options.metrics_format)
+    metrics, details = evaluate_blimp(surprisal_model, pairs, run.folder, options.metrics_format)
     if run.folder is not None:
         write_metrics(run.folder, {"blimp": details})
     return metrics
 
 
 def evaluate_blimp(
-    scorer: Scorer, pairs: Sequence[MinimalPair], folder: Path | None, table_format: str
+    surprisal_model: SurprisalModel, pairs: Sequence[MinimalPair], folder: Path | None, table_format: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Score minimal pairs, print the report, write it with the pairs to `folder`.
 
     Returns:
         The figures of all pairs; those of each group of them.
     """
-    good = score_sentences(scorer, [pair.good for pair in pairs])
-    bad = score_sentences(scorer, [pair.bad for pair in pairs])
+    good = score_sentences(surprisal_model, [pair.good for pair in pairs])
+    bad = score_sentences(surprisal_model, [pair.bad for pair in pairs])
     scores = {
         "all": {"all": score_pairs(good, bad, tolerance=TIE_BITS)},
         "field": score_groups([pair.field for pair in pairs], good, bad, tolerance=TIE_BITS),
@@ -269,7 +282,7 @@ def evaluate_blimp(
     print(report)
     if folder is not None:
         _write_blimp(folder, table_format, pairs, good, bad, report)
-    tell_counts(scorer)
+    tell_counts(surprisal_model)
     overall = scores["all"]["all"]
     metrics = {"accuracy": overall.accuracy, "paradigm_mean_accuracy": macro_accuracy(scores["paradigm"])}
     details = {
@@ -279,13 +292,13 @@ def evaluate_blimp(
     return {**metrics, "pairs": overall.pairs, "ties": overall.ties}, details
 
 
-def score_sentences(scorer: Scorer, sentences: Sequence[str]) -> np.ndarray:
+def score_sentences(surprisal_model: SurprisalModel, sentences: Sequence[str]) -> np.ndarray:
     """The surprisal (sentences,) of each sentence in bits, summed over its tokens."""
     examples = [ScoringExample(number, text, None, {}, "") for number, text in enumerate(sentences)]
     parts = []
     with Progress("Scoring", total=len(examples), unit="sentences") as progress:
         for chunk in in_chunks(examples):
-            scored = scorer.score([item.text for item in chunk])
+            scored = surprisal_model.score([item.text for item in chunk])
             parts.append(sentence_surprisals(scored.surprisal, scored.offsets).surprisal)
             progress.advance(len(chunk))
     return np.concatenate(parts)

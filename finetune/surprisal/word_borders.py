@@ -1,8 +1,8 @@
-"""Where words begin in sequences of piece ids, for every family of tokenizers, as arrays: a word is what the marks say.
+"""Where words begin in sequences of subword ids, for every family of tokenizers, as arrays: a word is what the marks say.
 
-Families differ in what their pieces show. Byte-level BPE (GPT-2, RoBERTa, Llama 3) and SentencePiece (T5, XLM-R, Llama 2)
-mark pieces that begin a word, by the space in front of it; WordPiece (BERT) marks pieces that go on with a word; a few
-BPE vocabularies (XLM, CTRL) mark pieces that end one. Word-level vocabularies mark nothing: every piece is a word.
+Families differ in what their subwords show. Byte-level BPE (GPT-2, RoBERTa, Llama 3) and SentencePiece (T5, XLM-R, Llama 2)
+mark subwords that begin a word, by the space in front of it; WordPiece (BERT) marks subwords that go on with a word; a few
+BPE vocabularies (XLM, CTRL) mark subwords that end one. Word-level vocabularies mark nothing: every subword is a word.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ UNFINISHED_MARK = "@@"
 
 
 class BorderStyle(StrEnum):
-    """What the pieces of a vocabulary show of words."""
+    """What the subwords of a vocabulary show of words."""
 
-    START = "start"  # Ġword, ▁word: the space belongs to the piece after it
-    CONTINUATION = "continuation"  # ##piece
-    END = "end"  # piece</w>; piece@@ goes on
-    NONE = "none"  # every piece is a word
+    START = "start"  # Ġword, ▁word: the space belongs to the subword after it
+    CONTINUATION = "continuation"  # ##subword
+    END = "end"  # subword</w>; subword@@ goes on
+    NONE = "none"  # every subword is a word
 
 
 @dataclass(frozen=True)
 class WordBorders:
     """What each id of a vocabulary says about words, (vocabulary,) each.
 
-    `starts`: this piece begins a word. `ends`: the piece after this one begins a word. `blanks`: nothing but white space,
+    `starts`: it begins a word. `ends`: the subword after this one begins a word. `blanks`: nothing but white space,
     which belongs to the word that follows it. `special`: an added token such as `[MASK]`: a word of its own, no text.
     """
 
@@ -51,7 +51,7 @@ class WordBorders:
     special: npt.NDArray[np.bool_]
 
     def find_starts(self, ids: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-        """Whether a word begins at each piece, (pieces,), of ragged texts with `lengths` (texts,) pieces."""
+        """Whether a word begins at each subword, (subwords,), of ragged texts with `lengths` (texts,) subwords."""
         starts = self.starts[ids]
         starts[1:] |= self.ends[ids[:-1]]
         starts[1:] &= ~self.blanks[ids[:-1]]
@@ -70,25 +70,25 @@ class WordBorders:
 
     @property
     def needs_correction(self) -> bool:
-        """Whether the probability of a word's pieces leaves open that the word goes on."""
+        """Whether the probability of a word's subwords leaves open that the word goes on."""
         return self.style in (BorderStyle.START, BorderStyle.CONTINUATION)
 
 
 def find_word_borders(tokenizer: Any) -> WordBorders:
-    """Read off a vocabulary which of its pieces begin, continue or end words."""
+    """Read off a vocabulary which of its subwords begin, continue or end words."""
     size = len(tokenizer)
     tokens = [token or "" for token in tokenizer.convert_ids_to_tokens(list(range(size)))]
     special = np.zeros(size, dtype=bool)
     special[[index for index in _added_special_ids(tokenizer) if index < size]] = True
-    style, starts, ends = _judge_style(tokens)
+    style, starts, ends = _find_style(tokens)
     blanks = np.array([_is_blank(token) for token in tokens], dtype=bool) & ~special
     if style in (BorderStyle.NONE, BorderStyle.END):
         blanks[:] = False
     return WordBorders(style, starts | special, ends | special, blanks, special)
 
 
-def _judge_style(tokens: list[str]) -> tuple[BorderStyle, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """The style of a vocabulary with the `starts` and `ends` of its pieces; a mark counts where many pieces bear it."""
+def _find_style(tokens: list[str]) -> tuple[BorderStyle, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """The style of a vocabulary with the `starts` and `ends` of its subwords; a mark counts where many subwords bear it."""
     nowhere, everywhere = np.zeros(len(tokens), dtype=bool), np.ones(len(tokens), dtype=bool)
     continues = _bear(tokens, WORDPIECE_MARK, at_end=False)
     if continues.mean() > MARKED_SHARE:
@@ -109,12 +109,12 @@ def _bear(tokens: list[str], mark: str | tuple[str, ...], *, at_end: bool) -> np
 
 
 def _spells_characters(tokens: list[str]) -> bool:
-    """Whether a vocabulary is one of characters or bytes, where a single piece is the space."""
+    """Whether a vocabulary is one of characters or bytes, where a single subword is the space."""
     return float(np.mean([len(token) == 1 for token in tokens])) > 0.5
 
 
 def _is_blank(token: str) -> bool:
-    """Whether a piece holds white space and nothing else."""
+    """Whether a subword holds white space and nothing else."""
     return bool(token) and (token in BYTE_FALLBACKS or not token.strip(SPACE_LETTERS))
 
 

@@ -55,7 +55,7 @@ class SweepRun:
 
 
 def run_sweep(script: Path, options: SweepArguments, behaviour: RunArguments, stop: StopRequest) -> dict[str, Any]:
-    """Judge all runs, then start those that are not finished, or write the array script, or only the table.
+    """Check all runs, then start those that are not finished, or write the array script, or only the table.
 
     Args:
         script: the command's file.
@@ -98,7 +98,7 @@ def plan_runs(script: Path, options: SweepArguments, behaviour: RunArguments) ->
     axes = read_grid(options.grid, Path(options.grid_file) if options.grid_file else None)
     parser = load_parser(script)
     problems, runs = ProblemList(), []
-    problems.add(judge_flags(parser, axes, options.words, script))
+    problems.add(check_flags(parser, axes, options.words, script))
     problems.raise_any(UsageError)
     extra = [f"--{name}" for name in ("restart", "overwrite_output_dir") if getattr(behaviour, name)]
     for cell in make_cells(axes):
@@ -124,7 +124,7 @@ def load_parser(script: Path) -> CommandParser:
     return parser
 
 
-def judge_flags(parser: CommandParser, axes: Mapping[str, Any], words: Sequence[str], script: Path) -> list[Problem]:
+def check_flags(parser: CommandParser, axes: Mapping[str, Any], words: Sequence[str], script: Path) -> list[Problem]:
     """Flags of the grid that the command does not have; the output folder, which is the sweep's to name."""
     known = {spelling for item in parser.fields.values() for spelling in (item.name, *item.aliases)} | set(
         parser.old_flags
@@ -139,7 +139,7 @@ def judge_flags(parser: CommandParser, axes: Mapping[str, Any], words: Sequence[
 
 
 def _plan(parser: CommandParser, script: Path, cell: Cell, words: list[str], folder: Path) -> SweepRun:
-    """Judge one run as its command would, folder included."""
+    """Check one run as its command would, folder included."""
     own = folder / cell.name
     argv = [*words, *cell.words, "--output_dir", str(own)]
     before = sys.argv

@@ -57,7 +57,7 @@ class TaggingDataArguments:
     max_eval_samples: int | None = argument(None, minimum=1, help="use only the first N validation sentences")
     max_predict_samples: int | None = argument(None, minimum=1, help="use only the first N test sentences")
     filter_thainer_with_mbert_tokenizer_threshold: int | None = argument(
-        None, minimum=1, help="keep only ThaiNER test sentences of fewer than N multilingual BERT pieces"
+        None, minimum=1, help="keep only ThaiNER test sentences of fewer than N multilingual BERT subwords"
     )
 
     @property
@@ -106,21 +106,21 @@ class TaggingArguments:
         None,
         minimum=4,
         aliases=("max_seq_length",),
-        help="pieces in a window, special tokens included; longer sentences are cut into several windows. Without it "
+        help="subwords in a window, special tokens included; longer sentences are cut into several windows. Without it "
         "the model's longest input",
     )
     stride: int | None = argument(
         None,
         minimum=0,
-        help="pieces that neighbouring windows of a long sentence share; without it a quarter of a window, at most 32",
+        help="subwords that neighbouring windows of a long sentence share; without it a quarter of a window, at most 32",
     )
-    label_all_tokens: bool = argument(False, help="train on all pieces of a word instead of the first")
+    label_all_tokens: bool = argument(False, help="train on all subwords of a word instead of the first")
     continue_labels: bool = argument(
-        True, help="with --label_all_tokens: later pieces of a B- word are I-, as in run_ner.py, not B- again"
+        True, help="with --label_all_tokens: later subwords of a B- word are I-, as in run_ner.py, not B- again"
     )
     pad_to_max_length: bool = argument(False, help="pad every batch to --max_length instead of its longest window")
     space_token: str | None = argument(None, metavar="TEXT", help="what replaces spaces inside words, e.g. <_>")
-    lowercase: bool = argument(False, help="lower-case words before they are cut into pieces")
+    lowercase: bool = argument(False, help="lower-case words before they are cut into subwords")
     class_weights: str | None = argument(
         None,
         metavar="balanced|FILE",
@@ -152,7 +152,7 @@ class TaggingArguments:
 NEEDED_DATA = {"do_train": "train_file", "do_eval": "validation_file", "do_predict": "test_file"}
 
 
-def judge_tagging(arguments: Arguments) -> list[Problem]:
+def check_tagging(arguments: Arguments) -> list[Problem]:
     """What only shows when the groups are seen together: stages without data, stopping without evaluation."""
     stages = [name for name in NEEDED_DATA if arguments.get(name)]
     if not stages:

@@ -46,7 +46,7 @@ def declare_labels(corpus: Corpus) -> None:
         corpus.labels = sorted(_tags_of(corpus, "train"))
 
 
-def check_label_list(labels: Sequence[str], path: Path) -> None:
+def require_label_list(labels: Sequence[str], path: Path) -> None:
     """Nothing, unless the list names a label twice.
 
     Raises:

@@ -20,7 +20,7 @@ from finetune.data.files import find_paths, listed, read_lines
 from finetune.data.sources import Patterns, find_corpus, find_in_folder
 from finetune.data.splits import carve_validation
 from finetune.errors import DataError, Problem, ProblemList
-from finetune.tagging.checks import check_label_list, check_tags, declare_labels
+from finetune.tagging.checks import check_tags, declare_labels, require_label_list
 from finetune.tagging.corpora import NAMED, NamedCorpus, choose_task, wanted_files
 from finetune.tagging.formats.choice import read_sentences
 from finetune.tagging.formats.parquet import read_rows
@@ -87,7 +87,7 @@ def _read_labels(path: str | None) -> tuple[str, ...] | None:
         return None
     (found,) = find_paths(path, flag="--labels")
     labels = tuple(line.strip() for line in read_lines(found).lines if line.strip())
-    check_label_list(labels, found)
+    require_label_list(labels, found)
     return labels
 
 

@@ -1,9 +1,9 @@
 """Rows of words and tags -> rows of ids and labels that a token classifier takes, and its predictions back to words.
 
 Encoded columns, one row per window: `input_ids`, `labels` (-100 where nothing is trained), `token_type_ids` if the
-tokenizer has them, `word_positions` (index of the word in its sentence at the piece that decides that word, -100
-elsewhere), `sentence` (row of the split), `length` (pieces with special tokens). Over all windows of a sentence every
-word has exactly one deciding piece, so no word is lost and none counts twice.
+tokenizer has them, `word_positions` (index of the word in its sentence at the subword that decides that word, -100
+elsewhere), `sentence` (row of the split), `length` (subwords with special tokens). Over all windows of a sentence every
+word has exactly one deciding subword, so no word is lost and none counts twice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 class EncodedTagging:
     """An encoded split: `dataset` has a row per window, `sentence_lengths` (sentences,) the words of every sentence.
 
-    `counts` are of windows, words and pieces; `notes` are sentences with those of them that a user should know.
+    `counts` are of windows, words and subwords; `notes` are sentences with those of them that a user should know.
     """
 
     dataset: Dataset
@@ -70,13 +70,13 @@ def encode_tagging(
     label_list
         Names of the labels in the order of their ids.
     max_length
-        Longest row in pieces, special tokens counted. Longer sentences become several windows.
+        Longest row in subwords, special tokens counted. Longer sentences become several windows.
     stride
-        Pieces that two windows of a sentence share at most.
+        Subwords that two windows of a sentence share at most.
     label_all_tokens
-        Label every piece of a word, not only its first. Only the first decides the word's prediction.
+        Label every subword of a word, not only its first. Only the first decides the word's prediction.
     continue_labels
-        With `label_all_tokens`: later pieces of a `B-X` word are `I-X` where there is such a label (as `run_ner.py`
+        With `label_all_tokens`: later subwords of a `B-X` word are `I-X` where there is such a label (as `run_ner.py`
         does), not `B-X` again (as thai2transformers does).
     space_token, lowercase
         As in `WordEncoder`.
@@ -89,7 +89,7 @@ def encode_tagging(
     Raises
     ------
     UsageError
-        `max_length` leaves no room for a piece, or `stride` is not shorter than a window.
+        `max_length` leaves no room for a subword, or `stride` is not shorter than a window.
     DataError
         A tag that `label_list` lacks; all such tags are named.
     """
@@ -101,8 +101,8 @@ def encode_tagging(
     lengths = np.diff(words.word_offsets)
     windows = plan_windows(lengths, words.sentence_offsets, capacity=capacity, stride=stride)
     owned = own_words(windows, lengths, capacity)
-    all_pieces = _piece_labels(label_list, label_all_tokens, continue_labels)
-    columns = _columns(words, windows, owned, tags, capacity, special, all_pieces)
+    all_subwords = _subword_labels(label_list, label_all_tokens, continue_labels)
+    columns = _columns(words, windows, owned, tags, capacity, special, all_subwords)
     if "token_type_ids" not in tokenizer.model_input_names:
         del columns["token_type_ids"]
     counts = _counts(words, windows, capacity)
@@ -171,7 +171,7 @@ def _capacity(max_length: int, stride: int, special: int) -> int:
     if not 0 <= stride < capacity:
         raise UsageError(
             Problem(
-                f"--stride {stride} does not fit windows of {capacity} pieces (--max_length {max_length} without "
+                f"--stride {stride} does not fit windows of {capacity} subwords (--max_length {max_length} without "
                 f"{special} special tokens)",
                 f"0 to {capacity - 1} is allowed",
             )
@@ -179,8 +179,8 @@ def _capacity(max_length: int, stride: int, special: int) -> int:
     return capacity
 
 
-def _piece_labels(label_list: Sequence[str], all_tokens: bool, continue_labels: bool) -> npt.NDArray[np.int64]:
-    """Label of the later pieces of a word, by the label of its first piece, (labels,)."""
+def _subword_labels(label_list: Sequence[str], all_tokens: bool, continue_labels: bool) -> npt.NDArray[np.int64]:
+    """Label of the later subwords of a word, by the label of its first subword, (labels,)."""
     if not all_tokens:
         return np.full(len(label_list), IGNORED)
     ids = {label: index for index, label in enumerate(label_list)}
@@ -200,9 +200,9 @@ def _columns(
     """Each column as (values, offsets). First the bodies of all windows, flat; then special tokens around each."""
     numbers, owner = window_words(windows)  # (window words,)
     counts = np.minimum(np.diff(words.word_offsets), capacity)[numbers]
-    piece_offsets = offsets_of(counts)
-    first = piece_offsets[:-1]
-    ids = words.ids[ranges(words.word_offsets[numbers], counts)]  # (pieces of all windows,)
+    subword_offsets = offsets_of(counts)
+    first = subword_offsets[:-1]
+    ids = words.ids[ranges(words.word_offsets[numbers], counts)]  # (subwords of all windows,)
     positions = np.full(len(ids), IGNORED)
     in_sentence = numbers - words.sentence_offsets[windows.sentence[owner]]
     positions[first] = np.where(owned, in_sentence, IGNORED)
@@ -210,15 +210,15 @@ def _columns(
     if tags is not None and len(numbers):
         labels = np.repeat(np.where(owned, later_labels[tags[numbers]], IGNORED), counts)
         labels[first] = np.where(owned, tags[numbers], IGNORED)
-    offsets = piece_offsets[offsets_of(windows.last - windows.first)]
+    offsets = subword_offsets[offsets_of(windows.last - windows.first)]
     blank_before, blank_after = np.full(len(special.prefix), IGNORED), np.full(len(special.suffix), IGNORED)
-    frame: dict[str, tuple[npt.NDArray, npt.NDArray, npt.NDArray]] = {
+    template: dict[str, tuple[npt.NDArray, npt.NDArray, npt.NDArray]] = {
         "input_ids": (ids, special.prefix, special.suffix),
         "token_type_ids": (np.full(len(ids), special.body_type), special.prefix_types, special.suffix_types),
         "labels": (labels, blank_before, blank_after),
         "word_positions": (positions, blank_before, blank_after),
     }
-    return {column: surround(values, offsets, before, after) for column, (values, before, after) in frame.items()}
+    return {column: surround(values, offsets, before, after) for column, (values, before, after) in template.items()}
 
 
 def surround(
@@ -226,12 +226,12 @@ def surround(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Ragged rows `(values, offsets)` with `before` put in front of each row and `after` behind it."""
     lengths = np.diff(offsets)
-    framed_offsets = offsets_of(lengths + len(before) + len(after))
-    framed = np.empty(framed_offsets[-1], dtype=np.int32)
-    framed[ranges(framed_offsets[:-1] + len(before), lengths)] = values
-    framed[framed_offsets[:-1, None] + np.arange(len(before))] = before
-    framed[framed_offsets[1:, None] - len(after) + np.arange(len(after))] = after
-    return framed, framed_offsets
+    surrounded_offsets = offsets_of(lengths + len(before) + len(after))
+    surrounded = np.empty(surrounded_offsets[-1], dtype=np.int32)
+    surrounded[ranges(surrounded_offsets[:-1] + len(before), lengths)] = values
+    surrounded[surrounded_offsets[:-1, None] + np.arange(len(before))] = before
+    surrounded[surrounded_offsets[1:, None] - len(after) + np.arange(len(after))] = after
+    return surrounded, surrounded_offsets
 
 
 def _dataset(columns: dict[str, tuple[npt.NDArray, npt.NDArray[np.int64]]], sentence: npt.NDArray[np.int64]) -> Dataset:
@@ -268,9 +268,13 @@ def describe_counts(counts: dict[str, int], max_length: int, name: str) -> list[
         how = "and were cut into overlapping windows at word borders; each word is still trained and scored once"
         notes.append((logging.INFO, f"{name}: {windowed} {how}."))
     if counts["words_without_pieces"]:
-        pieceless = f"{counts['words_without_pieces']:,} of {counts['words']:,} words have no pieces in this tokenizer"
-        notes.append((logging.WARNING, f"{name}: {pieceless}; each is encoded as the unknown token at its place."))
+        without_subwords = (
+            f"{counts['words_without_pieces']:,} of {counts['words']:,} words have no subwords in this tokenizer"
+        )
+        notes.append(
+            (logging.WARNING, f"{name}: {without_subwords}; each is encoded as the unknown token at its place.")
+        )
     if counts["words_cut"]:
-        cut = f"{counts['pieces_cut']:,} of their pieces were cut off"
+        cut = f"{counts['pieces_cut']:,} of their subwords were cut off"
         notes.append((logging.WARNING, f"{name}: {counts['words_cut']:,} words are longer than a whole window; {cut}."))
     return notes

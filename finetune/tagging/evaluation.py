@@ -18,14 +18,14 @@ from finetune.tagging.encoding import EncodedTagging
 from finetune.tagging.word_predictions import WordPredictions, collect_word_predictions
 from finetune.training.losses import EvaluationLoss, mean_loss
 
-ScorePieces = Callable[[npt.NDArray, npt.NDArray], dict[str, float]]
+ScoreSubwords = Callable[[npt.NDArray, npt.NDArray], dict[str, float]]
 Decode = Callable[[npt.NDArray, npt.NDArray[np.int64]], npt.NDArray[np.int64]]
 
 
-def build_piece_metrics(score: ScorePieces) -> Callable[[EvalPrediction], dict[str, float]]:
-    """The `eval_*` figures: scores over all labelled pieces (as thai2transformers and run_ner.py), and the mean loss.
+def build_subword_metrics(score: ScoreSubwords) -> Callable[[EvalPrediction], dict[str, float]]:
+    """The `eval_*` figures: scores over all labelled subwords (as thai2transformers and run_ner.py), and the mean loss.
 
-    The loss is the sum over labelled pieces of the whole split divided by their number; it replaces the Trainer's own
+    The loss is the sum over labelled subwords of the whole split divided by their number; it replaces the Trainer's own
     mean of batch means, which depends on the batches.
     """
 
@@ -38,7 +38,7 @@ def build_piece_metrics(score: ScorePieces) -> Callable[[EvalPrediction], dict[s
 
 @dataclass(frozen=True)
 class TaggedSplit:
-    """What the model says of a split: a label id for each word; the mean loss of labelled pieces, None without labels."""
+    """What the model says of a split: a label id for each word; the mean loss of labelled subwords, None without labels."""
 
     words: WordPredictions
     loss: float | None

@@ -197,13 +197,13 @@ def _average(label: str, rows: Sequence[ClassScore], weights: Sequence[int]) -> 
 PIECE_FIGURES = ("precision", "recall", "f1", "accuracy")
 
 
-def score_pieces(
+def score_subwords(
     predicted: ArrayLike, labels: ArrayLike, label_list: Sequence[str], scheme: TagScheme = TagScheme.IOB2
 ) -> dict[str, float]:
-    """Overall figures as of seqeval figures over the labelled pieces: watched during training, not reported.
+    """Overall figures as of seqeval figures over the labelled subwords: watched during training, not reported.
 
     Takes label ids (rows, width) of predictions and labels; places with the label -100 do not count. Windows and every
-    labelled piece of a word count by themselves, so these figures are not those of the final, word-level report.
+    labelled subword of a word count by themselves, so these figures are not those of the final, word-level report.
     """
     predicted, labels = np.asarray(predicted), np.asarray(labels)
     counted = labels != IGNORED

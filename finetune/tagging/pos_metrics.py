@@ -62,8 +62,8 @@ PIECE_FIGURES = (
 )
 
 
-def score_piece_tags(predicted: ArrayLike, labels: ArrayLike, label_list: Sequence[str]) -> dict[str, float]:
-    """The same figures over the labelled pieces: watched during training, not reported.
+def score_subword_tags(predicted: ArrayLike, labels: ArrayLike, label_list: Sequence[str]) -> dict[str, float]:
+    """The same figures over the labelled subwords: watched during training, not reported.
 
     Takes label ids (rows, width) of predictions and labels; places with the label -100 do not count.
     """

@@ -18,8 +18,8 @@ from finetune.data.corpus import build_dataset
 from finetune.data.prediction_input import InputText
 from finetune.encoding.tags import TagScheme, read_spans
 from finetune.errors import Problem, ProblemList
-from finetune.models.checks import judge_max_length, judge_vocabulary, list_labels, settle_max_length
-from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.models.checks import check_max_length, check_vocabulary, list_labels, resolve_max_length
+from finetune.models.loading import check_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
 from finetune.tagging.encoding import encode_tagging
@@ -149,12 +149,12 @@ def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) ->
     config = problems.attempt(load_config, model_arguments)
     space_token = settings.space_token if settings else None
     tokenizer = problems.attempt(load_tokenizer, model_arguments, space_token=space_token, add_prefix_space=True)
-    problems.extend(judge_weights(model_arguments))
+    problems.extend(check_weights(model_arguments))
     if config is not None:
-        problems.extend(judge_max_length(arguments.max_length, config))
-        problems.extend(judge_tagger(config.architectures, folder))
+        problems.extend(check_max_length(arguments.max_length, config))
+        problems.extend(check_tagger(config.architectures, folder))
     if config is not None and tokenizer is not None:
-        problems.extend(judge_vocabulary(config, tokenizer))
+        problems.extend(check_vocabulary(config, tokenizer))
     device = problems.attempt(choose_device, arguments.device)
     problems.raise_any()
     assert config is not None and tokenizer is not None
@@ -164,11 +164,11 @@ def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) ->
     if settings is None:
         labels, settings = guess_tagger_settings(labels)
     encoder = WordEncoder(tokenizer, lowercase=settings.lowercase, space_token=settings.space_token)
-    max_length = settle_max_length(arguments.max_length or settings.max_length, config, tokenizer)
+    max_length = resolve_max_length(arguments.max_length or settings.max_length, config, tokenizer)
     return Tagger(model, tokenizer, labels, settings, encoder, max_length, arguments, bf16)
 
 
-def judge_tagger(architectures: Sequence[str] | None, folder: Path) -> list[Problem]:
+def check_tagger(architectures: Sequence[str] | None, folder: Path) -> list[Problem]:
     if any(name.endswith("ForTokenClassification") for name in architectures or ()):
         return []
     found = f"the model is {' and '.join(architectures or ('of no named kind',))}, not a trained tagger"

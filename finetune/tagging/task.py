@@ -16,15 +16,15 @@ from finetune.encoding.labels import PreparedTags, build_label_list, prepare_tag
 from finetune.encoding.tags import TagScheme, detect_scheme
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.models.checks import (
-    judge_head,
-    judge_max_length,
-    judge_vocabulary,
+    check_head,
+    check_max_length,
+    check_vocabulary,
     list_labels,
     match_head,
     name_labels,
-    settle_max_length,
+    resolve_max_length,
 )
-from finetune.models.loading import judge_weights, load_config
+from finetune.models.loading import check_weights, load_config
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
 from finetune.tagging import metrics as tagging
 from finetune.tagging import pos_metrics as pos
@@ -36,7 +36,7 @@ from finetune.tagging.published.thainer import filter_long_tests
 from finetune.tagging.viterbi import TransitionScores
 from finetune.tagging.words import WordEncoder
 from finetune.tokenization.loading import find_space_token, load_tokenizer
-from finetune.training.evaluation_schedule import settle_cadence
+from finetune.training.evaluation_schedule import resolve_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class TaggingTask:
 
     @property
     def stride(self) -> int:
-        """Pieces that neighbouring windows share; without --stride a quarter of a window, at most 32."""
+        """Subwords that neighbouring windows share; without --stride a quarter of a window, at most 32."""
         typed = self.options.stride
         return min(LONGEST_DEFAULT_STRIDE, self.max_length // 4) if typed is None else typed
 
@@ -91,11 +91,11 @@ def open_task(arguments: Arguments) -> TaggingTask:
     tokenizer = problems.attempt(open_tokenizer, arguments)
     config = problems.attempt(load_config, model)
     values = problems.attempt(
-        settle_cadence, training, has_validation=bool(training.get("do_eval")) and has_split(opened, "validation")
+        resolve_schedule, training, has_validation=bool(training.get("do_eval")) and has_split(opened, "validation")
     )
     if opened is not None:
-        problems.extend(judge_best_metric(training, opened.scheme))
-    problems.extend(judge_model(arguments, config, tokenizer))
+        problems.extend(check_best_metric(training, opened.scheme))
+    problems.extend(check_model(arguments, config, tokenizer))
     labels = problems.attempt(find_labels, opened, config, trains=bool(training.get("do_train")))
     if config is not None and labels is not None:
         match = match_head(config, labels, trains=bool(training.get("do_train")), folder=model.model_name_or_path)
@@ -113,7 +113,7 @@ def open_task(arguments: Arguments) -> TaggingTask:
         match.labels,
         match.new_head,
         values,
-        settle_max_length(arguments[TaggingArguments].max_length, config, tokenizer),
+        resolve_max_length(arguments[TaggingArguments].max_length, config, tokenizer),
         weights,
         notes=[*opened.corpus.notes, *opened.notes],
     )
@@ -128,20 +128,20 @@ def has_split(opened: PreparedTags | None, name: str) -> bool:
     return opened is None or name in opened.corpus.splits
 
 
-def judge_model(
+def check_model(
     arguments: Arguments, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase | None
 ) -> list[Problem]:
     """What can be said against model and tokenizer before weights are read; what could not be opened is None."""
-    problems = judge_weights(arguments[ModelArguments])
+    problems = check_weights(arguments[ModelArguments])
     if config is not None:
-        problems += judge_head(config, TASK)
-        problems += judge_max_length(arguments[TaggingArguments].max_length, config)
+        problems += check_head(config, TASK)
+        problems += check_max_length(arguments[TaggingArguments].max_length, config)
     if config is not None and tokenizer is not None:
-        problems += judge_vocabulary(config, tokenizer)
+        problems += check_vocabulary(config, tokenizer)
     return problems
 
 
-def judge_best_metric(training: dict[str, Any], scheme: TagScheme) -> list[Problem]:
+def check_best_metric(training: dict[str, Any], scheme: TagScheme) -> list[Problem]:
     """`--metric_for_best_model` must be a figure that validation has, which transformers sees after the first one."""
     known = ("loss", *(pos.PIECE_FIGURES if scheme is TagScheme.POS else tagging.PIECE_FIGURES))
     asked = training.get("metric_for_best_model")
@@ -181,7 +181,7 @@ def open_corpus(arguments: Arguments, saved: TaggerSettings | None) -> PreparedT
     prepared = prepare_tags(corpus, fix_labels=data.fix_labels, scheme=TagScheme.POS if is_pos else known)
     for note in prepared.notes:
         logger.info("%s", note)
-    check_stages(prepared.corpus, training)
+    require_stages(prepared.corpus, training)
     return prepared
 
 
@@ -195,7 +195,7 @@ def filter_tests(corpus: Corpus, arguments: Arguments) -> None:
     filter_long_tests(corpus, load_tokenizer(mbert).tokenize, threshold)
 
 
-def check_stages(corpus: Corpus, training: dict[str, Any]) -> None:
+def require_stages(corpus: Corpus, training: dict[str, Any]) -> None:
     """Each stage that was asked for needs its split.
 
     Raises:

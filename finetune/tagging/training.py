@@ -17,9 +17,9 @@ from finetune.arguments.run import RunArguments
 from finetune.models.loading import load_model
 from finetune.models.settings import TaggerSettings
 from finetune.run.folder import Run
-from finetune.tagging.evaluation import Decode, TaggedSplit, build_piece_metrics, predict_tags
-from finetune.tagging.metrics import score_pieces
-from finetune.tagging.pos_metrics import score_piece_tags
+from finetune.tagging.evaluation import Decode, TaggedSplit, build_subword_metrics, predict_tags
+from finetune.tagging.metrics import score_subwords
+from finetune.tagging.pos_metrics import score_subword_tags
 from finetune.tagging.task import TASK, TaggingTask
 from finetune.tagging.viterbi import decode_constrained, forbid_illegal
 from finetune.tokenization.loading import find_space_token
@@ -36,7 +36,7 @@ def build_tagging_trainer(task: TaggingTask, run: Run) -> Trainer:
     """Load the model and build the Trainer of this task."""
     set_seed(int(task.arguments.get("seed", 42)))  # the new head is drawn here
     model = load_model(task.arguments[ModelArguments], task.config, task.tokenizer, task=TASK, new_head=task.new_head)
-    weights = settle_class_weights(task)
+    weights = resolve_class_weights(task)
     smoothing, values = take_label_smoothing(task.values)
     if task.arguments[RunArguments].dry_run:
         values["output_dir"] = tempfile.gettempdir()  # the Trainer makes its folder; a dry run leaves none
@@ -48,21 +48,21 @@ def build_tagging_trainer(task: TaggingTask, run: Run) -> Trainer:
         loss=TokenLoss(weights, smoothing),
         train=task.encoded["train"].dataset if "train" in task.encoded else None,
         validation=task.encoded["validation"].dataset if "validation" in task.encoded else None,
-        compute_metrics=build_piece_metrics(build_piece_score(task)),
+        compute_metrics=build_subword_metrics(build_subword_score(task)),
         callbacks=[CheckpointFiles(make_settings(task).save)],
-        trimmable=True,
+        sparse_embedding=True,
     )
     fast_path = task.arguments[FastPathArguments]
     return build_trainer(parts, values, run, patience=task.options.early_stopping_patience, fast_path=fast_path)
 
 
-def build_piece_score(task: TaggingTask) -> Any:
+def build_subword_score(task: TaggingTask) -> Any:
     if task.is_entities:
-        return partial(score_pieces, label_list=task.labels, scheme=task.scheme)
-    return partial(score_piece_tags, label_list=task.labels)
+        return partial(score_subwords, label_list=task.labels, scheme=task.scheme)
+    return partial(score_subword_tags, label_list=task.labels)
 
 
-def settle_class_weights(task: TaggingTask) -> list[float] | None:
+def resolve_class_weights(task: TaggingTask) -> list[float] | None:
     """`--class_weights balanced` from the training labels, or as a file says."""
     asked = task.options.class_weights
     if asked is None:

@@ -1,7 +1,7 @@
 """Sentences too long for the model -> overlapping windows at word borders, every word owned by exactly one.
 
-Windows of a sentence overlap by up to `stride` pieces. A word that lies in several of them is trained and scored only
-in the one where it has most context, context being the smaller of the pieces to its left and to its right in that
+Windows of a sentence overlap by up to `stride` subwords. A word that lies in several of them is trained and scored only
+in the one where it has most context, context being the smaller of the subwords to its left and to its right in that
 window (the rule of Devlin et al. 2019 for long SQuAD paragraphs). Words are numbered through the whole split.
 """
 
@@ -30,31 +30,31 @@ class Windows:
 def plan_windows(
     word_lengths: npt.NDArray[np.integer], sentence_offsets: npt.NDArray[np.integer], *, capacity: int, stride: int
 ) -> Windows:
-    """Cut sentences into windows of at most `capacity` pieces.
+    """Cut sentences into windows of at most `capacity` subwords.
 
     Parameters
     ----------
     word_lengths
-        Pieces of each word, (words,), at least 1; a word counts as at most `capacity` (it will be cut).
+        Subwords of each word, (words,), at least 1; a word counts as at most `capacity` (it will be cut).
     sentence_offsets
         Where sentences begin, in words, (sentences + 1,). A sentence without words has no window.
     capacity
-        Pieces in a window, special tokens not counted; at least 1.
+        Subwords in a window, special tokens not counted; at least 1.
     stride
-        Pieces that neighbouring windows share at most, 0 <= stride < capacity. They share fewer where a word border or
+        Subwords that neighbouring windows share at most, 0 <= stride < capacity. They share fewer where a word border or
         a long next word wants it: every window reaches further than the one before.
     """
     if not 0 <= stride < capacity:
-        raise ValueError(f"stride must lie in 0..{capacity - 1} for windows of {capacity} pieces, not {stride}")
-    pieces = offsets_of(np.minimum(word_lengths, capacity))
-    sizes = np.diff(pieces[sentence_offsets])
+        raise ValueError(f"stride must lie in 0..{capacity - 1} for windows of {capacity} subwords, not {stride}")
+    subwords = offsets_of(np.minimum(word_lengths, capacity))
+    sizes = np.diff(subwords[sentence_offsets])
     is_long = sizes > capacity
     short = np.flatnonzero(~is_long & (sizes > 0))
     cut = [
         (sentence, *window)
         for sentence in np.flatnonzero(is_long).tolist()
         for window in _cut(
-            pieces, int(sentence_offsets[sentence]), int(sentence_offsets[sentence + 1]), capacity, stride
+            subwords, int(sentence_offsets[sentence]), int(sentence_offsets[sentence + 1]), capacity, stride
         )
     ]
     whole = np.stack([short, sentence_offsets[:-1][short], sentence_offsets[1:][short]], axis=1)
@@ -63,17 +63,17 @@ def plan_windows(
     return Windows(sentence=table[:, 0], first=table[:, 1], last=table[:, 2])
 
 
-def _cut(pieces: npt.NDArray[np.int64], start: int, end: int, capacity: int, stride: int) -> list[tuple[int, int]]:
-    """Windows (first, last) over the words start..end of one sentence; `pieces` counts the pieces before each word."""
+def _cut(subwords: npt.NDArray[np.int64], start: int, end: int, capacity: int, stride: int) -> list[tuple[int, int]]:
+    """Windows (first, last) over the words start..end of one sentence; `subwords` counts the subwords before each word."""
     windows, first = [], start
     while True:
-        last = min(int(np.searchsorted(pieces, pieces[first] + capacity, side="right")) - 1, end)
+        last = min(int(np.searchsorted(subwords, subwords[first] + capacity, side="right")) - 1, end)
         windows.append((first, last))
         if last == end:
             return windows
-        next_word = pieces[last + 1] - pieces[last]
+        next_word = subwords[last + 1] - subwords[last]
         overlap = min(stride, capacity - next_word)  # the next window must at least reach one word further
-        first = int(np.searchsorted(pieces, pieces[last] - overlap, side="left"))
+        first = int(np.searchsorted(subwords, subwords[last] - overlap, side="left"))
 
 
 def window_words(windows: Windows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -91,9 +91,9 @@ def own_words(windows: Windows, word_lengths: npt.NDArray[np.integer], capacity:
     times = np.bincount(words, minlength=len(word_lengths))[words]
     owned = times == 1
     shared = np.flatnonzero(~owned)
-    pieces = offsets_of(np.minimum(word_lengths, capacity))
-    left = pieces[words[shared]] - pieces[windows.first[owners[shared]]]
-    right = pieces[windows.last[owners[shared]]] - pieces[words[shared] + 1]
+    subwords = offsets_of(np.minimum(word_lengths, capacity))
+    left = subwords[words[shared]] - subwords[windows.first[owners[shared]]]
+    right = subwords[windows.last[owners[shared]]] - subwords[words[shared] + 1]
     order = np.lexsort((owners[shared], -np.minimum(left, right), words[shared]))
     best = np.ones(len(order), dtype=bool)
     best[1:] = np.diff(words[shared][order]) != 0

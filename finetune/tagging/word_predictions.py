@@ -1,4 +1,4 @@
-"""Predictions at pieces of windows -> one prediction per word of each sentence."""
+"""Predictions at subwords of windows -> one prediction per word of each sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WordPredictions:
 def collect_word_predictions(
     predictions: npt.NDArray | Sequence[npt.NDArray], encoded: EncodedTagging, *, padding_side: str = "right"
 ) -> WordPredictions:
-    """Take each word's prediction from the piece that decides it.
+    """Take each word's prediction from the subword that decides it.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def collect_word_predictions(
     lengths = positions.value_lengths().to_numpy(zero_copy_only=False)
     if len(predictions) != len(lengths):
         raise ValueError(f"{len(predictions)} rows of predictions for {len(lengths)} encoded rows")
-    flat = positions.flatten().to_numpy()  # (pieces of all windows,)
+    flat = positions.flatten().to_numpy()  # (subwords of all windows,)
     deciding = np.flatnonzero(flat != IGNORED)
     window = np.repeat(np.arange(len(lengths)), lengths)[deciding]
     column = ranges(np.zeros(len(lengths)), lengths)[deciding]
@@ -95,4 +95,4 @@ def _widths_without_padding(predictions: npt.NDArray) -> npt.NDArray:
 def _check_widths(widths: npt.NDArray, lengths: npt.NDArray) -> None:
     short = np.flatnonzero(widths < lengths)
     if len(short):
-        raise ValueError(f"row {short[0]} has {widths[short[0]]} predictions for {lengths[short[0]]} pieces")
+        raise ValueError(f"row {short[0]} has {widths[short[0]]} predictions for {lengths[short[0]]} subwords")

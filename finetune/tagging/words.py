@@ -1,4 +1,4 @@
-"""Words -> ids of their pieces, with any tokenizer, each distinct word once.
+"""Words -> ids of their subwords, with any tokenizer, each distinct word once.
 
 A sentence of a tagging corpus is a list of words, and every word is tokenized on its own, as
 `tokenizer(words, is_split_into_words=True)` does. So a corpus of 250,000 words costs the tokenization of its 10,000
@@ -30,9 +30,9 @@ CONTROL_TOKENS = ("bos_token", "eos_token", "cls_token", "sep_token", "pad_token
 
 @dataclass(frozen=True)
 class EncodedWords:
-    """Sentences as words as pieces, ragged twice: word w has `ids[word_offsets[w]:word_offsets[w + 1]]`."""
+    """Sentences as words as subwords, ragged twice: word w has `ids[word_offsets[w]:word_offsets[w + 1]]`."""
 
-    ids: npt.NDArray[np.int32]  # (pieces,)
+    ids: npt.NDArray[np.int32]  # (subwords,)
     word_offsets: npt.NDArray[np.int64]  # (words + 1,)
     sentence_offsets: npt.NDArray[np.int64]  # (sentences + 1,), counted in words
     words_without_pieces: int
@@ -53,10 +53,10 @@ class WordEncoder:
     lowercase
         Lower-case every word first.
     space_token
-        Replaces every " " inside a word; where the vocabulary has it, it is one piece with its own id. None or " "
+        Replaces every " " inside a word; where the vocabulary has it, it is one subword with its own id. None or " "
         leaves spaces as they are.
 
-    A word that the tokenizer gives no pieces (a zero-width space, a blank) becomes the unknown token, so that every
+    A word that the tokenizer gives no subwords (a zero-width space, a blank) becomes the unknown token, so that every
     word has a place. A word that spells a control token (`[SEP]`, `</s>`) is encoded as the text that it is.
     `words_without_pieces` and `control_words` count both, over all calls, in running words and in distinct words.
     """
@@ -82,9 +82,9 @@ class WordEncoder:
         encoded = words.dictionary_encode()
         places = self._places_of(encoded.dictionary.to_pylist())[encoded.indices.to_numpy(zero_copy_only=False)]
         ids, word_offsets = take_rows(self._ids, offsets_of(self._lengths), places)
-        without_pieces = int(self._is_empty[places].sum())
-        self.words_without_pieces += without_pieces
-        return EncodedWords(ids.astype(np.int32, copy=False), word_offsets, sentence_offsets, without_pieces)
+        without_subwords = int(self._is_empty[places].sum())
+        self.words_without_pieces += without_subwords
+        return EncodedWords(ids.astype(np.int32, copy=False), word_offsets, sentence_offsets, without_subwords)
 
     def _places_of(self, distinct: list[str]) -> npt.NDArray[np.int64]:
         """Rows of the table for these words; words that are new are encoded and added."""
@@ -108,7 +108,7 @@ class WordEncoder:
         return word.replace(" ", self.space_token) if self.space_token else word
 
     def _encode_texts(self, texts: list[str]) -> tuple[npt.NDArray, npt.NDArray]:
-        """Ids (pieces,) and lengths (texts,); a space token inside a text stands for itself in every tokenizer."""
+        """Ids (subwords,) and lengths (texts,); a space token inside a text stands for itself in every tokenizer."""
         if self._space_id is None:
             return self._encode_fragments(texts)
         splits = [self._split_at_space_token(text) for text in texts]
@@ -147,7 +147,7 @@ class WordEncoder:
         return bool(others.intersection(ids.tolist())) or bool(self._control_pattern.search(text))
 
     def _encode_as_text(self, text: str) -> npt.NDArray:
-        """Pieces of a text that spells a control token: without special treatment, else cut inside it, else unknown."""
+        """Subwords of a text that spells a control token: without special treatment, else cut inside it, else unknown."""
         ids = self._tokenize([text], split_special_tokens=True)[0]
         if not self._control_ids.intersection(ids.tolist()):
             return ids
@@ -222,7 +222,7 @@ def _flatten(sentences: Sequence[Sequence[str]] | pa.Array | pa.ChunkedArray) ->
 
 
 def _stand_in_id(tokenizer: Any) -> int:
-    """Id for a word without pieces: the unknown token, or where there is none, the mask or a separator."""
+    """Id for a word without subwords: the unknown token, or where there is none, the mask or a separator."""
     for name in ("unk_token_id", "mask_token_id", "sep_token_id", "eos_token_id", "pad_token_id"):
         index = getattr(tokenizer, name, None)
         if index is not None:
@@ -230,7 +230,7 @@ def _stand_in_id(tokenizer: Any) -> int:
     raise DataError(
         Problem(
             f"the tokenizer {type(tokenizer).__name__} has no unknown, mask, separator, end or padding token",
-            "one of them must stand for words that have no pieces",
+            "one of them must stand for words that have no subwords",
             "add one, for example an unk_token in its tokenizer_config.json",
         )
     )

@@ -116,10 +116,10 @@ def train_subwords(text: TrainingText, settings: SubwordSettings) -> SubwordVoca
         text.survey()
     dropped = {} if settings.algorithm == "ByteLevelBPETokenizer" else _find_dropped_characters(text, settings)
     affixed = _collect_affixed(text, settings, dropped) if settings.algorithm in AFFIXES else []
-    _judge_alphabet(settings, affixed)
+    _require_alphabet(settings, affixed)
     model = _train(text, settings, dropped, [*settings.special_tokens, *affixed], settings.vocab_size)
     pieces: dict[str, int] = model["vocab"]
-    _judge_size(pieces, settings, text)
+    _require_size(pieces, settings, text)
     merges = [tuple(merge) for merge in model["merges"]] if "merges" in model else None
     return SubwordVocabulary(pieces, merges)  # type: ignore[arg-type]
 
@@ -208,13 +208,13 @@ def _collect_affixed(text: TrainingText, settings: SubwordSettings, dropped: dic
     return sorted(piece for piece in model["vocab"] if len(piece) > len(affix) and affix in piece)
 
 
-def _judge_alphabet(settings: SubwordSettings, affixed: list[str]) -> None:
+def _require_alphabet(settings: SubwordSettings, affixed: list[str]) -> None:
     needed = len(settings.special_tokens) + len(affixed)
     if needed > settings.vocab_size:
         raise _too_small(settings, needed)
 
 
-def _judge_size(pieces: Mapping[str, int], settings: SubwordSettings, text: TrainingText) -> None:
+def _require_size(pieces: Mapping[str, int], settings: SubwordSettings, text: TrainingText) -> None:
     if len(pieces) > settings.vocab_size:
         raise _too_small(settings, len(pieces))
     if len(pieces) == len(settings.special_tokens):

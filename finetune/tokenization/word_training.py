@@ -65,7 +65,7 @@ def train_word_vocabulary(
     """
     counts = count_words(text, kind)
     if kind == "fake_sefr_cut":
-        _judge_marks(text)
+        _require_marks(text)
     return choose_words(counts, min_frequency=min_frequency, size=size)
 
 
@@ -103,7 +103,7 @@ def choose_words(counts: Counter[str], *, min_frequency: int = 1, size: int | No
     return WordVocabulary(words, len(counts), running, sum(count for _, count in kept) / running)
 
 
-def _judge_marks(text: TrainingText) -> None:
+def _require_marks(text: TrainingText) -> None:
     """Text that was never segmented would make every line a word, so it is refused."""
     if not any(MARK in line for line in text.lines()):
         found = f"no line holds the mark {MARK} between its words"

@@ -32,11 +32,11 @@ from finetune.training.callbacks import (
     ProgressBar,
 )
 from finetune.training.even_shares import share_evenly
-from finetune.training.fast_path import prepare_model, prepare_trainer, settle_precision
+from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.trackers import prepare_trackers
-from finetune.training.whole_evaluation import evaluate_every_row, settle_evaluation
+from finetune.training.whole_evaluation import evaluate_every_row, resolve_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class TrainerParts:
     validation: datasets.Dataset | None = None
     compute_metrics: Callable[..., dict[str, float]] | None = None
     callbacks: list[TrainerCallback] = field(default_factory=list)
-    trimmable: bool = False  # only the rows of `train` reach the embedding: no collator replaces ids
+    sparse_embedding: bool = False  # only the rows of `train` reach the embedding: no collator replaces ids
     evaluation: Callable[..., Any] | None = None  # what is kept of logits and labels; without it, as `EvaluationLoss`
     engine: Callable[..., Trainer] = Trainer
     optimizer: torch.optim.Optimizer | None = None  # without it, as TrainingArguments say
@@ -120,7 +120,7 @@ def build_trainer(
         fast_path: what of it is switched off; None leaves all of it on.
     """
     fast_path = fast_path or FastPathArguments()
-    values = settle_evaluation(settle_precision(values, fast_path))
+    values = resolve_evaluation(resolve_precision(values, fast_path))
     arguments = build_training_arguments(values)
     prepare_trackers(arguments)
     trained = parts.train if values.get("do_train", True) else None
@@ -129,7 +129,7 @@ def build_trainer(
         fast_path,
         values,
         train=trained,
-        trimmable=parts.trimmable,
+        sparse_embedding=parts.sparse_embedding,
         special_ids=parts.tokenizer.all_special_ids,
     )
     callbacks: list[TrainerCallback] = [

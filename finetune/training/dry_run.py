@@ -15,7 +15,7 @@ from finetune.run.memory import peak_resident_bytes
 
 ADAM_BYTES = 16  # float32 parameter, gradient and two moments
 EXAMPLES_SHOWN = 3
-PIECES_SHOWN = 40
+SUBWORDS_SHOWN = 40
 STEPS_MEASURED = 2
 
 
@@ -30,15 +30,15 @@ class Plan:
 
 
 def format_examples(dataset: Any, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]) -> str:
-    """The first encoded rows: each piece with its label, `-` where it is not trained."""
+    """The first encoded rows: each subword with its label, `-` where it is not trained."""
     lines = []
     for number in range(min(EXAMPLES_SHOWN, len(dataset))):
         row: Mapping[str, Any] = dataset[number]
-        pieces = tokenizer.convert_ids_to_tokens(row["input_ids"])
-        lines.append(f"Example {number + 1}: {len(pieces)} pieces")
-        shown = list(zip(pieces, row["input_ids"], row["labels"], strict=True))[:PIECES_SHOWN]
-        lines += [f"  {piece}\t{index}\t{'-' if label < 0 else labels[label]}" for piece, index, label in shown]
-        lines += ["  ..."] * (len(pieces) > PIECES_SHOWN)
+        subwords = tokenizer.convert_ids_to_tokens(row["input_ids"])
+        lines.append(f"Example {number + 1}: {len(subwords)} subwords")
+        shown = list(zip(subwords, row["input_ids"], row["labels"], strict=True))[:SUBWORDS_SHOWN]
+        lines += [f"  {subword}\t{index}\t{'-' if label < 0 else labels[label]}" for subword, index, label in shown]
+        lines += ["  ..."] * (len(subwords) > SUBWORDS_SHOWN)
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ NEED_EVALUATION = {
 }
 
 
-def settle_cadence(values: dict[str, Any], *, has_validation: bool) -> dict[str, Any]:
+def resolve_schedule(values: dict[str, Any], *, has_validation: bool) -> dict[str, Any]:
     """Complete `values` (TrainingArguments by name) with what follows from them.
 
     Args:
@@ -31,17 +31,17 @@ def settle_cadence(values: dict[str, Any], *, has_validation: bool) -> dict[str,
     if not settled.get("do_train"):
         return {**settled, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     if not has_validation or settled.get("eval_strategy") == "no":
-        return settle_without_validation(settled)
+        return resolve_without_validation(settled)
     if "eval_strategy" not in settled:
         settled["eval_strategy"] = "steps" if "eval_steps" in settled else "epoch"
     if settled["eval_strategy"] == "steps":
         settled.setdefault("eval_steps", settled.get("logging_steps", LOGGING_STEPS))
-    settle_saving(settled)
-    settle_best(settled)
+    resolve_saving(settled)
+    resolve_best(settled)
     return settled
 
 
-def settle_without_validation(values: dict[str, Any]) -> dict[str, Any]:
+def resolve_without_validation(values: dict[str, Any]) -> dict[str, Any]:
     """Without a validation split nothing can be chosen: the last checkpoint is the result."""
     problems = [
         Problem(
@@ -57,7 +57,7 @@ def settle_without_validation(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def settle_saving(values: dict[str, Any]) -> None:
+def resolve_saving(values: dict[str, Any]) -> None:
     """Save when evaluating, unless the user set a rhythm of their own."""
     if "save_strategy" not in values:
         values["save_strategy"] = "steps" if "save_steps" in values else values["eval_strategy"]
@@ -65,7 +65,7 @@ def settle_saving(values: dict[str, Any]) -> None:
         values.setdefault("save_steps", values.get("eval_steps", LOGGING_STEPS))
 
 
-def settle_best(values: dict[str, Any]) -> None:
+def resolve_best(values: dict[str, Any]) -> None:
     """Load the best checkpoint at the end where every save has a score; refuse where it was asked for and has none."""
     reason = find_unscored_saves(values)
     if reason and values.get("load_best_model_at_end"):

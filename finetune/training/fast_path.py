@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_OPTIMIZER = "adamw_torch_fused"
 
 
-def settle_precision(values: Mapping[str, Any], options: FastPathArguments) -> dict[str, Any]:
+def resolve_precision(values: Mapping[str, Any], options: FastPathArguments) -> dict[str, Any]:
     """`values` (TrainingArguments by name) with the number format of this hardware, unless one was asked for."""
     if options.no_fast_path and not {"fp16", "bf16"} & set(values):
         return dict(values)
@@ -57,7 +57,7 @@ def prepare_model(
     values: Mapping[str, Any],
     *,
     train: Any,
-    trimmable: bool,
+    sparse_embedding: bool,
     special_ids: Collection[int] = (),
 ) -> None:
     """Switch on, in place, what the options leave on and the model supports; reasons against are logged.
@@ -67,7 +67,7 @@ def prepare_model(
         options: what the user switched off.
         values: settled TrainingArguments by name.
         train: the training rows, or None; their `input_ids` are what the data can reach.
-        trimmable: nothing but the rows of `train` can reach the embedding (not so where collators replace ids).
+        sparse_embedding: nothing but the rows of `train` can reach the embedding (not so where collators replace ids).
         special_ids: ids that collators add, above all the padding id (not always the one that the model's config names).
     """
     if options.no_fast_path:
@@ -79,8 +79,8 @@ def prepare_model(
         describe("unpadded encoder", unpad_model(model, options), options.no_unpad),
         describe("sparse vocabulary head", use_sparse_head(model, options), options.no_sparse_head),
         describe_dropout(model, options) if on_cpu else "",
-        describe_trimming(model, options, values, train, special_ids)
-        if trimmable and isinstance(train, Dataset)
+        describe_sparse_embedding(model, options, values, train, special_ids)
+        if sparse_embedding and isinstance(train, Dataset)
         else "",
     ]
     logger.info("Fast path: %s.", "; ".join(text for text in said if text) or "nothing to do")
@@ -107,7 +107,7 @@ def describe_dropout(model: PreTrainedModel, options: FastPathArguments) -> str:
     return "" if options.no_fast_dropout else f"fast dropout in {use_fast_dropout(model)} places"
 
 
-def describe_trimming(
+def describe_sparse_embedding(
     model: PreTrainedModel,
     options: FastPathArguments,
     values: Mapping[str, Any],
@@ -129,11 +129,11 @@ def describe_trimming(
 
 
 def prepare_trainer(trainer: Trainer, options: FastPathArguments) -> None:
-    """What needs the Trainer: clipping inside the optimizer, batches by length, resting rows that decay."""
+    """What needs the Trainer: clipping inside the optimizer, batches by length, full_rows rows that decay."""
     if options.no_fast_path:
         return
     fold_clipping(trainer)
-    trainer.add_callback(RestingRows())
+    trainer.add_callback(DecayRowsWithoutGradient())
     annotate_batches(trainer)
     if trainer.train_dataset is None or not (options.max_tokens_per_batch or options.length_window):
         return
@@ -175,7 +175,7 @@ def row_lengths(rows: Any) -> np.ndarray:
     return lengths().to_numpy(zero_copy_only=False)
 
 
-class RestingRows(TrainerCallback):
+class DecayRowsWithoutGradient(TrainerCallback):
     """Rows of a trimmed vocabulary shrink by the weight decay of each step, as they would untrimmed."""
 
     def __init__(self) -> None:

@@ -42,8 +42,8 @@ from finetune.distillation.arguments import (
     DistillationArguments,
     LossArguments,
     PredictionArguments,
-    RhythmArguments,
-    judge_losses,
+    ScheduleArguments,
+    check_losses,
 )
 from finetune.distillation.task_arguments import (
     LANGUAGE_MODELING,
@@ -51,13 +51,13 @@ from finetune.distillation.task_arguments import (
     TOKEN_CLASSIFICATION,
     TaskDistillationArguments,
     TaskLossArguments,
+    check_task_distillation,
     find_task,
-    judge_task_distillation,
 )
 from finetune.run.folder import Run
 from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
 
-LANGUAGE_GROUPS = (DistillationArguments, LossArguments, PredictionArguments, RhythmArguments)
+LANGUAGE_GROUPS = (DistillationArguments, LossArguments, PredictionArguments, ScheduleArguments)
 TAGGING_GROUPS = (TaggingDataArguments, TaggingArguments)
 TEXT_GROUPS = (GlueArguments, ClassificationDataArguments, ColumnArguments, ClassificationArguments)
 SHARED_GROUPS = (FastPathArguments, RunArguments)
@@ -69,10 +69,10 @@ def make_parser() -> CommandParser:
     if task == LANGUAGE_MODELING:
         groups: tuple[type, ...] = (*LANGUAGE_GROUPS, *SHARED_GROUPS)
         defaults: dict[str, Any] = TRAINING_DEFAULTS
-        return CommandParser(__doc__ or "", groups, training_defaults=defaults, required=(), checks=(judge_losses,))
+        return CommandParser(__doc__ or "", groups, training_defaults=defaults, required=(), checks=(check_losses,))
     data = TAGGING_GROUPS if task == TOKEN_CLASSIFICATION else TEXT_GROUPS
     groups = (TaskDistillationArguments, TaskLossArguments, *data, *SHARED_GROUPS)
-    return CommandParser(__doc__ or "", groups, training_defaults=TASK_DEFAULTS, checks=(judge_task_distillation,))
+    return CommandParser(__doc__ or "", groups, training_defaults=TASK_DEFAULTS, checks=(check_task_distillation,))
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
@@ -105,19 +105,19 @@ def distil_tagger(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.tagging import training as tagging_training
     from finetune.training.building import train
 
-    taught = task_distillation_data.open_tagging(arguments)
-    trainer = training.build_taught_trainer(taught, run)
-    task: Any = taught.task
+    distilled = task_distillation_data.open_tagging(arguments)
+    trainer = training.build_distillation_trainer(distilled, run)
+    task: Any = distilled.task
     if arguments[RunArguments].dry_run:
         return tagging_training.show_plan(trainer, task)
-    training.start_run(run, taught)
-    training.prepare_teacher(taught, trainer)
+    training.start_run(run, distilled)
+    training.prepare_teacher(distilled, trainer)
     train(trainer, run)
-    training.save_student(trainer, taught)
+    training.save_student(trainer, distilled)
     wanted = tagging.stages(arguments, {"do_eval": "validation", "do_predict": "test"})
     results = tagging_results.score_splits(trainer, task, wanted)
     figures = tagging_results.write_tagging_results(run, task, results)
-    return figures | training.export_student(trainer, taught, figures)
+    return figures | training.export_student(trainer, distilled, figures)
 
 
 def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
@@ -128,21 +128,21 @@ def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.distillation import task_training as training
     from finetune.training.building import train
 
-    taught = task_distillation_data.open_classification(arguments)
-    trainer = training.build_taught_trainer(taught, run)
-    task: Any = taught.task
+    distilled = task_distillation_data.open_classification(arguments)
+    trainer = training.build_distillation_trainer(distilled, run)
+    task: Any = distilled.task
     if arguments[RunArguments].dry_run:
         return classification_training.show_plan(trainer, task)
-    training.start_run(run, taught)
-    training.prepare_teacher(taught, trainer)
+    training.start_run(run, distilled)
+    training.prepare_teacher(distilled, trainer)
     train(trainer, run)
     outputs = classification_results.SplitOutputs(trainer, task)
     decision = classification_results.fit_on_validation(outputs, task)
-    training.save_student(trainer, taught, decision)
+    training.save_student(trainer, distilled, decision)
     results = classification_results.score_splits(outputs, task, decision, glue.reported_splits(task))
     glue.write_glue_results(run, task, results, trainer)
     figures = classification_results.write_classification_results(run, task, results)
-    return figures | training.export_student(trainer, taught, figures, decision)
+    return figures | training.export_student(trainer, distilled, figures, decision)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ from finetune.classification.arguments import (
     ClassificationArguments,
     ClassificationDataArguments,
     ColumnArguments,
-    judge_classification,
+    check_classification,
 )
-from finetune.classification.thai_arguments import ThaiTextArguments, judge_thai_texts
+from finetune.classification.thai_arguments import ThaiTextArguments, check_thai_texts
 from finetune.run.folder import Run
 
 # What thai2transformers sets; wongnai_reviews is split with --seed, so 2020 gives the published split.
@@ -65,7 +65,7 @@ def make_parser() -> CommandParser:
         ),
         training_defaults=HABITS,
         positionals=("tokenizer_type_or_public_model_name", "dataset_name", "output_dir", "log_dir"),
-        checks=(judge_thai_texts, judge_classification),
+        checks=(check_thai_texts, check_classification),
     )
 
 

@@ -11,7 +11,7 @@
         --evaluation_strategy steps --output_dir checkpoints/finetuned/thainer/ner/v1 \\
         --do_train --do_eval --max_length 510 --fp16 --space_token "<_>" --lowercase
 
-Labels stand on every piece of a word. After training, the best checkpoint by validation loss is scored on train,
+Labels stand on every subword of a word. After training, the best checkpoint by validation loss is scored on train,
 validation and test, by words. docs/token_classification.md tells where the published document and script disagreed.
 """
 
@@ -26,7 +26,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.run.folder import Run
-from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments, judge_tagging
+from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments, check_tagging
 
 
 def make_parser() -> CommandParser:
@@ -35,7 +35,7 @@ def make_parser() -> CommandParser:
         __doc__ or "",
         (ModelArguments, TaggingDataArguments, habits, FastPathArguments, RunArguments),
         training_defaults={},
-        checks=(judge_tagging,),
+        checks=(check_tagging,),
     )
 
 

@@ -197,7 +197,7 @@ def test_help_shows_groups_defaults_and_aliases(capsys):
     assert caught.value.code == 0
     assert "usage: sample --train_file TEXT --output_dir TEXT" in text
     assert "Sample data:" in text and "How the run behaves:" in text
-    assert "--max_length N, --max_seq_length N pieces (default: not set)" in text
+    assert "--max_length N, --max_seq_length N subwords (default: not set)" in text
     assert "overlap (default: 0)" in text
     assert "The initial learning rate for the optimizer. (default: 1e-05)" in text
     assert "slower training" in text  # a percent sign in a help text is no format

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, XLNetTokenizer
 
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.encoding import encode_classification, encode_labels
-from finetune.classification.special_token_template import find_frame
+from finetune.classification.special_token_template import find_template
 from finetune.classification.truncation import LongText
 from finetune.errors import UsageError
 
@@ -53,7 +53,7 @@ def test_truncated_rows_equal_those_of_the_tokenizer(any_tokenizer, max_length: 
     for ours, theirs in columns_of(encoded, reference):
         assert [len(row) for row in ours] == [len(row) for row in theirs]
         differing = sum(a != b for a, b in zip(ours, theirs, strict=True))
-        assert differing <= 1  # where both texts are longer than half, the odd piece may go to either
+        assert differing <= 1  # where both texts are longer than half, the odd subword may go to either
     single = encode(any_tokenizer, TEXTS, max_length=max_length)
     for ours, theirs in columns_of(single, any_tokenizer(TEXTS, truncation=True, max_length=max_length)):
         assert ours == theirs
@@ -70,13 +70,13 @@ def test_the_sentences_of_the_course(minilm_folder: Path) -> None:
 
 def test_frame_of_xlnet_stands_behind_the_text() -> None:
     tokenizer = XLNetTokenizer(vocab=[("<unk>", 0.0), ("<sep>", 0.0), ("<cls>", 0.0), ("<pad>", 0.0), ("▁a", -1.0)])
-    frame = find_frame(tokenizer, pairs=True)
+    template = find_template(tokenizer, pairs=True)
     ids = tokenizer("a", "a", return_token_type_ids=True)
-    assert ids["input_ids"][-len(frame.suffix) :] == frame.suffix.tolist()
-    assert len(frame.prefix) == 0
+    assert ids["input_ids"][-len(template.suffix) :] == template.suffix.tolist()
+    assert len(template.prefix) == 0
     encoded = encode(tokenizer, ["a"], ["a"], max_length=16).dataset[0]
     assert encoded["input_ids"] == ids["input_ids"]
-    assert ids["token_type_ids"] == [0, *frame.middle_types, 1, *frame.suffix_types]
+    assert ids["token_type_ids"] == [0, *template.middle_types, 1, *template.suffix_types]
 
 
 def test_long_rows_first_knows_where_they_belong(bert) -> None:
@@ -145,5 +145,5 @@ def test_decisions_keep_their_shape_in_the_data_set(bert) -> None:
 def test_lengths_that_cannot_be_are_refused(bert) -> None:
     with pytest.raises(UsageError, match=r"--max_seq_length 3 leaves no room .*3 special tokens; at least 5"):
         encode(bert, TEXTS, PAIRS, max_length=3)
-    with pytest.raises(UsageError, match="--stride 9 does not fit windows of 8 pieces"):
+    with pytest.raises(UsageError, match="--stride 9 does not fit windows of 8 subwords"):
         encode(bert, TEXTS, max_length=10, long_text=LongText.WINDOWS, stride=9)

@@ -11,7 +11,7 @@ LENGTHS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1
 
 
 def longest_first(first: int, second: int, capacity: int) -> tuple[int, int]:
-    """transformers' rule, one piece at a time off the longer text; equal texts lose from the second."""
+    """transformers' rule, one subword at a time off the longer text; equal texts lose from the second."""
     while first + second > capacity:
         if first > second:
             first -= 1
@@ -26,7 +26,7 @@ def test_pairs_share_like_longest_first(lengths: list[tuple[int, int]], capacity
     kept = np.stack(share_capacity(first, second, capacity), axis=1)
     for row, (a, b) in zip(kept, lengths, strict=True):
         expected = longest_first(a, b, capacity)
-        # Where both are longer than half, the odd piece may go to either.
+        # Where both are longer than half, the odd subword may go to either.
         assert sum(row) == sum(expected)
         assert abs(row[0] - expected[0]) <= (1 if min(a, b) > capacity // 2 else 0)
 
@@ -44,9 +44,9 @@ def test_windows_hold_every_piece_of_the_longer_text(
         assert rows.any()
         parts = fitted.first if pair[0] >= pair[1] else fitted.second
         seen = {
-            piece
+            subword
             for start, length in zip(parts.head_start[rows], parts.head_length[rows], strict=True)
-            for piece in range(start, start + length)
+            for subword in range(start, start + length)
         }
         assert seen == set(range(max(pair)))
         assert rows.sum() == 1 or sum(pair) > capacity

@@ -54,7 +54,7 @@ def test_run_clm_trains_from_scratch_and_goes_on(apart, text, byte_level, tmp_pa
     said = json.loads((store / "store.json").read_text())
     tokenizer = PreTrainedTokenizerFast.from_pretrained(byte_level)
     expected = len(tokenizer(text.read_text())["input_ids"]) + (17 if apart else 0)
-    assert said["tokens"] == pytest.approx(expected, abs=3), "no piece is lost (lines are tokenized one by one)"
+    assert said["tokens"] == pytest.approx(expected, abs=3), "no subword is lost (lines are tokenized one by one)"
     further = call_command(
         "run_clm.py",
         *("--model_name_or_path", tmp_path / "first", *common, *apart, "--max_steps", 6, "--learning_rate", "1e-2"),

@@ -49,7 +49,7 @@ def byte_level() -> PreTrainedTokenizerFast:
     return train_tokenizer(core, trainer, bos_token=end, eos_token=end, unk_token=end)
 
 
-def word_pieces() -> PreTrainedTokenizerFast:
+def subwords_of_word() -> PreTrainedTokenizerFast:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     core.pre_tokenizer, core.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
@@ -62,7 +62,7 @@ def word_pieces() -> PreTrainedTokenizerFast:
     )
 
 
-def sentence_pieces() -> PreTrainedTokenizerFast:
+def sentence_subwords() -> PreTrainedTokenizerFast:
     sentinels = [f"<extra_id_{number}>" for number in range(20)]
     core = Tokenizer(models.Unigram())
     core.pre_tokenizer, core.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
@@ -82,12 +82,12 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     shape = {"n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
     still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "initializer_range": 0.3}
     found["lm"] = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **shape, **still)), tokenizer
-    tokenizer = word_pieces()
+    tokenizer = subwords_of_word()
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "initializer_range": 0.3}
     config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **shape, **still)
     found["mlm"] = BertForMaskedLM(config), tokenizer
-    tokenizer = sentence_pieces()
+    tokenizer = sentence_subwords()
     shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}
     ids = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}
     found["seq2seq"] = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **shape, **ids)), tokenizer
@@ -269,7 +269,7 @@ def test_encoder_decoder_with_spans_and_generated_rows(tune, folders, data, tmp_
         log = torch.log_softmax(model(**source, labels=target).logits[0].double(), -1)
     expected = [-log[place, number].item() / math.log(2) for place, number in enumerate(target[0])]
     assert labels["surprisal"].tolist() == pytest.approx(expected, abs=1e-4)
-    assert generated["token_id"].tolist() == generated["predicted_token_id"].tolist()  # greedy: what is likeliest
+    assert generated["token_id"].tolist() == generated["predicted_token_id"].tolist()  # greedy: what is top-k
     assert 0 < len(generated) <= 2 * len(labels)
     losses = pd.read_parquet(tmp_path / "out" / "losses.parquet")
     assert losses[losses["dataset_type"] == "train"]["loss"].is_monotonic_decreasing

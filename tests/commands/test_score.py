@@ -128,9 +128,9 @@ def test_masked_model_and_parquet(call_command, tiny_mlm, items, tmp_path):
     tables = {name: pd.read_parquet(folder / "m-test_results.parquet") for name, folder in folders.items()}
     single, within = tables["single"], tables["within_word_l2r"]
     assert single["token"].tolist() == within["token"].tolist() and single["surprisal"].notna().all()
-    last_piece = within["word_num"].shift(-1) != within["word_num"]
-    assert within["surprisal"][last_piece].to_numpy() == pytest.approx(
-        single["surprisal"][last_piece].to_numpy(), abs=1e-3
+    last_subword = within["word_num"].shift(-1) != within["word_num"]
+    assert within["surprisal"][last_subword].to_numpy() == pytest.approx(
+        single["surprisal"][last_subword].to_numpy(), abs=1e-3
     )
 
 

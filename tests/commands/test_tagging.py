@@ -254,7 +254,7 @@ def test_the_other_spelling_of_the_thai_command_is_the_same_command(tmp_path, ca
 
 
 def test_a_sentence_of_two_thousand_words_is_scored_in_full(tmp_path, call_command, tiny_bert):
-    """Windows of 128 pieces: each word is predicted once, in training, evaluation and prediction."""
+    """Windows of 128 subwords: each word is predicted once, in training, evaluation and prediction."""
     words = [f"word{number % 97}" if number % 11 else "Bonn" for number in range(2000)]
     tags = ["B-LOC" if word == "Bonn" else "O" for word in words]
     rows = "\n".join(f"{word}\t{tag}" for word, tag in zip(words, tags, strict=True))

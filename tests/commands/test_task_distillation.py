@@ -157,7 +157,7 @@ def test_a_classifier_of_several_labels(tiny_bert, student, unlabelled, tmp_path
         (("--student_name", "turned"), "they stand in another order"),
         (("--student_name", "fewer"), "the teacher does not know its B-GOD"),
         (("--student_config", "small.json"), "100 entries in its vocabulary, the teacher 30,522"),
-        (("--student_config", "short.json"), "32 positions, and the input is up to 48 pieces"),
+        (("--student_config", "short.json"), "32 positions, and the input is up to 48 subwords"),
         (("--alpha_ce", 0, "--alpha_hard", 0), "nothing would be learnt"),
         (("--task", "tokens"), "tokens"),
     ],

@@ -164,8 +164,8 @@ def test_the_classic_trainer(repository, tmp_path):
     assert refused.returncode == 2 and "ByteLevelBPETokenizer-vocab.json: this file exists already" in refused.stderr
     default = run(repository, "train-roberta-tokenizer.py", "--vocab_size", 40, cwd=tmp_path)
     assert default.returncode == 0, default.stderr
-    pieces = (tmp_path / "BertWordPieceTokenizer-vocab.txt").read_text(encoding="utf-8").split("\n")
-    assert pieces[:5] == ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] and "cat" in pieces
+    subwords = (tmp_path / "BertWordPieceTokenizer-vocab.txt").read_text(encoding="utf-8").split("\n")
+    assert subwords[:5] == ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] and "cat" in subwords
 
 
 def test_marks_of_sefr_cut(repository, corpus, tmp_path):

@@ -15,7 +15,7 @@ import os, signal, sys, time
 called = open(os.environ["CALLED"], "w", buffering=1)
 called.write("\\n".join(sys.argv[1:]) + "\\n")
 
-def end(number, frame):
+def end(number, template):
     called.write(signal.Signals(number).name + "\\n")
     sys.exit(75)
 

@@ -17,8 +17,8 @@ def make(*words: str) -> PreTrainedTokenizerFast:
     ("words", "expected"),
     [
         (("<unk>", "a", "b"), None),
-        (("<unk>", "b", "a"), "ids that stand for other pieces: 2 (1 is 'b' in ours and 'a' in theirs"),
-        (("<unk>", "a", "b", "c"), "ours has 4 entries, theirs 3; ids that stand for other pieces: 1 (3 is 'c' in ours"),
+        (("<unk>", "b", "a"), "ids that stand for other subwords: 2 (1 is 'b' in ours and 'a' in theirs"),
+        (("<unk>", "a", "b", "c"), "ours has 4 entries, theirs 3; ids that stand for other subwords: 1 (3 is 'c' in ours"),
     ],
 )  # fmt: skip
 def test_what_differs_is_told(words, expected):

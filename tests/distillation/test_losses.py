@@ -17,8 +17,8 @@ from finetune.distillation.losses import (
     RelationLoss,
     SoftTargetLoss,
     SparseSoftTargetLoss,
-    choose_likeliest,
     choose_relation_heads,
+    choose_top_k,
     map_layers,
 )
 
@@ -44,9 +44,9 @@ def test_soft_targets_against_their_definition(temperature):
 
 @pytest.mark.parametrize("count", [1, 3, 10, 11, 50])
 def test_the_likeliest_and_the_rest_against_their_definition(count):
-    """K + 1 classes: the K likeliest of the teacher, and all others as one."""
+    """K + 1 classes: the K top-k of the teacher, and all others as one."""
     student, teacher, kept = draw(6, 11), 3 * draw(6, 11, seed=1), min(count, 11)
-    loss, ids_and_values = SparseSoftTargetLoss(2.0), choose_likeliest(teacher, count, 2.0)
+    loss, ids_and_values = SparseSoftTargetLoss(2.0), choose_top_k(teacher, count, 2.0)
     p, q = softmax(teacher.double().numpy() / 2), softmax(student.double().numpy() / 2)
     expected = 0.0
     for row in range(6):
@@ -62,7 +62,7 @@ def test_the_likeliest_and_the_rest_against_their_definition(count):
 @pytest.mark.parametrize("count", [2, 11])
 def test_gradients_of_the_likeliest_and_the_rest(count):
     student, teacher = draw(4, 11).double().requires_grad_(), draw(4, 11, seed=1).double()
-    ids, values = choose_likeliest(teacher, count, 2.0)
+    ids, values = choose_top_k(teacher, count, 2.0)
     SparseSoftTargetLoss(2.0)(student, ids, values).backward()
     p, q = softmax(teacher.numpy() / 2), softmax(student.detach().numpy() / 2)
     scaled = np.empty_like(q)  # of the rest each entry has the student's share of the teacher's probability

@@ -8,7 +8,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 from transformers import DistilBertForTokenClassification as NarrowTagger
 
 from finetune.classification.losses import SequenceLoss
-from finetune.distillation.collators import TaughtClassificationCollator, TaughtTaggingCollator
+from finetune.distillation.collators import DistillationClassificationCollator, DistillationTaggingCollator
 from finetune.distillation.model import Weights
 from finetune.distillation.task_model import TaskDistillation, TaskDistillationLoss, count_decisions
 from finetune.training.losses import TokenLoss
@@ -35,7 +35,7 @@ def sums_of(module: TaskDistillation, batch: dict[str, torch.Tensor]) -> dict[st
 
 def tagging_batch() -> dict[str, torch.Tensor]:
     rows = [{**row, "token_type_ids": [0] * len(row["input_ids"])} for row in SENTENCES]
-    return TaughtTaggingCollator(pad_token_id=0, model_input_names=NAMES)(rows)
+    return DistillationTaggingCollator(pad_token_id=0, model_input_names=NAMES)(rows)
 
 
 def test_a_tagger_that_is_its_teacher_has_nothing_to_learn():
@@ -54,11 +54,11 @@ def test_a_classifier_that_is_its_teacher_has_nothing_to_learn(problem_type, lab
     number = 1 if problem_type == "regression" else 3
     teacher = make_bert(BertForSequenceClassification, num_labels=number, problem_type=problem_type)
     rows = [{**row, "labels": label} for row, label in zip(TEXTS, labels, strict=True)]
-    batch = TaughtClassificationCollator(pad_token_id=0, model_input_names=NAMES)(rows)
+    batch = DistillationClassificationCollator(pad_token_id=0, model_input_names=NAMES)(rows)
     module = TaskDistillation(copy.deepcopy(teacher), teacher, ALL, problem_type=problem_type)
     assert all(value.item() == pytest.approx(0.0, abs=1e-5) for value in sums_of(module, batch).values())
     decisions = 3 if problem_type.startswith("multi") else 1
-    assert count_decisions(batch).tolist() == [2 * decisions, decisions, 7], "the unlabelled text is taught, too"
+    assert count_decisions(batch).tolist() == [2 * decisions, decisions, 7], "the unlabelled text is distilled, too"
     other = make_bert(BertForSequenceClassification, num_labels=number, problem_type=problem_type)
     torch.nn.init.normal_(other.classifier.weight)
     other = TaskDistillation(other, teacher, Weights(ce=1.0, hard=1.0), problem_type=problem_type)

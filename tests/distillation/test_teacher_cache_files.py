@@ -8,9 +8,9 @@ import pytest
 from finetune.distillation.teacher_cache_files import (
     PLACES,
     VALUES,
-    TaughtRows,
     TeacherCache,
     TeacherCacheWriter,
+    TeacherRows,
     count_epochs,
     name_of,
 )
@@ -34,8 +34,8 @@ def test_answers_come_back_by_example(tmp_path):
     cache = write(tmp_path / "a")
     for source in (cache, pickle.loads(pickle.dumps(cache))):
         for index, (start, end) in enumerate([(0, 3), (3, 4), (4, 6)]):
-            assert np.array_equal(source.of(index)["taught_ids"], IDS[start:end])
-            assert np.array_equal(source.of(index)["taught_values"], LOGS[start:end])
+            assert np.array_equal(source.of(index)["teacher_ids"], IDS[start:end])
+            assert np.array_equal(source.of(index)["teacher_values"], LOGS[start:end])
 
 
 def test_a_half_written_cache_is_never_trusted(tmp_path):
@@ -68,14 +68,14 @@ def test_an_example_without_answers_is_noticed(tmp_path):
 
 
 def test_each_epoch_has_its_answers(tmp_path):
-    rows = TaughtRows([{"input_ids": [1] * length} for length in (3, 1, 2)])
+    rows = TeacherRows([{"input_ids": [1] * length} for length in (3, 1, 2)])
     assert rows[0] == {"input_ids": [1, 1, 1]} and rows.lengths.tolist() == [3, 1, 2]
     rows.caches = [write(tmp_path / "a"), write(tmp_path / "b", offset=50)]
-    assert rows[1]["taught_ids"].tolist() == [[6, 7]]
+    assert rows[1]["teacher_ids"].tolist() == [[6, 7]]
     rows.set_epoch(1)
-    assert rows[1]["taught_ids"].tolist() == [[56, 57]]
+    assert rows[1]["teacher_ids"].tolist() == [[56, 57]]
     rows.caches = rows.caches[:1]
-    assert rows[1]["taught_ids"].tolist() == [[6, 7]], "one cache serves all epochs"
+    assert rows[1]["teacher_ids"].tolist() == [[6, 7]], "one cache serves all epochs"
 
 
 def test_names_and_epochs():

@@ -28,7 +28,7 @@ NO_SPECIALS = SpecialTokens(*(np.zeros(0, np.int32),) * 2, *(np.zeros(0, np.int8
 
 def lines_of(rows: list[list[int]], begins: list[bool] | None = None) -> EncodedLines:
     return EncodedLines(
-        ids=np.array([piece for row in rows for piece in row], dtype=np.uint16),
+        ids=np.array([subword for row in rows for subword in row], dtype=np.uint16),
         lengths=np.array([len(row) for row in rows], dtype=np.int32),
         begins_document=np.array(begins if begins is not None else [False] * len(rows), dtype=bool),
     )
@@ -91,22 +91,22 @@ def test_sentence_blocks_are_those_of_the_greedy_loop_for_any_batches(data, rows
 def test_line_blocks_hold_every_piece_once(rows, max_length):
     blocks = pack_all(LinePacker(max_length, SPECIALS), [lines_of(rows)])
     assert all(block[0] == CLS and block[-1] == SEP and len(block) <= max_length for block in blocks)
-    assert [piece for block in blocks for piece in block[1:-1]] == [piece for row in rows for piece in row]
+    assert [subword for block in blocks for subword in block[1:-1]] == [subword for row in rows for subword in row]
     assert len(blocks) == sum(-(-len(row) // (max_length - 2)) for row in rows)
 
 
 @settings(max_examples=100, deadline=None)
-@given(data=st.data(), rows=ROWS, max_length=st.integers(2, 14), framed=st.booleans(), ended=st.booleans())
-def test_stream_blocks_are_the_stream_cut_in_equal_parts(data, rows, max_length, framed, ended):
+@given(data=st.data(), rows=ROWS, max_length=st.integers(2, 14), surrounded=st.booleans(), ended=st.booleans())
+def test_stream_blocks_are_the_stream_cut_in_equal_parts(data, rows, max_length, surrounded, ended):
     begins = begins_for(rows, data)
     batches = in_batches(rows, begins, data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
     packer = StreamPacker(
-        max_length, line_frame=SPECIALS if framed else None, document_end=np.array([END]) if ended else None
+        max_length, line_template=SPECIALS if surrounded else None, document_end=np.array([END]) if ended else None
     )
     stream = []
     for number, (row, begin) in enumerate(zip(rows, begins, strict=True)):
         stream += [END] if ended and begin and number else []
-        stream += [CLS, *row, SEP] if framed else row
+        stream += [CLS, *row, SEP] if surrounded else row
     stream += [END] if ended else []
     blocks = pack_all(packer, batches)
     assert blocks == [stream[start : start + max_length] for start in range(0, len(stream), max_length)]
@@ -127,7 +127,7 @@ def test_flags_mark_words_and_documents_where_they_end_up():
     assert block.ids.tolist() == [CLS, 10, 11, JOINT, 12, 13, 14, SEP]
     assert block.flags.tolist() == [WORD_START, both, 0, WORD_START, both, WORD_START, 0, WORD_START]
 
-    stream = StreamPacker(16, line_frame=SPECIALS)
+    stream = StreamPacker(16, line_template=SPECIALS)
     stream.pack(lines)
     block = stream.finish()
     assert block.ids.tolist() == [CLS, 10, 11, SEP, CLS, 12, 13, 14, SEP]
@@ -152,7 +152,7 @@ def test_cut_lengths_keeps_rows_that_fit():
 
 
 def test_stream_blocks_are_framed_on_request():
-    packer = StreamPacker(5, block_frame=SPECIALS)
+    packer = StreamPacker(5, block_template=SPECIALS)
     blocks = pack_all(packer, [lines_of([[10, 11], [12, 13]]), lines_of([[14, 15, 16]])])
     assert blocks == [[CLS, 10, 11, 12, SEP], [CLS, 13, 14, 15, SEP], [CLS, 16, SEP]]
     assert packer.counts["tail"] == 1

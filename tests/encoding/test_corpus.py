@@ -12,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from finetune.encoding import corpus as corpus_module
-from finetune.encoding.corpus import CorpusSettings, Frame, Packing, find_separator, prepare_store
+from finetune.encoding.corpus import CorpusSettings, Packing, Template, find_separator, prepare_store
 from finetune.encoding.lines import Boundary, LineRules
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError
@@ -40,7 +40,10 @@ def arrays(folder: Path) -> dict[str, bytes]:
 def body_of(store, tokenizer) -> list[int]:
     special = {tokenizer.cls_token_id, tokenizer.sep_token_id}
     return [
-        int(piece) for index in range(len(store)) for piece in store[index]["input_ids"] if int(piece) not in special
+        int(subword)
+        for index in range(len(store))
+        for subword in store[index]["input_ids"]
+        if int(subword) not in special
     ]
 
 
@@ -50,7 +53,7 @@ def test_every_piece_of_the_text_is_there_in_order(packing, corpus, tokenizer, t
     store = TokenStore(prepare_store(corpus, tokenizer, settings, tmp_path / "cache", workers=1))
     lines = [line for path in corpus for line in path.read_text().split("\n") if line.strip()]
     expected = [
-        piece for ids in tokenizer(lines, add_special_tokens=False, verbose=False)["input_ids"] for piece in ids
+        subword for ids in tokenizer(lines, add_special_tokens=False, verbose=False)["input_ids"] for subword in ids
     ]
     assert body_of(store, tokenizer) == expected
     assert store.lengths.max() <= 32
@@ -116,7 +119,7 @@ def test_causal_streams_keep_line_ends_and_end_documents(tokenizer, tmp_path):
         LineRules(keep_line_ends=True, boundary=Boundary.BLANK_LINE),
         end_documents=True,
         keep_flags=True,
-        frame=Frame.NOTHING,
+        template=Template.NOTHING,
     )
     store = TokenStore(prepare_store([path], tokenizer, settings, tmp_path, workers=1))
     assert tokenizer.decode(store[0]["input_ids"]) == "one two [SEP] three [SEP]"
@@ -141,7 +144,7 @@ def test_what_was_cut_or_left_out_is_said(tokenizer, tmp_path, caplog):
     path.write_text("word " * 100 + "\n\u200b\nshort\n")
     with caplog.at_level(logging.INFO):
         prepare_store([path], tokenizer, SENTENCES, tmp_path / "cache", workers=1)
-    assert "1 lines gave no pieces" in caplog.text
+    assert "1 lines gave no subwords" in caplog.text
     assert "1 of 2 lines were longer than an example" in caplog.text
     assert "2 lines of text became 4 examples of at most 32 ids" in caplog.text
 
@@ -157,7 +160,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from finetune.encoding.corpus import CorpusSettings, Frame, Packing, prepare_store
+from finetune.encoding.corpus import CorpusSettings, Template, Packing, prepare_store
 from finetune.run.memory import peak_resident_bytes
 if __name__ == "__main__":
     tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])

@@ -8,13 +8,13 @@ from transformers import AutoTokenizer
 
 from finetune.data.text import TextChunk, read_chunks
 from finetune.encoding.lines import Boundary, LineEncoder, LineRules, encode_lines
-from finetune.encoding.subwords import PieceEncoder
+from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError
 
 
 @pytest.fixture(scope="module")
-def pieces(minilm_folder):
-    return PieceEncoder(AutoTokenizer.from_pretrained(minilm_folder))
+def subwords(minilm_folder):
+    return SubwordEncoder(AutoTokenizer.from_pretrained(minilm_folder))
 
 
 def borders(encoder, texts, tmp_path, chunk_bytes, workers=1):
@@ -35,8 +35,8 @@ LINES = st.lists(st.sampled_from(["word", "two words", "", " ", "\u200b"]), max_
 @given(
     files=st.lists(LINES, min_size=1, max_size=3), chunk_bytes=st.integers(1, 60), kind=st.sampled_from(list(Boundary))
 )
-def test_document_borders_do_not_depend_on_chunks(pieces, tmp_path_factory, files, chunk_bytes, kind):
-    """Against a plain reading of the rule; "\\u200b" is a line without pieces, its border moves on."""
+def test_document_borders_do_not_depend_on_chunks(subwords, tmp_path_factory, files, chunk_bytes, kind):
+    """Against a plain reading of the rule; "\\u200b" is a line without subwords, its border moves on."""
     expected = []
     for lines in files:
         border = True
@@ -48,14 +48,14 @@ def test_document_borders_do_not_depend_on_chunks(pieces, tmp_path_factory, file
             expected.append(border)
             border = False
     texts = ["".join(line + "\n" for line in lines) for lines in files]
-    encoder = LineEncoder(pieces, LineRules(boundary=kind))
+    encoder = LineEncoder(subwords, LineRules(boundary=kind))
     assert borders(encoder, texts, tmp_path_factory.mktemp("files"), chunk_bytes) == expected
 
 
-def test_lines_are_stripped_and_counted(pieces):
-    encoded = LineEncoder(pieces)(TextChunk(b"  one two \n\n\xe2\x80\x8b\nthree\n", starts_file=True))
+def test_lines_are_stripped_and_counted(subwords):
+    encoded = LineEncoder(subwords)(TextChunk(b"  one two \n\n\xe2\x80\x8b\nthree\n", starts_file=True))
     assert encoded.lengths.tolist() == [2, 1]
-    assert (encoded.lines_read, encoded.without_pieces, encoded.bytes_read) == (3, 1, 22)
+    assert (encoded.lines_read, encoded.without_subwords, encoded.bytes_read) == (3, 1, 22)
 
 
 def test_line_ends_are_kept_for_causal_models(tmp_path):
@@ -64,22 +64,24 @@ def test_line_ends_are_kept_for_causal_models(tmp_path):
     assert LineRules(space_token="<_>", lowercase=True).clean_line(" A b ") == "a<_>b"
 
 
-def test_any_number_of_workers_gives_the_same(pieces, tmp_path):
+def test_any_number_of_workers_gives_the_same(subwords, tmp_path):
     texts = ["one two three\n\nfour five\n" * 40, "six\n" * 30]
-    one, two = (borders(LineEncoder(pieces), texts, tmp_path, 64, workers) for workers in (1, 2))
+    one, two = (borders(LineEncoder(subwords), texts, tmp_path, 64, workers) for workers in (1, 2))
     assert one == two and sum(one) == 42
 
 
-def test_text_that_is_not_utf8_is_told_with_its_place_even_from_a_worker(pieces, tmp_path):
+def test_text_that_is_not_utf8_is_told_with_its_place_even_from_a_worker(subwords, tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"fine\n" * 30 + b"broken \xff\n")
     for workers in (1, 2):
         with pytest.raises(DataError, match=r"a\.txt:31: byte 0xFF"):
-            list(encode_lines(read_chunks([path], chunk_bytes=40), LineEncoder(pieces), paths=[path], workers=workers))
+            list(
+                encode_lines(read_chunks([path], chunk_bytes=40), LineEncoder(subwords), paths=[path], workers=workers)
+            )
 
 
-def test_rest_of_a_cut_line_begins_no_document(pieces):
-    encoder = LineEncoder(pieces, LineRules(boundary=Boundary.LINE))
+def test_rest_of_a_cut_line_begins_no_document(subwords):
+    encoder = LineEncoder(subwords, LineRules(boundary=Boundary.LINE))
     encoded = encoder(TextChunk(b"rest of it\nnext\n", continues=True))
     assert encoded.begins_document.tolist() == [False, True]
-    assert np.array_equal(encoder.pieces.encode(["next"]).ids, encoded.ids[-1:])
+    assert np.array_equal(encoder.subwords.encode(["next"]).ids, encoded.ids[-1:])

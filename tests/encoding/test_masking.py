@@ -39,7 +39,7 @@ def test_shares_are_15_and_80_10_10(seed, probability, whole):
     ordinary = ids.size - 2 * len(ids)
     if not whole:
         assert within(predicted.sum(), ordinary, probability)
-    else:  # words are drawn, so pieces come in clumps
+    else:  # words are drawn, so subwords come in clumps
         assert predicted.sum() / ordinary == pytest.approx(probability, rel=0.12)
     total = int(predicted.sum())
     masked = inputs[predicted] == MASK
@@ -77,8 +77,8 @@ def test_special_tokens_are_never_predicted_and_words_are_whole(data, rows, leng
     words = np.cumsum(starts, axis=1)
     for row in range(rows):
         for word in np.unique(words[row]):
-            pieces = (words[row] == word) & ~IS_SPECIAL[ids[row]]
-            assert predicted[row, pieces].all() or not predicted[row, pieces].any()
+            subwords = (words[row] == word) & ~IS_SPECIAL[ids[row]]
+            assert predicted[row, subwords].all() or not predicted[row, subwords].any()
 
 
 def test_an_example_is_masked_the_same_in_any_batch():

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, PythonBackend
 
-from finetune.encoding.subwords import PieceEncoder, find_starts_by_id, id_dtype, tokenizer_fingerprint
+from finetune.encoding.subwords import SubwordEncoder, find_starts_by_id, id_dtype, tokenizer_fingerprint
 
 TEXTS = ["Don't stop believing, Ångström!", "", "ภาษาไทย unbelievably 中文", "   ", "[MASK] it"]
 
@@ -29,7 +29,7 @@ def byte_level() -> PreTrainedTokenizerFast:
 
 
 class CharacterTokenizer(PythonBackend):
-    """One character, one piece; `mark` is put in front of every word."""
+    """One character, one subword; `mark` is put in front of every word."""
 
     def __init__(self, mark: str = "", **kwargs):
         self.mark = mark
@@ -46,7 +46,7 @@ class CharacterTokenizer(PythonBackend):
         return {**self.vocabulary, **self.added_tokens_encoder}
 
     def _tokenize(self, text, **kwargs):
-        return [piece for word in text.split() for piece in [self.mark + word[0], *word[1:]]]
+        return [subword for word in text.split() for subword in [self.mark + word[0], *word[1:]]]
 
     def _convert_token_to_id(self, token):
         return self.vocabulary.get(token, 0)
@@ -55,14 +55,14 @@ class CharacterTokenizer(PythonBackend):
         return list(self.vocabulary)[index]
 
 
-def rows(pieces):
-    return [row.tolist() for row in np.split(pieces.ids, np.cumsum(pieces.lengths)[:-1])]
+def rows(subwords):
+    return [row.tolist() for row in np.split(subwords.ids, np.cumsum(subwords.lengths)[:-1])]
 
 
 @pytest.mark.parametrize("make", ["wordpiece", byte_level, CharacterTokenizer])
 def test_ids_are_those_of_the_tokenizer_itself(make, request):
     tokenizer = request.getfixturevalue(make) if isinstance(make, str) else make()
-    encoder = PieceEncoder(tokenizer)
+    encoder = SubwordEncoder(tokenizer)
     assert rows(encoder.encode(TEXTS)) == tokenizer(TEXTS, add_special_tokens=False)["input_ids"]
     again = pickle.loads(pickle.dumps(encoder))
     assert rows(again.encode(TEXTS)) == rows(encoder.encode(TEXTS))
@@ -71,9 +71,9 @@ def test_ids_are_those_of_the_tokenizer_itself(make, request):
 
 def test_truncation_and_padding_of_the_tokenizer_are_left_out(minilm_folder):
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder)
-    before = PieceEncoder(tokenizer)
+    before = SubwordEncoder(tokenizer)
     tokenizer(["a b c d e", "a"], truncation=True, max_length=3, padding=True)
-    after = PieceEncoder(tokenizer)
+    after = SubwordEncoder(tokenizer)
     assert after.encode(["word " * 600]).lengths.tolist() == [600]
     assert after.fingerprint == before.fingerprint
 
@@ -81,25 +81,25 @@ def test_truncation_and_padding_of_the_tokenizer_are_left_out(minilm_folder):
 @pytest.mark.parametrize("make", ["wordpiece", byte_level])
 def test_word_starts_are_the_word_ids_of_the_tokenizer(make, request):
     tokenizer = request.getfixturevalue(make) if isinstance(make, str) else make()
-    pieces = PieceEncoder(tokenizer, words=True).encode(TEXTS)
+    subwords = SubwordEncoder(tokenizer, words=True).encode(TEXTS)
     expected = []
     for encoding in tokenizer(TEXTS, add_special_tokens=False).encodings:
         words = encoding.word_ids
         expected += [not i or words[i] is None or words[i] != words[i - 1] for i in range(len(words))]
-    assert pieces.word_starts.tolist() == expected
+    assert subwords.word_starts.tolist() == expected
     assert not all(expected)
 
 
 def test_python_tokenizers_begin_words_at_their_marks_or_everywhere():
-    marked = PieceEncoder(CharacterTokenizer(mark="▁"), words=True).encode(["ab c", "d"])
+    marked = SubwordEncoder(CharacterTokenizer(mark="▁"), words=True).encode(["ab c", "d"])
     assert marked.word_starts.tolist() == [True, False, True, True]
-    plain = PieceEncoder(CharacterTokenizer(), words=True).encode(["ab c", "d"])
+    plain = SubwordEncoder(CharacterTokenizer(), words=True).encode(["ab c", "d"])
     assert plain.word_starts.all()
 
 
 def test_no_texts_give_no_pieces(wordpiece):
-    pieces = PieceEncoder(wordpiece, words=True).encode([])
-    assert len(pieces.ids) == len(pieces.lengths) == len(pieces.word_starts) == 0
+    subwords = SubwordEncoder(wordpiece, words=True).encode([])
+    assert len(subwords.ids) == len(subwords.lengths) == len(subwords.word_starts) == 0
 
 
 def test_fingerprint_tells_casing_and_vocabulary_apart(minilm_folder, wordpiece):

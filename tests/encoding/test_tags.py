@@ -40,9 +40,9 @@ any_tags = tags_of("BIESLU")
 span_lists = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), st.sampled_from("XY")), max_size=5)
 
 
-def lay_out(pieces):
+def lay_out(subwords):
     spans, position = [], 0
-    for gap, length, kind in pieces:
+    for gap, length, kind in subwords:
         spans.append((kind, position + gap, position + gap + length))
         position += gap + length
     return spans, position + 1
@@ -61,9 +61,9 @@ def test_spans_are_those_of_seqeval_in_any_scheme(tags):
 
 
 @pytest.mark.parametrize("scheme", SPANNING)
-@given(pieces=span_lists)
-def test_written_spans_are_read_again_and_well_formed(scheme, pieces):
-    spans, length = lay_out(pieces)
+@given(subwords=span_lists)
+def test_written_spans_are_read_again_and_well_formed(scheme, subwords):
+    spans, length = lay_out(subwords)
     tags = write_spans(spans, length, scheme)
     assert len(tags) == length
     assert count_ill_formed([tags], scheme) == 0
@@ -75,9 +75,9 @@ def test_written_spans_are_read_again_and_well_formed(scheme, pieces):
 @pytest.mark.parametrize(("scheme", "oracle"), [
     (TagScheme.IOB1, IOB1), (TagScheme.IOB2, IOB2), (TagScheme.BIOES, IOBES), (TagScheme.BILOU, BILOU),
 ])  # fmt: skip
-@given(pieces=span_lists)
-def test_written_spans_are_what_the_scheme_of_seqeval_reads(scheme, oracle, pieces):
-    spans, length = lay_out(pieces)
+@given(subwords=span_lists)
+def test_written_spans_are_what_the_scheme_of_seqeval_reads(scheme, oracle, subwords):
+    spans, length = lay_out(subwords)
     entities = Entities([write_spans(spans, length, scheme)], oracle).entities[0]
     assert [(entity.tag, entity.start, entity.end) for entity in entities] == spans
 

@@ -15,7 +15,7 @@ from finetune.errors import RunError
 
 
 def blocks_of(rows, dtype=np.uint16) -> Blocks:
-    ids = np.array([piece for row in rows for piece in row], dtype=dtype)
+    ids = np.array([subword for row in rows for subword in row], dtype=dtype)
     return Blocks(ids, np.array([len(row) for row in rows], dtype=np.int64), (ids % 4).astype(np.uint8))
 
 
@@ -36,7 +36,7 @@ def test_examples_come_back_as_they_were(tmp_path, dtype):
     assert len(store) == 5 and store.lengths.tolist() == [3, 1, 2, 4, 1] and store.counts == {"lines": 5}
     assert [store[index]["input_ids"].tolist() for index in range(5)] == ROWS
     assert store[-1]["input_ids"].tolist() == ROWS[-1]
-    assert store[3]["flags"].tolist() == [piece % 4 for piece in ROWS[3]]
+    assert store[3]["flags"].tolist() == [subword % 4 for subword in ROWS[3]]
     assert store[0]["input_ids"].dtype == np.int64
     with pytest.raises(IndexError):
         store[5]

@@ -29,7 +29,7 @@ def starts(store, index):
 
 
 def test_pieces_of_a_word_are_joined_line_by_line(prepare):
-    """Positions count [CLS]; a line without pieces has its list too; a long line goes on in the next example."""
+    """Positions count [CLS]; a line without subwords has its list too; a long line goes on in the next example."""
     store = prepare("\u4e2d\u6587\u5b57\n\n\u200b\n" + "\u4e2d" * 20 + "\n", "[2]\n[5]\n[1, 2, 16, 20]\n")
     assert starts(store, 0) == [1, 1, 0, 1, 1]
     assert starts(store, 1) == [1, 1, 0, *[1] * 13]
@@ -41,7 +41,7 @@ def test_pieces_of_a_word_are_joined_line_by_line(prepare):
     [
         ("[2]\n", "has 1 lists and the text has more lines"),
         ("[2]\n[]\n[]\n", "has 3 lists and the text has 2 lines"),
-        ("[2]\n[9]\n", "position 9 lies behind the 2 pieces"),
+        ("[2]\n[9]\n", "position 9 lies behind the 2 subwords"),
         ("[2]\n[-1]\n", "ref.txt:2: '\\[-1\\]' is not a list"),
         ("[2]\n2\n", "ref.txt:2: '2' is not a list"),
     ],

@@ -16,7 +16,7 @@ from transformers import (
 from transformers.models.bert import BertConfig
 
 from finetune.models.sparse_embedding import (
-    TrimmedEmbedding,
+    SparseEmbedding,
     follow_weight_decay,
     restore_vocabulary,
     serves_optimizer,
@@ -92,8 +92,8 @@ def test_weights_after_training_are_equal(config, decay):
     expected = whole.state_dict()
     assert_same_weights(trimmed.state_dict(), expected)
     if decay:  # the test would notice a decay that is not applied
-        resting = untouched[90] - whole.get_input_embeddings().weight[90]
-        assert resting.abs().max() > 1e-3
+        full_rows = untouched[90] - whole.get_input_embeddings().weight[90]
+        assert full_rows.abs().max() > 1e-3
     restore_vocabulary(trimmed)
     assert type(trimmed.get_input_embeddings()) is nn.Embedding
     assert_same_weights(dict(trimmed.named_parameters()), dict(whole.named_parameters()))
@@ -163,7 +163,7 @@ def test_shared_frozen_or_almost_fully_used_matrices_stay_whole():
     assert trim_vocabulary(make_model(), range(95)) == "the data reaches 95 of 97 embedding rows"
     twice = make_model()
     assert trim_vocabulary(twice, REACHABLE) is None
-    assert trim_vocabulary(twice, REACHABLE) == "the input embedding is a TrimmedEmbedding"
+    assert trim_vocabulary(twice, REACHABLE) == "the input embedding is a SparseEmbedding"
 
 
 def test_copies_are_independent():
@@ -171,8 +171,8 @@ def test_copies_are_independent():
     trim_vocabulary(model, REACHABLE)
     twin = copy.deepcopy(model)
     Run(twin, 0.5).train(make_batches(2))
-    assert isinstance(twin.get_input_embeddings(), TrimmedEmbedding)
-    assert model.get_input_embeddings().resting_decay == 1.0 > twin.get_input_embeddings().resting_decay
+    assert isinstance(twin.get_input_embeddings(), SparseEmbedding)
+    assert model.get_input_embeddings().pending_decay == 1.0 > twin.get_input_embeddings().pending_decay
 
 
 def test_only_elementwise_optimizers_with_decoupled_decay_are_served():
@@ -186,10 +186,10 @@ def test_a_step_that_a_gradient_scaler_skips_decays_nothing():
     run = Run(model, 0.5)
     embedding = model.get_input_embeddings()
     for overflow, decays in ((1.0, False), (0.0, True)):
-        before, weight = embedding.resting_decay, embedding.weight.detach().clone()
+        before, weight = embedding.pending_decay, embedding.weight.detach().clone()
         model(**make_batches(1)[0]).loss.backward()
         run.optimizer.param_groups[0]["lr"] = 0.1
         run.optimizer.grad_scale, run.optimizer.found_inf = torch.tensor(1.0), torch.tensor(overflow)
         run.optimizer.step()
-        assert (embedding.resting_decay != before) == decays
+        assert (embedding.pending_decay != before) == decays
         assert torch.equal(embedding.weight, weight) != decays

@@ -11,7 +11,7 @@ from finetune.encoding.blocks import DOCUMENT_START
 from finetune.errors import DataError
 from finetune.language_modeling.collators import CausalCollator, positions_within
 from finetune.language_modeling.losses import NextTokenLoss
-from finetune.language_modeling.task import check_documents_apart
+from finetune.language_modeling.task import require_documents_apart
 
 FEATURES = [
     {"input_ids": np.arange(10, 18), "flags": np.array([2, 0, 0, 2, 0, 2, 0, 0], np.uint8)},
@@ -58,7 +58,7 @@ def llama():
 def test_packed_documents_give_the_losses_of_documents_alone(make):
     torch.manual_seed(0)
     model = make().eval()
-    check_documents_apart(model)
+    require_documents_apart(model)
     batch = CausalCollator(pad_token_id=0, apart=True)(FEATURES)
     labels = batch.pop("labels")
     with torch.no_grad():
@@ -77,4 +77,4 @@ def test_packed_documents_give_the_losses_of_documents_alone(make):
 def test_architecture_that_sees_across_documents_is_refused():
     model = BertLMHeadModel(BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2))
     with pytest.raises(DataError, match="BertLMHeadModel cannot keep the documents"):
-        check_documents_apart(model)
+        require_documents_apart(model)

@@ -11,15 +11,15 @@ from finetune.errors import UsageError
 from finetune.lm_experiments import arguments as finetune_lm
 from finetune.lm_experiments.arguments import (
     BASELINE_KEYWORDS,
-    TunedModelArguments,
-    TunedTextArguments,
-    TuningArguments,
+    ExperimentArguments,
+    ExperimentModelArguments,
+    ExperimentTextArguments,
     per_split,
 )
 from finetune.lm_experiments.dotted import DottedParser
 from finetune.lm_experiments.object_names import find_object
 
-GROUPS = (TunedModelArguments, TunedTextArguments, TuningArguments, RunArguments)
+GROUPS = (ExperimentModelArguments, ExperimentTextArguments, ExperimentArguments, RunArguments)
 FILES = ("--train_file", "data/x.txt.gz", "--validation_file", "'data/y.json.gz'")
 
 
@@ -35,10 +35,10 @@ def complaints(*words: str) -> str:
 
 def test_defaults_are_those_of_the_document():
     arguments = parse(*FILES)
-    tuning, texts = arguments[TuningArguments], arguments[TunedTextArguments]
-    assert (tuning.epochs, tuning.min_epochs, tuning.patience, tuning.delta) == (250, 0, None, 0)
-    assert tuning.train_optimizer_kwargs == {"lr": 2e-6, "weight_decay": 0}
-    assert list(tuning.losses("train")) == ["finetune.lm_experiments.baseline_losses.OutputsDefaultLoss"]
+    experiment, texts = arguments[ExperimentArguments], arguments[ExperimentTextArguments]
+    assert (experiment.epochs, experiment.min_epochs, experiment.patience, experiment.delta) == (250, 0, None, 0)
+    assert experiment.train_optimizer_kwargs == {"lr": 2e-6, "weight_decay": 0}
+    assert list(experiment.losses("train")) == ["finetune.lm_experiments.baseline_losses.OutputsDefaultLoss"]
     assert (texts.validation_file, texts.max_length) == ("data/y.json.gz", 1024)
 
 
@@ -54,10 +54,12 @@ def test_a_command_line_with_divergence_and_frozen_words():
         *["--data_preprocessing_fn", "data_preprocessing.mask_random_tokens"],
         *["--data_preprocessing_fn_strategy.train", "per_batch", "--train_optimizer", "torch.optim.SGD"],
     )
-    tuning, texts, model = (arguments[group] for group in (TuningArguments, TunedTextArguments, TunedModelArguments))
-    keywords = tuning.losses("train")["finetune.lm_experiments.baseline_losses.KLBaselineLoss"]
+    experiment, texts, model = (
+        arguments[group] for group in (ExperimentArguments, ExperimentTextArguments, ExperimentModelArguments)
+    )
+    keywords = experiment.losses("train")["finetune.lm_experiments.baseline_losses.KLBaselineLoss"]
     assert keywords == {"dataset": ["data/a.txt.gz", "data/b.txt.gz"], "scaleby": [2.5, 1]}
-    assert tuning.loss_reduction_fns == {"train": "torch.mean", "validation": "torch.sum"}
+    assert experiment.loss_reduction_fns == {"train": "torch.mean", "validation": "torch.sum"}
     assert per_split(texts.data_preprocessing_fn)["test"] == "finetune.lm_experiments.preprocessing.mask_random_tokens"
     assert texts.data_preprocessing_fn_strategy["train"] == "per_batch"
     assert model.model_modifier_fn_kwargs == {"add_new_tokens": {"added_tokens": ["blick", "dax"]}}
@@ -122,4 +124,4 @@ def test_names_on_the_list_import_nothing(monkeypatch):
     monkeypatch.setattr("finetune.lm_experiments.object_names._import", lambda name: pytest.fail(f"imported {name}"))
     words = "--loss_reduction_fns.train mean --data_preprocessing_fn mask_words --loss_classes.train OutputsDefaultLoss"
     arguments = parse(*FILES, *words.split(), "--model_callbacks.pre_test", "FreezeWordTokensCallback")
-    assert arguments[TuningArguments].loss_reduction_fns["train"] == "torch.mean"
+    assert arguments[ExperimentArguments].loss_reduction_fns["train"] == "torch.mean"

@@ -26,7 +26,7 @@ from finetune.lm_experiments.baseline_losses import (
     OutputsDefaultLoss,
     counted_positions,
     kl_from_baseline,
-    settle_reduction,
+    resolve_reduction,
 )
 from finetune.lm_experiments.preprocessing import expand_with_masks, identity, mask_random_tokens
 
@@ -100,7 +100,7 @@ def test_reductions_are_those_of_torch(arguments, expected):
     torch.manual_seed(0)
     logits, baseline = torch.randn(1, 3, 5), torch.log_softmax(torch.randn(1, 3, 5), -1)
     each = torch.nn.KLDivLoss(reduction="none", log_target=True)(torch.log_softmax(logits, -1), baseline)
-    settled = settle_reduction(**{"reduction": "none", "size_average": None, "reduce": None, **arguments})
+    settled = resolve_reduction(**{"reduction": "none", "size_average": None, "reduce": None, **arguments})
     found = kl_from_baseline(logits, baseline, torch.ones(1, 3, dtype=torch.bool), settled)
     assert found.item() == pytest.approx(expected(each).item(), rel=1e-5)
 

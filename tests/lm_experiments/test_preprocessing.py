@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from finetune.errors import DataError, UsageError
 from finetune.lm_experiments import preprocessing
-from finetune.lm_experiments.preprocessing import call_preprocessing, judge_keywords
+from finetune.lm_experiments.preprocessing import call_preprocessing, check_keywords
 from finetune.lm_experiments.span_corruption import TokenRoles, draw_spans
 
 WORDS = "a b c d e f g h new york city".split()  # noqa: SIM905
@@ -286,9 +286,9 @@ def test_the_same_seed_hides_the_same():
 
 def test_keywords_are_judged_before_anything_runs():
     own = ("inputs", "tokenizer", "rng", "model")
-    problems = judge_keywords(preprocessing.mask_random_tokens, {"mask_porp": 0.1}, "--kwargs", own)
+    problems = check_keywords(preprocessing.mask_random_tokens, {"mask_porp": 0.1}, "--kwargs", own)
     assert "did you mean 'mask_prop'" in str(problems[0])
-    (missing,) = judge_keywords(preprocessing.mask_words, {}, "--kwargs", own)
+    (missing,) = check_keywords(preprocessing.mask_words, {}, "--kwargs", own)
     assert "needs --kwargs.words_to_mask" in str(missing)
 
 

@@ -14,13 +14,13 @@ from transformers import (
 )
 
 from finetune.models.checks import (
+    check_head,
+    check_max_length,
+    check_vocabulary,
     find_position_limit,
-    judge_head,
-    judge_max_length,
-    judge_vocabulary,
     match_head,
     name_labels,
-    settle_max_length,
+    resolve_max_length,
 )
 
 
@@ -60,19 +60,19 @@ def test_the_limit_is_the_longest_input_a_roberta_really_takes():
 
 
 def test_a_longer_max_length_is_a_problem_with_both_numbers():
-    (problem,) = judge_max_length(513, BertConfig())
+    (problem,) = check_max_length(513, BertConfig())
     assert "513" in str(problem) and "512" in str(problem)
-    assert judge_max_length(512, BertConfig()) == []
-    assert judge_max_length(None, BertConfig()) == []
+    assert check_max_length(512, BertConfig()) == []
+    assert check_max_length(None, BertConfig()) == []
 
 
 def test_without_a_typed_length_the_smaller_limit_counts():
     tokenizer = make_tokenizer(5)
-    assert settle_max_length(None, BertConfig(), tokenizer) == 512
+    assert resolve_max_length(None, BertConfig(), tokenizer) == 512
     tokenizer.model_max_length = 100
-    assert settle_max_length(None, BertConfig(), tokenizer) == 100
-    assert settle_max_length(64, BertConfig(), tokenizer) == 64
-    assert settle_max_length(None, DebertaV2Config(), make_tokenizer(5)) == 512
+    assert resolve_max_length(None, BertConfig(), tokenizer) == 100
+    assert resolve_max_length(64, BertConfig(), tokenizer) == 64
+    assert resolve_max_length(None, DebertaV2Config(), make_tokenizer(5)) == 512
 
 
 @pytest.mark.parametrize(
@@ -80,16 +80,16 @@ def test_without_a_typed_length_the_smaller_limit_counts():
     [(100, 100, 0, True), (128, 100, 0, True), (100, 100, 2, True), (5000, 100, 0, False), (90, 100, 2, False)],
 )
 def test_vocabulary_sizes(rows, size, added, fits):
-    problems = judge_vocabulary(BertConfig(vocab_size=rows), make_tokenizer(size, added))
+    problems = check_vocabulary(BertConfig(vocab_size=rows), make_tokenizer(size, added))
     assert (problems == []) is fits
     if not fits:
         assert f"{rows:,}" in str(problems[0]) and f"{size + added:,}" in str(problems[0])
 
 
 def test_an_architecture_without_the_head_is_named():
-    (problem,) = judge_head(ViTConfig(), "token_classification")
+    (problem,) = check_head(ViTConfig(), "token_classification")
     assert "'vit'" in str(problem) and "token classification" in str(problem)
-    assert judge_head(BertConfig(), "token_classification") == []
+    assert check_head(BertConfig(), "token_classification") == []
 
 
 def make_tagger_config(labels: list[str]) -> BertConfig:

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
 
 from finetune.errors import DataError, UsageError
 from finetune.models.checks import name_labels
-from finetune.models.loading import judge_weights, load_config, load_model
+from finetune.models.loading import check_weights, load_config, load_model
 
 
 def make_arguments(name, **changes) -> SimpleNamespace:
@@ -119,9 +119,9 @@ def test_a_folder_without_configuration_or_weights_says_what_it_holds(tiny_bert,
     with pytest.raises(DataError, match=r"no config\.json \(it holds notes\.txt\)"):
         load_config(make_arguments(tmp_path))
     shutil.copy(tiny_bert / "config.json", tmp_path)
-    (problem,) = judge_weights(make_arguments(tmp_path))
+    (problem,) = check_weights(make_arguments(tmp_path))
     assert "no weights" in str(problem) and str(tmp_path) in str(problem)
-    assert judge_weights(make_arguments(tiny_bert)) == []
+    assert check_weights(make_arguments(tiny_bert)) == []
 
 
 def test_a_name_out_of_reach_says_what_to_give(monkeypatch):

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.models import rows_without_gradient as resting_rows
+from finetune.models import rows_without_gradient as rows_without_gradient
 from finetune.models.rows_without_gradient import move_to_file
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(resting_rows, "WORTHWHILE", 1000)
+    monkeypatch.setattr(rows_without_gradient, "WORTHWHILE", 1000)
     return tmp_path
 
 
@@ -35,7 +35,7 @@ def test_small_matrices_stay(folder):
 
 
 def test_without_room_the_matrix_stays_and_the_log_says_so(folder, monkeypatch, caplog):
-    monkeypatch.setattr(resting_rows, "_ROOM", 2**60)
+    monkeypatch.setattr(rows_without_gradient, "_ROOM", 2**60)
     matrix = torch.randn(40, 30)
     with caplog.at_level("INFO"):
         assert move_to_file(matrix) is matrix

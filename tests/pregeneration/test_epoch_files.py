@@ -45,14 +45,14 @@ def some_instances(seed: int, count: int = 9) -> Instances:
 @pytest.fixture
 def epoch_files(tmp_path, tokenizer) -> tuple[Path, Path]:
     """The same two shards, joined in both formats."""
-    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    subwords = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     shards: dict[str, list[Path]] = {"npz": [], "json": []}
     for number in range(2):
         batches = [some_instances(number), some_instances(number + 10)]
         for kind, paths in shards.items():
             paths.append(tmp_path / "work" / f"{number}.{kind}")
         write_shard_arrays(shards["npz"][-1], batches)
-        write_shard_lines(shards["json"][-1], batches, pieces)
+        write_shard_lines(shards["json"][-1], batches, subwords)
     binary, lines = tmp_path / "epoch_0.safetensors", tmp_path / "epoch_0.json"
     assert join_arrays(binary, shards["npz"]) == join_lines(lines, shards["json"]) == 36
     return binary, lines

@@ -79,7 +79,7 @@ def test_data_of_the_published_script_is_judged_by_its_pieces(folder, tokenizer,
     ("changes", "message"),
     [
         ({"num_training_examples": 3}, "instances and its metrics say 3"),
-        ({"max_seq_len": 20}, "pieces, and the metrics say at most 20"),
+        ({"max_seq_len": 20}, "subwords, and the metrics say at most 20"),
     ],
 )
 def test_metrics_that_disagree_are_told(folder, tokenizer, changes, message):

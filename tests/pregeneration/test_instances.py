@@ -27,12 +27,12 @@ from finetune.pregeneration.instances import (
 from finetune.pregeneration.sentence_store import SentenceStore, SentenceStoreWriter
 
 CLS, SEP, MASK = 1, 2, 3
-FIRST, SIZE = 10, 60_000  # ids of ordinary pieces
+FIRST, SIZE = 10, 60_000  # ids of ordinary subwords
 TOKENS = InstanceTokens(CLS, SEP, MASK, np.arange(FIRST, SIZE))
 
 
 def store_of(folder, lengths: list[list[int]], *, shard_tokens=1 << 19, reduce_memory=False) -> SentenceStore:
-    """Documents of sentences of these lengths; every piece of the corpus has an id of its own (up to 60,000)."""
+    """Documents of sentences of these lengths; every subword of the corpus has an id of its own (up to 60,000)."""
     flat = np.array([length for document in lengths for length in document], dtype=np.int32)
     begins = np.array([number == 0 for document in lengths for number in range(len(document))], dtype=bool)
     ids = (FIRST + np.arange(flat.sum()) % (SIZE - FIRST)).astype(np.uint16)
@@ -157,7 +157,7 @@ def test_document_spread_over_shards_gives_no_random_next_sentence_of_its_own(tm
     store = store_of(tmp_path, lengths, shard_tokens=200)
     assert len(store.shards) > 4 and store.split_documents == [(0, 400)]
     for ids, _, b_start, is_random, _ in rows_of(all_instances(store, InstanceSettings(max_seq_len=32))):
-        in_long = [int(piece) < FIRST + 2000 for piece in (ids[1], ids[b_start])]
+        in_long = [int(subword) < FIRST + 2000 for subword in (ids[1], ids[b_start])]
         assert (in_long[0] != in_long[1]) == is_random
 
 
@@ -180,7 +180,8 @@ def test_longer_documents_are_drawn_more_often(tmp_path):
         options = InstanceSettings(max_seq_len=19, short_seq_prob=0.0, seed=seed)
         for ids, _, b_start, is_random, _ in rows_of(all_instances(store, options)):
             own, other = (
-                np.searchsorted(borders, (int(piece) - FIRST) // 4, side="right") for piece in (ids[1], ids[b_start])
+                np.searchsorted(borders, (int(subword) - FIRST) // 4, side="right")
+                for subword in (ids[1], ids[b_start])
             )
             if is_random and own == 5:  # seen from the longest document
                 drawn[int(other)] += 1
@@ -244,12 +245,12 @@ def test_statistics_are_those_of_the_published_algorithm(repository, monkeypatch
     options = InstanceSettings(max_seq_len=64, short_seq_prob=0.2, whole_words=whole_words)
     lengths = random_lengths(3, documents=12, longest=25)
     store = store_of(tmp_path, lengths)
-    pieces = iter(range(FIRST, SIZE))
+    subwords = iter(range(FIRST, SIZE))
     spelled = [
-        [[f"{'' if (piece := next(pieces)) % 3 else '##'}{piece}" for _ in range(length)] for length in document]
+        [[f"{'' if (subword := next(subwords)) % 3 else '##'}{subword}" for _ in range(length)] for length in document]
         for document in lengths
     ]
-    vocabulary = [str(piece) for piece in range(FIRST, SIZE)]
+    vocabulary = [str(subword) for subword in range(FIRST, SIZE)]
     theirs, ours = [], []
     for seed in range(150):
         oracle = module.PublishedInstances(

@@ -178,7 +178,7 @@ def test_sentences_too_long_are_cut_and_said(tokenizer, tmp_path, caplog):
     path.write_text("word " * 300 + "\n\n" + "other " * 300 + "\nmore\n")
     with caplog.at_level(logging.INFO):
         pregenerate(Pregeneration([path], tmp_path / "out", 1, InstanceSettings(max_seq_len=32)), tokenizer)
-    assert "such sentences are cut" in caplog.text and "3 sentences of 2 documents, 601 pieces" in caplog.text
+    assert "such sentences are cut" in caplog.text and "3 sentences of 2 documents, 601 subwords" in caplog.text
     assert read_arrays(tmp_path / "out" / "epoch_0.safetensors").lengths.max() == 32
 
 

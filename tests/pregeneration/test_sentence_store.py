@@ -13,7 +13,7 @@ from finetune.pregeneration.sentence_store import SentenceStore, SentenceStoreWr
 def lines_of(documents: list[list[list[int]]], begins: bool = True) -> EncodedLines:
     sentences = [sentence for document in documents for sentence in document]
     borders = [begins and number == 0 for document in documents for number in range(len(document))]
-    ids = np.array([piece for sentence in sentences for piece in sentence], dtype=np.uint16)
+    ids = np.array([subword for sentence in sentences for subword in sentence], dtype=np.uint16)
     lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int32)
     return EncodedLines(ids, lengths, np.array(borders, dtype=bool), word_starts=ids % 2 == 0, bytes_read=len(ids))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.errors import UsageError
-from finetune.lm_experiments.arguments import TunedModelArguments, TunedTextArguments, TuningArguments
+from finetune.lm_experiments.arguments import ExperimentArguments, ExperimentModelArguments, ExperimentTextArguments
 from finetune.lm_experiments.dotted import DottedParser
 from finetune.search.arguments import OptimizationArguments
 from finetune.search.space import (
@@ -17,7 +17,7 @@ from finetune.search.space import (
     BASELINE_KEYWORDS,
     apply_values,
     build_search_space,
-    judge_search,
+    check_search,
 )
 
 BASE = ["--train_file", "a.txt", "--validation_file", "b.txt", "--do_optimize", "--model_name_or_path", "gpt2"]
@@ -47,13 +47,13 @@ class Recorder:
 
 
 def parse(*words):
-    groups = (TunedModelArguments, TunedTextArguments, TuningArguments, OptimizationArguments)
-    return DottedParser("test", groups, checks=(judge_search,)).parse([*BASE, *words])
+    groups = (ExperimentModelArguments, ExperimentTextArguments, ExperimentArguments, OptimizationArguments)
+    return DottedParser("test", groups, checks=(check_search,)).parse([*BASE, *words])
 
 
 def space(*words):
     arguments = parse(*words)
-    groups = [arguments[TunedTextArguments], arguments[TuningArguments]]
+    groups = [arguments[ExperimentTextArguments], arguments[ExperimentArguments]]
     return build_search_space(arguments[OptimizationArguments].params, groups), groups
 
 
@@ -71,15 +71,15 @@ def problems(*words):
 
 
 def test_the_default_searches_the_learning_rate():
-    suggested, (_, tuning) = asked()
+    suggested, (_, experiment) = asked()
     assert suggested == [("float", "lr", 2e-6, 2e-5, {})]
-    assert tuning.train_optimizer_kwargs == {"lr": 2e-6, "weight_decay": 0}
+    assert experiment.train_optimizer_kwargs == {"lr": 2e-6, "weight_decay": 0}
 
 
 def test_values_and_suggest_kwargs_of_the_document():
-    suggested, (_, tuning) = asked("--params.lr.values", "1e-9", "1e-3", "--params.lr.suggest_kwargs.log")
+    suggested, (_, experiment) = asked("--params.lr.values", "1e-9", "1e-3", "--params.lr.suggest_kwargs.log")
     assert suggested == [("float", "lr", 1e-9, 1e-3, {"log": True})]
-    assert tuning.train_optimizer_kwargs["lr"] == 1e-9
+    assert experiment.train_optimizer_kwargs["lr"] == 1e-9
 
 
 def test_a_number_is_searched_as_the_type_it_has_now():
@@ -92,7 +92,7 @@ def test_a_number_is_searched_as_the_type_it_has_now():
 
 
 def test_arguments_themselves():
-    suggested, (texts, tuning) = asked(
+    suggested, (texts, experiment) = asked(
         *("--params", "{}", "--params.lr", "__delete_field__", "--params.epochs.values", "3", "1"),
         *("--params.per_device_train_batch_size.values", "8", "16", "32"),
         *("--params.per_device_train_batch_size.type", "categorical"),
@@ -104,13 +104,17 @@ def test_arguments_themselves():
         ("categorical", "train_optimizer", ["torch.optim.SGD", "torch.optim.AdamW"]),
         ("int", "patience", 5, 9, {}),
     ]
-    assert (tuning.epochs, texts.per_device_train_batch_size, tuning.train_optimizer) == (1, 8, "torch.optim.SGD")
+    assert (experiment.epochs, texts.per_device_train_batch_size, experiment.train_optimizer) == (
+        1,
+        8,
+        "torch.optim.SGD",
+    )
 
 
 def test_kl_scale_of_one_value_is_one_dimension():
-    suggested, (_, tuning) = asked(*KL, "--params.train_KLBaselineLoss_scaleby.values", "1", "5000")
+    suggested, (_, experiment) = asked(*KL, "--params.train_KLBaselineLoss_scaleby.values", "1", "5000")
     assert suggested[1] == ("float", "train_KLBaselineLoss_scaleby", 1, 5000, {})
-    assert tuning.loss_classes_kwargs["train"]["KLBaselineLoss"]["scaleby"] == 1
+    assert experiment.loss_classes_kwargs["train"]["KLBaselineLoss"]["scaleby"] == 1
     whole = [
         *KL,
         "--params.train_KLBaselineLoss_scaleby.values",
@@ -123,30 +127,30 @@ def test_kl_scale_of_one_value_is_one_dimension():
 
 def test_kl_scales_differ_by_data_set_where_a_list_is_given():
     given = [*KL, "--loss_classes_kwargs.train.KLBaselineLoss.scaleby", "1.0", "1.0"]
-    suggested, (_, tuning) = asked(*given, "--params.train_KLBaselineLoss_scaleby.values", "0.5", "2")
+    suggested, (_, experiment) = asked(*given, "--params.train_KLBaselineLoss_scaleby.values", "0.5", "2")
     assert [entry[1] for entry in suggested[1:]] == ["train_KLBaselineLoss_scaleby_0", "train_KLBaselineLoss_scaleby_1"]
-    assert tuning.loss_classes_kwargs["train"]["KLBaselineLoss"]["scaleby"] == [0.5, 0.5]
-    suggested, (_, tuning) = asked(*given, "--params.train_KLBaselineLoss_scaleby_1.values", "3", "4")
+    assert experiment.loss_classes_kwargs["train"]["KLBaselineLoss"]["scaleby"] == [0.5, 0.5]
+    suggested, (_, experiment) = asked(*given, "--params.train_KLBaselineLoss_scaleby_1.values", "3", "4")
     assert suggested[1][1:4] == ("train_KLBaselineLoss_scaleby_1", 3, 4)
-    assert tuning.loss_classes_kwargs["train"]["KLBaselineLoss"]["scaleby"] == [1.0, 3]
+    assert experiment.loss_classes_kwargs["train"]["KLBaselineLoss"]["scaleby"] == [1.0, 3]
 
 
 def test_paths_reach_keywords_that_are_not_there_yet():
-    suggested, (texts, tuning) = asked(
+    suggested, (texts, experiment) = asked(
         *("--data_preprocessing_fn.train", "mask_random_tokens"),
         *("--params.data_preprocessing_fn_kwargs.train.mask_prop.values", "0.1", "0.4"),
         *("--train_optimizer", "SGD", "--params.train_optimizer_kwargs.momentum.values", "0.0", "0.9"),
     )
     assert ("float", "data_preprocessing_fn_kwargs.train.mask_prop", 0.1, 0.4, {}) in suggested
     assert texts.data_preprocessing_fn_kwargs == {"train": {"mask_prop": 0.1}}
-    assert tuning.train_optimizer_kwargs == {"lr": 2e-6, "weight_decay": 0, "momentum": 0.0}
+    assert experiment.train_optimizer_kwargs == {"lr": 2e-6, "weight_decay": 0, "momentum": 0.0}
 
 
 def test_choices_that_are_lists():
     pairs = "json:[[0.9, 0.99], [0.9, 0.999]]"
-    suggested, (_, tuning) = asked("--params.train_optimizer_kwargs.betas.values", pairs)
+    suggested, (_, experiment) = asked("--params.train_optimizer_kwargs.betas.values", pairs)
     assert suggested[1] == ("categorical", "train_optimizer_kwargs.betas", ["[0.9, 0.99]", "[0.9, 0.999]"])
-    assert tuning.train_optimizer_kwargs["betas"] == [0.9, 0.99]
+    assert experiment.train_optimizer_kwargs["betas"] == [0.9, 0.99]
 
 
 def test_groups_are_copied():
@@ -193,9 +197,9 @@ def test_numbers_only_for_numbers():
 
 
 def test_without_do_optimize_nothing_is_judged():
-    groups = (TunedModelArguments, TunedTextArguments, TuningArguments, OptimizationArguments)
+    groups = (ExperimentModelArguments, ExperimentTextArguments, ExperimentArguments, OptimizationArguments)
     words = [word for word in BASE if word != "--do_optimize"]
-    DottedParser("test", groups, checks=(judge_search,)).parse([*words, "--params.nonsense.values", "1"])
+    DottedParser("test", groups, checks=(check_search,)).parse([*words, "--params.nonsense.values", "1"])
 
 
 def test_study_and_optimize_keywords_are_judged():
@@ -226,5 +230,7 @@ def test_defaults_of_the_baseline_loss_are_its_own():
 
 @given(low=st.floats(1e-9, 1.0), high=st.floats(1e-9, 1.0))
 def test_bounds_in_either_order(low, high):
-    (dimension,) = build_search_space({"lr": {"values": [high, low]}}, [TunedTextArguments(), TuningArguments()])
+    (dimension,) = build_search_space(
+        {"lr": {"values": [high, low]}}, [ExperimentTextArguments(), ExperimentArguments()]
+    )
     assert dimension.values == (min(low, high), max(low, high))

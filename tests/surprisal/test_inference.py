@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from finetune.errors import DataError
-from finetune.surprisal.inference import Scorer
+from finetune.surprisal.inference import SurprisalModel
 
 TEXTS = ["the dogs run,  home", "a dog", " the cat\nsleeps", ""]
 
@@ -43,14 +43,14 @@ def next_probabilities(model, ids) -> np.ndarray:
 
 
 def plain_words(model, tokenizer, text: str) -> list[tuple[str, float, float]]:
-    """(pieces, bits, corrected bits) of each word by theorem 2 of Pimentel & Meister (2024), one piece at a time."""
+    """(subwords, bits, corrected bits) of each word by theorem 2 of Pimentel & Meister (2024), one subword at a time."""
     end = tokenizer.eos_token_id
     marked = [i for i in range(len(tokenizer)) if tokenizer.convert_ids_to_tokens(i)[0] in "ĠĊĉč" or i == end]
     ids = tokenizer(text)["input_ids"]
-    pieces = tokenizer.convert_ids_to_tokens(ids)
+    subwords = tokenizer.convert_ids_to_tokens(ids)
     words: list[list[int]] = []
     for place in range(len(ids)):
-        after_blank = place > 0 and not pieces[place - 1].strip("ĠĊ")
+        after_blank = place > 0 and not subwords[place - 1].strip("ĠĊ")
         if place == 0 or (ids[place] in marked and not after_blank):
             words.append([])
         words[-1].append(place)
@@ -60,13 +60,13 @@ def plain_words(model, tokenizer, text: str) -> list[tuple[str, float, float]]:
         before = next_probabilities(model, [end, *ids[: word[0]]])[marked].sum() if ids[word[0]] in marked else 1.0
         after = next_probabilities(model, [end, *ids[: word[-1] + 1]])[marked].sum()
         corrected = probability * after / before
-        results.append(("".join(pieces[place] for place in word), -math.log2(probability), -math.log2(corrected)))
+        results.append(("".join(subwords[place] for place in word), -math.log2(probability), -math.log2(corrected)))
     return results
 
 
 def test_corrected_words_are_those_of_a_plain_loop(gpt2):
     model, tokenizer = gpt2
-    scored = Scorer(model, tokenizer, "lm").score(TEXTS)
+    scored = SurprisalModel(model, tokenizer, "lm").score(TEXTS)
     expected = [row for text in TEXTS for row in plain_words(model, tokenizer, text)]
     assert [row[0] for row in expected] == ["the", "Ġdogs", "Ġrun,", "ĠĠhome", "a", "Ġdog", "Ġthe", "Ġcat", "Ċsleeps"]
     assert scored.words.surprisal == pytest.approx([row[1] for row in expected], abs=1e-4)
@@ -75,25 +75,27 @@ def test_corrected_words_are_those_of_a_plain_loop(gpt2):
 
 def test_corrected_words_of_long_texts_are_all_there(gpt2):
     model, tokenizer = gpt2
-    scorer = Scorer(model, tokenizer, "lm", max_length=12)
-    scored = scorer.score(["the dogs run home " * 8, "a dog"])
+    surprisal_model = SurprisalModel(model, tokenizer, "lm", max_length=12)
+    scored = surprisal_model.score(["the dogs run home " * 8, "a dog"])
     assert np.isfinite(scored.words.corrected).all() and np.isfinite(scored.surprisal).all()
-    assert scorer.counts["texts_windowed"] == 1 and len(scored.words.tokens) == 32 + 2 + 1  # the last space is one
+    assert (
+        surprisal_model.counts["texts_windowed"] == 1 and len(scored.words.tokens) == 32 + 2 + 1
+    )  # the last space is one
 
 
 def test_a_model_beside_itself_does_not_depend_on_batches(gpt2):
     model, tokenizer = gpt2
-    together = Scorer(model, tokenizer, "lm").score(TEXTS)
-    alone = [Scorer(model, tokenizer, "lm", batch_size=1).score([text]).surprisal for text in TEXTS]
+    together = SurprisalModel(model, tokenizer, "lm").score(TEXTS)
+    alone = [SurprisalModel(model, tokenizer, "lm", batch_size=1).score([text]).surprisal for text in TEXTS]
     assert together.surprisal == pytest.approx(np.concatenate(alone), abs=1e-4)
 
 
 def test_labels_must_be_as_long_as_masked_texts(tiny_bert):
     torch.manual_seed(0)
     model = BertForMaskedLM(BertConfig.from_pretrained(tiny_bert))
-    scorer = Scorer(model, AutoTokenizer.from_pretrained(tiny_bert), "mlm", masking="given")
+    surprisal_model = SurprisalModel(model, AutoTokenizer.from_pretrained(tiny_bert), "mlm", masking="given")
     with pytest.raises(DataError, match="have 2 tokens, their text 3"):
-        scorer.score(["the [MASK] runs"], ["the dog"])
-    scored = scorer.score(["the [MASK] runs", "no mask"], ["the dog runs", None])
+        surprisal_model.score(["the [MASK] runs"], ["the dog"])
+    scored = surprisal_model.score(["the [MASK] runs", "no mask"], ["the dog runs", None])
     assert scored.shown is not None and scored.shown.tolist() == [False, True, False, False, False]
-    assert scored.words.corrected[1] == scored.surprisal[1] > 0 and scorer.counts["texts_without_masks"] == 1
+    assert scored.words.corrected[1] == scored.surprisal[1] > 0 and surprisal_model.counts["texts_without_masks"] == 1

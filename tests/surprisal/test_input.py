@@ -7,14 +7,14 @@ import gzip
 import pytest
 
 from finetune.errors import DataError
-from finetune.surprisal.input import join_facts, judge_scoring_files, read_scoring_file, widest
+from finetune.surprisal.input import join_facts, read_scoring_file, resolve_input_files, widest
 
 
 def test_texts_labels_and_metadata(tmp_path):
     path = tmp_path / "x.v1.json.gz"
     path.write_bytes(gzip.compress(b'{"text": "a [MASK]", "labels": "a b", "n": 1}\n{"text": "c", "n": 2.5}\n'))
     (tmp_path / "x.v1_metadata.json").write_text('{"verb": "go", "text": "no"}\n{"verb": null, "tags": [1]}\n')
-    (file,) = judge_scoring_files([str(path)], flag="--test_file")
+    (file,) = resolve_input_files([str(path)], flag="--test_file")
     assert (file.examples, file.labelled, file.name) == (2, 1, "x.v1")
     assert join_facts([file]) == {"n": float, "verb": str, "tags": str}
     first, second = read_scoring_file(file)
@@ -26,14 +26,14 @@ def test_files_of_one_name_are_called_by_their_folders(tmp_path):
     for folder, name in (("old", "x.txt"), ("new", "x.jsonl"), ("new", "y.txt")):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / name).write_text('{"text": "a"}\n' if name.endswith("jsonl") else "a\n")
-    files = judge_scoring_files([f"{tmp_path}/old/x.txt", f"{tmp_path}/new/*"], flag="--test_file")
+    files = resolve_input_files([f"{tmp_path}/old/x.txt", f"{tmp_path}/new/*"], flag="--test_file")
     assert [file.name for file in files] == ["old/x", "new/x", "y"]
     assert {row.dataset for file in files for row in read_scoring_file(file)} == {"old/x", "new/x", "y"}
 
 
 def test_lines_of_text_are_kept_as_they_are(tmp_path):
     (tmp_path / "x.txt").write_bytes("  two words \n\nlast\u2028one".encode())
-    (file,) = judge_scoring_files([str(tmp_path / "x.txt")], flag="--test_file")
+    (file,) = resolve_input_files([str(tmp_path / "x.txt")], flag="--test_file")
     assert [item.text for item in read_scoring_file(file)] == ["  two words ", "", "last\u2028one"]
 
 
@@ -41,7 +41,7 @@ def test_metadata_must_have_as_many_lines(tmp_path):
     (tmp_path / "x.txt").write_text("a\nb\n")
     (tmp_path / "x_metadata.json.gz").write_bytes(gzip.compress(b"{}\n{}\n{}\n"))
     with pytest.raises(DataError, match=r"3 lines, but x\.txt has 2 texts"):
-        judge_scoring_files([str(tmp_path / "x.txt")], flag="--test_file")
+        resolve_input_files([str(tmp_path / "x.txt")], flag="--test_file")
 
 
 @pytest.mark.parametrize(

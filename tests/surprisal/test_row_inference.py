@@ -8,7 +8,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
-from finetune.surprisal.row_inference import EncoderInputs, RowScorer
+from finetune.surprisal.row_inference import EncoderInputs, RowInference
 from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
 
 VOCABULARY, BOS, CLS, SEP, MASK, PAD = 40, 1, 2, 3, 4, 0
@@ -69,7 +69,7 @@ def plain_causal(model, text, *, start=0):
 def test_causal_scores_are_those_of_a_plain_loop(gpt2, texts):
     ids, offsets = flatten(texts)
     rows = plan_left_to_right(ids, offsets, prefix=[BOS], width=32)
-    found = RowScorer(gpt2, pad=PAD, follows=FOLLOWS, batch_size=2).score(rows, ids, slots=len(ids) + len(texts))
+    found = RowInference(gpt2, pad=PAD, follows=FOLLOWS, batch_size=2).score(rows, ids, slots=len(ids) + len(texts))
     for number, text in enumerate(texts):
         slots = np.append(np.arange(offsets[number], offsets[number + 1]), len(ids) + number)
         expected = plain_causal(gpt2, text)
@@ -84,7 +84,7 @@ def test_long_texts_are_read_in_windows_that_score_each_token_once(gpt2):
     rows = plan_left_to_right(ids, np.array([0, 23]), prefix=[BOS], width=9)
     assert sorted(rows.query_slots.tolist()) == list(range(24))
     assert rows.widths.max() == 9
-    found = RowScorer(gpt2, pad=PAD).score(rows, ids, slots=24)
+    found = RowInference(gpt2, pad=PAD).score(rows, ids, slots=24)
     context = 4  # at least half of the eight tokens of a window, unless the text begins there
     for row, start in enumerate(rows.starts):
         queries = slice(rows.query_offsets[row], rows.query_offsets[row + 1])
@@ -98,7 +98,7 @@ def test_long_texts_are_read_in_windows_that_score_each_token_once(gpt2):
 def test_without_a_beginning_token_the_first_token_has_no_score(gpt2, texts):
     ids, offsets = flatten(texts)
     rows = plan_left_to_right(ids, offsets, prefix=[], width=32)
-    found = RowScorer(gpt2, pad=PAD, follows=FOLLOWS).score(rows, ids, slots=len(ids) + len(texts))
+    found = RowInference(gpt2, pad=PAD, follows=FOLLOWS).score(rows, ids, slots=len(ids) + len(texts))
     firsts = [offsets[number] for number, text in enumerate(texts) if len(text)]
     assert np.flatnonzero(np.isnan(found.log_probability[: len(ids)])).tolist() == firsts
     second = log_softmax_at(gpt2, -1, input_ids=[texts[0][0]])[texts[0][1]]
@@ -118,10 +118,10 @@ def test_single_masks_and_later_pieces_of_the_word(bert, texts, sparse):
     model = BertForMaskedLM(bert.config).eval()
     model.load_state_dict(bert.state_dict())
     assert not sparse or use_sparse_mlm_head(model) is None
-    scorer = RowScorer(model, pad=PAD, mask=MASK, batch_size=4)
+    surprisal_model = RowInference(model, pad=PAD, mask=MASK, batch_size=4)
     around = {"prefix": [CLS], "suffix": [SEP], "width": 32}
-    single = scorer.score(plan_masked(ids, offsets, **around), ids, slots=len(ids))
-    within = scorer.score(plan_masked(ids, offsets, word_starts=starts, **around), ids, slots=len(ids))
+    single = surprisal_model.score(plan_masked(ids, offsets, **around), ids, slots=len(ids))
+    within = surprisal_model.score(plan_masked(ids, offsets, word_starts=starts, **around), ids, slots=len(ids))
     for number, text in enumerate(texts):
         base = offsets[number]
         for place in range(len(text)):
@@ -136,14 +136,14 @@ def test_masked_windows_stand_around_their_token(bert):
     ids = np.random.default_rng(3).integers(5, VOCABULARY, 20)
     rows = plan_masked(ids, np.array([0, 20]), prefix=[CLS], suffix=[SEP], width=10)
     assert (rows.widths == 10).all() and rows.starts[[0, 10, 19]].tolist() == [0, 6, 12]
-    found = RowScorer(bert, pad=PAD, mask=MASK).score(rows, ids, slots=20)
+    found = RowInference(bert, pad=PAD, mask=MASK).score(rows, ids, slots=20)
     assert found.log_probability[10] == pytest.approx(plain_masked(bert, ids[6:14], 4, range(4, 5)), abs=1e-5)
 
 
 def test_given_masks_are_filled_at_once(bert):
     text, hidden = np.array([7, MASK, 9, MASK, 11]), np.array([-1, 8, -1, NO_TARGET, -1])
     rows = plan_given_masks(text, np.array([0, 5]), hidden, prefix=[CLS], suffix=[SEP], width=32, mask=MASK)
-    found = RowScorer(bert, pad=PAD, mask=MASK).score(rows, text, slots=5)
+    found = RowInference(bert, pad=PAD, mask=MASK).score(rows, text, slots=5)
     expected = log_softmax_at(bert, 2, input_ids=[CLS, *text, SEP])
     assert found.log_probability[1] == pytest.approx(expected[8], abs=1e-5)
     assert found.best_id[1] == expected.argmax() and np.isnan(found.log_probability[[0, 2, 3, 4]]).all()
@@ -155,7 +155,7 @@ def test_label_sequences(t5, texts):
     ids, offsets = flatten(labels)
     rows = plan_left_to_right(ids, offsets, prefix=[PAD], width=None)
     encoder = EncoderInputs(*flatten([np.append(source, SEP) for source in sources]))
-    found = RowScorer(t5, pad=PAD, batch_size=3).score(rows, ids, slots=len(ids) + len(texts), encoder=encoder)
+    found = RowInference(t5, pad=PAD, batch_size=3).score(rows, ids, slots=len(ids) + len(texts), encoder=encoder)
     for number, label in enumerate(labels):
         for place, target in enumerate(label):
             decoder = [PAD, *label[:place]]
@@ -167,7 +167,7 @@ def test_label_sequences_have_the_loss_of_the_model(t5, texts):
     ids = np.append(texts[0], SEP)
     rows = plan_left_to_right(ids, np.array([0, len(ids)]), prefix=[PAD], width=None)
     encoder = EncoderInputs(texts[3], np.array([0, len(texts[3])]))
-    found = RowScorer(t5, pad=PAD).score(rows, ids, slots=len(ids) + 1, encoder=encoder)
+    found = RowInference(t5, pad=PAD).score(rows, ids, slots=len(ids) + 1, encoder=encoder)
     with torch.no_grad():
         loss = t5(input_ids=torch.from_numpy(texts[3])[None], labels=torch.from_numpy(ids)[None]).loss
     assert -found.log_probability[: len(ids)].mean() == pytest.approx(float(loss), abs=1e-5)

@@ -26,12 +26,12 @@ def test_words_are_sums_of_their_pieces():
 
 
 def test_correction_on_a_language_that_can_be_listed():
-    """Texts "a", "ab", "a a" with probabilities 1/2, 1/4, 1/4, as pieces a, b, _a, end: words counted by hand."""
-    first_piece, border_after_a = 1.0, 3 / 4  # after "a": end 1/2, _a 1/4, b 1/4
+    """Texts "a", "ab", "a a" with probabilities 1/2, 1/4, 1/4, as subwords a, b, _a, end: words counted by hand."""
+    first_subword, border_after_a = 1.0, 3 / 4  # after "a": end 1/2, _a 1/4, b 1/4
     next_a, end = 1 / 4, 1.0  # p(_a | a); after "a _a" the text ends
-    pieces = -np.log2([first_piece, next_a])
+    subwords = -np.log2([first_subword, next_a])
     words = word_surprisals(
-        pieces,
+        subwords,
         np.array([True, True]),
         border_before=-np.log2([1.0, border_after_a]),
         border_after=-np.log2([border_after_a, end]),

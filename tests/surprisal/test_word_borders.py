@@ -1,4 +1,4 @@
-"""Words in sequences of pieces, for each family of tokenizers."""
+"""Words in sequences of subwords, for each family of tokenizers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def wordpiece(tiny_bert):
 
 
 def words_of(tokenizer, text: str) -> list[list[str]]:
-    """Pieces grouped by the borders found."""
+    """Subwords grouped by the borders found."""
     ids = np.array(tokenizer(text, add_special_tokens=False)["input_ids"])
     starts = find_word_borders(tokenizer).find_starts(ids, np.array([len(ids)]))
     groups = np.split(ids, np.flatnonzero(starts)[1:])
@@ -84,7 +84,7 @@ def test_wordpiece_words_and_punctuation(wordpiece):
     assert find_word_borders(wordpiece).style is BorderStyle.CONTINUATION
     words = words_of(wordpiece, "unbelievability counts, [MASK]!")
     assert [word[0] for word in words] == ["un", "counts", ",", "[MASK]", "!"]
-    assert all(piece.startswith("##") for piece in words[0][1:]) and len(words[0]) > 1
+    assert all(subword.startswith("##") for subword in words[0][1:]) and len(words[0]) > 1
 
 
 class Vocabulary:
@@ -136,7 +136,7 @@ def test_ids_that_can_follow_a_finished_word(byte_level):
 @given(st.lists(st.sampled_from(["the", "dog", "runs,", "unbelievable", "x!y", "Ärger"]), min_size=1, max_size=8))
 def test_byte_level_words_are_those_of_split(words):
     tokenizer = train_bpe_once()
-    found = ["".join(pieces).lstrip("Ġ") for pieces in words_of(tokenizer, " ".join(words))]
+    found = ["".join(subwords).lstrip("Ġ") for subwords in words_of(tokenizer, " ".join(words))]
     decode = tokenizer.backend_tokenizer.decoder.decode
     assert [decode([word]) for word in found] == words
 

@@ -6,13 +6,13 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.errors import UsageError
-from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments, judge_tagging
+from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments, check_tagging
 
 GROUPS = (ModelArguments, TaggingDataArguments, TaggingArguments, RunArguments)
 
 
 def parse(*words):
-    parser = CommandParser("", GROUPS, training_defaults={}, checks=(judge_tagging,), prog="x")
+    parser = CommandParser("", GROUPS, training_defaults={}, checks=(check_tagging,), prog="x")
     return parser.parse(["--model_name_or_path", "m", "--output_dir", "o", *words])
 
 

@@ -89,9 +89,9 @@ def test_thainer_parts_of_speech_need_their_own_file(data_dir: Path, tmp_path: P
 def test_long_thainer_tests_are_left_out_by_pieces() -> None:
     rows = build_dataset({"words": [["ab", " ", "c"], ["abcd", "e"], ["a"]]})
     corpus = Corpus("thainer", {"test": rows})
-    thainer.filter_long_tests(corpus, list, threshold=5)  # a piece a letter; a space is the three of <_>
+    thainer.filter_long_tests(corpus, list, threshold=5)  # a subword a letter; a space is the three of <_>
     assert corpus.splits["test"]["words"][:] == [["a"]]
-    assert corpus.notes == ["2 of 3 test sentences have 5 pieces or more and were left out."]
+    assert corpus.notes == ["2 of 3 test sentences have 5 subwords or more and were left out."]
     with pytest.raises(DataError, match="zero test sentences are left"):
         thainer.filter_long_tests(corpus, list, threshold=1)
 

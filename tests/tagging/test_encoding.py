@@ -119,7 +119,7 @@ def test_predictions_of_other_rows_are_refused(bert):
     encoded = encode_tagging(make_split([["fox"], ["dog"]]), bert, LABELS, max_length=16)
     with pytest.raises(ValueError, match="3 rows of predictions for 2 encoded rows"):
         collect_word_predictions(np.zeros((3, 9)), encoded)
-    with pytest.raises(ValueError, match="row 0 has 2 predictions for 3 pieces"):
+    with pytest.raises(ValueError, match="row 0 has 2 predictions for 3 subwords"):
         collect_word_predictions(np.zeros((2, 2)), encoded)
 
 
@@ -150,7 +150,7 @@ def test_losses_are_counted_and_said(bert, caplog):
     assert (counts["words_without_pieces"], counts["words_cut"], counts["sentences_windowed"]) == (1, 1, 2)
     assert counts["pieces_cut"] == len(WordEncoder(bert).encode([["x" * 40]]).ids) - 10
     assert "validation: 2 sentences are longer than --max_length 12" in caplog.text
-    assert "validation: 1 of 33 words have no pieces" in caplog.text
+    assert "validation: 1 of 33 words have no subwords" in caplog.text
     assert "validation: 1 words are longer than a whole window" in caplog.text
     assert [record.message for record in caplog.records] == encoded.notes
 
@@ -167,7 +167,7 @@ def test_unknown_tags_are_all_named_with_place_and_nearest(bert):
 
 @pytest.mark.parametrize(("options", "sentence"), [
     ({"max_length": 2}, "--max_length 2 leaves no room for words beside 2 special tokens"),
-    ({"max_length": 12, "stride": 10}, "--stride 10 does not fit windows of 10 pieces"),
+    ({"max_length": 12, "stride": 10}, "--stride 10 does not fit windows of 10 subwords"),
 ])  # fmt: skip
 def test_lengths_that_cannot_work_are_refused(bert, options, sentence):
     with pytest.raises(UsageError, match=sentence):

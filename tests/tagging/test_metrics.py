@@ -11,7 +11,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2
 
 from finetune.encoding.tags import LETTERS, TagScheme, convert_to_iob2
-from finetune.tagging.metrics import compare_tags, find_spans, name_tags, score_pieces, score_spans
+from finetune.tagging.metrics import compare_tags, find_spans, name_tags, score_spans, score_subwords
 
 SPANNING = [scheme for scheme in TagScheme if scheme is not TagScheme.POS]
 
@@ -113,7 +113,7 @@ def test_pieces_are_scored_where_they_are_labelled(case):
         warnings.simplefilter("ignore")
         metrics = {"precision": precision_score, "recall": recall_score, "f1": f1_score, "accuracy": accuracy_score}
         wanted = {name: metric(expected, predicted) for name, metric in metrics.items()}
-    assert score_pieces(arrays[0], arrays[1], labels) == pytest.approx(wanted)
+    assert score_subwords(arrays[0], arrays[1], labels) == pytest.approx(wanted)
 
 
 def test_sequences_of_different_lengths_are_refused():

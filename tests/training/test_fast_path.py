@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, BertForTokenClassification
 from transformers.models.bert import BertConfig
 
 from finetune.arguments.fast_path import FastPathArguments
-from finetune.models.sparse_embedding import TrimmedEmbedding
+from finetune.models.sparse_embedding import SparseEmbedding
 from finetune.models.unpadding.hooks import is_unpadded
 from finetune.run.folder import Run
 from finetune.training.building import TrainerParts, build_trainer, train
@@ -46,7 +46,7 @@ def run(folder, tokenizer, fast_path: FastPathArguments, *, dropout: float = 0.0
     model = make_model(dropout)
     parts = TrainerParts(
         model=model, tokenizer=tokenizer, collator=TaggingCollator.for_tokenizer(tokenizer), loss=TokenLoss(),
-        train=make_rows(), trimmable=True,
+        train=make_rows(), sparse_embedding=True,
     )  # fmt: skip
     settled = {
         "output_dir": str(folder), "do_train": True, "num_train_epochs": 2, "per_device_train_batch_size": 4,
@@ -54,7 +54,7 @@ def run(folder, tokenizer, fast_path: FastPathArguments, *, dropout: float = 0.0
         "logging_steps": 1, "bf16": False,
     } | values  # fmt: skip
     trainer = build_trainer(parts, settled, Run(), fast_path=fast_path)
-    before = is_unpadded(model), isinstance(model.get_input_embeddings(), TrimmedEmbedding)
+    before = is_unpadded(model), isinstance(model.get_input_embeddings(), SparseEmbedding)
     train(trainer, Run(checkpoint=resume))
     return trainer, before
 
@@ -73,7 +73,7 @@ def test_the_whole_fast_path_trains_what_the_plain_recipe_trains(tmp_path, token
 
 
 def test_predictions_of_words_without_tags_are_those_of_the_plain_recipe(tmp_path, tokenizer):
-    """Of two pieces a word the first decides it; where nothing is labelled, the deciding positions are still computed."""
+    """Of two subwords a word the first decides it; where nothing is labelled, the deciding positions are still computed."""
     rows = make_rows().map(
         lambda row: {
             "labels": [-100] * len(row["labels"]),
@@ -112,7 +112,7 @@ def test_lengths_on_the_host_travel_through_the_trainer_to_the_encoder(tmp_path,
     """As on an accelerator, where looking at the mask would make every step wait."""
     parts = TrainerParts(
         model=make_model(), tokenizer=tokenizer, collator=TaggingCollator.for_tokenizer(tokenizer), loss=TokenLoss(),
-        train=make_rows(), trimmable=True,
+        train=make_rows(), sparse_embedding=True,
     )  # fmt: skip
     values = {"output_dir": str(tmp_path), "do_train": True, "max_steps": 2, "use_cpu": True, "save_strategy": "no"}
     trainer = build_trainer(parts, values, Run())
@@ -134,7 +134,7 @@ def test_batches_are_filled_by_tokens(tmp_path, tokenizer):
 
 
 def test_a_run_resumed_within_an_epoch_is_the_same_bit_for_bit(tmp_path, tokenizer):
-    """Dropout masks, batches by length, resting rows and moments all go on from the checkpoint."""
+    """Dropout masks, batches by length, full_rows rows and moments all go on from the checkpoint."""
     options = FastPathArguments(max_tokens_per_batch=40, length_window=2)
     common = {"dropout": 0.2, "save_strategy": "steps", "save_steps": 5, "save_total_limit": 9}
     whole, _ = run(tmp_path / "run", tokenizer, options, **common)

@@ -5,7 +5,7 @@ import torch
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.training.allocator import keep_freed_memory
-from finetune.training.fast_path import settle_precision
+from finetune.training.fast_path import resolve_precision
 from finetune.training.precision import choose_precision
 
 
@@ -85,6 +85,6 @@ def test_the_allocator_can_be_told():
 
 def test_evaluation_in_float16_does_not_go_with_training_in_bfloat16_on_a_cpu(monkeypatch, caplog):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    settled = settle_precision({"bf16": True, "fp16_full_eval": True}, FastPathArguments())
+    settled = resolve_precision({"bf16": True, "fp16_full_eval": True}, FastPathArguments())
     assert settled["fp16_full_eval"] is False and "--fp16_full_eval is passed over" in caplog.text
-    assert settle_precision({"bf16": False, "fp16_full_eval": True}, FastPathArguments())["fp16_full_eval"] is True
+    assert resolve_precision({"bf16": False, "fp16_full_eval": True}, FastPathArguments())["fp16_full_eval"] is True

@@ -5,7 +5,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from finetune.errors import UsageError
-from finetune.training.whole_evaluation import evaluate_every_row, settle_evaluation
+from finetune.training.whole_evaluation import evaluate_every_row, resolve_evaluation
 
 
 @pytest.mark.parametrize("strategy", ["random", "group_by_length"])
@@ -30,7 +30,7 @@ def test_every_row_is_evaluated_in_its_order_whatever_the_batches_of_training_ar
 
 def test_a_split_is_evaluated_whole(caplog):
     typed = {"seed": 1, "batch_eval_metrics": True, "eval_do_concat_batches": False, "prediction_loss_only": False}
-    assert settle_evaluation(typed) == {"seed": 1, "prediction_loss_only": False}
+    assert resolve_evaluation(typed) == {"seed": 1, "prediction_loss_only": False}
     assert [record.getMessage().split(" is passed over")[0] for record in caplog.records] == [
         "--batch_eval_metrics True",
         "--eval_do_concat_batches False",
@@ -39,5 +39,5 @@ def test_a_split_is_evaluated_whole(caplog):
 
 def test_labels_that_nothing_smooths_are_refused():
     with pytest.raises(UsageError, match=r"--label_smoothing_factor 0\.1 is not for this task; drop it"):
-        settle_evaluation({"label_smoothing_factor": 0.1})
-    assert settle_evaluation({"label_smoothing_factor": 0.0}) == {"label_smoothing_factor": 0.0}
+        resolve_evaluation({"label_smoothing_factor": 0.1})
+    assert resolve_evaluation({"label_smoothing_factor": 0.0}) == {"label_smoothing_factor": 0.0}

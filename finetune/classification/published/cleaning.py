@@ -153,8 +153,8 @@ def ungroup_emoji(words: Sequence[str]) -> list[str]:
     >>> ungroup_emoji(["ดี", "😀😀"])
     ['ดี', '😀', '😀']
     """
-    pieces = (list(word) if _ONLY_EMOJI.fullmatch(word) else [word] for word in words)
-    return list(itertools.chain.from_iterable(pieces))
+    subwords = (list(word) if _ONLY_EMOJI.fullmatch(word) else [word] for word in words)
+    return list(itertools.chain.from_iterable(subwords))
 
 
 def replace_wrep_post(words: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 Every token is a key and a value of the last layer's attention, but what comes after that attention (output projection,
 feed-forward network, norms, dropout) works on each token alone, and heads read few of them: the labelled tokens of a tagger
-(the first pieces of words), 15 % under a masked language model, one token a text under a classifier. For the others neither
+(first subwords of words), 15 % under a masked language model, one token a text under a classifier. For the others neither
 values nor gradients (all zero) have to be computed.
 """
 

@@ -17,8 +17,8 @@ from finetune.errors import DataError, Problem
 from finetune.tagging.formats.sentences import (
     Sentences,
     TagColumns,
-    check_not_empty,
     find_column,
+    require_not_empty,
     task_names,
 )
 
@@ -82,7 +82,7 @@ def read_conll(path: Path, columns: TagColumns) -> Sentences:
     which += ", no tags" if layout.tag is None else f", tags from column {layout.tag}"
     sentences.remarks.append(f"{path}: {layout.width} columns apart by {layout.name}; {which}.")
     sentences.notes = source.notes + sentences.notes
-    return check_not_empty(sentences, path)
+    return require_not_empty(sentences, path)
 
 
 def find_layout(source: TextLines, columns: TagColumns) -> Layout:

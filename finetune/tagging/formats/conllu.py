@@ -14,8 +14,8 @@ from finetune.tagging.formats.conll import split_blocks
 from finetune.tagging.formats.sentences import (
     Sentences,
     TagColumns,
-    check_not_empty,
     find_column,
+    require_not_empty,
     task_names,
 )
 
@@ -41,10 +41,10 @@ def read_conllu(path: Path, columns: TagColumns) -> Sentences:
     tag = _tag_column(columns, path)
     sentences, problems = _parse(source, word, tag)
     raise_problems(problems, path)
-    _check_filled(sentences, columns, tag, path)
+    _require_filled(sentences, columns, tag, path)
     sentences.remarks.append(f"{path}: CoNLL-U; words from {COLUMN_NAMES[word]}, tags from {COLUMN_NAMES[tag]}.")
     sentences.notes = source.notes + sentences.notes
-    return check_not_empty(sentences, path)
+    return require_not_empty(sentences, path)
 
 
 def _column(wanted: str, path: Path, flag: str) -> int:
@@ -119,7 +119,7 @@ def _skipped_notes(path: Path, skipped: dict[str, int]) -> list[str]:
     return [f"{path}: {' and '.join(parts)} were skipped; their words are read one by one."] if parts else []
 
 
-def _check_filled(sentences: Sentences, columns: TagColumns, tag: int, path: Path) -> None:
+def _require_filled(sentences: Sentences, columns: TagColumns, tag: int, path: Path) -> None:
     """A column of `_` only is an empty one: treebanks without text, tests without tags."""
     if all(word == "_" for words in sentences.words for word in words) and sentences.words:
         found, remedy = "every word is `_`: this treebank is published without its text", "merge the text first"

@@ -20,8 +20,8 @@ from finetune.tagging.formats.sentences import (
     WORD_COLUMNS,
     Sentences,
     TagColumns,
-    check_not_empty,
     find_column,
+    require_not_empty,
     task_names,
 )
 from finetune.tagging.formats.spans import Span, span_complaints, tag_text, trim_span
@@ -72,7 +72,7 @@ def read_records(
     sentences = kind(records, lines, word_column, present, reading)
     raise_problems(reading.problems, path)
     sentences.notes += reading.notes()
-    return check_not_empty(sentences, path)
+    return require_not_empty(sentences, path)
 
 
 def _word_column(records: Sequence[Record], present: Sequence[str], reading: RecordReading) -> str:

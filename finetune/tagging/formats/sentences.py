@@ -126,7 +126,7 @@ def task_names(task: str | None) -> tuple[str, ...]:
     return (task, f"{stem}_tags", stem)
 
 
-def check_not_empty(sentences: Sentences, path: Path) -> Sentences:
+def require_not_empty(sentences: Sentences, path: Path) -> Sentences:
     """The sentences themselves.
 
     Raises:

@@ -25,8 +25,8 @@ from finetune.tagging.formats.sentences import (
     WORD_COLUMNS,
     Sentences,
     TagColumns,
-    check_not_empty,
     find_column,
+    require_not_empty,
     task_names,
 )
 
@@ -58,7 +58,7 @@ def read_table(path: Path, columns: TagColumns) -> Sentences:
     else:
         sentences = _read_tokens(header, rows, sentence_id, path, columns)
     sentences.notes = source.notes + sentences.notes
-    return check_not_empty(sentences, path)
+    return require_not_empty(sentences, path)
 
 
 def has_table_header(line: str, columns: TagColumns) -> bool:

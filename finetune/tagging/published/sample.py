@@ -25,7 +25,7 @@ UNSEEN_PATTERN_SHARE = 0.35  # of the sentences of validation and test
 LOWER_CASED = 0.3
 MISSPELT_WORDS = 0.02
 
-Pieces = list[tuple[str, str]]  # (word, tag)
+Subwords = list[tuple[str, str]]  # (word, tag)
 Builder = Callable[["Names", Random], str]
 
 
@@ -53,7 +53,7 @@ class Grammar:
     builders: Mapping[str, Builder]
     ordinary: Mapping[str, Sequence[str]]
     cut: Callable[[str], list[str]]
-    finish: Callable[[Pieces, Random], Pieces] = field(default=lambda pieces, _: pieces)
+    finish: Callable[[Subwords, Random], Subwords] = field(default=lambda subwords, _: subwords)
 
 
 def make_sample(seed: int = SAMPLE_SEED, sizes: Mapping[str, int] = SAMPLE_SIZES) -> dict[str, Sentences]:
@@ -79,12 +79,12 @@ def make_splits(grammar: Grammar, names: Names, seed: int, sizes: Mapping[str, i
         training = split == "train"
         sentences = Sentences([], [], [0] * size)
         while len(sentences.words) < size:
-            pieces = _make_sentence(grammar, known if training else names, random, unseen=not training)
-            words = tuple(word for word, _ in pieces)
+            subwords = _make_sentence(grammar, known if training else names, random, unseen=not training)
+            words = tuple(word for word, _ in subwords)
             if words not in made and sentences.tags is not None:
                 made.add(words)
                 sentences.words.append(list(words))
-                sentences.tags.append([tag for _, tag in pieces])
+                sentences.tags.append([tag for _, tag in subwords])
         splits[split] = sentences
     return splits
 
@@ -98,19 +98,19 @@ def _sample(values: Sequence[str], share: float, random: Random) -> list[str]:
     return random.sample(list(values), round(share * len(values)))
 
 
-def _make_sentence(grammar: Grammar, names: Names, random: Random, *, unseen: bool) -> Pieces:
+def _make_sentence(grammar: Grammar, names: Names, random: Random, *, unseen: bool) -> Subwords:
     from_unseen = unseen and random.random() < UNSEEN_PATTERN_SHARE
     pattern = random.choice(grammar.unseen_patterns if from_unseen else grammar.patterns)
-    pieces: Pieces = []
+    subwords: Subwords = []
     for part in grammar.cut(pattern):
         slot = part[1:-1] if part.startswith("{") else ""
         if slot in grammar.builders:
             words = grammar.cut(grammar.builders[slot](names, random))
-            pieces += [(word, f"{'I' if index else 'B'}-{slot}") for index, word in enumerate(words)]
+            subwords += [(word, f"{'I' if index else 'B'}-{slot}") for index, word in enumerate(words)]
         else:
             words = grammar.cut(random.choice(grammar.ordinary[slot])) if slot else [part]
-            pieces += [(word, "O") for word in words]
-    return grammar.finish(pieces, random)
+            subwords += [(word, "O") for word in words]
+    return grammar.finish(subwords, random)
 
 
 def _person(names: Names, random: Random) -> str:
@@ -184,11 +184,11 @@ def _mixed_one(value: str, other: Sequence[str], random: Random) -> str:
     return random.choice(other) if random.random() < 0.5 else value
 
 
-def _write_carelessly(pieces: Pieces, random: Random) -> Pieces:
+def _write_carelessly(subwords: Subwords, random: Random) -> Subwords:
     """Some sentences lose their capitals, some words are misspelt."""
     if random.random() < LOWER_CASED:
-        pieces = [(word.lower(), tag) for word, tag in pieces]
-    return [(_misspell(word, random) if random.random() < MISSPELT_WORDS else word, tag) for word, tag in pieces]
+        subwords = [(word.lower(), tag) for word, tag in subwords]
+    return [(_misspell(word, random) if random.random() < MISSPELT_WORDS else word, tag) for word, tag in subwords]
 
 
 def _misspell(word: str, random: Random) -> str:

@@ -68,9 +68,9 @@ def split_thainer(rows: Dataset) -> dict[str, Dataset]:
 def filter_long_tests(
     corpus: Corpus, tokenize: Callable[[str], Sequence[object]], threshold: int, space_token: str = "<_>"
 ) -> None:
-    """Keep the test sentences with fewer than `threshold` pieces, in place, and note how many went.
+    """Keep the test sentences with fewer than `threshold` subwords, in place, and note how many went.
 
-    `tokenize` gives the pieces of one word (multilingual BERT's, in the published comparison), in which spaces are
+    `tokenize` gives the subwords of one word (multilingual BERT's, in the published comparison), in which spaces are
     written `space_token`. What `--filter_thainer_with_mbert_tokenizer_threshold` asks for.
 
     Raises:
@@ -80,12 +80,12 @@ def filter_long_tests(
     if rows is None:
         return
     words_of_rows = rows["words"][:]
-    pieces = {word: len(tokenize(word.replace(" ", space_token))) for words in words_of_rows for word in set(words)}
-    kept = [row for row, words in enumerate(words_of_rows) if sum(pieces[word] for word in words) < threshold]
+    subwords = {word: len(tokenize(word.replace(" ", space_token))) for words in words_of_rows for word in set(words)}
+    kept = [row for row, words in enumerate(words_of_rows) if sum(subwords[word] for word in words) < threshold]
     if not kept:
-        found = f"zero test sentences are left: each of {len(rows):,} has {threshold:,} pieces or more"
+        found = f"zero test sentences are left: each of {len(rows):,} has {threshold:,} subwords or more"
         raise DataError(Problem(found, "", "raise --filter_thainer_with_mbert_tokenizer_threshold"))
     corpus.splits["test"] = select_rows(rows, kept)
     corpus.notes.append(
-        f"{len(rows) - len(kept):,} of {len(rows):,} test sentences have {threshold:,} pieces or more and were left out."
+        f"{len(rows) - len(kept):,} of {len(rows):,} test sentences have {threshold:,} subwords or more and were left out."
     )
