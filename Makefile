@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test lint tree bench
+.PHONY: help install demo test test-fast lint tree bench
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 install: .venv/installed  ## make .venv with finetune, the demo model and the test tools
 
@@ -19,13 +19,16 @@ demo: install  ## fine-tune a named-entity tagger on the embedded sample (under 
 test: install  ## run all tests
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 
+test-fast: install  ## the inner loop: what is quick and starts no training
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -m 'not slow' --ignore tests/commands --ignore tests/invariants --ignore tests/examples
+
 lint: install  ## ruff and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-tree: install  ## rewrite the README's file tree from the docstrings
-	$(BIN)/python .ci/readme_tree.py
+tree: install  ## rewrite the file tree of docs/files.md from the docstrings
+	$(BIN)/python .ci/file_tree.py
 
 bench: install  ## token classification beside the stock Hugging Face recipe
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench_token_classification.py

@@ -1,4 +1,4 @@
-"""The house stays as it is drawn: imports point upstream only, and the README's tree tells the truth."""
+"""The house stays as it is drawn: imports point upstream only, and the file tree of the docs tells the truth."""
 
 from __future__ import annotations
 
@@ -120,10 +120,10 @@ def test_scripts_never_import_a_sibling_and_hide_no_library(repository):
         assert not {name.split(".")[0] for name in find_imports(path)} & (names | {"scripts"}), path
 
 
-def read_tree(readme: str) -> dict[str, str]:
-    """Path -> description of the README's file tree (between the `tree` fences)."""
-    block = re.search(r"```tree\n(.*?)```", readme, re.S)
-    assert block, "README.md has no ```tree block"
+def read_tree(page: str) -> dict[str, str]:
+    """Path -> description of the file tree (between the `tree` fences)."""
+    block = re.search(r"```tree\n(.*?)```", page, re.S)
+    assert block, "docs/files.md has no ```tree block"
     entries, folders = {}, []
     for line in block.group(1).splitlines():
         indent = (len(line) - len(line.lstrip())) // 2
@@ -133,8 +133,8 @@ def read_tree(readme: str) -> dict[str, str]:
     return entries
 
 
-def test_the_readme_tree_names_every_room_and_nothing_else(repository):
-    entries = read_tree((repository / "README.md").read_text(encoding="utf-8"))
+def test_the_file_tree_names_every_file_and_nothing_else(repository):
+    entries = read_tree((repository / "docs" / "files.md").read_text(encoding="utf-8"))
     missing = [path for path in entries if not (repository / path).exists()]
     assert not missing, f"in the tree, not on disk: {missing}"
     on_disk = {str(path.relative_to(repository)) for path in (repository / "scripts").glob("*.py")}
@@ -148,3 +148,10 @@ def test_documents_speak_to_users(repository, word):
     for path in [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").glob("*.md")]:
         text = path.read_text(encoding="utf-8").lower()
         assert not re.search(rf"\b{word}s? \d", text), path
+
+
+def test_the_readme_is_read_in_five_minutes_and_the_index_names_every_page(repository):
+    assert len((repository / "README.md").read_text(encoding="utf-8").splitlines()) <= 250
+    index = (repository / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (repository / "docs").glob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()

@@ -1,4 +1,4 @@
-"""Rewrite the tree at the end of README.md from the first line of each file's docstring (`make tree`)."""
+"""Rewrite the tree of docs/files.md from the first line of each file's docstring (`make tree`)."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def list_entries(path: Path, indent: int) -> list[str]:
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
+    page = ROOT / "docs" / "files.md"
     rooms = [line for name in ROOMS for line in list_entries(ROOT / "finetune" / name, 1)]
     others = [line for name in ("scripts", "examples", "benchmarks") for line in list_entries(ROOT / name, 0)]
     tree = "\n".join(["finetune/", *rooms, *others, TAIL])
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(re.sub(r"```tree\n.*?```", lambda _: f"```tree\n{tree}\n```", text, flags=re.S), encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    page.write_text(re.sub(r"```tree\n.*?```", lambda _: f"```tree\n{tree}\n```", text, flags=re.S), encoding="utf-8")
 
 
 if __name__ == "__main__":
