@@ -19,10 +19,9 @@ def test_every_block_of_the_tutorial_runs(repository, tmp_path):
     assert len(blocks) == 5
     commands = tmp_path / "bin"
     commands.mkdir()
-    (commands / "finetune").write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" -c "from finetune.cli import main; main()" "$@"\n', encoding="utf-8"
-    )
-    (commands / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    programs = {"finetune": '-c "from finetune.cli import main; main()" ', "python": ""}
+    for name, words in programs.items():
+        (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words}"$@"\n', encoding="utf-8")
     for program in commands.iterdir():
         program.chmod(0o755)
     environment = {
