@@ -216,8 +216,8 @@ def tell_sentences(store: SentenceStore, settings: InstanceSettings) -> None:
         logger.warning(f"{counts['lines_without_pieces']:,} lines gave no subwords at all and were left out.")
     if counts["longest"] > settings.subwords_per_pair - 1:
         logger.warning(
-            f"The longest sentence has more subwords than an instance of {settings.max_seq_len} has room for: these "
-            "are cut, at either end by chance."
+            f"The longest sentence has more subwords than an instance of {settings.max_seq_len} has room for: "
+            "such sentences are cut, at either end by chance."
         )
 
 

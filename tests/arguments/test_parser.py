@@ -19,7 +19,7 @@ class Sample:
     """Sample data."""
 
     train_file: str = argument(help="what to train on")
-    max_length: int | None = argument(None, help="pieces", aliases=("max_seq_length",), minimum=3)
+    max_length: int | None = argument(None, help="subwords", aliases=("max_seq_length",), minimum=3)
     stride: int = argument(0, help="overlap", minimum=0)
     names: list[str] = argument([], help="several")
     lowercase: bool = argument(False, help="lower")
