@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from tests import tiny
 
 SMALL = "n_embd=32,n_layer=2,n_head=2"
 
@@ -18,15 +19,9 @@ def text(shared_data) -> Path:
 @pytest.fixture(scope="module")
 def byte_level(tmp_path_factory, text) -> Path:
     folder = tmp_path_factory.mktemp("byte-level")
-    rust = Tokenizer(models.BPE())
-    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    rust.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=500, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"], show_progress=False
-    )
-    rust.train([str(text)], trainer)
-    PreTrainedTokenizerFast(tokenizer_object=rust, eos_token="<|endoftext|>").save_pretrained(folder)
+    tiny.byte_level(
+        text.read_text(encoding="utf-8").splitlines(keepends=True), 500, eos_token=tiny.END
+    ).save_pretrained(folder)
     return folder
 
 

@@ -8,20 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoTokenizer,
     BertForMaskedLM,
-    GPT2Config,
     GPT2LMHeadModel,
-    PreTrainedTokenizerFast,
 )
 
 from finetune.distillation.binarized import binarize, count_tokens, open_binarized, write_counts
+from tests import tiny
 
 SENTENCE = "The quick brown fox number {0} jumps over the lazy dog near the river while {0} birds sing in the trees"
 
@@ -32,9 +28,7 @@ def teacher(tiny_bert, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("teacher") / "teacher"
     torch.manual_seed(1)
     model = BertForMaskedLM(AutoConfig.from_pretrained(tiny_bert))
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder)
-    return folder
+    return tiny.save(model, AutoTokenizer.from_pretrained(tiny_bert), folder)
 
 
 @pytest.fixture(scope="module")
@@ -182,12 +176,7 @@ def test_the_teacher_may_be_kept(data, teacher, tmp_path, call_command):
 
 def test_a_causal_student_learns_from_a_causal_teacher(tmp_path, call_command):
     words = ["<|endoftext|>", *SENTENCE.format("").split(), *map(str, range(40))]
-    model = WordLevel({word: number for number, word in enumerate(dict.fromkeys(words))}, unk_token=words[0])
-    rust = Tokenizer(model)
-    rust.pre_tokenizer = Whitespace()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=rust, **dict.fromkeys(("bos_token", "eos_token", "unk_token"), words[0])
-    )
+    tokenizer = tiny.word_level(words, **tiny.END_ROLES)
     shape = {
         "vocab_size": len(tokenizer),
         "n_positions": 32,
@@ -196,10 +185,8 @@ def test_a_causal_student_learns_from_a_causal_teacher(tmp_path, call_command):
         "bos_token_id": 0,
         "eos_token_id": 0,
     }
-    torch.manual_seed(0)
-    teacher, student = tmp_path / "gpt", tmp_path / "student.json"
-    GPT2LMHeadModel(GPT2Config(n_layer=4, **shape)).save_pretrained(teacher)
-    tokenizer.save_pretrained(teacher)
+    student = tmp_path / "student.json"
+    teacher = tiny.save(tiny.gpt2(**shape, n_layer=4), tokenizer, tmp_path / "gpt")
     student.write_text(
         json.dumps({**shape, "n_layer": 2, "n_embd": 8, "resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0})
     )

@@ -25,6 +25,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from tests import tiny
+
 TEXTS = [
     "The keys to the cabinet are here.",
     "The dog sees the cats.",
@@ -39,14 +41,6 @@ SCRIPT = "finetune_lm.py"
 def train_tokenizer(core: Tokenizer, trainer, **roles) -> PreTrainedTokenizerFast:
     core.train_from_iterator(TEXTS * 5, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=core, **roles)
-
-
-def byte_level() -> PreTrainedTokenizerFast:
-    core, end = Tokenizer(models.BPE()), "<|endoftext|>"
-    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=[end], initial_alphabet=alphabet, show_progress=False)
-    return train_tokenizer(core, trainer, bos_token=end, eos_token=end, unk_token=end)
 
 
 def subwords_of_word() -> PreTrainedTokenizerFast:
@@ -78,7 +72,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     """A tiny model of each kind, without dropout."""
     root, found = tmp_path_factory.mktemp("models"), {}
     torch.manual_seed(0)
-    tokenizer = byte_level()
+    tokenizer = tiny.byte_level(TEXTS * 5, 320)
     shape = {"n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
     still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "initializer_range": 0.3}
     found["lm"] = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **shape, **still)), tokenizer
@@ -92,8 +86,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     ids = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}
     found["seq2seq"] = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **shape, **ids)), tokenizer
     for kind, (model, tokenizer) in found.items():
-        model.save_pretrained(root / kind)
-        tokenizer.save_pretrained(root / kind)
+        tiny.save(model, tokenizer, root / kind)
     return {kind: root / kind for kind in found}
 
 

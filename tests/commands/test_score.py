@@ -10,54 +10,37 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
-    GPT2Config,
     GPT2LMHeadModel,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
 )
 
+from tests import tiny
+
 SENTENCES = ["The keys to the cabinet are here.", "", 'She said "no", twice.', "The keys to the cabinet are here."]
 
 
 @pytest.fixture(scope="module")
 def byte_level() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(SENTENCES * 5, trainer)
-    end = "<|endoftext|>"
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end, unk_token=end)
+    return tiny.byte_level(SENTENCES * 5, 300)
 
 
 @pytest.fixture(scope="module")
 def tiny_gpt2(tmp_path_factory, byte_level) -> Path:
-    folder = tmp_path_factory.mktemp("gpt2")
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=len(byte_level), n_positions=64, n_embd=16, n_layer=1, n_head=2, initializer_range=0.4
-    )
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    byte_level.save_pretrained(folder)
-    return folder
+    model = tiny.gpt2(len(byte_level), n_positions=64, initializer_range=0.4)
+    return tiny.save(model, byte_level, tmp_path_factory.mktemp("gpt2"))
 
 
 @pytest.fixture(scope="module")
 def tiny_mlm(tmp_path_factory, tiny_bert) -> Path:
-    folder = tmp_path_factory.mktemp("mlm")
     torch.manual_seed(0)
-    BertForMaskedLM(BertConfig.from_pretrained(tiny_bert)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder)
-    return folder
+    model = BertForMaskedLM(BertConfig.from_pretrained(tiny_bert))
+    return tiny.save(model, AutoTokenizer.from_pretrained(tiny_bert), tmp_path_factory.mktemp("mlm"))
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from tests import tiny
 
 SCRIPT = "finetune_lm.py"
 SUBJECTS, VERBS, OBJECTS = ("the cat", "a dog", "my friend"), ("saw", "liked", "blorked"), ("a ball", "the house", "it")
@@ -32,20 +31,12 @@ def write_sentences(path: Path, count: int, seed: int) -> None:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """A tiny GPT-2 and its texts."""
-    root, end = tmp_path_factory.mktemp("search"), "<|endoftext|>"
+    root = tmp_path_factory.mktemp("search")
     for seed, (name, count) in enumerate((("train", 24), ("dev", 16), ("wiki", 12), ("childes", 8), ("test", 3))):
         write_sentences(root / f"{name}.txt", count, seed)
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=280, special_tokens=[end], initial_alphabet=alphabet, show_progress=False)
-    core.train([str(root / "train.txt")], trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token=end, eos_token=end, unk_token=end)
-    torch.manual_seed(0)
-    config = GPT2Config(vocab_size=len(tokenizer), n_positions=32, n_embd=16, n_layer=1, n_head=2)
-    config.bos_token_id = config.eos_token_id = 0
-    GPT2LMHeadModel(config).save_pretrained(root / "gpt2")
-    tokenizer.save_pretrained(root / "gpt2")
+    tokenizer = tiny.byte_level((root / "train.txt").read_text(encoding="utf-8").splitlines(), 280)
+    model = tiny.gpt2(len(tokenizer), bos_token_id=0, eos_token_id=0)
+    tiny.save(model, tokenizer, root / "gpt2")
     return root
 
 

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from finetune.distillation.comparing import describe_difference
+from tests.tiny import word_level
 
 
 def make(*words: str) -> PreTrainedTokenizerFast:
-    model = WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>")
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), unk_token="<unk>")
+    return word_level(words, unk_token="<unk>")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, DistilBertConfig
+from transformers import BertForSequenceClassification, BertForTokenClassification, DistilBertConfig
 from transformers import DistilBertForTokenClassification as NarrowTagger
 
 from finetune.classification.losses import SequenceLoss
@@ -12,6 +12,7 @@ from finetune.distillation.collators import DistillationClassificationCollator, 
 from finetune.distillation.model import Weights
 from finetune.distillation.task_model import TaskDistillation, TaskDistillationLoss, count_decisions
 from finetune.training.losses import TokenLoss
+from tests.tiny import bert_config
 
 ALL = Weights(ce=1.0, mse=1.0, cos=1.0, hidden=1.0, relation=1.0)
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -24,8 +25,8 @@ TEXTS = [{"input_ids": [2, 7, 8, 3]}, {"input_ids": [2, 5, 3]}]
 
 def make_bert(model_class: type, **more: object):
     torch.manual_seed(0)
-    shape = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
-    return model_class(BertConfig(vocab_size=20, **shape, **more)).eval()
+    shape = {"hidden_size": 8, "num_hidden_layers": 2, "intermediate_size": 12}
+    return model_class(bert_config(20, **shape, **more)).eval()
 
 
 def sums_of(module: TaskDistillation, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -4,10 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, PythonBackend
 
 from finetune.encoding.subwords import SubwordEncoder, find_starts_by_id, id_dtype, tokenizer_fingerprint
+from tests import tiny
 
 TEXTS = ["Don't stop believing, Ångström!", "", "ภาษาไทย unbelievably 中文", "   ", "[MASK] it"]
 
@@ -18,14 +18,7 @@ def wordpiece(minilm_folder):
 
 
 def byte_level() -> PreTrainedTokenizerFast:
-    rust = Tokenizer(models.BPE())
-    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    rust.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    rust.train_from_iterator(["don't stop believing the story"] * 5, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=rust, eos_token="<|endoftext|>")
+    return tiny.byte_level(["don't stop believing the story"] * 5, 400, special=(), eos_token=tiny.END)
 
 
 class CharacterTokenizer(PythonBackend):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, BertConfig, BertForTokenClassification, Trainer, TrainingArguments
+from transformers import AutoTokenizer, BertForTokenClassification, Trainer, TrainingArguments
 
 from finetune.run.folder import Run
 from finetune.training.building import TrainerParts, build_trainer, train
 from finetune.training.collators import TaggingCollator
 from finetune.training.losses import TokenLoss
+from tests import tiny
 
 EXAMPLES = 20  # the last batch of eight is ragged
 
@@ -31,16 +32,9 @@ def examples(tiny_bert) -> Dataset:
 
 def make_model() -> BertForTokenClassification:
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=2100,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        num_labels=5,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = tiny.bert_config(2100, **shape, **still, num_labels=5)
     return BertForTokenClassification(config)
 
 

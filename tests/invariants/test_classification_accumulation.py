@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, Trainer
+from transformers import AutoTokenizer, BertForSequenceClassification, Trainer
 
 from finetune.classification.losses import SequenceLoss
 from finetune.run.folder import Run
 from finetune.training.building import TrainerParts, build_trainer, train
 from finetune.training.collators import ClassificationCollator
+from tests import tiny
 
 EXAMPLES = 20  # the last batch of eight is ragged
 LABELS = 3
@@ -33,16 +34,10 @@ def make_examples(kind: str) -> Dataset:
 
 def make_model(kind: str) -> BertForSequenceClassification:
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=2100,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        num_labels=1 if kind == "regression" else LABELS,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        problem_type=kind,
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = tiny.bert_config(
+        2100, **shape, **still, num_labels=1 if kind == "regression" else LABELS, problem_type=kind
     )
     return BertForSequenceClassification(config)
 

@@ -5,13 +5,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import BertConfig, BertLMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from finetune.encoding.blocks import DOCUMENT_START
 from finetune.errors import DataError
 from finetune.language_modeling.collators import CausalCollator, positions_within
 from finetune.language_modeling.losses import NextTokenLoss
 from finetune.language_modeling.task import require_documents_apart
+from tests import tiny
 
 FEATURES = [
     {"input_ids": np.arange(10, 18), "flags": np.array([2, 0, 0, 2, 0, 2, 0, 0], np.uint8)},
@@ -38,7 +39,7 @@ def test_documents_begin_anew_and_their_first_token_is_not_predicted():
 
 
 def gpt2():
-    return GPT2LMHeadModel(GPT2Config(vocab_size=60, n_embd=16, n_layer=2, n_head=2, n_positions=32))
+    return tiny.gpt2(60, n_layer=2)
 
 
 def llama():

@@ -7,15 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
-    BertConfig,
     BertForMaskedLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -29,6 +22,7 @@ from finetune.lm_experiments.baseline_losses import (
     resolve_reduction,
 )
 from finetune.lm_experiments.preprocessing import expand_with_masks, identity, mask_random_tokens
+from tests.tiny import bert_config, gpt2, word_level
 
 KINDS = ("lm", "mlm", "seq2seq")
 
@@ -36,10 +30,8 @@ KINDS = ("lm", "mlm", "seq2seq")
 @pytest.fixture(scope="module")
 def tokenizer():
     names = ["<pad>", "</s>", "<unk>", "[MASK]", *"abcdefghij"]
-    core = Tokenizer(WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>"))
-    core.pre_tokenizer = Whitespace()
     roles = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "[MASK]"}
-    return PreTrainedTokenizerFast(tokenizer_object=core, **roles)
+    return word_level(names, **roles)
 
 
 @pytest.fixture
@@ -53,10 +45,9 @@ def texts(tmp_path):
 def make_model(kind: str):
     torch.manual_seed(1)
     if kind == "lm":
-        model = GPT2LMHeadModel(GPT2Config(vocab_size=14, n_embd=16, n_layer=1, n_head=2, n_positions=16))
+        model = gpt2(14, seed=1, n_positions=16)
     elif kind == "mlm":
-        shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-        model = BertForMaskedLM(BertConfig(vocab_size=14, **shape))
+        model = BertForMaskedLM(bert_config(14, intermediate_size=16))
     else:
         shape = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
         model = T5ForConditionalGeneration(T5Config(vocab_size=14, decoder_start_token_id=0, **shape))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -14,18 +11,19 @@ from finetune.errors import UsageError
 from finetune.lm_experiments.batches import Recipe, TextBatches
 from finetune.lm_experiments.preprocessing import expand_with_masks, mask_random_spans, mask_random_tokens
 from finetune.lm_experiments.texts import AnnotatedTexts
+from tests.tiny import word_level
 
 TEXTS = ["a b c", "d", "e f g h"]
 
 
 def make_tokenizer(*special: str) -> PreTrainedTokenizerFast:
     names = ["<pad>", "</s>", "<unk>", *special, *"abcdefgh"]
-    core = Tokenizer(WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>"))
-    core.pre_tokenizer = Whitespace()
-    core.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     roles = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     mask = {"mask_token": "[MASK]"} if "[MASK]" in special else {"extra_special_tokens": list(special)}
-    return PreTrainedTokenizerFast(tokenizer_object=core, **roles, **mask)
+    tokenizer = word_level(names, **roles, **mask)
+    ended = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.backend_tokenizer.post_processor = ended
+    return tokenizer
 
 
 MASKED, SPANS = make_tokenizer("[MASK]"), make_tokenizer(*[f"<extra_id_{n}>" for n in range(9)])

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 from finetune.errors import DataError
 from finetune.lm_experiments.encoding import encode_annotated, pad_rows
+from tests.tiny import word_level
 
 
 @pytest.fixture
 def causal():
-    core = Tokenizer(WordLevel({"<end>": 0, "a": 1, "b": 2, "c": 3}, unk_token="<end>"))
-    core.pre_tokenizer = Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<end>", eos_token="<end>", unk_token="<end>")
+    return word_level(["<end>", *"abc"], bos_token="<end>", eos_token="<end>", unk_token="<end>")
 
 
 def test_a_causal_text_starts_with_the_begin_token_once(causal):

@@ -6,10 +6,7 @@ import pytest
 import torch
 from transformers import (
     AutoTokenizer,
-    BertConfig,
     BertForMaskedLM,
-    GPT2Config,
-    GPT2LMHeadModel,
     T5Config,
     T5ForConditionalGeneration,
     TrainerControl,
@@ -25,6 +22,7 @@ from finetune.lm_experiments.freezing import (
 )
 from finetune.lm_experiments.hooks import HookCallback, Hooks
 from finetune.lm_experiments.modifiers import add_new_tokens
+from tests.tiny import bert_config, gpt2
 
 SIZE = 40
 KINDS = ("lm", "mlm", "seq2seq")
@@ -33,11 +31,9 @@ KINDS = ("lm", "mlm", "seq2seq")
 def make_model(kind: str, size: int = SIZE):
     torch.manual_seed(0)
     if kind == "lm":
-        return GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=8, n_layer=2, n_head=2, n_positions=16))
+        return gpt2(size, n_embd=8, n_layer=2, n_positions=16).train()
     if kind == "mlm":
-        return BertForMaskedLM(
-            BertConfig(vocab_size=size, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-        )
+        return BertForMaskedLM(bert_config(size, hidden_size=8, intermediate_size=16))
     shape = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     return T5ForConditionalGeneration(T5Config(vocab_size=size, decoder_start_token_id=0, **shape))
 

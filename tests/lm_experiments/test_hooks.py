@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertForMaskedLM
 
 from finetune.lm_experiments.hooks import Hooks
 from finetune.lm_experiments.mode_switching import (
@@ -14,13 +14,13 @@ from finetune.lm_experiments.mode_switching import (
     SwitchEncoderDecoderModesToOppositeOfWhenLastCalledCallback,
 )
 from finetune.lm_experiments.preprocessing import identity_if_decoder_mask_if_encoder, mask_random_tokens
+from tests.tiny import bert_config
 
 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    return BertForMaskedLM(BertConfig(vocab_size=20, **shape)).eval()
+    return BertForMaskedLM(bert_config(20, hidden_size=8, intermediate_size=8)).eval()
 
 
 def test_hooks_are_called_in_order_with_epoch_and_batch():

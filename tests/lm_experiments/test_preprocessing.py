@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from finetune.errors import DataError, UsageError
 from finetune.lm_experiments import preprocessing
 from finetune.lm_experiments.preprocessing import call_preprocessing, check_keywords
 from finetune.lm_experiments.span_corruption import TokenRoles, draw_spans
+from tests.tiny import word_level
 
 WORDS = "a b c d e f g h new york city".split()  # noqa: SIM905
 
@@ -22,12 +20,10 @@ WORDS = "a b c d e f g h new york city".split()  # noqa: SIM905
 def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
     special = {"mlm": ["[CLS]", "[MASK]"], "seq2seq": [f"<extra_id_{n}>" for n in range(20)], "lm": []}[kind]
     names = ["<pad>", "</s>", "<unk>", *special, *WORDS]
-    core = Tokenizer(WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>"))
-    core.pre_tokenizer = Whitespace()
     roles = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     if kind == "mlm":
         roles |= {"mask_token": "[MASK]", "cls_token": "[CLS]"}
-    return PreTrainedTokenizerFast(tokenizer_object=core, **roles, additional_special_tokens=special[2:] or None)
+    return word_level(names, **roles, additional_special_tokens=special[2:] or None)
 
 
 MLM, SEQ2SEQ, LM = (make_tokenizer(kind) for kind in ("mlm", "seq2seq", "lm"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tokenizers import Tokenizer, models
 from transformers import (
     AutoConfig,
     BertConfig,
@@ -22,11 +21,11 @@ from finetune.models.checks import (
     name_labels,
     resolve_max_length,
 )
+from tests.tiny import word_level
 
 
 def make_tokenizer(size: int, added: int = 0) -> PreTrainedTokenizerFast:
-    vocabulary = {f"w{number}": number for number in range(size)}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="w0")))
+    tokenizer = word_level((f"w{number}" for number in range(size)), unk_token="w0")
     tokenizer.add_tokens([f"<added{number}>" for number in range(added)])
     return tokenizer
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForPreTraining
+from transformers import BertForPreTraining
 
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.pregeneration.collators import PretrainingCollator
 from finetune.pregeneration.losses import PretrainingLoss, count_items, epoch_mean, logged_losses, window_means
+from tests import tiny
 
 SIZE = 50
 
@@ -15,10 +16,7 @@ SIZE = 50
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=SIZE, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
-    return BertForPreTraining(config).eval()
+    return BertForPreTraining(tiny.bert_config(SIZE)).eval()
 
 
 def features(lengths=(9, 14, 11, 20)):

@@ -7,34 +7,26 @@ import math
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
-    GPT2Config,
     GPT2LMHeadModel,
     PreTrainedTokenizerFast,
 )
 
 from finetune.errors import DataError
 from finetune.surprisal.inference import SurprisalModel
+from tests.tiny import byte_level
+from tests.tiny import gpt2 as tiny_gpt2
 
 TEXTS = ["the dogs run,  home", "a dog", " the cat\nsleeps", ""]
 
 
 @pytest.fixture(scope="module")
 def gpt2() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=280, special_tokens=["<eos>"], initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXTS * 3, trainer)
-    torch.manual_seed(0)
-    config = GPT2Config(vocab_size=290, n_positions=40, n_embd=16, n_layer=1, n_head=2, initializer_range=0.4)
-    return GPT2LMHeadModel(config).eval(), PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
+    tokenizer = byte_level(TEXTS * 3, 280, special=["<eos>"], eos_token="<eos>")
+    return tiny_gpt2(290, n_positions=40, initializer_range=0.4), tokenizer
 
 
 @torch.no_grad()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
+from transformers import BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.surprisal.row_inference import EncoderInputs, RowInference
 from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
+from tests.tiny import bert_config
+from tests.tiny import gpt2 as tiny_gpt2
 
 VOCABULARY, BOS, CLS, SEP, MASK, PAD = 40, 1, 2, 3, 4, 0
 LENGTHS = [5, 1, 0, 9, 3]
@@ -24,16 +26,13 @@ def texts() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def gpt2():
-    torch.manual_seed(0)
-    config = GPT2Config(vocab_size=VOCABULARY, n_positions=32, n_embd=16, n_layer=2, n_head=2, initializer_range=0.5)
-    return GPT2LMHeadModel(config).eval()
+    return tiny_gpt2(VOCABULARY, n_layer=2, initializer_range=0.5)
 
 
 @pytest.fixture(scope="module")
 def bert():
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config = BertConfig(vocab_size=VOCABULARY, max_position_embeddings=32, initializer_range=0.5, **sizes)
+    config = bert_config(VOCABULARY, num_hidden_layers=2, max_position_embeddings=32, initializer_range=0.5)
     return BertForMaskedLM(config).eval()
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import logging
 
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import normalizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from finetune.tokenization.casing import lowers_case, set_casing
+from tests import tiny
 
 
 @pytest.fixture
@@ -20,10 +21,9 @@ def cased(minilm_folder):
 
 
 def word_level(normalizer) -> PreTrainedTokenizerFast:
-    rust = Tokenizer(models.WordLevel({"[UNK]": 0, "hello": 1, "world": 2, "HELLO": 3}, unk_token="[UNK]"))
-    rust.pre_tokenizer = pre_tokenizers.Whitespace()
-    rust.normalizer = normalizer
-    return PreTrainedTokenizerFast(tokenizer_object=rust, unk_token="[UNK]")
+    tokenizer = tiny.word_level(["[UNK]", "hello", "world", "HELLO"], unk_token="[UNK]")
+    tokenizer.backend_tokenizer.normalizer = normalizer
+    return tokenizer
 
 
 def test_lower_casing_is_seen_in_the_pieces(uncased, cased):
