@@ -303,6 +303,7 @@ def test_a_second_process_is_refused_while_the_first_lives(small):
     assert small().code == 0, "the lock died with its owner, and nothing was reached that could be lost"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_in_training_is_resumed_by_the_same_command(small, number):
     process = small.start("--mode", "train")
@@ -325,6 +326,7 @@ def test_a_stop_outside_of_training_saves_time_not_state(small):
     assert (ended.code, ended.last["status"]) == (75, "preempted") and "Traceback" not in ended.err
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_newest_whole_checkpoint_counts(small):
     process = small.start("--mode", "train")
     wait_for(process, "step 3")
@@ -337,6 +339,7 @@ def test_after_a_kill_the_newest_whole_checkpoint_counts(small):
     assert (small.out / "checkpoint-2.broken").is_dir()
 
 
+@pytest.mark.slow
 def test_restart_begins_anew(small):
     small("--mode", "train", "--steps", "2")
     ended = small("--mode", "train", "--steps", "2", "--restart")

@@ -17,6 +17,7 @@ VALUES = st.recursive(
 SPACE = st.text(" \t\n\r", max_size=3)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(SPACE, VALUES, st.sampled_from([None, 1]), SPACE)), SPACE, SPACE)
 def test_a_list_is_read_as_json_reads_it_with_the_line_of_each_item(items, before, after):
     written, expected = f"{before}[", []

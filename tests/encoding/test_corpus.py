@@ -169,6 +169,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_as_the_corpus_grows(tokenizer, tmp_path):
     """One megabyte against three (the benchmark goes to a gigabyte)."""
     numbers = np.random.default_rng(0).integers(0, 10**9, size=(34_000, 8))

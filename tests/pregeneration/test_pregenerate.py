@@ -50,6 +50,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_format", list(OutputFormat))
 def test_same_files_for_any_number_of_workers_and_memory_mode(task, tokenizer, tmp_path, output_format, monkeypatch):
     monkeypatch.setattr(corpus_module, "BYTES_WORTH_A_WORKER", 1)

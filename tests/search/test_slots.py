@@ -81,6 +81,7 @@ def wait_for(process, word):
     raise AssertionError(f"the worker ended before it said {word}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["journal.log", "sqlite:///study.db"])
 def test_killed_and_restarted_with_two_processes_ends_with_the_exact_total(tmp_path, storage, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -48,6 +48,7 @@ def test_thainer_labels_are_those_of_the_published_loader() -> None:
     assert [thainer.NER_TAGS[index] for index in (13, 26, 27)] == ["B-ไม่ยืนยัน", "I-ไม่ยืนยัน", "O"]
 
 
+@pytest.mark.slow
 def test_thainer_is_split_as_always(data_dir: Path) -> None:
     corpus = load(dataset_name="thainer", label_name="ner_tags")
     assert {split: len(rows) for split, rows in corpus.splits.items()} == {

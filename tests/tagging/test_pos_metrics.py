@@ -22,6 +22,7 @@ def compare(case):
     return compare_tags(predicted, expected, TagScheme.POS)
 
 
+@pytest.mark.slow
 @given(corpora)
 def test_scores_are_those_of_scikit_learn(case):
     scores = score_words(compare(case))

@@ -36,6 +36,7 @@ def count_differences(processor, tokenizer, lines: list[str], *, offset: int = 0
     return len(differing), len(ties)
 
 
+@pytest.mark.slow
 def test_raw_ids_are_those_of_sentencepiece_on_every_line(piece_model, processor, thai_lines):
     tokenizer = load_raw_pieces(piece_model("raw") / MODEL)
     lines = [line.replace(" ", "<_>") for line in thai_lines]

@@ -129,6 +129,7 @@ def test_layout(kind, word_folder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CLASSES)
 def test_saved_and_loaded_gives_the_same_ids_on_every_line(kind, word_folder, thai_lines, tmp_path, monkeypatch):
     remembered = {name: lru_cache(maxsize=None)(cut) for name, cut in segmentation.CUTS.items()}

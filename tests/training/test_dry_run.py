@@ -19,6 +19,7 @@ def peak(code: str) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands the parent's peak on")
 def test_the_memory_of_what_started_a_run_is_not_counted():
     assert peak(PARENT) < 1.2 * peak(CHILD)

@@ -59,6 +59,7 @@ def run(folder, tokenizer, fast_path: FastPathArguments, *, dropout: float = 0.0
     return trainer, before
 
 
+@pytest.mark.slow
 def test_the_whole_fast_path_trains_what_the_plain_recipe_trains(tmp_path, tokenizer):
     fast, (unpadded, trimmed) = run(tmp_path / "fast", tokenizer, FastPathArguments())
     plain, before = run(tmp_path / "plain", tokenizer, PLAIN)
@@ -72,6 +73,7 @@ def test_the_whole_fast_path_trains_what_the_plain_recipe_trains(tmp_path, token
     assert len(losses[0]) == 12 and losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_predictions_of_words_without_tags_are_those_of_the_plain_recipe(tmp_path, tokenizer):
     """Of two subwords a word the first decides it; where nothing is labelled, the deciding positions are still computed."""
     rows = make_rows().map(
@@ -133,6 +135,7 @@ def test_batches_are_filled_by_tokens(tmp_path, tokenizer):
     assert sum(tokens) == sum(map(len, rows["input_ids"])) and max(tokens) <= 40 and len(set(tokens)) > 1
 
 
+@pytest.mark.slow
 def test_a_run_resumed_within_an_epoch_is_the_same_bit_for_bit(tmp_path, tokenizer):
     """Dropout masks, batches by length, full_rows rows and moments all go on from the checkpoint."""
     options = FastPathArguments(max_tokens_per_batch=40, length_window=2)

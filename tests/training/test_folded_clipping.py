@@ -34,6 +34,7 @@ def train(folder, model, *, fold: bool, max_grad_norm: float, optim: str = "adam
     return trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_grad_norm", [0.5, 1e9, 0.0])
 @pytest.mark.parametrize("optim", ["adamw_torch_fused", "adamw_torch", "sgd"])
 def test_weights_and_logged_norms_are_those_of_separate_clipping(tmp_path, optim, max_grad_norm):

@@ -117,6 +117,7 @@ def make_trainer(folder, seen: list, **options) -> Trainer:
     return trainer
 
 
+@pytest.mark.slow
 def test_the_trainer_takes_the_batches_and_resumes_within_an_epoch(tmp_path):
     seen: list[int] = []
     trainer = make_trainer(tmp_path / "whole", seen)

@@ -172,6 +172,7 @@ def test_words_of_the_tool_that_leave_gold_out_are_not_used(tmp_path: Path) -> N
     assert sentences.tags == [["O", "O", "B-P"]]
 
 
+@pytest.mark.slow
 def test_thai_texts_are_cut_by_the_dictionary(tmp_path: Path) -> None:
     sentences = read(tmp_path, {"text": "ทักษิณไปกรุงเทพ นะ", "label": [[0, 6, "PER"], [8, 15, "LOC"]]})
     assert sentences.words == [["ทักษิณ", "ไป", "กรุงเทพ", " ", "นะ"]]
