@@ -20,15 +20,16 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, _: Run) -> dict[str, Any]:
+    from finetune.run.atomic_files import files_written_aside
     from finetune.tokenization.sefr import read_pickled_cache
-    from finetune.tokenization.training_files import refuse_overwriting, written_aside
+    from finetune.tokenization.training_files import refuse_overwriting
     from finetune.tokenization.vocabulary import write_segment_cache
 
     asked = arguments[SefrCacheArguments]
     output = Path(asked.output_file).expanduser()
     refuse_overwriting([output], overwrite=asked.overwrite_output_file)
     cache = read_pickled_cache(Path(asked.input_file).expanduser())
-    with written_aside(output.parent) as folder:
+    with files_written_aside(output.parent) as folder:
         write_segment_cache(folder / output.name, cache)
     print(f"{len(cache):,} texts with their segments written to {output}")
     return {"output_file": str(output), "texts": len(cache)}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from finetune.data.text import iterate_documents
 from finetune.errors import DataError, Problem
+from finetune.run.atomic_files import atomic_text_file
 
 
 @dataclass(frozen=True)
@@ -42,20 +41,13 @@ def split_documents(
         raise DataError(Problem(found, "at least two are needed: one to train on, one to validate", remedy, paths[0]))
     chosen = choose_documents(total, -(-total // ratio), shuffle_seed)
     documents, lines = {train: 0, validation: 0}, {train: 0, validation: 0}
-    aside = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in (train, validation)}
-    try:
-        with ExitStack() as stack:
-            streams = {path: stack.enter_context(aside[path].open("w", encoding="utf-8")) for path in aside}
-            for number, document in enumerate(iterate_documents(paths)):
-                target = validation if number in chosen else train
-                streams[target].write("\n".join(document) + "\n\n")
-                documents[target] += 1
-                lines[target] += len(document)
-        for path, written in aside.items():
-            written.replace(path)
-    finally:
-        for written in aside.values():
-            written.unlink(missing_ok=True)
+    with atomic_text_file(train) as train_file, atomic_text_file(validation) as validation_file:
+        streams = {train: train_file, validation: validation_file}
+        for number, document in enumerate(iterate_documents(paths)):
+            target = validation if number in chosen else train
+            streams[target].write("\n".join(document) + "\n\n")
+            documents[target] += 1
+            lines[target] += len(document)
     return SplitCounts(documents[train], lines[train], documents[validation], lines[validation])
 
 

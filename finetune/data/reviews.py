@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from finetune.data.files import MAX_LISTED, iterate_lines, listed
 from finetune.errors import DataError, Problem, UsageError
+from finetune.run.atomic_files import AtomicFile
 
 WHITE_SPACE = re.compile(r"\s+")
 LINE_END = re.compile(r"[\r\n\x0b\x0c\x85\u2028\u2029]+")
@@ -174,16 +174,10 @@ def write_documents(path: Path, documents: Iterable[list[str]], counts: ReviewCo
     Raises:
         DataError: there was no document to write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            for number, sentences in enumerate(documents):
-                file.write(("\n" if number else "") + "\n".join(sentences) + "\n")
+    with AtomicFile(path) as file:
+        for number, sentences in enumerate(documents):
+            file.stream.write((("\n" if number else "") + "\n".join(sentences) + "\n").encode())
         if not counts.written:
             raise DataError(Problem(f"no review is left to write: {counts}", path=path))
-        target = path.with_name(path.name.format(sentences=counts.sentences))
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-    return target
+        file.path = path.with_name(path.name.format(sentences=counts.sentences))
+    return file.path

@@ -6,6 +6,7 @@ kept there.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -20,6 +21,7 @@ from huggingface_hub import constants, snapshot_download
 
 from finetune.data.files import content_sha256
 from finetune.errors import DataError, Problem
+from finetune.run.atomic_files import AtomicFile
 
 logger = logging.getLogger(__name__)
 
@@ -100,18 +102,13 @@ def download_file(name: str, official: Official, folder: Path) -> Path:
     target = folder / name
     if target.is_file() and content_sha256(target) == official.sha256:
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{name}.{os.getpid()}.part"  # a parallel run fetches into its own
-    try:
-        with urllib.request.urlopen(official.url, timeout=TIMEOUT_SECONDS) as reply, partial.open("wb") as stream:
-            shutil.copyfileobj(reply, stream)
-        actual = content_sha256(partial)
+    with urllib.request.urlopen(official.url, timeout=TIMEOUT_SECONDS) as reply, AtomicFile(target) as file:
+        shutil.copyfileobj(reply, file.stream)
+        file.stream.seek(0)
+        actual = hashlib.file_digest(file.stream, "sha256").hexdigest()
         if actual != official.sha256:
             found = f"the file at {official.url} has another content than expected (sha256 {actual})"
             raise DataError(Problem(found, f"its sha256 should be {official.sha256}", "it is not used"))
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
     return target
 
 

@@ -6,7 +6,6 @@ Each row is a document: its lines, then an empty line.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from finetune.data.files import iterate_lines, listed, missing_file
 from finetune.data.row_files import read_row_file
 from finetune.data.text import CHUNK_BYTES, PACKED_SUFFIX, TextChunk, read_chunks
 from finetune.errors import DataError, Problem
+from finetune.run.atomic_files import atomic_text_file
 
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = ".parquet"
@@ -119,12 +119,6 @@ def save_texts(texts: Iterable[str], path: Path) -> Path:
     """Write texts as JSON lines, whole or not at all, unless the file is there already."""
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with atomic_text_file(path) as stream:
+        stream.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
     return path

@@ -23,8 +23,10 @@ from finetune.encoding.corpus import describe_tokenizer, encode_files, no_text, 
 from finetune.encoding.lines import LineEncoder
 from finetune.encoding.special_tokens import SpecialTokens
 from finetune.encoding.subwords import SubwordEncoder, id_dtype
-from finetune.encoding.token_store import DESCRIPTION, TokenStore, TokenStoreWriter, only_one_prepares
+from finetune.encoding.token_store import DESCRIPTION, TokenStore, TokenStoreWriter
 from finetune.errors import DataError, Problem
+from finetune.run.atomic_files import AtomicFile
+from finetune.run.record_lock import only_one_prepares
 
 logger = logging.getLogger(__name__)
 
@@ -119,14 +121,11 @@ def counts_path(path: Path) -> Path:
 def write_counts(path: Path, counts: npt.NDArray[np.int64]) -> Path:
     """As one array, in NumPy's format where the name ends in .npy, else as JSON."""
     target = counts_path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.partial")
-    with beside.open("wb") as file:
+    with AtomicFile(target) as file:
         if target.suffix == ".npy":
-            np.save(file, counts)
+            np.save(file.stream, counts)
         else:
-            file.write(json.dumps(counts.tolist()).encode())
-    beside.replace(target)
+            file.stream.write(json.dumps(counts.tolist()).encode())
     return target
 
 

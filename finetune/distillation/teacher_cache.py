@@ -25,8 +25,8 @@ from finetune.distillation.teacher_cache_files import (
     estimate_bytes,
     name_of,
 )
-from finetune.encoding.token_store import only_one_prepares
 from finetune.errors import RunError
+from finetune.run.record_lock import only_one_prepares
 from finetune.training.length_batches import fill
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.encoding.subwords import id_dtype
-from finetune.encoding.token_store import ASIDE
+from finetune.run.atomic_files import make_folder_aside, name_folder
 
 DESCRIPTION = "cache.json"
 IDS, VALUES, PLACES = "ids.bin", "values.bin", "places.bin"
@@ -104,18 +103,13 @@ class TeacherCacheWriter:
 
         The caller holds the lock of the folder (`only_one_prepares`).
         """
-        for leftover in self.folder.parent.glob(f"{self.folder.name}{ASIDE}*"):
-            shutil.rmtree(leftover)  # of a process that was killed
-        aside = self.folder.with_name(f"{self.folder.name}{ASIDE}{os.getpid()}")
-        aside.mkdir(parents=True)
+        aside = make_folder_aside(self.folder)
         try:
             with ExitStack() as files:
                 self._streams = {name: files.enter_context((aside / name).open("wb")) for name in (IDS, VALUES)}
                 yield self
                 self._finish(aside, facts)
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
-            aside.rename(self.folder)
+            name_folder(aside, self.folder)
         finally:
             if aside.exists():
                 shutil.rmtree(aside)
@@ -133,12 +127,6 @@ class TeacherCacheWriter:
         (aside / PLACES).write_bytes(self.places.tobytes())
         sizes = {"k": self.count, "positions": self.positions, "examples": len(self.places), "id_dtype": self.dtype.str}
         (aside / DESCRIPTION).write_text(json.dumps({**sizes, "made_from": dict(facts)}, indent=1, default=str))
-        for stream in self._streams.values():
-            stream.flush()
-            os.fsync(stream.fileno())
-        for name in (PLACES, DESCRIPTION):
-            with (aside / name).open("rb") as file:
-                os.fsync(file.fileno())
 
 
 def estimate_bytes(positions: int, count: int, answers: int) -> int:

@@ -22,10 +22,11 @@ from finetune.encoding.blocks import Blocks, LinePacker, Packer, SentencePacker,
 from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, encode_lines
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
 from finetune.encoding.subwords import SubwordEncoder
-from finetune.encoding.token_store import DESCRIPTION, FORMAT, TokenStoreWriter, only_one_prepares
+from finetune.encoding.token_store import DESCRIPTION, FORMAT, TokenStoreWriter
 from finetune.encoding.word_references import join_words
 from finetune.errors import DataError, Problem
 from finetune.run.progress import Progress
+from finetune.run.record_lock import only_one_prepares
 
 logger = logging.getLogger(__name__)
 

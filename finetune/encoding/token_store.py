@@ -12,13 +12,11 @@ mistaken for a store, and is removed by the next one.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from types import TracebackType
@@ -30,13 +28,13 @@ import numpy.typing as npt
 from finetune.encoding.blocks import Blocks
 from finetune.encoding.draws import draw_number
 from finetune.errors import RunError
+from finetune.run.atomic_files import make_folder_aside, name_folder
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
 DESCRIPTION = "store.json"
 TOKENS, OFFSETS, FLAGS = "tokens.bin", "offsets.bin", "flags.bin"
-ASIDE = ".partial-"
 
 
 class TokenStore:
@@ -126,15 +124,12 @@ class TokenStoreWriter:
 
     def __init__(self, folder: Path, *, dtype: npt.DTypeLike, has_flags: bool) -> None:
         self.folder = folder
-        self.aside = folder.with_name(f"{folder.name}{ASIDE}{os.getpid()}")
         self.dtype = np.dtype(dtype).newbyteorder("<")
         self.has_flags = has_flags
         self.examples = self.tokens = 0
 
     def __enter__(self) -> TokenStoreWriter:
-        for leftover in self.folder.parent.glob(f"{self.folder.name}{ASIDE}*"):
-            shutil.rmtree(leftover)  # of a process that was killed: the caller holds the lock
-        self.aside.mkdir(parents=True)
+        self.aside = make_folder_aside(self.folder)
         self._files = ExitStack()
         names = (TOKENS, OFFSETS, FLAGS) if self.has_flags else (TOKENS, OFFSETS)
         self._streams = {name: self._files.enter_context((self.aside / name).open("wb")) for name in names}
@@ -157,15 +152,10 @@ class TokenStoreWriter:
         """Finish: sizes and `description` are written, everything is on the disk, the folder gets its name."""
         for stream in self._streams.values():
             stream.flush()
-            os.fsync(stream.fileno())
         sizes = {"examples": self.examples, "tokens": self.tokens, "dtype": self.dtype.str, "has_flags": self.has_flags}
         with (self.aside / DESCRIPTION).open("w", encoding="utf-8") as file:
             json.dump({"format": FORMAT, **sizes, **description}, file, ensure_ascii=False, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.aside.rename(self.folder)
+        name_folder(self.aside, self.folder)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -173,21 +163,3 @@ class TokenStoreWriter:
         self._files.close()
         if self.aside.exists():
             shutil.rmtree(self.aside)
-
-
-@contextmanager
-def only_one_prepares(folder: Path) -> Iterator[None]:
-    """Hold the lock of a store that may have to be made; another process that wants the same one waits, then reads it.
-
-    A record lock: the kernel frees it when its owner dies, however it dies.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    path = folder.with_name(folder.name + ".lock")
-    with path.open("a") as stream:
-        try:
-            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            logger.info("Another process is preparing %s: waiting for it.", folder)
-            fcntl.lockf(stream, fcntl.LOCK_EX)
-        yield
-        path.unlink(missing_ok=True)  # whoever waits on it finds the store made

@@ -15,6 +15,8 @@ matplotlib.use("Agg")
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
+from finetune.run.atomic_files import AtomicFile
+
 COLORS = {"train": "tab:blue", "validation": "tab:orange"}
 FIXED = ("epoch", "batch_number", "dataset_type")
 
@@ -26,11 +28,9 @@ def write_loss_curves(path: Path, losses: pa.Table) -> Path:
         path: the PDF.
         losses: columns epoch, batch_number, dataset_type (`train`, `validation`), loss, and one for each loss class.
     """
-    beside = path.with_name(f".{path.name}")
-    with PdfPages(beside, metadata={"CreationDate": None}) as pages:
+    with AtomicFile(path) as file, PdfPages(file.stream, metadata={"CreationDate": None}) as pages:
         for name in (name for name in losses.column_names if name not in FIXED):
             pages.savefig(_draw(losses, name))
-    beside.replace(path)
     return path
 
 

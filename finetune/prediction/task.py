@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from finetune.classification import prediction as classification_prediction
 from finetune.data.prediction_input import InputText, in_chunks, read_inputs
 from finetune.errors import DataError, Problem
 from finetune.models.loading import load_config
+from finetune.run.atomic_files import atomic_text_file
 from finetune.tagging.prediction import format_conll, open_tagger
 
 logger = logging.getLogger(__name__)
@@ -96,12 +96,5 @@ def open_output(name: str | None) -> Iterator[IO[str]]:
     if name is None:
         yield sys.stdout
         return
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_text_file(Path(name)) as file:
+        yield file

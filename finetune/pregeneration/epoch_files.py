@@ -18,13 +18,12 @@ also what the data was made with.
 from __future__ import annotations
 
 import json
-import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +31,7 @@ import numpy.typing as npt
 from finetune.encoding.ragged import offsets_of
 from finetune.errors import DataError, Problem
 from finetune.pregeneration.instances import Instances
+from finetune.run.atomic_files import AtomicFile
 
 MAKE_AGAIN = "make the data again with pregenerate_training_data.py"
 METRICS_KEYS = ("num_training_examples", "max_seq_len")
@@ -85,26 +85,14 @@ def read_metrics(folder: Path, epoch: int) -> dict[str, Any]:
 
 
 def write_shard_arrays(path: Path, batches: Iterable[Instances | EpochArrays]) -> None:
-    """Write a shard's instances as an uncompressed .npz, aside and then renamed."""
+    """Write a shard's instances as an uncompressed .npz."""
     parts = list(batches)
     arrays = {
         name: np.concatenate([np.asarray(getattr(part, field)) for part in parts]) for name, field in ARRAYS.items()
     }
     arrays["is_random_next"] = arrays["is_random_next"].astype(np.uint8)
-    write_aside(path, lambda stream: np.savez(stream, allow_pickle=False, **arrays))
-
-
-def write_aside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file under another name and rename it when it is whole; nothing is left of one that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as stream:
-            write(stream)
-            stream.flush()
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with AtomicFile(path) as file:
+        np.savez(file.stream, allow_pickle=False, **arrays)
 
 
 def join_arrays(path: Path, shards: Sequence[Path]) -> int:
@@ -116,15 +104,12 @@ def join_arrays(path: Path, shards: Sequence[Path]) -> int:
                 sizes[name] += arrays[name].size
                 dtypes[name] = arrays[name].dtype
 
-    def write(stream: IO[bytes]) -> None:
-        stream.write(_header({name: (DTYPE_NAMES[dtypes[name]], sizes[name]) for name in ARRAYS}))
+    with AtomicFile(path) as file:
+        file.stream.write(_header({name: (DTYPE_NAMES[dtypes[name]], sizes[name]) for name in ARRAYS}))
         for name in ARRAYS:
             for shard in shards:
                 with np.load(shard) as arrays:
-                    stream.write(arrays[name].tobytes())
-        os.fsync(stream.fileno())
-
-    write_aside(path, write)
+                    file.stream.write(arrays[name].tobytes())
     return sizes["lengths"]
 
 

@@ -6,11 +6,10 @@ One object a line: `tokens`, `segment_ids`, `is_random_next`, `masked_lm_positio
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,21 +22,19 @@ from finetune.pregeneration.epoch_files import (
     MAKE_AGAIN,
     EpochArrays,
     join_arrays,
-    write_aside,
     write_shard_arrays,
 )
 from finetune.pregeneration.instances import Instances
+from finetune.run.atomic_files import AtomicFile
 
 
 def write_shard_lines(path: Path, batches: Iterable[Instances], tokens: Sequence[str]) -> None:
-    """Write a shard's instances as documented JSON lines, aside and then renamed. `tokens` are the subwords by id."""
+    """Write a shard's instances as documented JSON lines. `tokens` are the subwords by id."""
     quoted = [json.dumps(token) for token in tokens]
 
-    def write(stream: IO[bytes]) -> None:
+    with AtomicFile(path) as file:
         for instances in batches:
-            stream.writelines(line.encode() for line in json_lines(instances, quoted))
-
-    write_aside(path, write)
+            file.stream.writelines(line.encode() for line in json_lines(instances, quoted))
 
 
 def json_lines(instances: Instances, quoted: Sequence[str]) -> Iterator[str]:
@@ -63,17 +60,12 @@ def json_lines(instances: Instances, quoted: Sequence[str]) -> Iterator[str]:
 def join_lines(path: Path, shards: Sequence[Path]) -> int:
     """One epoch from its shards of JSON lines; returns the number of instances."""
     instances = 0
-
-    def write(stream: IO[bytes]) -> None:
-        nonlocal instances
+    with AtomicFile(path) as file:
         for shard in shards:
             with shard.open("rb") as source:
                 while block := source.read(COPY_BYTES):
                     instances += block.count(b"\n")
-                    stream.write(block)
-        os.fsync(stream.fileno())
-
-    write_aside(path, write)
+                    file.stream.write(block)
     return instances
 
 

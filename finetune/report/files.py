@@ -1,14 +1,14 @@
-"""Files that a person opens, written aside and then renamed: a reader sees the old file or the new one."""
+"""Files that a person opens, each whole or not there."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from finetune.run.manifest import sync_folder, write_json_atomically
+from finetune.run.atomic_files import atomic_text_file
+from finetune.run.manifest import write_json_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -18,17 +18,8 @@ REPORT = "report.txt"
 
 def write_text(path: Path, text: str) -> Path:
     """Write UTF-8 text with `\\n` line ends, whole or not at all; the folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with atomic_text_file(path) as file:
+        file.write(text)
     return path
 
 

@@ -12,7 +12,8 @@ import os
 import re
 from pathlib import Path
 
-from finetune.run.manifest import sync_folder, write_json_atomically
+from finetune.run.atomic_files import sync_folder
+from finetune.run.manifest import write_json_atomically
 
 logger = logging.getLogger(__name__)
 

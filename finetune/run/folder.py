@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import Problem, UsageError
+from finetune.run.atomic_files import remove_leftovers
 from finetune.run.checkpoints import newest_whole, set_broken_aside, step_of
 from finetune.run.comparing import argument_differences, fingerprints, input_differences
 from finetune.run.leftovers import list_files, remove_files, written_by_run
@@ -199,6 +200,7 @@ class Run:
         if self._started or self._lock is None or self.folder is None:
             return
         self._started = True
+        remove_leftovers(self.folder)
         if self._action is Action.DISCARD:
             self._discard()
         if self.resumed:

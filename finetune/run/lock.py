@@ -1,14 +1,7 @@
-"""One live process per output folder, by a POSIX record lock.
-
-The kernel frees a record lock when its owner dies, however it dies, and forked data loader workers do not hold it on
-(an `flock` they would). The price: the lock goes when *any* descriptor of the file is closed in the owning process, so
-nothing else may open `.lock` while a run is on.
-"""
+"""One live process per output folder, by a record lock that says who holds it."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import platform
@@ -16,6 +9,7 @@ from pathlib import Path
 
 from finetune.errors import LockedError
 from finetune.run.manifest import now
+from finetune.run.record_lock import RecordLock
 
 LOCK = ".lock"
 
@@ -25,7 +19,7 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / LOCK
-        self._descriptor: int | None = None
+        self._lock = RecordLock(self.path)
 
     def acquire(self) -> None:
         """Take the lock, making the folder's lock file where it is missing.
@@ -34,45 +28,19 @@ class FolderLock:
             LockedError: another live process holds it; it names process, host and since when.
             OSError: the folder cannot be written.
         """
-        while self._descriptor is None:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._lock_or_refuse(descriptor)
-            if self._is_current(descriptor):
-                self._descriptor = descriptor
-            else:  # its last owner removed the file between our opening and locking it
-                os.close(descriptor)
+        if not self._lock.acquire(wait=False):
+            raise LockedError(self.folder, _describe_holder(self.path))
         holder = {"pid": os.getpid(), "host": platform.node(), "since": now()}
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(holder).encode(), 0)
-
-    def _lock_or_refuse(self, descriptor: int) -> None:
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = _describe_holder(os.pread(descriptor, 1000, 0))
-            os.close(descriptor)
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            raise LockedError(self.folder, holder) from error
-
-    def _is_current(self, descriptor: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(descriptor), self.path.stat())
-        except FileNotFoundError:
-            return False
+        self._lock.write(json.dumps(holder).encode())
 
     def release(self) -> None:
         """Give the folder free; the lock file goes too."""
-        if self._descriptor is None:
-            return
-        self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
+        self._lock.release(remove=True)
 
 
-def _describe_holder(content: bytes) -> str:
+def _describe_holder(path: Path) -> str:
     try:
-        holder = json.loads(content)
+        holder = json.loads(path.read_bytes())
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -6,7 +6,6 @@ Written whole and atomically, so that a kill at any moment leaves the old one or
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import DataError, Problem
+from finetune.run.atomic_files import atomic_text_file
 
 MANIFEST = "run.json"
 FORMAT = 1
@@ -33,31 +33,14 @@ PACKAGES = (
 
 
 def write_json_atomically(path: Path, value: Any) -> None:
-    """Write beside, flush to disk, rename over: a reader sees the old file or the new one.
+    """Write a value as JSON: a reader sees the old file or the new one.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; the old file stands then.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8", errors="backslashreplace") as file:  # names that are no UTF-8
-            json.dump(plain(value), file, ensure_ascii=False, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with atomic_text_file(path, errors="backslashreplace") as file:  # names that are no UTF-8
+        json.dump(plain(value), file, ensure_ascii=False, indent=1)
+        file.write("\n")
 
 
 def plain(value: Any) -> Any:

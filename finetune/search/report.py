@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from finetune.run.manifest import sync_folder
+from finetune.run.atomic_files import AtomicFile
 from finetune.search.slots import HEARTBEAT, OWNER
 from finetune.surprisal.table_files import TableFile
 
@@ -74,24 +73,17 @@ def write_optimization_plots(path: Path, study: Study) -> list[str]:
 
     Pages: history, losses by epoch, slices, importances, parallel coordinates, contours, distribution of losses, timeline.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        left_out = _draw_pages(beside, study)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_folder(path.parent)
-    return left_out
+    with AtomicFile(path) as file:
+        return _draw_pages(file.stream, study)
 
 
-def _draw_pages(path: Path, study: Study) -> list[str]:
+def _draw_pages(stream: IO[bytes], study: Study) -> list[str]:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib.backends.backend_pdf import PdfPages
 
-    with PdfPages(path, metadata={"Title": study.study_name}) as pages:
+    with PdfPages(stream, metadata={"Title": study.study_name}) as pages:
         reasons = {name: _draw_page(pages, study, name, draw) for name, draw in _plots(study)}
     return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 

@@ -9,7 +9,6 @@ ever (the link, if the path is relative). The lock here is the kernel's, which f
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -25,6 +24,7 @@ from optuna.storages.journal._file import BaseJournalFileLock
 
 from finetune.arguments.nearest import allowed_values
 from finetune.errors import Problem, RunError, UsageError
+from finetune.run.record_lock import RecordLock
 
 logger = logging.getLogger(__name__)
 
@@ -69,34 +69,24 @@ def open_storage(study_kwargs: Mapping[str, Any], folder: Path) -> BaseStorage:
     raise UsageError(Problem(f"{FLAG} is {text!r}", allowed))
 
 
-class RecordLock(BaseJournalFileLock):
-    """A POSIX record lock on a file beside the journal, between processes; `JournalStorage` has one between threads."""
+class JournalLock(BaseJournalFileLock):
+    """The lock of a journal between processes, as Optuna asks for it; `JournalStorage` has one between threads."""
 
     def __init__(self, journal: Path) -> None:
-        self.path = journal.with_name(f".{journal.name}.lock")
-        self._descriptor: int | None = None
+        self._lock = RecordLock(journal.with_name(f".{journal.name}.lock"))
 
     def acquire(self) -> bool:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-        return True
+        return self._lock.acquire(wait=True)
 
     def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock.release()
 
 
 def open_journal(path: Path) -> BaseStorage:
     """A journal file, made with its folder where it is missing; half a line at its end is cut off, and said."""
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = RecordLock(path)
+    lock = JournalLock(path)
     if path.is_file():
         lock.acquire()
         try:

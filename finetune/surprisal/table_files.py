@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finetune.errors import DataError, Problem
-from finetune.run.manifest import sync_folder
+from finetune.run.atomic_files import AtomicFile
 
 FORMATS = {"csv": ".csv.gz", "parquet": ".parquet"}
 NOT_AVAILABLE = "NA"
@@ -33,10 +32,10 @@ class TableFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows = 0
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}")
+        self._file: AtomicFile | None = None
         self._schema: pa.Schema | None = None
         self._writer: Any = None
-        self._stream: IO[bytes] | None = None
+        self._stream: gzip.GzipFile | None = None
 
     def write(self, chunk: pa.Table) -> None:
         """Append rows.
@@ -58,30 +57,30 @@ class TableFile:
             self._stream.write(csv_bytes(batch))
 
     def _open(self, schema: pa.Schema) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._schema = schema
+        self._file = AtomicFile(self.path)
+        self._schema, stream = schema, self._file.stream
         if self.path.suffix == ".parquet":
-            self._writer = pq.ParquetWriter(self._beside, schema, compression="zstd")
+            self._writer = pq.ParquetWriter(stream, schema, compression="zstd")
             return
-        file = gzip.GzipFile(filename="", mode="wb", fileobj=self._beside.open("wb"), compresslevel=GZIP_LEVEL, mtime=0)
-        self._stream = cast(IO[bytes], file)
+        self._stream = gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=GZIP_LEVEL, mtime=0)
         self._stream.write(csv_header(schema.names))
 
     def close(self) -> None:
         """Give the file its name; a table without rows leaves no file."""
-        if self._schema is None:
+        if self._file is None:
             return
-        self._shut()
-        self._beside.replace(self.path)
-        sync_folder(self.path.parent)
+        try:
+            self._shut()
+        except BaseException:
+            self._file.discard()
+            raise
+        self._file.commit()
 
     def _shut(self) -> None:
         if self._writer is not None:
             self._writer.close()
         if self._stream is not None:
-            raw = cast(gzip.GzipFile, self._stream).fileobj
             self._stream.close()
-            cast(Any, raw).close()
 
     def __enter__(self) -> TableFile:
         return self
@@ -96,9 +95,11 @@ class TableFile:
 
     def discard(self) -> None:
         """Leave no file."""
-        if self._schema is not None:
-            self._shut()
-            self._beside.unlink(missing_ok=True)
+        if self._file is not None:
+            try:
+                self._shut()
+            finally:
+                self._file.discard()
 
 
 def csv_header(names: Sequence[str]) -> bytes:

@@ -22,6 +22,7 @@ from typing import Any
 from finetune.data.files import iterate_lines
 from finetune.data.pickles import read_pickle
 from finetune.errors import DataError, Problem, UsageError
+from finetune.run.atomic_files import atomic_text_file
 from finetune.run.workers import map_in_order
 from finetune.tokenization.segmentation import MARK
 from finetune.tokenization.vocabulary import CONTROL_TOKENS, NEWLINE, SPACE
@@ -110,16 +111,11 @@ def mark_file(source: Path, target: Path, *, chunk_size: int, workers: int) -> M
         DataError: the file cannot be read or is not UTF-8.
     """
     lines = (stripped for line in iterate_lines(source) if (stripped := line.strip()))
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
     count = unmarked = 0
-    try:
-        with beside.open("w", encoding="utf-8") as output:
-            for marked, changed in map_in_order(SefrCutter(), _batches(lines, chunk_size), workers=workers):
-                output.writelines(f"{line}\n" for line in marked)
-                count, unmarked = count + len(marked), unmarked + changed
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_text_file(target) as output:
+        for marked, changed in map_in_order(SefrCutter(), _batches(lines, chunk_size), workers=workers):
+            output.writelines(f"{line}\n" for line in marked)
+            count, unmarked = count + len(marked), unmarked + changed
     if unmarked:
         logger.warning("%s: %s of %s lines stay unmarked, because SEFR CUT changes them.", source, unmarked, count)
     return MarkedFile(target, count, unmarked)

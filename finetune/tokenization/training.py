@@ -16,6 +16,7 @@ from finetune.arguments.tokenizer import (
 from finetune.data.files import listed
 from finetune.data.text import find_text_files
 from finetune.errors import DataError, Problem
+from finetune.run.atomic_files import files_written_aside
 from finetune.tokenization.sentencepiece_training import PieceSettings, describe_pieces, train_pieces
 from finetune.tokenization.subword_training import (
     BERT_TOKENS,
@@ -24,7 +25,7 @@ from finetune.tokenization.subword_training import (
     SubwordVocabulary,
     train_subwords,
 )
-from finetune.tokenization.training_files import refuse_overwriting, written_aside
+from finetune.tokenization.training_files import refuse_overwriting
 from finetune.tokenization.training_text import LineRules, TrainingText
 from finetune.tokenization.vocabulary import MODEL_FILE
 from finetune.tokenization.word_training import train_word_vocabulary, write_word_vocabulary
@@ -66,7 +67,7 @@ def train_tokenizer(arguments: TokenizerTrainingArguments, pieces: SentencePiece
     _say_name(kind, output)
     paths = find_text_files(arguments.train_dir, ext=arguments.ext, flag="--train_dir")
     logger.info("Training on %s files: %s.", f"{len(paths):,}", listed([str(path) for path in paths]))
-    with written_aside(output.parent) as folder:
+    with files_written_aside(output.parent) as folder:
         size = TRAINERS.get(kind, _train_words)(paths, arguments, pieces, folder / output.name)
         names = sorted((item.name for item in folder.iterdir()), key=lambda name: (name != output.name, name))
     return TrainedTokenizer([output.parent / name for name in names], size)
@@ -225,6 +226,6 @@ def train_roberta_tokenizer(arguments: RobertaTokenizerArguments) -> TrainedToke
         strip_accents=arguments.strip_accents,
     )
     vocabulary = train_subwords(TrainingText(paths, LineRules(), workers=arguments.num_workers), settings)
-    with written_aside(folder) as aside:
+    with files_written_aside(folder) as aside:
         write_subwords(vocabulary, aside / files[0], None if is_wordpiece else aside / files[1])
     return TrainedTokenizer([folder / file for file in files], len(vocabulary.pieces))

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from finetune.encoding.blocks import Blocks
-from finetune.encoding.token_store import ASIDE, DESCRIPTION, TokenStore, TokenStoreWriter, only_one_prepares
+from finetune.encoding.token_store import DESCRIPTION, TokenStore, TokenStoreWriter
 from finetune.errors import RunError
+from finetune.run.atomic_files import FOLDER_ASIDE
+from finetune.run.record_lock import only_one_prepares
 
 
 def blocks_of(rows, dtype=np.uint16) -> Blocks:
@@ -127,7 +129,7 @@ def test_killed_preparation_is_never_mistaken_for_a_store_and_is_removed(tmp_pat
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
     assert not (tmp_path / "store").exists()
-    assert any(ASIDE in path.name for path in tmp_path.iterdir())
+    assert any(FOLDER_ASIDE in path.name for path in tmp_path.iterdir())
     with only_one_prepares(tmp_path / "store"):  # the lock went with its owner
         write_store(tmp_path / "store", ROWS)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]

@@ -15,7 +15,6 @@ from finetune.pregeneration.epoch_files import (
     join_arrays,
     read_arrays,
     read_metrics,
-    write_aside,
     write_shard_arrays,
 )
 from finetune.pregeneration.epoch_json import join_lines, read_lines, write_shard_lines
@@ -180,13 +179,3 @@ def test_metrics_are_read_or_told(tmp_path):
             read_metrics(tmp_path, 0)
     path.write_text('{"num_training_examples": 4, "max_seq_len": 8}')
     assert read_metrics(tmp_path, 0) == {"num_training_examples": 4, "max_seq_len": 8}
-
-
-def test_failed_write_leaves_nothing(tmp_path):
-    def fail(stream):
-        stream.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        write_aside(tmp_path / "file", fail)
-    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from finetune.search.pruning import TextwisePruner
 from finetune.search.slots import Slots
 from finetune.search.space import Dimension
 from finetune.search.storage import (
-    RecordLock,
+    JournalLock,
     hide_password,
     holds_password,
     open_journal,
@@ -216,8 +216,8 @@ def test_half_a_line_at_the_end_of_a_journal_is_cut_off(tmp_path, caplog):
 def test_a_process_killed_while_it_writes_leaves_no_lock(tmp_path):
     """Optuna's own lock is a link that stays, and that nobody ever removes where the path is relative."""
     program = (
-        "import os, signal, sys; from pathlib import Path; from finetune.search.storage import RecordLock\n"
-        "RecordLock(Path(sys.argv[1])).acquire(); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys; from pathlib import Path; from finetune.search.storage import JournalLock\n"
+        "JournalLock(Path(sys.argv[1])).acquire(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     path = tmp_path / "j.log"
     subprocess.run([sys.executable, "-c", program, str(path)], check=False)
@@ -229,14 +229,14 @@ def test_a_process_killed_while_it_writes_leaves_no_lock(tmp_path):
 def test_writers_wait_for_each_other(tmp_path):
     path, order = tmp_path / "j.log", tmp_path / "order"
     program = (
-        "import sys, time; from pathlib import Path; from finetune.search.storage import RecordLock\n"
-        "lock = RecordLock(Path(sys.argv[1])); lock.acquire(); Path(sys.argv[2]).touch(); time.sleep(1)\n"
+        "import sys, time; from pathlib import Path; from finetune.search.storage import JournalLock\n"
+        "lock = JournalLock(Path(sys.argv[1])); lock.acquire(); Path(sys.argv[2]).touch(); time.sleep(1)\n"
         "Path(sys.argv[2]).write_text('released')"
     )
     other = subprocess.Popen([sys.executable, "-c", program, str(path), str(order)])
     while not order.exists():
         time.sleep(0.02)
-    lock = RecordLock(path)
+    lock = JournalLock(path)
     lock.acquire()
     assert order.read_text() == "released"
     lock.release()
