@@ -43,9 +43,9 @@ def check_supervised(arguments: Arguments, files: Collection[str], *, has_source
 
 
 def _missing_data(arguments: Arguments, stages: list[str], files: Collection[str]) -> list[Problem]:
-    if not files:
-        return [Problem("there is no data", remedy="add --train_file, --data_dir or --dataset_name")]
     typed = [flag for flag in stages if flag in arguments.typed]  # others are habits of the command
+    if not files and not typed:
+        return [Problem("there is no data", remedy="add --train_file, --data_dir or --dataset_name")]
     made = {"validation"} if "train" in files and "do_train" in stages else set()  # a tenth of train
     return [
         Problem(f"--{flag} is given without data", remedy=f"add --{STAGES[flag]}_file, --data_dir or --dataset_name")
