@@ -201,11 +201,18 @@ def _count(first: Subwords, second: Subwords, fitted: Fitted, capacity: int) -> 
         "texts_too_long": int((total > capacity).sum()),
         "texts_cut": int((lost > 0).sum()),
         "pieces_cut": int(np.maximum(lost, 0).sum()),
+        "control_texts": first.control_texts + second.control_texts,
     }
 
 
 def _report(counts: dict[str, int], long_text: LongText, max_length: int, name: str) -> None:
-    """Say how many texts were too long, and what became of them; nothing where there are none."""
+    """Say how many texts spell control tokens, how many were too long, and what became of them; nothing of none."""
+    if counts["control_texts"]:
+        logger.warning(
+            "%s: %s texts spell a control token of the tokenizer (as [SEP] or </s>); it is encoded as text.",
+            name,
+            f"{counts['control_texts']:,}",
+        )
     if not counts["texts_too_long"]:
         return
     what = {

@@ -30,7 +30,7 @@ from finetune.classification.task import ClassificationTask
 from finetune.classification.thresholds import ThresholdScope, thresholds_from_json
 from finetune.models.settings import ClassifierSettings
 from finetune.report.files import write_metrics
-from finetune.report.model_card import ModelCard, write_model_card
+from finetune.report.model_card import ModelCard, predict_usage, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
 
@@ -220,5 +220,5 @@ def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[st
         command=task.arguments.command_line(),
         versions=library_versions(),
         notes=task.corpus.notes,
-        usage=f"```\npython scripts/predict.py --model_name_or_path {folder} --input_file texts.txt\n```",
+        usage=predict_usage(folder),
     )

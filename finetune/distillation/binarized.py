@@ -20,7 +20,7 @@ from finetune.data.files import fingerprint
 from finetune.data.pickles import ArrayUnpickler, read_pickle
 from finetune.encoding.blocks import Blocks, LinePacker
 from finetune.encoding.corpus import describe_tokenizer, encode_files, no_text, pack_lines
-from finetune.encoding.lines import LineEncoder
+from finetune.encoding.lines import LineEncoder, tell_lines
 from finetune.encoding.special_tokens import SpecialTokens
 from finetune.encoding.subwords import SubwordEncoder, id_dtype
 from finetune.encoding.token_store import DESCRIPTION, TokenStore, TokenStoreWriter
@@ -72,8 +72,7 @@ def binarize(paths: Sequence[Path], tokenizer: Any, folder: Path, *, workers: in
                 "files": [fingerprint(path) for path in paths],
             }
         )
-    if counts["lines_without_pieces"]:
-        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no subwords at all and were left out.")
+    tell_lines(counts)
     return {"sequences": writer.examples, "tokens": writer.tokens}
 
 

@@ -32,7 +32,7 @@ from finetune.distillation.teacher_cache_files import TeacherRows
 from finetune.errors import Problem, UsageError
 from finetune.models.settings import SavedSettings
 from finetune.models.unpadding.hooks import unpad_encoder
-from finetune.report.model_card import ModelCard
+from finetune.report.model_card import ModelCard, predict_usage
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
 from finetune.tagging import results as tagging_results
@@ -214,7 +214,7 @@ def export_student(
         command=distilled.arguments.command_line(),
         versions=library_versions(),
         notes=task.corpus.notes,
-        usage=f"```\npython scripts/predict.py --model_name_or_path {folder} --input_file texts.txt\n```",
+        usage=predict_usage(folder),
     )
     figures = write_export(folder, {"student": distilled.student, "teacher": distilled.teacher}, task.tokenizer, card)
     find_settings(distilled, decision).save(folder)

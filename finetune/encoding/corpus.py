@@ -19,7 +19,7 @@ from finetune.data.files import fingerprint, listed
 from finetune.data.text import PACKED_SUFFIX
 from finetune.data.text_rows import read_text_chunks
 from finetune.encoding.blocks import Blocks, LinePacker, Packer, SentencePacker, StreamPacker
-from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, encode_lines
+from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, count_lines, encode_lines, tell_lines
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.encoding.token_store import DESCRIPTION, FORMAT, TokenStoreWriter
@@ -118,6 +118,7 @@ def prepare_store(
 def store_name(files: Sequence[dict[str, Any]], tokenizer: str, settings: CorpusSettings) -> str:
     """A name that content, tokenizer and settings share with no other."""
     parts = {"format": FORMAT, "files": [item["sha256"] for item in files], "tokenizer": tokenizer, **asdict(settings)}
+    parts["control_tokens"] = "text"  # stores made while a spelled `</s>` was the control token are not these
     return "corpus-" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -175,7 +176,7 @@ def _document_end(tokenizer: Any) -> npt.NDArray[np.int64]:
 def pack_lines(batches: Iterator[EncodedLines], packer: Packer, counts: Counter[str]) -> Iterator[Blocks]:
     """Blocks of all batches of lines; `counts` is completed on the way."""
     for lines in batches:
-        counts.update(bytes=lines.bytes_read, lines_without_pieces=lines.without_subwords)
+        counts.update(count_lines(lines))
         yield packer.pack(lines)
     yield packer.finish()
     counts.update(packer.counts)
@@ -226,8 +227,7 @@ def tell_counts(counts: dict[str, int], examples: int, tokens: int, max_length: 
         f"{counts['lines']:,} lines of text became {examples:,} examples of at most {max_length:,} ids, {tokens:,} ids in "
         f"all; the last example holds {counts.get('tail', 0):,}."
     )
-    if counts["lines_without_pieces"]:
-        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no subwords at all and were left out.")
+    tell_lines(counts)
     if counts.get("lines_cut"):
         logger.warning(
             f"{counts['lines_cut']:,} of {counts['lines']:,} lines were longer than an example and were cut into several; "

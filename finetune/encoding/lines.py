@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from finetune.data.text import TextChunk, explain_unreadable
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.run.workers import map_in_order
+
+logger = logging.getLogger(__name__)
 
 
 class Boundary(StrEnum):
@@ -48,7 +51,8 @@ class EncodedLines:
     """Lines that have subwords, in order; `begins_document` says of each whether a document begins there.
 
     `border_waits`: a document border lies behind the last of them. `lines_read` counts lines with text,
-    `without_subwords` those of them that the tokenizer gives nothing; `places` are the numbers of the others among them.
+    `without_subwords` those of them that the tokenizer gives nothing, `control_texts` those that spell a control token;
+    `places` are the numbers of the lines with subwords among them.
     """
 
     ids: npt.NDArray[np.unsignedinteger]  # (subwords,)
@@ -59,6 +63,7 @@ class EncodedLines:
     border_waits: bool = False
     lines_read: int = 0
     without_subwords: int = 0
+    control_texts: int = 0
     bytes_read: int = 0
     is_readable: bool = True
 
@@ -90,6 +95,7 @@ class LineEncoder:
             border_waits=border_waits or bool(is_blank[-1] and self.rules.boundary == Boundary.BLANK_LINE),
             lines_read=len(kept),
             without_subwords=int((~has_subwords).sum()),
+            control_texts=subwords.control_texts,
             bytes_read=len(chunk.data),
         )
 
@@ -138,3 +144,23 @@ def encode_lines(
             encoded.begins_document[0] = True
         border_waits = encoded.border_waits or (border_waits and not len(encoded.lengths))
         yield encoded
+
+
+def count_lines(lines: EncodedLines) -> dict[str, int]:
+    """What a stage of encoding adds up over all batches, under the names that `tell_lines` reads."""
+    return {
+        "bytes": lines.bytes_read,
+        "lines_without_pieces": lines.without_subwords,
+        "lines_with_control_tokens": lines.control_texts,
+    }
+
+
+def tell_lines(counts: Mapping[str, int]) -> None:
+    """Say what became of lines that are not encoded as the rest is; nothing where there are none."""
+    if counts.get("lines_without_pieces"):
+        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no subwords at all and were left out.")
+    if counts.get("lines_with_control_tokens"):
+        spelled = (
+            f"{counts['lines_with_control_tokens']:,} lines spell a control token of the tokenizer (as </s> or [SEP])"
+        )
+        logger.warning(f"{spelled}; it is encoded as the text that it is.")

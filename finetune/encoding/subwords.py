@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from finetune.encoding.control_tokens import ControlTokens
 from finetune.encoding.ragged import offsets_of
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,11 @@ class Subwords:
     ids: npt.NDArray[np.unsignedinteger]  # (subwords,)
     lengths: npt.NDArray[np.int32]  # (texts,)
     word_starts: npt.NDArray[np.bool_] | None = None  # (subwords,): a word begins here
+    control_texts: int = 0  # texts that spell a control token, which were encoded as the text that they are
 
 
 class SubwordEncoder:
-    """Encodes lists of texts; picklable.
+    """Encodes lists of texts; picklable. A control token that a text spells (`[SEP]`, `</s>`) is text.
 
     Parameters
     ----------
@@ -46,13 +48,17 @@ class SubwordEncoder:
         Any tokenizer of transformers, on the Rust library or in Python.
     words
         Also find where words begin, by the tokenizer's own word ids (for whole-word masking).
+    kept
+        Control tokens that texts spell on purpose, and that stay what they are (the mask of masked texts).
     """
 
-    def __init__(self, tokenizer: Any, *, words: bool = False) -> None:
+    def __init__(self, tokenizer: Any, *, words: bool = False, kept: Collection[str | None] = ()) -> None:
         self.words = words
         self.dtype = id_dtype(len(tokenizer))
         self.fingerprint = tokenizer_fingerprint(tokenizer)
-        self._rust_json = bare_rust_json(tokenizer)
+        self.control = ControlTokens(tokenizer, kept=kept)
+        rust_json = bare_rust_json(tokenizer)
+        self._rust_json = self.control.strip_rust(rust_json) if rust_json else None
         self._python_tokenizer = None if self._rust_json else tokenizer
         self._rust: Tokenizer | None = None
         self._starts_by_id = find_starts_by_id(tokenizer, is_rust=bool(self._rust_json)) if words else None
@@ -66,7 +72,8 @@ class SubwordEncoder:
         """Ids of all texts, special tokens left out."""
         if not texts:
             return Subwords(np.empty(0, self.dtype), np.empty(0, np.int32), np.empty(0, bool) if self.words else None)
-        return self._encode_rust(list(texts)) if self._rust_json else self._encode_python(list(texts))
+        subwords = self._encode_rust(list(texts)) if self._rust_json else self._encode_python(list(texts))
+        return replace(subwords, control_texts=int(self.control.find_spelling(texts).sum()))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_rust": None}
@@ -88,13 +95,27 @@ class SubwordEncoder:
         return Subwords(ids, lengths, self._starts(ids, lengths))
 
     def _encode_python(self, texts: list[str]) -> Subwords:
+        rows = self._call_tokenizer(texts)
+        for index, row in enumerate(rows):
+            if self.control.are_spelled(texts[index], row):
+                rows[index] = self._encode_as_text(texts[index])
+        lengths = np.fromiter(map(len, rows), np.int32, len(rows))
+        ids = np.concatenate(rows).astype(self.dtype)
+        return Subwords(ids, lengths, self._starts(ids, lengths) if self.words else None)
+
+    def _call_tokenizer(self, texts: list[str]) -> list[npt.NDArray[np.int64]]:
         assert self._python_tokenizer is not None
         rows = self._python_tokenizer(
             texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
         )["input_ids"]
-        lengths = np.fromiter(map(len, rows), np.int32, len(rows))
-        ids = np.fromiter(chain.from_iterable(rows), self.dtype, int(lengths.sum()))
-        return Subwords(ids, lengths, self._starts(ids, lengths) if self.words else None)
+        return [np.array(row, dtype=np.int64) for row in rows]
+
+    def _encode_as_text(self, text: str) -> npt.NDArray[np.int64]:
+        """Cut inside each control token; a subword that is still one (of a single character) is unknown."""
+        ids = np.concatenate(self._call_tokenizer(self.control.cut(text)))
+        if self.control.unknown is not None:
+            ids[np.isin(ids, list(self.control.ids))] = self.control.unknown
+        return ids
 
     def _starts(self, ids: npt.NDArray, lengths: npt.NDArray) -> npt.NDArray[np.bool_]:
         assert self._starts_by_id is not None

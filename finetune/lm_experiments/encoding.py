@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from finetune.encoding.special_tokens import find_special_tokens
+from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem
 from finetune.lm_experiments.preprocessing import Batch
 from finetune.lm_experiments.span_corruption import IGNORED, TokenRoles
@@ -35,8 +37,8 @@ def encode_annotated(
     Raises:
         DataError: masked texts whose labels are not as many tokens long as they are; all of them are named.
     """
-    inputs = tokenizer(list(texts))["input_ids"]
-    targets = None if labels is None or task == "lm" else tokenizer(list(labels))["input_ids"]
+    inputs = _encode(_without_start(texts, tokenizer) if task == "lm" else texts, tokenizer)
+    targets = None if labels is None or task == "lm" else _encode(labels, tokenizer)
     if task == "lm":
         inputs = [_with_start(ids, tokenizer) for ids in inputs]
     if task == "mlm" and targets is not None:
@@ -48,6 +50,24 @@ def encode_annotated(
     for row, ids in zip(rows, targets or [], strict=False):
         row["labels"] = ids[:max_length]
     return rows
+
+
+def _encode(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """Ids with the special tokens of the tokenizer; masks that the texts spell are masks, other control tokens text."""
+    encoder = SubwordEncoder(tokenizer, kept=(tokenizer.mask_token,))
+    specials, subwords = find_special_tokens(tokenizer), encoder.encode(texts)
+    if subwords.control_texts:
+        logger.warning(
+            "%d texts spell a control token of the tokenizer; it is encoded as text.", subwords.control_texts
+        )
+    rows = np.split(subwords.ids, np.cumsum(subwords.lengths)[:-1]) if len(texts) else []
+    return [[*specials.prefix.tolist(), *row.tolist(), *specials.suffix.tolist()] for row in rows]
+
+
+def _without_start(texts: Sequence[str], tokenizer: Any) -> list[str]:
+    """Texts that spell the begin-of-text token in front, as some are kept, have it once, not twice."""
+    start = next((token for token in (tokenizer.bos_token, tokenizer.cls_token, tokenizer.eos_token) if token), "")
+    return [text.removeprefix(start) for text in texts]
 
 
 def _with_start(ids: list[int], tokenizer: Any) -> list[int]:

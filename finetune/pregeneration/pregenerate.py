@@ -20,7 +20,7 @@ from typing import Any
 from finetune.data.files import fingerprint
 from finetune.data.text import read_chunks
 from finetune.encoding.corpus import describe_tokenizer, known_size, no_text, useful_workers
-from finetune.encoding.lines import LineEncoder, LineRules, encode_lines
+from finetune.encoding.lines import LineEncoder, LineRules, encode_lines, tell_lines
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem
 from finetune.pregeneration.epoch_files import OutputFormat, join_arrays, metrics_path, read_metrics, write_shard_arrays
@@ -212,8 +212,7 @@ def tell_sentences(store: SentenceStore, settings: InstanceSettings) -> None:
         f"{store.sentences:,} sentences of {counts['documents']:,} documents, {len(store.tokens):,} subwords; the longest "
         f"sentence has {counts['longest']:,}."
     )
-    if counts["lines_without_pieces"]:
-        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no subwords at all and were left out.")
+    tell_lines(counts)
     if counts["longest"] > settings.subwords_per_pair - 1:
         logger.warning(
             f"The longest sentence has more subwords than an instance of {settings.max_seq_len} has room for: "

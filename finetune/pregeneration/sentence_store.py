@@ -25,7 +25,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from finetune.encoding.lines import EncodedLines
+from finetune.encoding.lines import EncodedLines, count_lines
 from finetune.encoding.ragged import ranges
 from finetune.run.manifest import write_json_atomically
 
@@ -181,9 +181,7 @@ class SentenceStoreWriter:
 
     def _count(self, lines: EncodedLines) -> None:
         documents = int(lines.begins_document.sum())
-        self.counts.update(
-            chunks=1, bytes=lines.bytes_read, documents=documents, lines_without_pieces=lines.without_subwords
-        )
+        self.counts.update(chunks=1, documents=documents, **count_lines(lines))
         self.counts["border_waits"] = lines.border_waits or (self.border_waits and not len(lines.lengths))
         self.counts["longest"] = max(self.counts["longest"], int(lines.lengths.max(initial=0)))
 

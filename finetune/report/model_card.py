@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from finetune.report.files import write_text
+from finetune.report.markdown import code_block, code_span, one_line, table_cell
 
 CARD = "README.md"
 
@@ -47,7 +48,7 @@ def write_model_card(folder: Path, card: ModelCard) -> Path:
     front = yaml.safe_dump(front_matter(card), sort_keys=False, allow_unicode=True)
     sections = [_training(card), _figures(card), _usage(card), _labels(card), _command(card), _versions(card)]
     body = "\n".join(section for section in sections if section)
-    return write_text(folder / CARD, f"---\n{front}---\n\n# {card.name}\n\n{_summary(card)}\n{body}")
+    return write_text(folder / CARD, f"---\n{front}---\n\n# {one_line(card.name)}\n\n{_summary(card)}\n{body}")
 
 
 def front_matter(card: ModelCard) -> dict[str, Any]:
@@ -82,15 +83,15 @@ def _is_local(name: str) -> bool:
 
 
 def _summary(card: ModelCard) -> str:
-    how = f"{card.origin} from `{card.base_model}`" if card.base_model else "Trained from scratch"
-    return f"{how} for {card.task} on `{card.dataset}`.\n"
+    how = f"{card.origin} from {code_span(card.base_model)}" if card.base_model else "Trained from scratch"
+    return f"{how} for {card.task} on {code_span(card.dataset)}.\n"
 
 
 def _training(card: ModelCard) -> str:
     rows = [f"| examples in {split} | {size:,} |" for split, size in card.sizes.items()]
-    rows += [f"| {key.replace('_', ' ')} | {value} |" for key, value in card.facts.items()]
+    rows += [f"| {key.replace('_', ' ')} | {table_cell(str(value))} |" for key, value in card.facts.items()]
     table = "\n".join(["| | |", "|---|---|", *rows, ""]) if rows else ""
-    notes = "".join(f"- {note}\n" for note in card.notes)
+    notes = "".join(f"- {one_line(note)}\n" for note in card.notes)
     return "\n".join(part for part in ("## Training\n", table, notes) if part) if table or notes else ""
 
 
@@ -100,7 +101,8 @@ def _figures(card: ModelCard) -> str:
     splits = list(card.figures)
     keys = list(dict.fromkeys(key for figures in card.figures.values() for key in figures))
     rows = [
-        f"| {key} | " + " | ".join(_number(card.figures[split].get(key)) for split in splits) + " |" for key in keys
+        f"| {table_cell(key)} | {' | '.join(_number(card.figures[split].get(key)) for split in splits)} |"
+        for key in keys
     ]
     head = ["| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]
     return "\n".join(["## Scores\n", *head, *rows, ""])
@@ -119,13 +121,20 @@ def _usage(card: ModelCard) -> str:
 
 
 def _labels(card: ModelCard) -> str:
-    return "## Labels\n\n" + ", ".join(f"`{label}`" for label in card.labels) + "\n" if card.labels else ""
+    return "## Labels\n\n" + ", ".join(map(code_span, card.labels)) + "\n" if card.labels else ""
 
 
 def _command(card: ModelCard) -> str:
-    return f"## Command\n\n```\n{shlex.join(card.command)}\n```\n" if card.command else ""
+    return f"## Command\n\n{code_block(shlex.join(card.command))}" if card.command else ""
 
 
 def _versions(card: ModelCard) -> str:
     names = ", ".join(f"{name} {version}" for name, version in card.versions.items())
     return f"## Versions\n\n{names}\n" if names else ""
+
+
+def predict_usage(folder: Path) -> str:
+    """How the model of a folder is used, as Markdown."""
+    return code_block(
+        shlex.join(["python", "scripts/predict.py", "--model_name_or_path", str(folder), "--input_file", "texts.txt"])
+    )

@@ -6,6 +6,7 @@ import errno
 
 NETWORK_PACKAGES = ("requests", "httpx", "urllib3", "huggingface_hub", "aiohttp")
 NETWORK_NAMES = ("ConnectionError", "ConnectError", "Timeout", "Offline", "LocalEntryNotFound", "MaxRetry", "HTTPError")
+LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -15,6 +16,7 @@ def explain(error: BaseException) -> str | None:
         _out_of_memory,
         _full_disk,
         _file_limit,
+        _lost_process,
         _no_network,
         _closed_pipe,
         _no_permission,
@@ -57,6 +59,19 @@ def _file_limit(error: BaseException) -> str | None:
     if not limited and "File too large" not in str(error):
         return None
     return "a file may not grow that large here; raise the limit (ulimit -f) or choose another --output_dir"
+
+
+def _lost_process(error: BaseException) -> str | None:
+    """Gloo and NCCL tell that another process of the same training is gone by errors of the connection to it."""
+    text = str(error)
+    of_backend = type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError")
+    of_gloo = isinstance(error, RuntimeError) and "gloo" in text and any(word in text for word in LOST_CONNECTION)
+    if not of_backend and not of_gloo:
+        return None
+    return (
+        f"another process of this training was lost ({_first_line(error)}); "
+        "run the same command again, it goes on from the last checkpoint"
+    )
 
 
 def _no_network(error: BaseException) -> str | None:

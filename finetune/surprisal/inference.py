@@ -67,7 +67,9 @@ class SurprisalModel:
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.subwords = SubwordEncoder(self.tokenizer)
+        self.subwords = SubwordEncoder(
+            self.tokenizer, kept=(self.tokenizer.mask_token,) if self.masking == "given" else ()
+        )
         self.borders: WordBorders = find_word_borders(self.tokenizer)
         special = find_special_tokens(self.tokenizer)
         self.prefix: npt.NDArray[np.integer] = special.prefix
@@ -138,6 +140,7 @@ class SurprisalModel:
 
     def _encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         subwords = self.subwords.encode(texts)
+        self.counts["texts_with_control_tokens"] += subwords.control_texts
         if self.width is not None:
             room = self.width - len(self.prefix) - (len(self.suffix) if self.task == "mlm" else 0)
             self.counts["texts_windowed"] += int((subwords.lengths > room).sum()) if self.task != "seq2seq" else 0
@@ -171,6 +174,7 @@ class SurprisalModel:
     def _with_ends(self, texts: Sequence[str], counted: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Ids with the special tokens around them, cut where the model takes no more (counted)."""
         subwords = self.subwords.encode(texts)
+        self.counts["texts_with_control_tokens"] += subwords.control_texts
         bodies = np.split(subwords.ids.astype(np.int64), offsets_of(subwords.lengths)[1:-1]) if texts else []
         room = None if self.width is None else max(self.width - len(self.prefix) - len(self.suffix) - 1, 1)
         self.counts[counted] += 0 if room is None else int((subwords.lengths > room).sum())

@@ -35,12 +35,21 @@ class SweepArguments:
     words: list[str] = field(init=False, default_factory=list)
 
     def problems(self) -> list[Problem]:
-        found = []
+        found: list[Problem | None] = []
         if self.slurm and self.collect:
             found.append(Problem("--slurm and --collect contradict each other", remedy="keep one of them"))
         if self.slurm_options and not self.slurm:
             found.append(Problem("--slurm_options are given, but not --slurm"))
-        return found
+        if self.slurm:
+            found += [*map(_check_line, self.slurm_options), _check_line(self.output_dir, "--output_dir")]
+        return [problem for problem in found if problem is not None]
+
+
+def _check_line(text: str, flag: str = "--slurm_options") -> Problem | None:
+    """A line of the script is one line: what follows a line end would be a command of its own."""
+    if text.isprintable():
+        return None
+    return Problem(f"{flag} {text!r} holds a line end or another control character", remedy="take it out")
 
 
 class SweepParser(CommandParser):

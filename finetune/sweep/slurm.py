@@ -1,15 +1,24 @@
-"""A Slurm array script for a list of commands: one or more a task, resumed by requeueing."""
+"""A Slurm array script for a list of commands: one or more a task, resumed by requeueing.
+
+The commands lie in a JSON file as lists of words, and a task starts its own by `execvp`: no shell ever reads them, so that a
+word may hold anything, line ends and quotes included.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.report.files import write_text
 
-SCRIPT, COMMANDS, LOGS = "sweep.sbatch", "commands.txt", "logs"
+SCRIPT, COMMANDS, LOGS = "sweep.sbatch", "commands.json", "logs"
 TASKS_AT_MOST = 1000  # Slurm's MaxArraySize is 1,001 unless the cluster raises it
+
+START_ONE = "import json, os, sys; words = json.load(open(sys.argv[1]))[int(sys.argv[2])]; os.execvp(words[0], words)"
 
 TEMPLATE = """#!/bin/bash
 #SBATCH --job-name={name}
@@ -19,15 +28,13 @@ TEMPLATE = """#!/bin/bash
 #SBATCH --requeue
 #SBATCH --signal=B:TERM@120
 {options}
-# {count} commands, one a line; task N runs {per_task} of them from line N * {per_task} + 1. Finished ones exit at once.
+# {count} commands, counted from 0; task N runs {per_task} of them from number N * {per_task}. Finished ones exit at once.
 cd {working_directory} || exit 1
-commands={commands}
-first=$((SLURM_ARRAY_TASK_ID * {per_task} + 1))
+first=$((SLURM_ARRAY_TASK_ID * {per_task}))
 failed=0
 for number in $(seq "$first" $((first + {per_task} - 1))); do
-    command=$(sed -n "${{number}}p" "$commands")
-    [ -n "$command" ] || break
-    bash -c "exec $command" &
+    [ "$number" -lt {count} ] || break
+    {python} -c {start_one} {commands} "$number" &
     child=$!
     trap 'kill -TERM $child' TERM           # two minutes before the end: the run saves its state
     wait $child; code=$?
@@ -50,7 +57,7 @@ def write_array_script(
     options: Sequence[str] = (),
     per_task: int | None = None,
 ) -> Path:
-    """Write `sweep.sbatch` and `commands.txt`; returns the script.
+    """Write `sweep.sbatch` and `commands.json`; returns the script.
 
     Args:
         folder: of the sweep; logs go to `logs/` in it.
@@ -62,16 +69,24 @@ def write_array_script(
     per_task = per_task or -(-len(commands) // TASKS_AT_MOST) or 1
     folder = folder.resolve()
     (folder / LOGS).mkdir(parents=True, exist_ok=True)
-    write_text(folder / COMMANDS, "".join(f"{shlex.join(command)}\n" for command in commands))
+    rows = ",\n".join(json.dumps(list(command), ensure_ascii=False) for command in commands)
+    write_text(folder / COMMANDS, f"[\n{rows}\n]\n")
     text = TEMPLATE.format(
-        name=folder.name,
+        name=re.sub(r"[^\w.-]", "_", folder.name),
         last=-(-len(commands) // per_task) - 1,
         at_once=f"%{at_once}" if at_once else "",
-        logs=folder / LOGS,
+        logs=_slurm_path(folder / LOGS),
         options="".join(f"#SBATCH --{option.lstrip('-')}\n" for option in options),
         count=len(commands),
         per_task=per_task,
         working_directory=shlex.quote(str(Path.cwd())),
         commands=shlex.quote(str(folder / COMMANDS)),
+        python=shlex.quote(sys.executable),
+        start_one=shlex.quote(START_ONE),
     )
     return write_text(folder / SCRIPT, text)
+
+
+def _slurm_path(path: Path) -> str:
+    """A path as `#SBATCH` lines spell it: `%` begins a replacement there, a backslash keeps a space in the word."""
+    return re.sub(r"([\\\s\"'])", r"\\\1", str(path).replace("%", "%%"))

@@ -255,6 +255,7 @@ def _counts(words: EncodedWords, windows: Windows, capacity: int) -> dict[str, i
         "windows": len(windows),
         "sentences_windowed": int((per_sentence > 1).sum()),
         "words_without_pieces": words.words_without_pieces,
+        "control_words": words.control_words,
         "words_cut": int(too_long.sum()),
         "pieces_cut": int((lengths[too_long] - capacity).sum()),
     }
@@ -274,6 +275,9 @@ def describe_counts(counts: dict[str, int], max_length: int, name: str) -> list[
         notes.append(
             (logging.WARNING, f"{name}: {without_subwords}; each is encoded as the unknown token at its place.")
         )
+    if counts["control_words"]:
+        spelled = f"{counts['control_words']:,} words spell a control token of the tokenizer (as [SEP] or </s>)"
+        notes.append((logging.INFO, f"{name}: {spelled}; they are encoded as text."))
     if counts["words_cut"]:
         cut = f"{counts['pieces_cut']:,} of their subwords were cut off"
         notes.append((logging.WARNING, f"{name}: {counts['words_cut']:,} words are longer than a whole window; {cut}."))

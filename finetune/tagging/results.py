@@ -12,7 +12,7 @@ from transformers import Trainer
 
 from finetune.arguments.model import ModelArguments
 from finetune.report.files import write_metrics
-from finetune.report.model_card import ModelCard, write_model_card
+from finetune.report.model_card import ModelCard, predict_usage, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
 from finetune.tagging import legacy_files as legacy_ner
@@ -132,7 +132,7 @@ def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]
         command=task.arguments.command_line(),
         versions=library_versions(),
         notes=task.notes,
-        usage=f"```\npython scripts/predict.py --model_name_or_path {folder} --input_file texts.txt\n```",
+        usage=predict_usage(folder),
     )
 
 

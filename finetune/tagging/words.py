@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from finetune.encoding.control_tokens import ControlTokens
 from finetune.encoding.ragged import offsets_of, take_rows
 from finetune.errors import DataError, Problem
 
 logger = logging.getLogger(__name__)
 
 WORDS_PER_CALL = 512  # long enough to be one call among few, short enough that threads share the chunks
-CONTROL_TOKENS = ("bos_token", "eos_token", "cls_token", "sep_token", "pad_token", "mask_token")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class EncodedWords:
     word_offsets: npt.NDArray[np.int64]  # (words + 1,)
     sentence_offsets: npt.NDArray[np.int64]  # (sentences + 1,), counted in words
     words_without_pieces: int
+    control_words: int = 0  # words that spell a control token, encoded as the text that they are
 
     def rows(self) -> list[list[list[int]]]:
         """The same as nested lists: sentences of words of ids. For looking at a few, not for whole corpora."""
@@ -58,7 +59,7 @@ class WordEncoder:
 
     A word that the tokenizer gives no subwords (a zero-width space, a blank) becomes the unknown token, so that every
     word has a place. A word that spells a control token (`[SEP]`, `</s>`) is encoded as the text that it is.
-    `words_without_pieces` and `control_words` count both, over all calls, in running words and in distinct words.
+    `words_without_pieces` counts the former over all calls, in running words.
     """
 
     def __init__(self, tokenizer: Any, *, lowercase: bool = False, space_token: str | None = None) -> None:
@@ -66,11 +67,10 @@ class WordEncoder:
         self.lowercase = lowercase
         self.space_token = None if space_token in (None, "", " ") else space_token
         self.words_without_pieces = 0
-        self.control_words = 0
         self._unknown_id = _stand_in_id(tokenizer)
         self._space_id = self._find_space_id()
         self._word_prefix = " " if _needs_prefix_space(tokenizer) else ""
-        self._control_ids, self._control_pattern = self._find_control_tokens()
+        self._control = ControlTokens(tokenizer, kept=(self.space_token,))
         self._places: dict[str, int] = {}
         self._ids = np.empty(0, dtype=np.int32)
         self._lengths = np.empty(0, dtype=np.int64)
@@ -80,11 +80,15 @@ class WordEncoder:
         """Encode sentences, given as lists of words or, quicker, as an Arrow column of them."""
         words, sentence_offsets = _flatten(sentences)
         encoded = words.dictionary_encode()
-        places = self._places_of(encoded.dictionary.to_pylist())[encoded.indices.to_numpy(zero_copy_only=False)]
+        distinct, indices = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+        places = self._places_of(distinct)[indices]
         ids, word_offsets = take_rows(self._ids, offsets_of(self._lengths), places)
         without_subwords = int(self._is_empty[places].sum())
         self.words_without_pieces += without_subwords
-        return EncodedWords(ids.astype(np.int32, copy=False), word_offsets, sentence_offsets, without_subwords)
+        control_words = int(self._control.find_spelling(distinct)[indices].sum())
+        return EncodedWords(
+            ids.astype(np.int32, copy=False), word_offsets, sentence_offsets, without_subwords, control_words
+        )
 
     def _places_of(self, distinct: list[str]) -> npt.NDArray[np.int64]:
         """Rows of the table for these words; words that are new are encoded and added."""
@@ -131,30 +135,22 @@ class WordEncoder:
         """Ids and lengths with every control token that the texts happen to spell taken apart."""
         ids, lengths = self._tokenize(texts)
         owners = np.repeat(np.arange(len(texts)), lengths)
-        marked = np.unique(owners[np.isin(ids, list(self._control_ids))]).tolist()
-        suspects = [index for index in marked if self._is_control(texts[index], ids[owners == index])]
+        marked = np.unique(owners[np.isin(ids, list(self._control.ids))]).tolist()
+        suspects = [index for index in marked if self._control.are_spelled(texts[index], ids[owners == index])]
         if not suspects:
             return ids, lengths
-        self.control_words += len(suspects)
         rows = np.split(ids, np.cumsum(lengths)[:-1])
         for index in suspects:
             rows[index] = self._encode_as_text(texts[index])
         return np.concatenate(rows), np.array([len(row) for row in rows], dtype=np.int64)
 
-    def _is_control(self, text: str, ids: npt.NDArray) -> bool:
-        """GPT-2's unknown token is also its end of text: there only the spelling tells them apart."""
-        others = self._control_ids - {self._unknown_id}
-        return bool(others.intersection(ids.tolist())) or bool(self._control_pattern.search(text))
-
     def _encode_as_text(self, text: str) -> npt.NDArray:
         """Subwords of a text that spells a control token: without special treatment, else cut inside it, else unknown."""
         ids = self._tokenize([text], split_special_tokens=True)[0]
-        if not self._control_ids.intersection(ids.tolist()):
+        if not self._control.ids.intersection(ids.tolist()):
             return ids
-        cuts = [0, *(match.start() + 1 for match in self._control_pattern.finditer(text)), len(text)]
-        parts = [text[a:b] for a, b in pairwise(cuts)]
-        ids = self._tokenize([part for part in parts if part], split_special_tokens=True)[0]
-        return ids if not self._control_ids.intersection(ids.tolist()) else np.array([self._unknown_id])
+        ids = self._tokenize(self._control.cut(text), split_special_tokens=True)[0]
+        return ids if not self._control.ids.intersection(ids.tolist()) else np.array([self._unknown_id])
 
     def _tokenize(self, texts: list[str], split_special_tokens: bool | None = None) -> tuple[npt.NDArray, npt.NDArray]:
         tokenize = self._tokenize_fast if self.tokenizer.is_fast else self._tokenize_python
@@ -203,13 +199,6 @@ class WordEncoder:
             self.space_token,
         )
         return None
-
-    def _find_control_tokens(self) -> tuple[set[int], re.Pattern[str]]:
-        """Ids and spelling of the tokens that steer a model. Extra special tokens are content (`<_>`, `[NAME]`)."""
-        tokens = {getattr(self.tokenizer, name, None) for name in CONTROL_TOKENS} - {None, self.space_token}
-        ids = {int(index) for index in map(self.tokenizer.convert_tokens_to_ids, tokens) if index is not None}
-        longest_first = sorted(map(str, tokens), key=len, reverse=True)
-        return ids, re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
 
 
 def _flatten(sentences: Sequence[Sequence[str]] | pa.Array | pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import shlex
+import json
 import subprocess
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_a_dry_run_and_a_slurm_array_name_the_same_commands(words, call_command,
     assert dry.code == 0 and dry.last["runs"] == 4 and not (tmp_path / "s").exists()
     done = call_command(*sweep, "--slurm", "--slurm_options", "gres=gpu:1", "time=01:00:00", "--", *words)
     assert done.code == 0, done.stderr
-    commands = [shlex.split(line) for line in (tmp_path / "s" / "commands.txt").read_text().splitlines()]
+    commands = json.loads((tmp_path / "s" / "commands.json").read_text())
     assert [command[2:] for command in commands] == [
         [
             *words,

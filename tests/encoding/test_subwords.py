@@ -4,12 +4,16 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, PythonBackend
 
+from finetune.encoding.control_tokens import CONTROL_ROLES
 from finetune.encoding.subwords import SubwordEncoder, find_starts_by_id, id_dtype, tokenizer_fingerprint
 from tests import tiny
 
-TEXTS = ["Don't stop believing, Ångström!", "", "ภาษาไทย unbelievably 中文", "   ", "[MASK] it"]
+TEXTS = ["Don't stop believing, Ångström!", "", "ภาษาไทย unbelievably 中文", "   ", "it"]
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +118,54 @@ def test_rust_tokenizers_that_are_not_wordpiece_need_their_word_ids(wordpiece):
     assert find_starts_by_id(byte_level(), is_rust=True) is None
     starts = find_starts_by_id(wordpiece, is_rust=True)
     assert starts.sum() == sum(not token.startswith("##") for token in wordpiece.get_vocab())
+
+
+@st.composite
+def texts_with_control_tokens(draw, tokens):
+    """Texts of words and spelled control tokens, with and without spaces between them."""
+    parts = draw(st.lists(st.sampled_from([*tokens, "fox", "dog.", "a", "กรุงเทพ"]), min_size=1, max_size=6))
+    return draw(st.sampled_from(["", " "])).join(parts)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_control_tokens_in_texts_are_text(any_tokenizer, data):
+    tokens = sorted({getattr(any_tokenizer, role) for role in CONTROL_ROLES} - {None})
+    texts = data.draw(st.lists(texts_with_control_tokens(tokens), min_size=1, max_size=4))
+    subwords = SubwordEncoder(any_tokenizer).encode(texts)
+    forbidden = set(any_tokenizer.convert_tokens_to_ids(tokens)) - {any_tokenizer.unk_token_id}
+    assert not forbidden.intersection(subwords.ids.tolist())
+    assert subwords.control_texts == sum(any(token in text for token in tokens) for text in texts)
+    plain = [text for text in texts if not any(token in text for token in tokens)]
+    assert (
+        rows(SubwordEncoder(any_tokenizer).encode([*plain, "a"]))
+        == (any_tokenizer([*plain, "a"], add_special_tokens=False)["input_ids"])
+    )
+
+
+@pytest.mark.parametrize("spelled", ["</s>", "<s>", "<mask>", "<pad>"])
+def test_a_sentencepiece_model_spells_its_control_tokens_by_letters(xlm_roberta, spelled):
+    """Unigram's vocabulary holds `</s>` with the best score of all, so no pre-tokenizer could keep it away."""
+    text = f"fox {spelled} dog"
+    ids = SubwordEncoder(xlm_roberta).encode([text]).ids.tolist()
+    alphabet = set("".join(xlm_roberta.get_vocab()))
+    expected = "".join(letter if letter in alphabet and letter not in "<>" else "" for letter in text)
+    decoded = xlm_roberta.decode(ids, skip_special_tokens=True)
+    assert [letter for letter in decoded if letter in expected] == [letter for letter in expected if letter in decoded]
+    assert xlm_roberta.convert_tokens_to_ids(spelled) not in ids and len(ids) > 3
+
+
+def test_tokens_kept_on_purpose_stay_tokens(wordpiece):
+    encoder = SubwordEncoder(wordpiece, kept=("[MASK]",))
+    subwords = encoder.encode(["a [MASK] [SEP]"])
+    assert subwords.ids.tolist().count(wordpiece.mask_token_id) == 1
+    assert wordpiece.sep_token_id not in subwords.ids and subwords.control_texts == 1
+
+
+def test_merges_that_make_a_control_token_go_with_it():
+    """Conversions of SentencePiece models list every way to make a subword, control tokens included."""
+    vocabulary = {"<s>": 0, "</s>": 1, "<unk>": 2, "<": 3, "s": 4, ">": 5, "s>": 6, "a": 7}
+    merges = [("s", ">"), ("<", "s>")]
+    rust = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=rust, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    assert SubwordEncoder(tokenizer).encode(["a<s>a", "<s"]).ids.tolist() == [7, 3, 6, 7, 3, 4]

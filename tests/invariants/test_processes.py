@@ -131,6 +131,29 @@ def test_a_signal_to_one_of_two_processes_stops_both_in_the_same_step(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_a_lost_process_to_the_others(tmp_path, repository, two_processes, tiny_bert):
+    output = tmp_path / "killed"
+    often = ["--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "30", "--max_steps", "2000"]
+    script = str(repository / "scripts" / "run_ner.py")
+    started = subprocess.Popen(
+        [*two_processes, script, *make_words(tiny_bert, output, 4), *often],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (output / "checkpoint-2" / "complete.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    ranks = {child.environ()["RANK"]: child for child in psutil.Process(started.pid).children()}
+    ranks["1"].kill()
+    stdout, stderr = started.communicate(timeout=120)
+    last = [json.loads(line) for line in stdout.splitlines() if line.startswith('{"status"')]
+    assert "a bug in finetune" not in stderr
+    if last:  # torchrun may have stopped the first process before it noticed
+        assert last[-1]["status"] in ("failed", "preempted")
+        assert "was lost" in last[-1]["reason"] or "SIGTERM" in last[-1]["reason"], last
+    assert (output / "checkpoint-2").exists()
+
+
 ONE_LOSS_IS_NO_NUMBER = """
 import os, types
 import torch, torch.distributed as dist

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard as HubCard
 
 from finetune.classification.results import find_hub_name
-from finetune.report.model_card import ModelCard, front_matter, write_model_card
+from finetune.report.model_card import ModelCard, front_matter, predict_usage, write_model_card
 
 CARD = ModelCard(
     name="thainer-tagger",
@@ -82,3 +85,33 @@ def test_corpora_known_by_a_name_of_ours_are_called_as_the_hub_calls_them(corpus
 
 def test_other_corpora_are_called_as_the_user_called_them():
     assert find_hub_name("some/corpus", typed="some/corpus") == "some/corpus"
+
+
+HOSTILE = ["a\n\n# Ha", "x`\n```\n<script>alert(1)</script>", "| a |\n|---|", "``", "back`tick", "a\u2028# b", "\r# c"]
+
+
+def outline(text: str) -> list[str]:
+    """Lines outside of fenced blocks that begin a block of their own, and the fences."""
+    lines, fence = [], ""
+    for line in text.replace("\u2028", "\n").replace("\r", "\n").split("\n"):
+        mark = re.match("`{3,}$", line)
+        if fence:
+            fence = "" if mark and len(line) >= len(fence) else fence
+        elif mark:
+            fence = line
+        elif re.match(r"#|\|---|<|---$", line):
+            lines.append(line)
+    assert not fence
+    return lines
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_users_never_becomes_structure(text, tmp_path):
+    fields = {"base_model": text, "dataset": text, "labels": [text, "O"], "command": ["x", text], "notes": [text]}
+    card = replace(CARD, **fields, facts={"seed": text}, usage=predict_usage(Path(text)))
+    plain = replace(CARD, usage=predict_usage(Path("x")))
+    written, expected = (write_model_card(tmp_path, one).read_text(encoding="utf-8") for one in (card, plain))
+    body = "library_name"  # the front matter is YAML, which quotes
+    assert body in written
+    assert outline(written.split("---\n", 2)[2]) == outline(expected.split("---\n", 2)[2])
+    assert yaml.safe_load(written.split("---\n")[1])["library_name"] == "transformers"

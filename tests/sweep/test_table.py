@@ -2,11 +2,16 @@
 
 import csv
 import io
+import json
 import os
 import subprocess
+import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from finetune.sweep.arguments import SweepArguments
 from finetune.sweep.slurm import write_array_script
 from finetune.sweep.table import SEEDS_TABLE, SweepRow, sort_rows, validation_figures, write_sweep_table
 
@@ -86,3 +91,43 @@ def test_an_interrupted_task_is_requeued_and_a_failed_one_fails(tmp_path):
 def test_more_runs_than_an_array_may_have_share_tasks(tmp_path):
     text = write_array_script(tmp_path, [["true"]] * 2500).read_text(encoding="utf-8")
     assert "--array=0-833\n" in text  # three a task
+
+
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+AWKWARD = [
+    "two words",
+    "",
+    "'",
+    '"',
+    "$(touch broken)",
+    "`touch broken`",
+    "a\nb",
+    "-x",
+    "--",
+    "*",
+    "\\",
+    ";",
+    "&",
+    "ไทย",
+]
+
+
+@pytest.mark.slow
+@settings(max_examples=25)
+@given(words=st.lists(st.one_of(st.sampled_from(AWKWARD), WORDS), max_size=5))
+def test_words_reach_a_run_of_the_array_as_they_are(words, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("awkward $(x) 'y'")
+    write = "import json, sys; json.dump(sys.argv[2:], open(sys.argv[1], 'w'))"
+    command = [sys.executable, "-c", write, str(folder / "seen.json"), *words]
+    script = write_array_script(folder / "s", [["false"], command])
+    assert run_task(script, 1, folder) == 0
+    assert json.loads((folder / "seen.json").read_text()) == words
+    assert {path.name for path in folder.iterdir()} <= {"s", "seen.json", "scontrol", "requeued"}
+
+
+@pytest.mark.parametrize("text", ["gres=gpu:1\ntouch broken", "time=1\r", "a\u2028b"])
+def test_an_option_is_one_line(text):
+    asked = SweepArguments(command="run_ner", output_dir="s", slurm=True, slurm_options=["mem=1G", text])
+    (problem,) = asked.problems()
+    assert "--slurm_options" in problem.found and "line end" in problem.found
+    assert len(SweepArguments(command="run_ner", output_dir=f"s{text}", slurm=True).problems()) == 1

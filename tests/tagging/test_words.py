@@ -109,11 +109,12 @@ def test_words_that_spell_control_tokens_are_text(any_tokenizer):
     control -= {None}
     sentence = ["fox", *sorted(control), *("ab" + token + "cd" for token in sorted(control))]
     encoder = WordEncoder(any_tokenizer)
-    rows = encoder.encode([sentence]).rows()[0]
+    encoded = encoder.encode([sentence, sentence])
+    rows = encoded.rows()[0]
     forbidden = set(any_tokenizer.convert_tokens_to_ids(sorted(control))) - {any_tokenizer.unk_token_id}
     assert not forbidden.intersection(index for word in rows for index in word)
     assert all(rows) and len(rows) == len(sentence)
-    assert encoder.control_words == 2 * len(control)
+    assert encoded.control_words == 2 * 2 * len(control)
     assert rows[0] == WordEncoder(any_tokenizer).encode([["fox"]]).rows()[0][0]
 
 
