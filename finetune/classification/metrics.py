@@ -28,18 +28,6 @@ class ConfidentError:
     probability: float
 
 
-def softmax(logits: ArrayLike) -> NDArray[np.float64]:
-    """Probabilities (examples, labels) of logits of the same shape."""
-    logits = np.asarray(logits, dtype=np.float64)
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
-def sigmoid(logits: ArrayLike) -> NDArray[np.float64]:
-    """Probability of each label on its own; no overflow for large negative logits."""
-    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
-
-
 def pool_windows(outputs: ArrayLike, examples: ArrayLike, number: int) -> NDArray[np.float64]:
     """Mean of the outputs (windows, labels) of the windows of each example -> (number, labels).
 
