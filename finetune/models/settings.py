@@ -42,7 +42,7 @@ class SavedSettings:
 
 @dataclass(frozen=True)
 class TaggerSettings(SavedSettings):
-    """How words become the input of a tagger, and its output tags.
+    """How words become the input of a tagger, and its output tags. `word_segmenter` finds the words of raw text.
 
     `transitions` are the learned scores of `--constrained_decoding learned`: a row for each label before, one for the
     beginning last; a column for each label after, one for the end last.
@@ -53,6 +53,7 @@ class TaggerSettings(SavedSettings):
     stride: int | None = None
     lowercase: bool = False
     space_token: str | None = None
+    word_segmenter: str = "auto"
     constrained_decoding: bool = False
     transitions: list[list[float]] | None = None
 
