@@ -8,6 +8,7 @@ from typing import ClassVar
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone
 from finetune.arguments.parser import Arguments
+from finetune.arguments.prediction import SEGMENTERS
 from finetune.errors import Problem
 from finetune.supervised.arguments import SupervisedArguments, check_supervised
 
@@ -120,6 +121,21 @@ class TaggingArguments(SupervisedArguments):
     )
     space_token: str | None = argument(None, metavar="TEXT", help="what replaces spaces inside words, e.g. <_>")
     lowercase: bool = argument(False, help="lower-case words before they are cut into subwords")
+<<<<<<< HEAD
+=======
+    word_segmenter: str | None = argument(
+        None,
+        choices=SEGMENTERS,
+        help="how words are found in raw text, here and by predict.py with this model. auto: at spaces and punctuation, "
+        "Thai by dictionary, scripts without spaces (Chinese, Japanese, Lao, Khmer, Burmese) by characters; characters: "
+        "every character is a word; words: at spaces and punctuation only. Without it auto, or as given words are cut",
+    )
+    class_weights: str | None = argument(
+        None,
+        metavar="balanced|FILE",
+        help="weight of each label in the loss: balanced, or a file of `label weight` lines or a JSON object",
+    )
+>>>>>>> usage
     constrained_decoding: str | None = argument(
         None,
         const="zero",
