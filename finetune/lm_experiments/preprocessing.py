@@ -33,10 +33,6 @@ from finetune.lm_experiments.span_corruption import (
 Batch = dict[str, Any]
 REPLACEMENTS = ("mask", "random", "original")
 MASK_MOSTLY = {"mask": 0.8, "random": 0.1, "original": 0.1}  # Devlin et al. 2019
-# Functions after which the labels of a text are no longer those of its file.
-UPDATE_LABEL_FNS = frozenset(
-    {"mask_random_spans", "mask_truerandom_spans", "expand_with_masks", "mask_word_tokens", "mask_words"}
-)
 
 
 def call_preprocessing(
