@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-SHARED = ("errors", "arguments", "run", "data", "tokenization", "encoding", "models", "training", "report")
+SHARED = (
+    *("errors", "arguments", "run", "data", "tokenization", "encoding", "models", "training", "report"),
+    "supervised",
+)
 TASKS = {  # a task -> the tasks that it may build on
     "tagging": set(),
     "classification": set(),

@@ -43,7 +43,7 @@ class SavedSettings:
 
 @dataclass(frozen=True)
 class TaggerSettings(SavedSettings):
-    """How words become the input of a tagger, and its output tags.
+    """How words become the input of a tagger, and its output tags. `word_segmenter` finds the words of raw text.
 
     `transitions` are the learned scores of `--constrained_decoding learned`: a row for each label before, one for the
     beginning last; a column for each label after, one for the end last.
@@ -54,6 +54,7 @@ class TaggerSettings(SavedSettings):
     stride: int | None = None
     lowercase: bool = False
     space_token: str | None = None
+    word_segmenter: str = "auto"
     constrained_decoding: bool = False
     transitions: list[list[float]] | None = None
 

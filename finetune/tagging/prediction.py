@@ -53,7 +53,8 @@ class Tagger:
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its words, a tag and a probability for each, and the entities that the tags spell."""
-        split = [text.split() for text in texts]
+        segmenter = self.arguments.word_segmenter or self.settings.word_segmenter
+        split = [text.split(segmenter) for text in texts]
         probabilities = self.find_probabilities([words for words, _ in split])
         for text, (words, places), rows in zip(texts, split, probabilities, strict=True):
             yield self.describe(text, words, places, rows)

@@ -32,7 +32,7 @@ from finetune.tagging import pos_metrics as pos
 from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
 from finetune.tagging.corpus import load_tagging_corpus
 from finetune.tagging.encoding import EncodedTagging, encode_tagging
-from finetune.tagging.options import adopt_settings, find_transitions, open_class_weights
+from finetune.tagging.options import adopt_settings, find_transitions, open_class_weights, resolve_word_segmenter
 from finetune.tagging.published.thainer import filter_long_tests
 from finetune.tagging.viterbi import TransitionScores
 from finetune.tagging.words import WordEncoder
@@ -105,8 +105,15 @@ def open_task(arguments: Arguments) -> TaggingTask:
     problems.raise_any(DataError)
     assert opened and tokenizer is not None and config is not None and values is not None
     name_labels(config, match.labels)
+<<<<<<< HEAD
     knows_scheme = saved or is_labelled(opened)
     of_labels = TagColumn.of_sequences([label] for label in match.labels)
+=======
+    options = arguments[TaggingArguments]
+    options.word_segmenter, remarks = resolve_word_segmenter(options.word_segmenter, opened.corpus.splits)
+    for remark in remarks:
+        logger.warning("%s", remark)
+>>>>>>> usage
     task = TaggingTask(
         arguments,
         opened.corpus,
@@ -118,7 +125,7 @@ def open_task(arguments: Arguments) -> TaggingTask:
         values,
         resolve_max_length(arguments[TaggingArguments].max_length, config, tokenizer),
         weights,
-        notes=[*opened.corpus.notes, *opened.notes],
+        notes=[*opened.corpus.notes, *opened.notes, *remarks],
     )
     task.encoded = encode_splits(task)
     task.notes += [note for encoded in task.encoded.values() for note in encoded.notes]
@@ -177,7 +184,12 @@ def open_corpus(arguments: Arguments, saved: TaggerSettings | None) -> PreparedT
     if task_name != "ner" and data.label_name is None:
         data = replace(data, label_name=f"{task_name}_tags")
     needs_validation = bool(training.get("do_eval"))
-    corpus = load_tagging_corpus(data, seed=int(arguments.get("seed", 42)), validation_needed=needs_validation)
+    corpus = load_tagging_corpus(
+        data,
+        seed=int(arguments.get("seed", 42)),
+        validation_needed=needs_validation,
+        segmenter=arguments[TaggingArguments].word_segmenter or "auto",
+    )
     filter_tests(corpus, arguments)
     is_pos = task_name == "pos" or "pos" in (data.label_name or "")
     known = TagScheme(saved.scheme) if saved else None
