@@ -181,7 +181,7 @@ def _confident_decisions(
 
 def _averages(predicted: NDArray[Any], expected: NDArray[Any]) -> dict[str, float]:
     """Micro and macro averages of label ids (examples,) or of decisions (examples, labels)."""
-    scores = {}
+    scores: dict[str, float] = {}
     for average in ("micro", "macro"):
         found = _precision_recall_f1(predicted, expected, average=average) if len(expected) else (0.0, 0.0, 0.0)
         scores |= {f"{name}_{average}": float(found[place]) for name, place in SCORES.items()}

@@ -121,8 +121,6 @@ class TaggingArguments(SupervisedArguments):
     )
     space_token: str | None = argument(None, metavar="TEXT", help="what replaces spaces inside words, e.g. <_>")
     lowercase: bool = argument(False, help="lower-case words before they are cut into subwords")
-<<<<<<< HEAD
-=======
     word_segmenter: str | None = argument(
         None,
         choices=SEGMENTERS,
@@ -130,12 +128,6 @@ class TaggingArguments(SupervisedArguments):
         "Thai by dictionary, scripts without spaces (Chinese, Japanese, Lao, Khmer, Burmese) by characters; characters: "
         "every character is a word; words: at spaces and punctuation only. Without it auto, or as given words are cut",
     )
-    class_weights: str | None = argument(
-        None,
-        metavar="balanced|FILE",
-        help="weight of each label in the loss: balanced, or a file of `label weight` lines or a JSON object",
-    )
->>>>>>> usage
     constrained_decoding: str | None = argument(
         None,
         const="zero",

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import logging
-<<<<<<< HEAD
-from pathlib import Path
-
-=======
 from collections import Counter
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
 from datasets import Dataset
 
->>>>>>> usage
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.data.class_weights import read_class_weights
 from finetune.data.corpus import Corpus
-<<<<<<< HEAD
-from finetune.encoding.tag_column import TagColumn
-=======
 from finetune.data.words import holds_unspaced, is_character, split_words
->>>>>>> usage
+from finetune.encoding.tag_column import TagColumn
 from finetune.errors import DataError, Problem
 from finetune.models.settings import TaggerSettings
 from finetune.tagging.arguments import TaggingArguments

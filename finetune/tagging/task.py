@@ -105,15 +105,12 @@ def open_task(arguments: Arguments) -> TaggingTask:
     problems.raise_any(DataError)
     assert opened and tokenizer is not None and config is not None and values is not None
     name_labels(config, match.labels)
-<<<<<<< HEAD
     knows_scheme = saved or is_labelled(opened)
     of_labels = TagColumn.of_sequences([label] for label in match.labels)
-=======
     options = arguments[TaggingArguments]
     options.word_segmenter, remarks = resolve_word_segmenter(options.word_segmenter, opened.corpus.splits)
     for remark in remarks:
         logger.warning("%s", remark)
->>>>>>> usage
     task = TaggingTask(
         arguments,
         opened.corpus,
