@@ -90,10 +90,11 @@ class Arguments:
 class CommandParser:
     """Reads a command line into argument groups.
 
-    `groups` are dataclasses of `argument()` fields; those with a `problems()` method judge themselves, and `checks`
-    judge several groups together. TrainingArguments fields are taken only if `training_defaults` is given (it may be
-    empty); `required` names those of them that must be typed. `positionals` name fields that may be given by place.
-    `legacy` are old flags of this command beside the common ones.
+    `groups` are dataclasses of `argument()` fields. First `resolvers` settle the values that follow from others; then
+    the groups with a `problems()` method say what is wrong with them, and `checks` what is wrong with several together:
+    both change nothing. TrainingArguments fields are taken only if `training_defaults` is given (it may be empty);
+    `required` names those of them that must be typed. `positionals` name fields that may be given by place. `legacy` are
+    old flags of this command beside the common ones.
     """
 
     gathering_class: type[Gathering] = Gathering
@@ -107,10 +108,12 @@ class CommandParser:
         required: Sequence[str] = ("output_dir",),
         legacy: Mapping[str, OldFlag] | None = None,
         positionals: Sequence[str] = (),
+        resolvers: Sequence[Callable[[Arguments], None]] = (),
         checks: Sequence[Callable[[Arguments], list[Problem]]] = (),
         prog: str | None = None,
     ) -> None:
-        self.description, self.groups, self.checks = description, tuple(groups), tuple(checks)
+        self.description, self.groups = description, tuple(groups)
+        self.resolvers, self.checks = tuple(resolvers), tuple(checks)
         self.prog = prog or Path(sys.argv[0]).name
         self.sections = [(_title(group), fields_of(group)) for group in groups]
         own_sections = list(self.sections)
@@ -203,7 +206,9 @@ class CommandParser:
             argv=argv,
         )
         arguments.groups = {group: _build_group(group, values) for group in self.groups}
-        self._require(arguments, problems, unread | {item.name for item in missing})
+        unknown = unread | {item.name for item in missing}
+        self._resolve(arguments)
+        problems.extend(self._check(arguments, unknown))
         if problems:
             raise UsageError(*dict.fromkeys(problems))
         return arguments
@@ -227,17 +232,23 @@ class CommandParser:
         trained = {item.name for item in self.sections[-1][1]}
         return {**self.training_defaults, **{name: value for name, value in values.items() if name in trained}}
 
-    def _require(self, arguments: Arguments, problems: list[Problem], unknown: set[str]) -> None:
-        """What groups say of themselves, then of each other; a group with unknown values cannot."""
+    def _resolve(self, arguments: Arguments) -> None:
+        """Values that follow from others: what groups want of the Trainer, then what the command's resolvers settle."""
         for group in arguments.groups.values():
-            judge = getattr(group, "problems", None)
-            problems.extend(judge() if judge and not unknown & set(vars(group)) else ())
             extra = getattr(group, "training_values", None)
             arguments.training.update(extra() if extra and self.has_training else {})
+        for resolve in self.resolvers:
+            resolve(arguments)
+
+    def _check(self, arguments: Arguments, unknown: set[str]) -> list[Problem]:
+        """What groups say of themselves, then of each other; a group with unknown values cannot."""
+        problems: list[Problem] = []
+        for group in arguments.groups.values():
+            check = getattr(group, "problems", None)
+            problems += check() if check and not unknown & set(vars(group)) else []
         if self.has_training:
-            problems.extend(training_problems(arguments.values(), arguments.training))
-        for check in self.checks:
-            problems.extend(check(arguments))
+            problems += training_problems(arguments.values(), arguments.training)
+        return problems + [problem for check in self.checks for problem in check(arguments)]
 
 
 def _hide(word: str, hidden: Iterable[str]) -> str:

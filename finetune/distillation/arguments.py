@@ -162,13 +162,17 @@ class ScheduleArguments:
         }
 
 
-def check_losses(arguments: Arguments) -> list[Problem]:
-    """Some loss has a weight, and none the weight of the other objective; the output folder is --dump_path."""
+def resolve_losses(arguments: Arguments) -> None:
+    """The output folder is --dump_path; with --mlm, the causal loss has no weight unless one was typed."""
     arguments.training["output_dir"] = arguments[DistillationArguments].dump_path
+    if arguments[PredictionArguments].mlm and "alpha_clm" not in arguments.typed:
+        arguments[LossArguments].alpha_clm = 0.0  # its default is for causal models
+
+
+def check_losses(arguments: Arguments) -> list[Problem]:
+    """Some loss has a weight, and none the weight of the other objective."""
     losses, prediction = arguments[LossArguments], arguments[PredictionArguments]
     problems = []
-    if prediction.mlm and losses.alpha_clm and "alpha_clm" not in arguments.typed:
-        losses.alpha_clm = 0.0  # its default is for causal models
     if prediction.mlm and losses.alpha_clm:
         problems.append(Problem("--mlm and --alpha_clm contradict each other", remedy="say --alpha_clm 0"))
     if not prediction.mlm and losses.alpha_mlm:

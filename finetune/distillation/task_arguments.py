@@ -100,10 +100,15 @@ def _task_of_file(path: Path) -> list[str]:
     return [entry.words[0] for entry in entries if entry.name == "task" and entry.words]
 
 
+def resolve_teacher(arguments: Arguments) -> None:
+    """It is the teacher that data and settings are matched with."""
+    teacher = arguments[TaskDistillationArguments].teacher_name
+    arguments.groups[ModelArguments] = ModelArguments(model_name_or_path=teacher or "")
+
+
 def check_task_distillation(arguments: Arguments) -> list[Problem]:
-    """Some loss has a weight, there is data, and it is the teacher that data and settings are matched with."""
+    """Some loss has a weight, and there is data."""
     asked, losses = arguments[TaskDistillationArguments], arguments[TaskLossArguments]
-    arguments.groups[ModelArguments] = ModelArguments(model_name_or_path=asked.teacher_name or "")
     check_data = check_tagging if asked.task == TOKEN_CLASSIFICATION else check_classification
     problems = check_data(arguments)
     if not any(losses.alphas().values()):

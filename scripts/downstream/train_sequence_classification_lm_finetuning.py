@@ -32,7 +32,7 @@ from finetune.classification.arguments import (
     ColumnArguments,
     check_classification,
 )
-from finetune.classification.thai_arguments import ThaiTextArguments, check_thai_texts
+from finetune.classification.thai_arguments import ThaiTextArguments, check_thai_texts, resolve_thai_texts
 from finetune.run.folder import Run
 
 # What thai2transformers sets; wongnai_reviews is split with --seed, so 2020 gives the published split.
@@ -64,6 +64,7 @@ def make_parser() -> CommandParser:
         ),
         training_defaults=HABITS,
         positionals=("tokenizer_type_or_public_model_name", "dataset_name", "output_dir", "log_dir"),
+        resolvers=(resolve_thai_texts,),
         checks=(check_thai_texts, check_classification),
     )
 
