@@ -16,6 +16,7 @@ from finetune.arguments.legacy import OLD_FLAGS, OldFlag
 from finetune.arguments.nearest import nearest
 from finetune.arguments.scanner import Typed, scan
 from finetune.arguments.training import training_fields, training_problems
+from finetune.arguments.training_table import TrainingValues
 from finetune.arguments.values import expected, read_value
 from finetune.errors import Problem, UsageError
 
@@ -35,7 +36,7 @@ class Arguments:
     """
 
     groups: dict[type, Any]
-    training: dict[str, Any] = field(default_factory=dict)
+    training: TrainingValues = field(default_factory=TrainingValues)
     translated: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
@@ -104,7 +105,7 @@ class CommandParser:
         description: str,
         groups: Sequence[type],
         *,
-        training_defaults: Mapping[str, Any] | None = None,
+        training_defaults: TrainingValues | None = None,
         required: Sequence[str] = ("output_dir",),
         legacy: Mapping[str, OldFlag] | None = None,
         positionals: Sequence[str] = (),
@@ -121,7 +122,7 @@ class CommandParser:
         if training_defaults is not None:
             self.sections.append((TRAINING_TITLE, self._training_section(training_defaults, required)))
         self.fields = _by_name(self.sections)
-        self.training_defaults = dict(training_defaults or {})
+        self.training_defaults = training_defaults or TrainingValues()
         self.old_flags = dict(OLD_FLAGS if self.has_training else {})
         for table in (*(getattr(group, "OLD_FLAGS", {}) for group in groups), legacy or {}):
             self.old_flags.update(table)
@@ -129,7 +130,7 @@ class CommandParser:
         self.old_flags = {name: old for name, old in self.old_flags.items() if name not in own}
         self.positionals = [self.fields[name] for name in positionals]
 
-    def _training_section(self, defaults: Mapping[str, Any], required: Sequence[str]) -> list[Field]:
+    def _training_section(self, defaults: TrainingValues, required: Sequence[str]) -> list[Field]:
         owned = {item.name for _, fields in self.sections for item in fields}
         fields = [item for item in training_fields(defaults) if item.name not in owned]
         must = set(required) - set(defaults)
@@ -226,11 +227,12 @@ class CommandParser:
         flag = item.name if item in self.positionals else f"--{item.name}"
         return Problem(f"{flag} is missing: {item.help.rstrip('.')}")
 
-    def _training_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _training_values(self, values: Mapping[str, Any]) -> TrainingValues:
         if not self.has_training:
             return {}
         trained = {item.name for item in self.sections[-1][1]}
-        return {**self.training_defaults, **{name: value for name, value in values.items() if name in trained}}
+        typed = {name: value for name, value in values.items() if name in trained}
+        return {**self.training_defaults, **cast(TrainingValues, typed)}
 
     def _resolve(self, arguments: Arguments) -> None:
         """Values that follow from others: what groups want of the Trainer, then what the command's resolvers settle."""

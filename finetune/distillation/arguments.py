@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone, renamed
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Problem
 
-TRAINING_DEFAULTS = {
+TRAINING_DEFAULTS: TrainingValues = {
     "learning_rate": 5e-4,
     "adam_epsilon": 1e-6,
     "adam_beta2": 0.98,
@@ -150,7 +151,7 @@ class ScheduleArguments:
     log_interval: int = argument(500, minimum=1, help="steps between two log entries")
     checkpoint_interval: int = argument(4000, minimum=1, help="steps between two checkpoints")
 
-    def training_values(self) -> dict[str, Any]:
+    def training_values(self) -> TrainingValues:
         return {
             "do_train": True,
             "num_train_epochs": float(self.n_epoch),

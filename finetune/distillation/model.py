@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer
 
+from finetune.arguments.training_table import TrainingValues
 from finetune.distillation.losses import (
     CosineLoss,
     HardLabelLoss,
@@ -305,6 +306,6 @@ def count_all_losses(trainer: Trainer, count_of: Callable[[Mapping[str, Tensor]]
     trainer._get_num_items_in_batch = count  # type: ignore[method-assign,assignment]
 
 
-def choose_teacher_dtype(values: Mapping[str, Any]) -> torch.dtype:
+def choose_teacher_dtype(values: TrainingValues) -> torch.dtype:
     """The short format of the run: the teacher is never trained and needs no float32 weights."""
     return torch.bfloat16 if values.get("bf16") else torch.float16 if values.get("fp16") else torch.float32

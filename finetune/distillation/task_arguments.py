@@ -13,13 +13,14 @@ from finetune.arguments.legacy import OldFlag, gone, renamed
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.scanner import scan
+from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import check_classification
 from finetune.distillation.arguments import TASKS, TeachingArguments
 from finetune.errors import Problem, UsageError
 from finetune.tagging.arguments import check_tagging
 
 LANGUAGE_MODELING, TOKEN_CLASSIFICATION, SEQUENCE_CLASSIFICATION = TASKS
-TASK_DEFAULTS = {"do_train": True}
+TASK_DEFAULTS: TrainingValues = {"do_train": True}
 TASK_ALPHAS = ("ce", "hard", "mse", "cos", "hidden", "relation")
 
 

@@ -9,9 +9,10 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Problem
 
-TRAINING_DEFAULTS = {
+TRAINING_DEFAULTS: TrainingValues = {
     "learning_rate": 3e-5,
     "weight_decay": 0.01,
     "logging_steps": 50,

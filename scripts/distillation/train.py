@@ -69,11 +69,10 @@ def make_parser() -> CommandParser:
     task = find_task(sys.argv[1:])
     if task == LANGUAGE_MODELING:
         groups: tuple[type, ...] = (*LANGUAGE_GROUPS, *TRAINING_GROUPS)
-        defaults: dict[str, Any] = TRAINING_DEFAULTS
         return CommandParser(
             __doc__ or "",
             groups,
-            training_defaults=defaults,
+            training_defaults=TRAINING_DEFAULTS,
             required=(),
             resolvers=(resolve_losses,),
             checks=(check_losses,),

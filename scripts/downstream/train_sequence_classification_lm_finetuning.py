@@ -26,6 +26,7 @@ from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import (
     ClassificationArguments,
     ClassificationDataArguments,
@@ -36,7 +37,7 @@ from finetune.classification.thai_arguments import ThaiTextArguments, check_thai
 from finetune.run.folder import Run
 
 # What thai2transformers sets; wongnai_reviews is split with --seed, so 2020 gives the published split.
-HABITS = {
+HABITS: TrainingValues = {
     "do_train": True,
     "do_eval": True,
     "do_predict": True,
