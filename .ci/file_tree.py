@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
     *("errors.py", "arguments", "run", "data", "tokenization", "encoding", "models", "training", "report"),
+    "supervised",
     *("tagging", "classification", "language_modeling", "pregeneration", "surprisal", "lm_experiments"),
     *("distillation", "search", "prediction", "sweep", "cli.py"),
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.pregeneration.training_arguments import (
@@ -30,7 +30,7 @@ from finetune.run.folder import Run
 def make_parser() -> CommandParser:
     return CommandParser(
         __doc__ or "",
-        (PregeneratedDataArguments, PretrainingArguments, FastPathArguments, RunArguments),
+        (PregeneratedDataArguments, PretrainingArguments, *TRAINING_GROUPS),
         training_defaults=TRAINING_DEFAULTS,
         checks=(resolve_batches, resolve_epochs),
     )

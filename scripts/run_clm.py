@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.language_modeling.arguments import CausalArguments, LanguageModelArguments, TextArguments, check_text
@@ -27,7 +27,7 @@ from finetune.run.folder import Run
 def make_parser() -> CommandParser:
     return CommandParser(
         __doc__ or "",
-        (LanguageModelArguments, TextArguments, CausalArguments, FastPathArguments, RunArguments),
+        (LanguageModelArguments, TextArguments, CausalArguments, *TRAINING_GROUPS),
         training_defaults={},
         checks=(check_text,),
     )

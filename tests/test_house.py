@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-SHARED = ("errors", "arguments", "run", "data", "tokenization", "encoding", "models", "training", "report")
+SHARED = (
+    *("errors", "arguments", "run", "data", "tokenization", "encoding", "models", "training", "report"),
+    "supervised",
+)
 TASKS = {  # a task -> the tasks that it may build on
     "tagging": set(),
     "classification": set(),
@@ -20,7 +23,7 @@ TASKS = {  # a task -> the tasks that it may build on
     "prediction": {"tagging", "classification", "language_modeling"},
 }
 TASKS["search"] = TASKS["sweep"] = set(TASKS)
-HEAVY = {"torch", "transformers", "datasets", "accelerate", "sklearn", "seqeval", "pythainlp"}
+HEAVY = {"torch", "transformers", "datasets", "accelerate", "sklearn", "pythainlp"}
 
 
 def find_modules(repository: Path) -> list[Path]:

@@ -42,7 +42,7 @@ from finetune.distillation.model import (
     DistillationLoss,
     Weights,
     choose_teacher_dtype,
-    count_all_losses,
+    count_items,
     count_positions,
 )
 from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
@@ -231,7 +231,7 @@ def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
     if trainer.args.n_gpu > 1:
         found = f"{trainer.args.n_gpu} GPUs are visible to one process"
         raise UsageError(Problem(found, remedy="start one process each: torchrun --nproc_per_node N train.py ..."))
-    count_all_losses(trainer)
+    trainer.count_items = count_items
     use_length_batches(trainer, build_sampler(task, trainer, fast_path))
     return trainer
 

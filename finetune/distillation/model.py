@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel
 
 from finetune.distillation.losses import (
     CosineLoss,
@@ -289,20 +289,6 @@ def count_positions(batch: Mapping[str, Tensor]) -> list[int]:
     rows, width = batch["input_ids"].shape
     found = batch["positions"][batch["counted"].bool()] // width
     return torch.bincount(found, minlength=rows).tolist()
-
-
-def count_all_losses(trainer: Trainer, count_of: Callable[[Mapping[str, Tensor]], Tensor] = count_items) -> None:
-    """Let the Trainer count what each loss is divided by (of a batch: `count_of`), over the whole global batch."""
-
-    def count(batches: list[dict[str, Tensor]], device: torch.device) -> Tensor | None:
-        if not batches:
-            return None
-        counts = cast(Tensor, sum(count_of(batch) for batch in batches)).to(device)
-        if trainer.args.world_size > 1:
-            counts = cast(Tensor, trainer.accelerator.gather(counts[None])).sum(0)
-        return counts
-
-    trainer._get_num_items_in_batch = count  # type: ignore[method-assign,assignment]
 
 
 def choose_teacher_dtype(values: Mapping[str, Any]) -> torch.dtype:

@@ -95,7 +95,9 @@ class TextArguments:
     max_train_samples: int | None = argument(None, minimum=1, help="train on the first N examples")
     max_eval_samples: int | None = argument(None, minimum=1, help="validate on the first N examples")
     datasets_cache_dir: str | None = argument(
-        None, metavar="FOLDER", help="where tokenized text is kept, ~/.cache/finetune unless given; it is found again"
+        None,
+        metavar="FOLDER",
+        help="where tokenized text is kept and found again, ~/.cache/finetune unless given",
     )
     overwrite_cache: bool = argument(False, help="tokenize again what is found there")
     preprocessing_num_workers: int | None = argument(

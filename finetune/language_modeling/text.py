@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ from finetune.encoding.subwords import SubwordEncoder
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.language_modeling.arguments import TextArguments
+from finetune.run.cache import cache_folder
 from finetune.run.workers import usable_cores
 
 logger = logging.getLogger(__name__)
 
-CACHE_VARIABLE = "FINETUNE_CACHE"
 SEED_OF_VALIDATION = 1  # added to the seed, so that no example is masked as one of training
 
 
@@ -46,8 +45,7 @@ def find_cache(asked: TextArguments) -> Path:
     """Where tokenized text is kept."""
     if asked.datasets_cache_dir:
         return Path(asked.datasets_cache_dir).expanduser()
-    base = os.environ.get(CACHE_VARIABLE) or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "finetune"
+    return cache_folder()
 
 
 def find_texts(asked: TextArguments) -> TextFiles:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
+from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import TagScheme, canonical_spellings, detect_scheme
 from finetune.errors import DataError, Problem
 
@@ -65,7 +66,7 @@ def guess_tagger_settings(labels: list[str]) -> tuple[list[str], TaggerSettings]
     except DataError:  # some labels spell spans and some do not: nothing to mend in a trained model
         spellings = {label: label for label in labels}
     known = [spellings[label] for label in labels]
-    scheme = detect_scheme([[label] for label in known])
+    scheme = detect_scheme(TagColumn.of_sequences([label] for label in known))
     meaning = "one label per word" if scheme is TagScheme.POS else f"entities in the scheme {scheme}"
     logger.info("There is no %s beside the model; its labels are taken as %s.", FILE, meaning)
     return known, TaggerSettings(scheme=scheme.value)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch.nn import functional
 from torch.utils.data import Sampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.encoding.padding import IGNORED
 from finetune.models.sparse_mlm_head import select_labelled
@@ -55,20 +55,6 @@ def count_items(labels: torch.Tensor) -> torch.Tensor:
     """(2,): masked subwords, and rows."""
     masked = (labels[:, NEXT_SENTENCE + 1 :] != IGNORED).sum()
     return torch.stack([masked, torch.tensor(len(labels), device=masked.device)])
-
-
-def count_both_losses(trainer: Trainer) -> None:
-    """Let the Trainer count masked subwords and rows of the global batch apart, for `PretrainingLoss`."""
-
-    def count(batches: list[dict[str, torch.Tensor]], device: torch.device) -> torch.Tensor | None:
-        if not batches:
-            return None
-        counts = cast(torch.Tensor, sum(count_items(batch["labels"]) for batch in batches)).to(device)
-        if trainer.args.world_size > 1:
-            counts = cast(torch.Tensor, trainer.accelerator.gather(counts[None])).sum(0)
-        return counts
-
-    trainer._get_num_items_in_batch = count  # type: ignore[method-assign,assignment]
 
 
 class EpochSampler(Sampler[int]):

@@ -29,7 +29,7 @@ from finetune.pregeneration.losses import (
     IntermediateModels,
     LossFiles,
     PretrainingLoss,
-    count_both_losses,
+    count_items,
     logged_losses,
 )
 from finetune.pregeneration.pregenerate import Pregeneration, pregenerate
@@ -145,9 +145,8 @@ def build_pretraining_trainer(task: PretrainingTask, run: Run) -> Trainer:
         train=cast(Any, task.data),
     )
     trainer = build_trainer(parts, task.values, run, fast_path=fast_path)
-    count_both_losses(trainer)
-    sampler = EpochSampler(task.data, task.seed)
-    trainer._get_train_sampler = lambda dataset=None: sampler  # type: ignore[method-assign,misc,assignment]  # noqa: ARG005
+    trainer.count_items = lambda batch: count_items(batch["labels"])
+    trainer.train_sampler = sampler = EpochSampler(task.data, task.seed)
     trainer.add_callback(EpochFollower(cast(Any, sampler)))
     folder = Path(str(trainer.args.output_dir))
     trainer.add_callback(LossFiles(folder, write_losses, writeout_steps=asked.writeout_steps))

@@ -74,7 +74,7 @@ def load_tagging_corpus(
     problems.add(check_tags(corpus))
     problems.raise_any()
     if validation_needed:
-        carve_validation(corpus, seed)
+        carve_validation(corpus, seed, text="words", label="tags")
     corpus.notes += describe_duplicates(corpus.splits, inputs=["words"], label="tags")
     _limit(corpus, arguments)
     corpus.log_notes()

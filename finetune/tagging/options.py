@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
 from datasets import Dataset
 
 from finetune.arguments.model import ModelArguments
@@ -16,6 +14,7 @@ from finetune.arguments.parser import Arguments
 from finetune.data.class_weights import read_class_weights
 from finetune.data.corpus import Corpus
 from finetune.data.words import holds_unspaced, is_character, split_words
+from finetune.encoding.tag_column import TagColumn
 from finetune.errors import DataError, Problem
 from finetune.models.settings import TaggerSettings
 from finetune.tagging.arguments import TaggingArguments
@@ -112,8 +111,6 @@ def find_transitions(
     if "train" not in corpus.splits:
         found = "--constrained_decoding learned has nothing to learn from: there is no training set"
         raise DataError(Problem(found, remedy="add --train_file, or use --constrained_decoding zero"))
-    sentences = corpus.splits["train"]["tags"][:]
-    numbers = {label: number for number, label in enumerate(labels)}
-    ids = [numbers[tag] for tag in chain.from_iterable(sentences)]
-    offsets = np.concatenate([[0], np.cumsum([len(tags) for tags in sentences])])
-    return estimate_transitions(ids, offsets, len(labels))
+    tags = TagColumn.of_split(corpus.splits["train"])
+    ids = tags.numbered({label: number for number, label in enumerate(labels)})
+    return estimate_transitions(ids, tags.offsets, len(labels))

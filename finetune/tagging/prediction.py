@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
@@ -95,7 +96,7 @@ class Tagger:
         collate = mark_read(self.model, self.collator)
         logits = predict_logits(self.model, rows, collate, batch_size=options.batch_size, bf16=self.bf16)
         words = collect_word_predictions(logits, encoded, padding_side=self.collator.padding_side)
-        return [soften(row) for row in words.sentences()]
+        return [softmax(row, axis=-1) for row in words.sentences()]
 
     @property
     def stride(self) -> int:
@@ -147,14 +148,6 @@ class Tagger:
         figures = {**summary.main.as_dict()}
         main = MAIN_FIGURES[scheme is not TagScheme.POS]
         return PredictionScore(format_result("input", summary), {name: figures[name] for name in main})
-
-
-def soften(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Softmax over the last axis."""
-    if not len(logits):
-        return logits
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def find_entities(

@@ -13,6 +13,7 @@ from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
 from finetune.data.corpus import Corpus
 from finetune.encoding.labels import PreparedTags, build_label_list, prepare_tags
+from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import TagScheme, detect_scheme
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.models.checks import (
@@ -104,6 +105,8 @@ def open_task(arguments: Arguments) -> TaggingTask:
     problems.raise_any(DataError)
     assert opened and tokenizer is not None and config is not None and values is not None
     name_labels(config, match.labels)
+    knows_scheme = saved or is_labelled(opened)
+    of_labels = TagColumn.of_sequences([label] for label in match.labels)
     options = arguments[TaggingArguments]
     options.word_segmenter, remarks = resolve_word_segmenter(options.word_segmenter, opened.corpus.splits)
     for remark in remarks:
@@ -111,7 +114,7 @@ def open_task(arguments: Arguments) -> TaggingTask:
     task = TaggingTask(
         arguments,
         opened.corpus,
-        opened.scheme if saved or is_labelled(opened) else detect_scheme([[label] for label in match.labels]),
+        opened.scheme if knows_scheme else detect_scheme(of_labels),
         tokenizer,
         config,
         match.labels,

@@ -31,12 +31,12 @@ from finetune.training.callbacks import (
     NonFiniteGuard,
     ProgressBar,
 )
-from finetune.training.even_shares import share_evenly
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.trackers import prepare_trackers
-from finetune.training.whole_evaluation import evaluate_every_row, resolve_evaluation
+from finetune.training.trainer import FinetuneTrainer
+from finetune.training.whole_evaluation import resolve_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class TrainerParts:
     callbacks: list[TrainerCallback] = field(default_factory=list)
     sparse_embedding: bool = False  # only the rows of `train` reach the embedding: no collator replaces ids
     evaluation: Callable[..., Any] | None = None  # what is kept of logits and labels; without it, as `EvaluationLoss`
-    engine: Callable[..., Trainer] = Trainer
+    engine: Callable[..., FinetuneTrainer] = FinetuneTrainer
     optimizer: torch.optim.Optimizer | None = None  # without it, as TrainingArguments say
 
 
@@ -109,7 +109,7 @@ def build_trainer(
     *,
     patience: int | None = None,
     fast_path: FastPathArguments | None = None,
-) -> Trainer:
+) -> FinetuneTrainer:
     """Build the Trainer of one run.
 
     Args:
@@ -156,8 +156,6 @@ def build_trainer(
             optimizers=(parts.optimizer, None),
             optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
         )
-    evaluate_every_row(trainer)
-    share_evenly(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
     return trainer

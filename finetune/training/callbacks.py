@@ -77,6 +77,17 @@ class GracefulStop(TrainerCallback):
             self.stop.join()
             control.should_save = control.should_training_stop = True
 
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Transformers ends the epoch of a training that stops within it: nothing is logged, scored or saved for that."""
+        if self.stop.requested and state.global_step < state.max_steps and not is_whole(state.epoch or 0.0):
+            control.should_log = control.should_evaluate = control.should_save = False
+
+
+def is_whole(epochs: float) -> bool:
+    return abs(epochs - round(epochs)) < 1e-9
+
 
 class NonFiniteGuard(TrainerCallback):
     """End the run when the loss is no finite number, before anything of it is logged, chosen or saved.

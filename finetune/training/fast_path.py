@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.prediction import PredictArguments
@@ -28,9 +28,9 @@ from finetune.models.sparse_embedding import (
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.training.allocator import keep_freed_memory
-from finetune.training.folded_clipping import fold_clipping
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
 from finetune.training.precision import PrecisionChoice, choose_precision
+from finetune.training.trainer import FinetuneTrainer
 from finetune.training.unpadded_batches import annotate_batches
 
 logger = logging.getLogger(__name__)
@@ -128,11 +128,11 @@ def describe_sparse_embedding(
     return f"{len(ids):,} of {size:,} embedding rows trained" if reason is None else f"no trimmed vocabulary ({reason})"
 
 
-def prepare_trainer(trainer: Trainer, options: FastPathArguments) -> None:
-    """What needs the Trainer: clipping inside the optimizer, batches by length, full_rows rows that decay."""
+def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> None:
+    """What needs the Trainer: clipping inside the optimizer, batches by length, rows without gradient that decay."""
     if options.no_fast_path:
         return
-    fold_clipping(trainer)
+    trainer.clips_in_optimizer = True
     trainer.add_callback(DecayRowsWithoutGradient())
     annotate_batches(trainer)
     if trainer.train_dataset is None or not (options.max_tokens_per_batch or options.length_window):

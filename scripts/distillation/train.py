@@ -32,7 +32,7 @@ from dataclasses import asdict
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.classification.arguments import ClassificationArguments, ClassificationDataArguments, ColumnArguments
@@ -60,18 +60,17 @@ from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
 LANGUAGE_GROUPS = (DistillationArguments, LossArguments, PredictionArguments, ScheduleArguments)
 TAGGING_GROUPS = (TaggingDataArguments, TaggingArguments)
 TEXT_GROUPS = (GlueArguments, ClassificationDataArguments, ColumnArguments, ClassificationArguments)
-SHARED_GROUPS = (FastPathArguments, RunArguments)
 
 
 def make_parser() -> CommandParser:
     """The flags of a task are those of its own command, so `--task` is looked for first."""
     task = find_task(sys.argv[1:])
     if task == LANGUAGE_MODELING:
-        groups: tuple[type, ...] = (*LANGUAGE_GROUPS, *SHARED_GROUPS)
+        groups: tuple[type, ...] = (*LANGUAGE_GROUPS, *TRAINING_GROUPS)
         defaults: dict[str, Any] = TRAINING_DEFAULTS
         return CommandParser(__doc__ or "", groups, training_defaults=defaults, required=(), checks=(check_losses,))
     data = TAGGING_GROUPS if task == TOKEN_CLASSIFICATION else TEXT_GROUPS
-    groups = (TaskDistillationArguments, TaskLossArguments, *data, *SHARED_GROUPS)
+    groups = (TaskDistillationArguments, TaskLossArguments, *data, *TRAINING_GROUPS)
     return CommandParser(__doc__ or "", groups, training_defaults=TASK_DEFAULTS, checks=(check_task_distillation,))
 
 

@@ -21,8 +21,8 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.fields import with_defaults
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
@@ -60,8 +60,7 @@ def make_parser() -> CommandParser:
             ClassificationDataArguments,
             ColumnArguments,
             ClassificationArguments,
-            FastPathArguments,
-            RunArguments,
+            *TRAINING_GROUPS,
         ),
         training_defaults=HABITS,
         positionals=("tokenizer_type_or_public_model_name", "dataset_name", "output_dir", "log_dir"),
