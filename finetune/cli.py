@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.unattended import UnattendedArguments
 from finetune.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -134,6 +135,7 @@ class Command:
         for line in arguments.translated:
             logger.warning("%s", line)
         run = self.run_of_folder = self._open_run(arguments)
+        run.unattended = arguments.find(UnattendedArguments) or run.unattended
         if run.already_done:
             logger.info("%s holds this run, finished; nothing is left to do (--restart does it again).", run.folder)
             return Outcome(status="already_done", result=run.result)

@@ -36,6 +36,7 @@ from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.trackers import prepare_trackers
+from finetune.training.unattended import build_unattended, count_passed_over
 from finetune.training.whole_evaluation import evaluate_every_row, resolve_evaluation
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,7 @@ def build_trainer(
         special_ids=parts.tokenizer.all_special_ids,
     )
     callbacks: list[TrainerCallback] = [
+        *build_unattended(run.unattended, parts.loss, str(values.get("save_strategy", "no"))),
         NonFiniteGuard(parts.loss),
         GracefulStop(run.stop),
         *parts.callbacks,
@@ -247,6 +249,9 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
             step = trainer.state.global_step
             raise Preempted(f"stopped by a signal at step {step}, state saved: run the same command again to go on")
     tell_best(trainer)
+    if passed_over := count_passed_over(trainer.state):
+        logger.warning("%d of %d steps changed nothing: no finite numbers.", passed_over, trainer.state.global_step)
+        run.record(steps_passed_over=passed_over)
     return result.metrics
 
 
