@@ -247,7 +247,8 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
         result = trainer.train(resume_from_checkpoint=checkpoint)
         if run.stop.requested:
             step = trainer.state.global_step
-            raise Preempted(f"stopped by a signal at step {step}, state saved: run the same command again to go on")
+            by = run.stop.signal_name
+            raise Preempted(f"stopped by {by} at step {step}, state saved: run the same command again to go on")
     tell_best(trainer)
     if passed_over := count_passed_over(trainer.state):
         logger.warning("%d of %d steps changed nothing: no finite numbers.", passed_over, trainer.state.global_step)
