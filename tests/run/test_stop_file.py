@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import time
 
@@ -73,7 +72,7 @@ def test_a_folder_of_that_name_is_no_request(file, tmp_path):
 def test_a_link_of_that_name_is_a_request_and_what_it_names_stays(file, tmp_path):
     target = tmp_path / "precious"
     target.write_text("data")
-    os.symlink(target, tmp_path / STOP)
+    (tmp_path / STOP).symlink_to(target)
     with pytest.raises(Preempted):
         file.watch()
     assert target.read_text() == "data" and list_files(tmp_path) == ["precious"]
