@@ -11,7 +11,13 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
-from finetune.classification.arguments import ClassificationArguments, ClassificationDataArguments, check_regression
+from finetune.arguments.training_table import TrainingValues
+from finetune.classification.arguments import (
+    ClassificationArguments,
+    ClassificationDataArguments,
+    check_regression,
+    split_names,
+)
 from finetune.classification.checks import find_problem_type
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.corpora import find_hub_name
@@ -174,7 +180,7 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
         values=values,
         class_weights=weights,
         scoring=scoring,
-        settings=resolve_settings(plan, corpus, problem_type, options, config, tokenizer),
+        settings=resolve_settings(plan, corpus, problem_type, options, config, tokenizer, find_columns(arguments)),
         notes=corpus.notes,
     )
     task.encoded = encode_splits(task)
@@ -193,21 +199,21 @@ def open_corpus(arguments: Arguments, plan: Plan) -> Corpus:
 
 
 def resolve_values(
-    training: dict[str, Any], options: ClassificationArguments, scoring: Scoring, has_validation: bool
-) -> dict[str, Any]:
+    training: TrainingValues, options: ClassificationArguments, scoring: Scoring, has_validation: bool
+) -> TrainingValues:
     """TrainingArguments with what follows from the task: the best checkpoint is chosen by its main score.
 
     Raises:
         UsageError: the score that was typed is none of this task, or values contradict each other.
     """
-    values = dict(training)
+    values = training.copy()
     typed = values.get("metric_for_best_model")
     asked, flag = (typed, "metric_for_best_model") if typed else (options.metric_name, "metric_name")
     if problems := check_best_metric(asked, scoring.names, flag):
         raise UsageError(*problems)
     if has_validation and values.get("do_train"):
-        values["metric_for_best_model"] = asked or scoring.main
-        best = values["metric_for_best_model"].removeprefix("eval_")
+        values["metric_for_best_model"] = chosen = asked or scoring.main
+        best = chosen.removeprefix("eval_")
         if values.get("greater_is_better") is None or best in SMALLER_IS_BETTER:
             values["greater_is_better"] = best not in SMALLER_IS_BETTER
     return resolve_schedule(values, has_validation=has_validation, main_metric=scoring.main)
@@ -237,6 +243,7 @@ def resolve_settings(
     options: ClassificationArguments,
     config: PretrainedConfig,
     tokenizer: PreTrainedTokenizerBase,
+    columns: dict[str, Any],
 ) -> ClassifierSettings:
     """How texts become input, in full, as it is saved beside the model."""
     limit = resolve_max_length(None, config, tokenizer)
@@ -249,7 +256,21 @@ def resolve_settings(
         long_text=options.long_text,
         stride=options.stride,
         pairs="text_pair" in first.column_names,
+        **columns,
     )
+
+
+def find_columns(arguments: Arguments) -> dict[str, Any]:
+    """The columns that flags name, for the settings of the model; commands for corpora of their own have no such flags."""
+    if arguments.get("text_column") is None and arguments.get("label_column") is None:
+        return {}
+    return {
+        "text_columns": split_names(arguments.get("text_column")),
+        "text_pair_column": arguments.get("text_pair_column"),
+        "text_column_delimiter": arguments.get("text_column_delimiter"),
+        "label_columns": split_names(arguments.get("label_column")),
+        "label_delimiter": arguments.get("label_delimiter"),
+    }
 
 
 def encode_splits(task: ClassificationTask) -> dict[str, EncodedClassification]:

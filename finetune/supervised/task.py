@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.data.corpus import Corpus
 from finetune.models.settings import SavedSettings
 from finetune.supervised.arguments import SupervisedArguments
@@ -30,7 +31,7 @@ class SupervisedTask(ABC):
     config: PretrainedConfig
     labels: list[str]
     new_head: bool
-    values: dict[str, Any]
+    values: TrainingValues
     class_weights: list[float] | None = None
     notes: list[str] = field(default_factory=list)
     encoded: dict[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from finetune.run.folder import Run
 from finetune.supervised.results import write_supervised_results
 from finetune.tagging import legacy_files as legacy_ner
 from finetune.tagging.decoding import predict_split
-from finetune.tagging.metrics import compare_tags, name_tags
+from finetune.tagging.metrics import MAIN_FIGURES, compare_tags, name_tags
 from finetune.tagging.report import format_result, write_predictions, write_report
 from finetune.tagging.summary import TaggingSummary, summarise_tagging
 from finetune.tagging.task import TaggingTask
@@ -22,7 +22,6 @@ from finetune.tagging.task import TaggingTask
 logger = logging.getLogger(__name__)
 
 HEADLINE = ("f1_micro", "precision_micro", "recall_micro", "accuracy")
-MAIN = {True: ("f1_micro", "precision_micro", "recall_micro"), False: ("accuracy", "f1_macro")}  # by is_entities
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitR
         write_report(folder, summaries, notes=task.notes)
 
     write_supervised_results(run, task, metrics, write_files, headline=HEADLINE)
-    return {name: {key: metrics[name][key] for key in MAIN[task.is_entities]} for name in metrics}
+    return {name: {key: metrics[name][key] for key in MAIN_FIGURES[task.is_entities]} for name in metrics}
 
 
 def as_metrics(task: TaggingTask, result: SplitResult) -> dict[str, Any]:
