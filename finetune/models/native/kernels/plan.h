@@ -67,8 +67,10 @@ struct Plan {
       all_rows.push_back(row);
       if (read == nullptr || read[row]) read_rows.push_back(row);
     }
-    const int64_t target = std::min<int64_t>(128, std::max<int64_t>(32, rows / 6));
-    for (int64_t sentence = 0; sentence < sentences;) sentence = add_chunk(sentence, target);
+    // Large chunks read the weights seldom, a few of equal size keep several threads busy.
+    const int64_t count = std::max<int64_t>({1, std::min<int64_t>(4, rows / 32), (rows + 191) / 192});
+    for (int64_t sentence = 0, number = 1; sentence < sentences; number++)
+      sentence = add_chunk(sentence, rows * number / count);
   }
 
   const int32_t* after(const Chunk& chunk, bool last) const {
@@ -76,10 +78,11 @@ struct Plan {
   }
 
  private:
-  int64_t add_chunk(int64_t sentence, int64_t target) {
+  // Takes sentences from `sentence` on as long as at least half of them lies before row `end`; returns the next one.
+  int64_t add_chunk(int64_t sentence, int64_t end_row) {
     Chunk chunk{starts[sentence], 0, sentence, 0, aligned_rows, 0, 0, aligned_reads};
     const int64_t count = int64_t(lengths.size());
-    while (sentence < count && (chunk.rows == 0 || chunk.rows + lengths[sentence] / 2 <= target)) {
+    while (sentence < count && (chunk.rows == 0 || starts[sentence] + lengths[sentence] / 2 < end_row)) {
       chunk.rows += lengths[sentence++];
       chunk.sentences++;
     }
