@@ -43,6 +43,7 @@ setup(
             "pytest-xdist>=3",
             "pytest-timeout>=2",
             "hypothesis>=6",
+            "seqeval>=1.2.2",
             "ruff>=0.8",
             "mypy>=1.13",
             "types-PyYAML",

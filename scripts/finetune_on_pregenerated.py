@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.pregeneration.training_arguments import (
     TRAINING_DEFAULTS,
     PregeneratedDataArguments,
     PretrainingArguments,
+    check_batches,
     resolve_batches,
     resolve_epochs,
 )
@@ -30,9 +31,10 @@ from finetune.run.folder import Run
 def make_parser() -> CommandParser:
     return CommandParser(
         __doc__ or "",
-        (PregeneratedDataArguments, PretrainingArguments, FastPathArguments, RunArguments),
+        (PregeneratedDataArguments, PretrainingArguments, *TRAINING_GROUPS),
         training_defaults=TRAINING_DEFAULTS,
-        checks=(resolve_batches, resolve_epochs),
+        resolvers=(resolve_batches, resolve_epochs),
+        checks=(check_batches,),
     )
 
 

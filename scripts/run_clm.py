@@ -17,18 +17,25 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.language_modeling.arguments import CausalArguments, LanguageModelArguments, TextArguments, check_text
+from finetune.language_modeling.arguments import (
+    CausalArguments,
+    LanguageModelArguments,
+    TextArguments,
+    check_text,
+    resolve_stages,
+)
 from finetune.run.folder import Run
 
 
 def make_parser() -> CommandParser:
     return CommandParser(
         __doc__ or "",
-        (LanguageModelArguments, TextArguments, CausalArguments, FastPathArguments, RunArguments),
+        (LanguageModelArguments, TextArguments, CausalArguments, *TRAINING_GROUPS),
         training_defaults={},
+        resolvers=(resolve_stages,),
         checks=(check_text,),
     )
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
@@ -43,8 +43,7 @@ def make_parser() -> CommandParser:
             ClassificationDataArguments,
             ColumnArguments,
             ClassificationArguments,
-            FastPathArguments,
-            RunArguments,
+            *TRAINING_GROUPS,
         ),
         training_defaults={},
         checks=(check_classification,),

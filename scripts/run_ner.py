@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
@@ -29,7 +29,7 @@ from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments, c
 def make_parser() -> CommandParser:
     return CommandParser(
         __doc__ or "",
-        (ModelArguments, TaggingDataArguments, TaggingArguments, FastPathArguments, RunArguments),
+        (ModelArguments, TaggingDataArguments, TaggingArguments, *TRAINING_GROUPS),
         training_defaults={},
         checks=(check_tagging,),
     )

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.pregeneration.training_arguments import (
     TRAINING_DEFAULTS,
     PretrainingArguments,
     SimpleTextArguments,
+    check_batches,
     resolve_batches,
 )
 from finetune.run.folder import Run
@@ -29,9 +30,10 @@ from finetune.run.folder import Run
 def make_parser() -> CommandParser:
     return CommandParser(
         __doc__ or "",
-        (SimpleTextArguments, PretrainingArguments, FastPathArguments, RunArguments),
+        (SimpleTextArguments, PretrainingArguments, *TRAINING_GROUPS),
         training_defaults=TRAINING_DEFAULTS,
-        checks=(resolve_batches,),
+        resolvers=(resolve_batches,),
+        checks=(check_batches,),
     )
 
 

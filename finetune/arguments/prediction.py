@@ -10,6 +10,7 @@ from finetune.arguments.legacy import OldFlag, switched
 from finetune.errors import Problem
 
 INPUT_FORMATS = ("auto", "text", "words", "conll", "conllu", "jsonl")
+SEGMENTERS = ("auto", "characters", "words")  # how words are found in raw text: finetune/data/words.py
 OUTPUT_FORMATS = ("jsonl", "conll")
 
 
@@ -40,6 +41,9 @@ class PredictArguments:
         minimum=4,
         aliases=("max_seq_length",),
         help="subwords at once; without it what the model was trained with",
+    )
+    word_segmenter: str | None = argument(
+        None, choices=SEGMENTERS, help="how a tagger finds words in raw text; without it as in training"
     )
     constrained_decoding: bool | None = argument(
         None, help="forbid ill-formed tag sequences; without it as the model was trained"

@@ -8,6 +8,7 @@ from typing import ClassVar
 from finetune.arguments.fields import argument
 from finetune.arguments.parser import Arguments
 from finetune.errors import Problem
+from finetune.supervised.arguments import STAGES, SupervisedArguments, check_supervised
 
 LONG_TEXTS = ("truncate", "head_tail", "windows")
 THRESHOLDS = ("per_label", "per_label_macro", "global", "fixed")
@@ -18,7 +19,6 @@ LABEL_OPTIONS = {
     "focal_gamma": 0.0,
     "calibrate": "none",
 }  # when idle
-NEEDED_FILES = {"do_train": "train_file", "do_eval": "validation_file", "do_predict": "test_file"}
 
 
 @dataclass
@@ -88,7 +88,7 @@ class ColumnArguments:
 
 
 @dataclass
-class ClassificationArguments:
+class ClassificationArguments(SupervisedArguments):
     """Classification of whole texts."""
 
     max_seq_length: int | None = argument(
@@ -103,14 +103,6 @@ class ClassificationArguments:
         help="longer texts: keep their head, keep head and tail, or read all in windows whose scores are averaged",
     )
     stride: int = argument(64, minimum=0, help="subwords that neighbouring windows share, with --long_text windows")
-    pad_to_max_length: bool = argument(
-        False, help="pad every text to --max_seq_length instead of to the longest of its batch (slower, same scores)"
-    )
-    class_weights: str | None = argument(
-        None,
-        metavar="balanced|FILE",
-        help="weight of each label in the loss: balanced, or a file of `label weight` lines",
-    )
     focal_gamma: float = argument(
         0.0, minimum=0.0, help="focus on hard texts: (1 - p)^gamma (Lin et al. 2017); 0 is off"
     )
@@ -121,9 +113,6 @@ class ClassificationArguments:
     )
     calibrate: str = argument(
         "none", choices=CALIBRATIONS, help="fit probabilities on validation (temperature: Guo et al. 2017)"
-    )
-    early_stopping_patience: int | None = argument(
-        None, minimum=1, help="stop after so many evaluations without improvement"
     )
     metric_name: str | None = argument(None, help="the score of the last line (by default: that of the task)")
     listed_errors: int = argument(20, minimum=0, help="the most confident errors to list in report.txt")
@@ -146,16 +135,11 @@ def split_names(text: str | None) -> tuple[str, ...]:
 
 
 def check_classification(arguments: Arguments) -> list[Problem]:
-    """What only shows when the groups are seen together: nothing to do, stages without data, idle options."""
-    stages = [name for name in NEEDED_FILES if arguments.get(name)]
-    if not stages:
-        return [Problem("there is nothing to do", remedy="add --do_train, --do_eval or --do_predict")]
-    options = arguments[ClassificationArguments]
-    problems = _missing_data(arguments, stages)
-    if options.early_stopping_patience and "do_train" in stages and "do_eval" not in stages:
-        found = "--early_stopping_patience needs evaluation during training"
-        problems.append(Problem(found, remedy="add --do_eval"))
-    return problems
+    """What only shows when the groups are seen together: stages without data, idle options."""
+    data = arguments[ClassificationDataArguments]
+    files = [split for split in STAGES.values() if getattr(data, f"{split}_file")]
+    has_source = bool(data.dataset_name or data.data_dir or arguments.get("task_name"))
+    return check_supervised(arguments, files, has_source=has_source)
 
 
 def check_regression(arguments: Arguments) -> list[Problem]:
@@ -165,20 +149,4 @@ def check_regression(arguments: Arguments) -> list[Problem]:
         Problem(f"--{name} {value} is for labels, and the data has numbers", remedy="drop it")
         for name, value in typed.items()
         if value not in (None, LABEL_OPTIONS[name])
-    ]
-
-
-def _missing_data(arguments: Arguments, stages: list[str]) -> list[Problem]:
-    data = arguments[ClassificationDataArguments]
-    if data.dataset_name or data.data_dir or arguments.get("task_name"):
-        return []
-    typed = [stage for stage in stages if stage in arguments.typed]  # others are habits of the command
-    missing = [(stage, name) for stage in typed if not getattr(data, name := NEEDED_FILES[stage])]
-    if not missing and not any(getattr(data, name) for name in NEEDED_FILES.values()):
-        return [Problem("there is no data", remedy="add --train_file, --data_dir or --dataset_name")]
-    made = {("do_eval", "validation_file")} if data.train_file and "do_train" in stages else set()  # a tenth of train
-    return [
-        Problem(f"--{stage} is given without data", remedy=f"add --{name}, --data_dir or --dataset_name")
-        for stage, name in missing
-        if (stage, name) not in made
     ]

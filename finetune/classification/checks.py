@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 from datasets import Dataset
 
-from finetune.arguments.nearest import nearest
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.columns import sort_labels
 from finetune.data.corpus import Corpus
 from finetune.data.files import MAX_LISTED, listed
+from finetune.encoding.unknown_labels import unknown_label
 from finetune.errors import DataError, Problem
 
 
@@ -69,13 +69,11 @@ def find_unknown_labels(corpus: Corpus, split: str, labels: list[str]) -> list[P
 def _unknown_label(
     label: str, found: list[int], rows: Dataset, split: str, labels: list[str], path: Path | None
 ) -> Problem:
-    match = nearest(label, labels)
-    known = f"the nearest known label is {match!r}" if match else f"known are {listed(labels, limit=12)}"
-    times = "once" if len(found) == 1 else f"{len(found):,} times, first here"
-    line = rows[found[0]]["line"] or None
-    place = "" if line and path else f"row {found[0] + 1:,} of "
-    what = f"the label {label!r} occurs in {place}{split} ({times}), but the label list lacks it"
-    return Problem(what, known, "correct it, or add examples of it to train", path, line if path else None)
+    line = (rows[found[0]]["line"] or None) if path else None
+    place = split if line else f"row {found[0] + 1:,} of {split}"
+    return unknown_label(
+        label, labels, noun="label", place=place, uses=len(found), by="the label list", path=path, line=line
+    )
 
 
 def _labels_of(rows: Dataset, kind: ProblemType) -> set[str]:

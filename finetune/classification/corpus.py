@@ -26,7 +26,7 @@ from finetune.classification.tables import Tables, find_tables
 from finetune.data.corpus import SPLITS, Corpus, describe_duplicates, limit_samples, select_rows
 from finetune.data.row_files import RowTable, merge_tables
 from finetune.data.sources import find_corpus
-from finetune.data.splits import VALIDATION_FRACTION, carve_validation, split_rows
+from finetune.data.splits import carve_validation
 from finetune.errors import ProblemList
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def prepare_splits(
 ) -> None:
     """Make a validation set where one is needed, check labels, count duplicates, cut to the samples asked for."""
     if validation_needed:
-        carve_by_text(corpus, seed)
+        carve_validation(corpus, seed, text="text", label="label")
     check_labels(corpus)
     first = next(iter(corpus.splits.values()))
     inputs = [name for name in ("text", "text_pair") if name in first.column_names]
@@ -65,30 +65,6 @@ def prepare_splits(
     limits = (data.max_train_samples, data.max_eval_samples, data.max_predict_samples)
     limit_samples(corpus, dict(zip(SPLITS, limits, strict=True)))
     corpus.log_notes()
-
-
-def carve_by_text(corpus: Corpus, seed: int) -> None:
-    """A validation set of a tenth of train; rows with the same text (aspects of one sentence) go to the same part."""
-    rows = corpus.splits.get("train")
-    if rows is None or "validation" in corpus.splits or "text_pair" not in rows.column_names:
-        carve_validation(corpus, seed)
-        return
-    texts = rows["text"][:]
-    distinct = list(dict.fromkeys(texts))
-    kept, _ = split_rows(len(distinct), VALIDATION_FRACTION, seed)
-    training = {distinct[index] for index in kept}
-    parts = {
-        "train": [row for row, text in enumerate(texts) if text in training],
-        "validation": [row for row, text in enumerate(texts) if text not in training],
-    }
-    rest = {split: part for split, part in corpus.splits.items() if split == "test"}
-    corpus.splits = {**{split: select_rows(rows, chosen) for split, chosen in parts.items()}, **rest}
-    corpus.files["validation"] = corpus.files.get("train", [])
-    count = len(parts["validation"])
-    corpus.notes.append(
-        f"There is no validation set: {count:,} of {len(rows):,} rows of train, drawn by their text with seed {seed}, "
-        "serve as one."
-    )
 
 
 def load_named(name: str, data_dir: str | None, seed: int) -> Corpus:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 
 from finetune.classification.calibration import expected_calibration_error, fit_temperature
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.glue.metrics import score_glue
-from finetune.classification.metrics import score_multiclass, score_multilabel, score_regression, sigmoid, softmax
+from finetune.classification.metrics import score_multiclass, score_multilabel, score_regression
 from finetune.classification.thresholds import Thresholds, ThresholdScope, fit_thresholds, fixed_thresholds
 
 Array = NDArray[Any]
@@ -68,8 +69,8 @@ class Decision:
         """Probabilities (texts, labels); the values themselves (texts, 1) of a regression."""
         if self.problem_type is ProblemType.REGRESSION:
             return np.asarray(outputs, dtype=np.float64)
-        squash = softmax if self.problem_type is ProblemType.SINGLE else sigmoid
-        return squash(np.asarray(outputs) / self.temperature)
+        logits = np.asarray(outputs, dtype=np.float64) / self.temperature
+        return softmax(logits, axis=-1) if self.problem_type is ProblemType.SINGLE else expit(logits)
 
     def decide(self, outputs: Array) -> Array:
         """Label ids (texts,), 0/1 (texts, labels), or values (texts,)."""

@@ -1,7 +1,6 @@
 """Predictions and references of whole texts -> numbers: one label, several labels, or a value per text.
 
-Scores follow scikit-learn's definitions (an undefined precision, recall or F1 counts as 0), computed from counts, so
-that evaluation during training costs next to nothing.
+Scores are scikit-learn's and scipy's; an undefined precision, recall, F1 or correlation counts as 0.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from finetune.report.class_scores import ClassScore
 
 logger = logging.getLogger(__name__)
+
+SCORES = {"f1": 2, "precision": 0, "recall": 1}  # where scikit-learn gives them
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,6 @@ class ConfidentError:
     predicted: str
     expected: str
     probability: float
-
-
-def softmax(logits: ArrayLike) -> NDArray[np.float64]:
-    """Probabilities (examples, labels) of logits of the same shape."""
-    logits = np.asarray(logits, dtype=np.float64)
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
-def sigmoid(logits: ArrayLike) -> NDArray[np.float64]:
-    """Probability of each label on its own; no overflow for large negative logits."""
-    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
 
 
 def pool_windows(outputs: ArrayLike, examples: ArrayLike, number: int) -> NDArray[np.float64]:
@@ -59,14 +49,9 @@ def score_multiclass(predicted: ArrayLike, expected: ArrayLike) -> dict[str, flo
     Macro averages go over the labels that occur in either array, as scikit-learn's do.
     """
     predicted, expected = np.asarray(predicted, dtype=np.int64), np.asarray(expected, dtype=np.int64)
-    number = 1 + int(max(predicted.max(initial=-1), expected.max(initial=-1)))
-    support = np.bincount(expected, minlength=number)
-    chosen = np.bincount(predicted, minlength=number)
-    correct = np.bincount(expected[predicted == expected], minlength=number)
-    present = (support + chosen) > 0
     return {
-        "accuracy": _ratio(correct.sum(), len(expected)),
-        **_averages(correct[present], chosen[present], support[present]),
+        "accuracy": _share(predicted == expected),
+        **_averages(predicted, expected),
         "nb_samples": len(expected),
     }
 
@@ -77,11 +62,10 @@ def score_multilabel(predicted: ArrayLike, expected: ArrayLike) -> dict[str, flo
     `accuracy` asks for the whole set of labels to be right, `accuracy_micro` counts single decisions.
     """
     predicted, expected = np.asarray(predicted).astype(bool), np.asarray(expected).astype(bool)
-    correct, chosen, support = (predicted & expected).sum(0), predicted.sum(0), expected.sum(0)
     return {
-        "accuracy": _ratio((predicted == expected).all(axis=1).sum(), len(expected)),
-        "accuracy_micro": _ratio((predicted == expected).sum(), expected.size),
-        **_averages(correct, chosen, support),
+        "accuracy": _share((predicted == expected).all(axis=1)),
+        "accuracy_micro": _share(predicted == expected),
+        **_averages(predicted, expected),
         "nb_samples": len(expected),
     }
 
@@ -101,13 +85,13 @@ def score_regression(predicted: ArrayLike, expected: ArrayLike) -> dict[str, flo
 
 def pearson(predicted: ArrayLike, expected: ArrayLike) -> float:
     """Pearson's correlation; 0.0 (with a warning) where one side is constant and it is undefined."""
+    from scipy.stats import pearsonr
+
     predicted, expected = np.asarray(predicted, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    left, right = predicted - predicted.mean(), expected - expected.mean()
-    scale = np.linalg.norm(left) * np.linalg.norm(right)
-    if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(expected) == 0 or scale == 0:
+    if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(expected) == 0:
         logger.warning("A correlation is undefined, since all predictions or all references are equal; 0.0 is given.")
         return 0.0
-    return float(np.clip(left @ right / scale, -1.0, 1.0))
+    return float(pearsonr(predicted, expected).statistic)
 
 
 def spearman(predicted: ArrayLike, expected: ArrayLike) -> float:
@@ -119,18 +103,23 @@ def spearman(predicted: ArrayLike, expected: ArrayLike) -> float:
 
 def matthews(predicted: ArrayLike, expected: ArrayLike) -> float:
     """Matthews' correlation of label ids (Gorodkin 2004 for more than two classes); 0.0 where it is undefined."""
-    table = confusion_matrix(predicted, expected).astype(np.float64)
-    chosen, support, total = table.sum(0), table.sum(1), table.sum()
-    covariance = np.trace(table) * total - chosen @ support
-    scale = np.sqrt((total**2 - chosen @ chosen) * (total**2 - support @ support))
-    return _ratio(covariance, scale)
+    from sklearn.metrics import matthews_corrcoef
+
+    predicted, expected = np.asarray(predicted), np.asarray(expected)
+    if len(np.union1d(predicted, expected)) < 2:
+        return 0.0
+    return float(matthews_corrcoef(expected, predicted))
 
 
 def confusion_matrix(predicted: ArrayLike, expected: ArrayLike, number: int | None = None) -> NDArray[np.int64]:
     """Counts (labels, labels): row = reference, column = prediction."""
+    from sklearn.metrics import confusion_matrix as count_pairs
+
     predicted, expected = np.asarray(predicted, dtype=np.int64), np.asarray(expected, dtype=np.int64)
     size = number or 1 + int(max(predicted.max(initial=-1), expected.max(initial=-1)))
-    return np.bincount(expected * size + predicted, minlength=size * size).reshape(size, size)
+    if not len(expected):
+        return np.zeros((size, size), dtype=np.int64)
+    return count_pairs(expected, predicted, labels=np.arange(size))
 
 
 def score_classes(predicted: ArrayLike, expected: ArrayLike, labels: Sequence[str]) -> list[ClassScore]:
@@ -139,14 +128,12 @@ def score_classes(predicted: ArrayLike, expected: ArrayLike, labels: Sequence[st
     Takes label ids (examples,) or 0/1 decisions (examples, labels).
     """
     predicted, expected = np.asarray(predicted), np.asarray(expected)
-    if expected.ndim == 1:
-        predicted, expected = _one_hot(predicted, len(labels)), _one_hot(expected, len(labels))
-    predicted, expected = predicted.astype(bool), expected.astype(bool)
-    correct, chosen, support = (predicted & expected).sum(0), predicted.sum(0), expected.sum(0)
-    precision, recall, f1 = _precision_recall_f1(correct, chosen, support)
+    if not len(expected):
+        return [ClassScore(label, 0.0, 0.0, 0.0, 0) for label in labels]
+    scores = _precision_recall_f1(predicted, expected, labels=np.arange(len(labels)))
     return [
-        ClassScore(label, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
-        for i, label in enumerate(labels)
+        ClassScore(label, float(precision), float(recall), float(f1), int(support))
+        for label, precision, recall, f1, support in zip(labels, *scores, strict=True)
     ]
 
 
@@ -192,32 +179,20 @@ def _confident_decisions(
     ]
 
 
-def _one_hot(ids: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
-    return ids[:, None] == np.arange(number)[None, :]
+def _averages(predicted: NDArray[Any], expected: NDArray[Any]) -> dict[str, float]:
+    """Micro and macro averages of label ids (examples,) or of decisions (examples, labels)."""
+    scores: dict[str, float] = {}
+    for average in ("micro", "macro"):
+        found = _precision_recall_f1(predicted, expected, average=average) if len(expected) else (0.0, 0.0, 0.0)
+        scores |= {f"{name}_{average}": float(found[place]) for name, place in SCORES.items()}
+    return scores
 
 
-def _averages(correct: NDArray[np.int64], chosen: NDArray[np.int64], support: NDArray[np.int64]) -> dict[str, float]:
-    precision, recall, f1 = _precision_recall_f1(correct, chosen, support)
-    hits, picks, references = correct.sum(), chosen.sum(), support.sum()
-    return {
-        "f1_micro": _ratio(2 * hits, picks + references),
-        "precision_micro": _ratio(hits, picks),
-        "recall_micro": _ratio(hits, references),
-        "f1_macro": float(f1.mean()) if len(f1) else 0.0,
-        "precision_macro": float(precision.mean()) if len(f1) else 0.0,
-        "recall_macro": float(recall.mean()) if len(f1) else 0.0,
-    }
+def _precision_recall_f1(predicted: NDArray[Any], expected: NDArray[Any], **choices: Any) -> tuple[Any, ...]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    return precision_recall_fscore_support(expected, predicted, zero_division=0, **choices)
 
 
-def _precision_recall_f1(
-    correct: NDArray[np.int64], chosen: NDArray[np.int64], support: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Arrays (labels,), 0 where undefined."""
-    precision = np.divide(correct, chosen, out=np.zeros(len(correct)), where=chosen > 0)
-    recall = np.divide(correct, support, out=np.zeros(len(correct)), where=support > 0)
-    f1 = np.divide(2 * correct, chosen + support, out=np.zeros(len(correct)), where=(chosen + support) > 0)
-    return precision, recall, f1
-
-
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole else 0.0
+def _share(right: NDArray[np.bool_]) -> float:
+    return float(right.mean()) if right.size else 0.0

@@ -35,10 +35,10 @@ class InputText:
     line: int
     fields: dict[str, Any]  # what else a JSON object held; handed on to the output
 
-    def split(self) -> tuple[list[str], list[tuple[int, int]]]:
-        """Words and their places in `text`."""
+    def split(self, segmenter: str = "auto") -> tuple[list[str], list[tuple[int, int]]]:
+        """Words and their places in `text`; `segmenter` finds them where none are given."""
         if self.words is None:
-            places = split_words(self.text)
+            places = split_words(self.text, segmenter)
             return [self.text[start:end] for start, end in places], places
         return self.words, place_words(self.words, self.text)
 

@@ -1,23 +1,17 @@
-"""Files of rows (JSON lines or a JSON list, CSV, TSV, Parquet; plain or gzipped) -> columns, whatever they are called.
-
-CSV cells may be quoted. Cells that tabs separate are taken as they stand, quotes included, whatever the file is called:
-so GLUE, GoEmotions and most others write them, and reading their quotes as CSV silently joins rows.
-"""
+"""Files of rows (JSON lines or a JSON list, CSV, TSV, Parquet; plain or gzipped) -> columns, whatever they are called."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from finetune.data.files import listed, raise_problems, read_lines
 from finetune.data.json_values import read_json_lines, read_json_list
+from finetune.data.parquet_files import read_parquet_table
+from finetune.data.separated_rows import read_separated_rows, sniff_delimiter
 from finetune.errors import DataError, Problem
-
-DELIMITERS = (",", "\t", ";", "|")
-LARGEST_CELL = 1 << 28
 
 
 @dataclass
@@ -63,8 +57,8 @@ def read_row_file(path: Path, *, column_names: Sequence[str] = (), delimiter: st
 
 def _read_separated(path: Path, column_names: Sequence[str], delimiter: str | None) -> RowTable:
     source = read_lines(path)
-    used = delimiter or sniff_delimiter(source.lines[0])
-    rows = list((_plain_rows if used == "\t" else _quoted_rows)(source.lines, used, path))
+    used = delimiter or sniff_delimiter(source.lines)
+    rows = list(read_separated_rows(source.lines, used, path))
     header, rows = (list(column_names), rows) if column_names else (rows[0][1], rows[1:])
     problems = _header_problems(header, path) + _width_problems(rows, header, path, bool(column_names))
     raise_problems(problems, path)
@@ -72,33 +66,6 @@ def _read_separated(path: Path, column_names: Sequence[str], delimiter: str | No
         raise DataError(Problem("the file holds a header and no rows", path=path))
     columns = {name: [cells[index] for _, cells in rows] for index, name in enumerate(header)}
     return RowTable(columns, [line for line, _ in rows], path, are_texts=True, notes=source.notes)
-
-
-def sniff_delimiter(line: str) -> str:
-    """The separator that a first line uses most outside quotes; a comma where there is none."""
-    bare = "".join(line.split('"')[::2])
-    return max(DELIMITERS, key=bare.count)
-
-
-def _quoted_rows(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(first line, cells) of each record; a cell in quotes may hold line ends."""
-    csv.field_size_limit(LARGEST_CELL)
-    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
-    start = 1
-    try:
-        for cells in reader:
-            if cells:
-                yield start, cells
-            start = reader.line_num + 1
-    except csv.Error as error:
-        unclosed = "unexpected end" in str(error)
-        found = "a quoted cell is opened in this row and never closed" if unclosed else f"the row is no CSV ({error})"
-        remedy = 'write a quote inside a quoted cell twice (""), or save the file as .tsv'
-        raise DataError(Problem(found, "", remedy, path, start)) from error
-
-
-def _plain_rows(lines: list[str], delimiter: str, _path: Path) -> Iterator[tuple[int, list[str]]]:
-    return ((number, line.split(delimiter)) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def _header_problems(header: list[str], path: Path) -> list[Problem]:
@@ -145,18 +112,10 @@ def parse_json_rows(texts: list[str], path: Path) -> RowTable:
 
 
 def _read_parquet(path: Path) -> RowTable:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
     from datasets import Features
 
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError as error:
-        raise DataError(Problem("no such file", path=path)) from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(Problem(f"this is no Parquet file ({str(error).splitlines()[0]})", path=path)) from error
-    features = Features.from_arrow_schema(table.schema)
-    return RowTable(table.to_pydict(), [0] * len(table), path, declared_names(features))
+    table = read_parquet_table(path)
+    return RowTable(table.to_pydict(), [0] * len(table), path, declared_names(Features.from_arrow_schema(table.schema)))
 
 
 def merge_tables(tables: Sequence[RowTable]) -> RowTable:

@@ -1,7 +1,6 @@
 """Finding the files of a named corpus: a folder of the user, the hub's Parquet branch, the official address.
 
-What is fetched lies in `$FINETUNE_CACHE_DIR` (default `~/.cache/finetune`), and only content with the expected sha256 is
-kept there.
+What is fetched lies in the cache folder (run/cache.py), and only content with the expected sha256 is kept there.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from huggingface_hub import constants, snapshot_download
 from finetune.data.files import content_sha256
 from finetune.errors import DataError, Problem
 from finetune.run.atomic_files import AtomicFile
+from finetune.run.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 
 DATA_DIR_VARIABLE = "FINETUNE_DATA_DIR"
-CACHE_DIR_VARIABLE = "FINETUNE_CACHE_DIR"
 PARQUET_BRANCH = "refs/convert/parquet"  # where the hub keeps every public data set without its script
 TIMEOUT_SECONDS = 30
 
@@ -112,9 +111,9 @@ def download_file(name: str, official: Official, folder: Path) -> Path:
     return target
 
 
-def cache_folder(name: str) -> Path:
+def _fetched(name: str) -> Path:
     """Where the files of a corpus are kept once fetched."""
-    return Path(os.environ.get(CACHE_DIR_VARIABLE) or "~/.cache/finetune").expanduser() / "data" / name
+    return cache_folder() / "data" / name
 
 
 def _first_match(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -188,12 +187,12 @@ def _at_publisher(wanted: Wanted, reasons: list[str]) -> Found | None:
             if name in wanted.official and split not in files:
                 path = _try_download(wanted.name, name, wanted.official[name], reasons)
                 files |= {split: [path]} if path else {}
-    return Found(files, f"{cache_folder(wanted.name)} (from its official address)") if files else None
+    return Found(files, f"{_fetched(wanted.name)} (from its official address)") if files else None
 
 
 def _try_download(corpus: str, name: str, official: Official, reasons: list[str]) -> Path | None:
     try:
-        return download_file(name, official, cache_folder(corpus))
+        return download_file(name, official, _fetched(corpus))
     except (OSError, DataError) as error:
         reasons.append(f"{official.url} failed ({_short(error)})")
         return None

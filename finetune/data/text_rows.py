@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from finetune.data.files import iterate_lines, listed, missing_file
+from finetune.data.files import iterate_lines, listed
+from finetune.data.parquet_files import open_parquet
 from finetune.data.row_files import read_row_file
 from finetune.data.text import CHUNK_BYTES, PACKED_SUFFIX, TextChunk, read_chunks
 from finetune.errors import DataError, Problem
@@ -76,12 +74,7 @@ def _as_text(value: Any, path: Path, number: int) -> str:
 
 
 def _read_parquet(path: Path, column: str) -> Iterator[str]:
-    if not path.is_file():
-        raise DataError(missing_file(path))
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, pa.ArrowIOError) as error:
-        raise DataError(Problem(f"this is no Parquet file ({str(error).splitlines()[0]})", path=path)) from error
+    file = open_parquet(path)
     if column not in file.schema_arrow.names:
         raise DataError(_missing_column(column, file.schema_arrow.names, path))
     for batch in file.iter_batches(batch_size=1024, columns=[column]):

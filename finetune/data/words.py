@@ -1,32 +1,69 @@
-"""Raw text -> words with their places in it.
+"""Raw text -> words with their places in it, the same way in training and prediction.
 
-Where text holds Thai, which is written without spaces between words, pythainlp's dictionary-based newmm finds the
-words, and runs of spaces are words of their own, as in the Thai corpora. Other text is cut at white space and around
-punctuation; no word holds white space.
+How a text is cut is one of:
+
+- `auto`: at white space and around punctuation. Thai, which is written without spaces, by pythainlp's dictionary (newmm;
+  runs of spaces are words there, as in the Thai corpora). Of Chinese, Japanese, Lao, Khmer, Burmese and other scripts
+  without spaces every character is a word: otherwise a whole clause would be one, and cut by an annotation alone, which
+  gives the answer away.
+- `characters`: every character is a word, in every script, as in MSRA's or ResumeNER's files.
+- `words`: at white space and around punctuation only.
+
+A character is what a reader takes for one (Unicode's grapheme cluster): a letter with its marks, an emoji sequence.
 """
 
 from __future__ import annotations
 
+import re
+
 import regex
 
+Places = list[tuple[int, int]]
+
+# Scripts whose words stand next to each other without a space; the marks of long vowels belong to Japanese.
+UNSPACED = (
+    r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Lao}\p{Khmer}\p{Myanmar}\p{Yi}\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Tham}"
+    r"\p{Tai_Viet}\p{Javanese}\p{Balinese}ーｰ"
+)
+# Letters that are stacked under the one before (Khmer's coeng, Burmese virama) are one character with it.
+CHARACTER = r"(?:\X(?<=[\u17D2\u1039]))*(?:\p{GCB=Prepend}|(?!\s)\X)"
 # `regex` counts combining marks as parts of words (the stdlib's `re` cuts Thai and Devanagari words at their vowels).
-WORD = regex.compile(r"[\w\u200c\u200d]+|[^\w\s]")
+WORD = regex.compile(r"[\w\u200c\u200d]+|" + CHARACTER, regex.V1)
+ASCII_WORD = re.compile(r"\w+|[^\w\s]", re.ASCII)  # the same for the texts that are most of all, at once
+AUTO = regex.compile(rf"[[\w\u200c\u200d]--[{UNSPACED}]]+|{CHARACTER}", regex.V1)
+EACH_CHARACTER = regex.compile(CHARACTER, regex.V1)
 THAI = regex.compile(r"[\u0E01-\u0E4E]")
+UNSPACED_CHARACTER = regex.compile(rf"[{UNSPACED}]", regex.V1)
+# What joins code points that are no letters into one character: only texts with these need a look at it.
+SEQUENCE = regex.compile(r"[\u200d\ufe0f\u20e3\U0001F3FB-\U0001F3FF\U0001F1E6-\U0001F1FF\U000E0020-\U000E007F]")
 
 
-def split_words(text: str) -> list[tuple[int, int]]:
+def split_words(text: str, segmenter: str = "auto") -> Places:
     """The (start, end) of the words of a text, in order and without overlap; what is between them is white space."""
-    if THAI.search(text):
+    if text.isascii() and segmenter != "characters":
+        return [match.span() for match in ASCII_WORD.finditer(text)]
+    if segmenter == "auto" and THAI.search(text):
         return _thai_words(text)
-    return [match.span() for match in WORD.finditer(text)]
+    pattern = {"auto": AUTO, "characters": EACH_CHARACTER, "words": WORD}[segmenter]
+    return [match.span() for match in pattern.finditer(text)]
 
 
 def holds_thai(text: str) -> bool:
-    """Whether a text is split by the Thai dictionary."""
+    """Whether `auto` cuts a text by the Thai dictionary."""
     return bool(THAI.search(text))
 
 
-def _thai_words(text: str) -> list[tuple[int, int]]:
+def holds_unspaced(text: str) -> bool:
+    """Whether a text holds scripts of which `auto` takes every character as a word."""
+    return bool(UNSPACED_CHARACTER.search(text))
+
+
+def is_character(word: str) -> bool:
+    """Whether a word is a single character, as a reader sees it."""
+    return EACH_CHARACTER.fullmatch(word) is not None
+
+
+def _thai_words(text: str) -> Places:
     from pythainlp.tokenize import word_tokenize  # loads its dictionary: only where Thai text comes
 
     places, position = [], 0
@@ -34,4 +71,25 @@ def _thai_words(text: str) -> list[tuple[int, int]]:
         start = text.index(word, position)
         position = start + len(word)
         places.append((start, position))
-    return places
+    if SEQUENCE.search(text):
+        places = _join_cut_characters(places, text)
+    return [part for start, end in places for part in _cut_unspaced(text, start, end)]
+
+
+def _join_cut_characters(places: Places, text: str) -> Places:
+    """The words, with those joined that the dictionary's borders cut inside one character (an emoji sequence)."""
+    borders = {match.start() for match in regex.finditer(r"\X", text)}
+    joined: Places = []
+    for start, end in places:
+        if joined and start not in borders:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _cut_unspaced(text: str, start: int, end: int) -> Places:
+    """A word of a Thai text that holds another script without spaces, in the words that this script has."""
+    if not UNSPACED_CHARACTER.search(text, start, end):
+        return [(start, end)]
+    return [match.span() for match in AUTO.finditer(text, start, end)]

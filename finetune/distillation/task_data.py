@@ -54,7 +54,7 @@ def open_tagging(arguments: Arguments) -> SupervisedDistillation:
     task = tagging.open_task(arguments)
     refuse(check_teacher(asked, task.labels, is_numeric=False))
     texts, files = read_unlabelled(asked)
-    sentences = [words for words, _ in (text.split() for text in texts) if words]
+    sentences = [words for words, _ in (text.split(task.options.word_segmenter or "auto") for text in texts) if words]
     tell_empty(len(texts) - len(sentences))
     return open_pair(
         arguments, task, max_length=task.max_length, unlabelled=encode_sentences(task, sentences), files=files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,9 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 
 from finetune.data.corpus import Corpus
+from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import LETTERS, TagScheme, canonical_spellings, count_ill_formed, detect_scheme, repair_tags
+from finetune.encoding.unknown_labels import describe_known
 from finetune.errors import DataError, Problem
 
 logger = logging.getLogger(__name__)
@@ -45,10 +46,10 @@ def prepare_tags(corpus: Corpus, *, fix_labels: bool = False, scheme: TagScheme 
         return PreparedTags(corpus, scheme, ["Tags are taken as one label per word, not as spans."])
     notes: list[str] = []
     corpus = _respell(corpus, notes)
-    columns = {name: _read_tags(rows) for name, rows in corpus.splits.items() if "tags" in rows.column_names}
+    columns = {n: TagColumn.of_split(rows) for n, rows in corpus.splits.items() if "tags" in rows.column_names}
     if not columns:
         return PreparedTags(corpus, scheme or TagScheme.IOB2, notes)
-    scheme = scheme or detect_scheme(chain.from_iterable(columns.values()))
+    scheme = scheme or detect_scheme(TagColumn.joined(columns.values()))
     if scheme is TagScheme.POS:
         return PreparedTags(corpus, scheme, [*notes, "Tags are one label per word (no spans)."])
     notes.append(f"The tags are in the scheme {scheme} ({', '.join(LETTERS[scheme])}).")
@@ -56,10 +57,10 @@ def prepare_tags(corpus: Corpus, *, fix_labels: bool = False, scheme: TagScheme 
     broken = [name for name, count in ill_formed.items() if count]
     notes.extend(_describe_ill_formed(name, ill_formed[name], scheme, fix_labels) for name in broken)
     if fix_labels:
-        repaired = {name: [repair_tags(tags, scheme) for tags in columns[name]] for name in broken}
-        corpus = replace(
-            corpus, splits={name: _set_tags(rows, repaired.get(name)) for name, rows in corpus.splits.items()}
-        )
+        repaired = {name: [repair_tags(tags, scheme) for tags in columns[name].to_lists()] for name in broken}
+        arrays = {name: pa.array(tags, type=pa.list_(pa.string())) for name, tags in repaired.items()}
+        splits = {name: _set_tags(rows, arrays.get(name)) for name, rows in corpus.splits.items()}
+        corpus = replace(corpus, splits=splits)
     return PreparedTags(corpus, scheme, notes)
 
 
@@ -82,28 +83,22 @@ def _respell(corpus: Corpus, notes: list[str]) -> Corpus:
 
 
 def _distinct(split: Dataset) -> list[str]:
-    if "tags" not in split.column_names:
-        return []
-    return split.with_format("arrow")[:]["tags"].combine_chunks().flatten().unique().to_pylist()
+    return TagColumn.of_split(split).names
 
 
 def _rename(split: Dataset, spellings: Mapping[str, str]) -> Dataset:
     if "tags" not in split.column_names:
         return split
-    return _set_tags(split, [[spellings[tag] for tag in tags] for tags in _read_tags(split)])
+    return _set_tags(split, TagColumn.of_split(split).respelt(spellings))
 
 
-def _read_tags(split: Dataset) -> list[list[str]]:
-    return split.with_format("arrow")[:]["tags"].to_pylist()
-
-
-def _set_tags(split: Dataset, tags: Sequence[Sequence[str]] | None) -> Dataset:
+def _set_tags(split: Dataset, tags: pa.ListArray | None) -> Dataset:
     """The split with other tags in the same column; nothing changes for None."""
     if tags is None:
         return split
     table = split.with_format("arrow")[:]
     place = table.column_names.index("tags")
-    return Dataset(InMemoryTable(table.set_column(place, "tags", pa.array(tags, type=pa.list_(pa.string())))))
+    return Dataset(InMemoryTable(table.set_column(place, "tags", tags)))
 
 
 def build_label_list(corpus: Corpus) -> list[str]:
@@ -156,9 +151,8 @@ def match_labels(model_labels: Sequence[str], data_labels: Sequence[str], *, fol
 
 
 def _unknown_label(label: str, known: Sequence[str], folder: str) -> Problem:
-    nearest = difflib.get_close_matches(label, known, n=1)
     return Problem(
         f"the data has the label {label!r}, which the model in {folder} does not know",
-        f"it knows {', '.join(known)}" + (f"; the nearest is {nearest[0]!r}" if nearest else ""),
+        describe_known(label, known, "label"),
         "use the model's labels, or train a new head with --do_train",
     )

@@ -22,6 +22,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from finetune.encoding.tag_column import TagColumn
 from finetune.errors import DataError, Problem
 
 OUTSIDE = "O"
@@ -115,16 +116,14 @@ def _strange_tag(tag: str, example: str) -> Problem:
     )
 
 
-def detect_scheme(sequences: Iterable[Sequence[str]]) -> TagScheme:
-    """The scheme of canonically spelt sequences, from their letters and from how spans begin.
+def detect_scheme(tags: TagColumn) -> TagScheme:
+    """The scheme of canonically spelt tags, from their letters and from how spans begin.
 
     `I-` alone cannot tell a badly formed IOB2 from IOB1; the more frequent way to begin a span decides.
     """
-    sequences = list(sequences)
-    distinct = set(chain.from_iterable(sequences))
-    if not all(tag == OUTSIDE or (PREFIXED.fullmatch(tag) and tag[1] == "-") for tag in distinct):
+    if not all(tag == OUTSIDE or (PREFIXED.fullmatch(tag) and tag[1] == "-") for tag in tags.names):
         return TagScheme.POS
-    letters = {split_tag(tag)[0] for tag in distinct} - {OUTSIDE}
+    letters = {split_tag(tag)[0] for tag in tags.names} - {OUTSIDE}
     if letters & set("LU"):
         return TagScheme.BILOU
     if "S" in letters:
@@ -135,21 +134,22 @@ def detect_scheme(sequences: Iterable[Sequence[str]]) -> TagScheme:
         return TagScheme.IO
     if "I" not in letters:
         return TagScheme.IOB2
-    begins = _count_begins(sequences)
+    begins = _count_begins(tags)
     return TagScheme.IOB1 if begins["I"] > begins["B"] else TagScheme.IOB2
 
 
-def _count_begins(sequences: Iterable[Sequence[str]]) -> Counter[str]:
+def _count_begins(tags: TagColumn) -> Counter[str]:
     """How often a span that does not touch another of its type begins with `B-`, and how often with `I-`."""
-    begins: Counter[str] = Counter()
-    for tags in sequences:
-        before = ""
-        for tag in tags:
-            letter, kind = split_tag(tag)
-            if kind and kind != before:
-                begins[letter] += 1
-            before = kind
-    return begins
+    parts = [split_tag(tag) for tag in tags.names]
+    numbers = {kind: number for number, kind in enumerate(dict.fromkeys(["", *(kind for _, kind in parts)]))}
+    kinds = np.array([numbers[kind] for _, kind in parts], dtype=np.int64)[tags.ids]  # (words,), 0 outside
+    before = np.concatenate([[0], kinds[:-1]]) if len(kinds) else kinds
+    before[tags.offsets[:-1][np.diff(tags.offsets) > 0]] = 0
+    begins = np.bincount(tags.ids[(kinds > 0) & (kinds != before)], minlength=len(parts))
+    counts: Counter[str] = Counter()
+    for (letter, _), count in zip(parts, begins.tolist(), strict=True):
+        counts[letter] += count
+    return counts
 
 
 def read_spans(tags: Sequence[str]) -> list[Span]:
@@ -200,24 +200,6 @@ def repair_tags(tags: Sequence[str], scheme: TagScheme) -> list[str]:
     return write_spans(read_spans(tags), len(tags), scheme)
 
 
-def convert_to_iob2(tags: Sequence[str], scheme: TagScheme) -> list[str]:
-    """IOB2 tags with the same spans (read leniently), so that one scorer serves all schemes.
-
-    A span whose begin is not well formed in `scheme` keeps its `I-`, so that strict scoring goes on refusing it; only
-    where it touches another span of its type must it become a `B-`.
-    """
-    legal = legal_begins(scheme)
-    converted = [OUTSIDE] * len(tags)
-    before: Span = ("", -1, -1)
-    for span in read_spans(tags):
-        kind, start, end = span
-        touches = before[0] == kind and before[2] == start
-        begin = "B" if touches or tags[start][0] in legal else "I"
-        converted[start:end] = [f"{begin}-{kind}", *[f"I-{kind}"] * (end - start - 1)]
-        before = span
-    return converted
-
-
 def legal_begins(scheme: TagScheme) -> str:
     """Letters that may begin a span which touches no other of its type."""
     return {TagScheme.IOB1: "IB", TagScheme.IO: "I", TagScheme.BIOES: "BS", TagScheme.BILOU: "BU"}.get(scheme, "B")
@@ -254,15 +236,12 @@ def _follows(before: tuple[str, str], after: tuple[str, str], scheme: TagScheme)
     return not must_go_on
 
 
-def count_ill_formed(sequences: Iterable[Sequence[str]], scheme: TagScheme) -> int:
+def count_ill_formed(tags: TagColumn, scheme: TagScheme) -> int:
     """Places where a tag may not follow the one before it, or may not begin or end its sequence."""
-    sequences = [tags for tags in sequences if len(tags)]
-    labels = sorted(set(chain.from_iterable(sequences)))
-    if not labels:
+    if not tags.names:
         return 0
-    index = {label: number for number, label in enumerate(labels)}
-    ids = np.array([index[tag] for tag in chain.from_iterable(sequences)], dtype=np.int64)
-    return count_illegal(ids, np.cumsum([len(tags) for tags in sequences]), Transitions(labels, scheme))
+    ends = tags.offsets[1:][np.diff(tags.offsets) > 0]
+    return count_illegal(tags.ids, ends, Transitions(tags.names, scheme))
 
 
 def count_illegal(ids: npt.NDArray[np.integer], ends: npt.NDArray[np.integer], transitions: Transitions) -> int:

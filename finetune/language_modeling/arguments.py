@@ -95,7 +95,9 @@ class TextArguments:
     max_train_samples: int | None = argument(None, minimum=1, help="train on the first N examples")
     max_eval_samples: int | None = argument(None, minimum=1, help="validate on the first N examples")
     datasets_cache_dir: str | None = argument(
-        None, metavar="FOLDER", help="where tokenized text is kept, ~/.cache/finetune unless given; it is found again"
+        None,
+        metavar="FOLDER",
+        help="where tokenized text is kept and found again, ~/.cache/finetune unless given",
     )
     overwrite_cache: bool = argument(False, help="tokenize again what is found there")
     preprocessing_num_workers: int | None = argument(
@@ -201,14 +203,15 @@ class CausalArguments:
     )
 
 
-def check_text(arguments: Arguments) -> list[Problem]:
-    """Each stage needs its text; streaming needs a number of steps.
-
-    A command line that names no stage (as those of thai2transformers do not) trains, and validates.
-    """
-    text, training = arguments[TextArguments], arguments.training
+def resolve_stages(arguments: Arguments) -> None:
+    """A command line that names no stage (as those of thai2transformers do not) trains, and validates."""
     if not arguments.typed & {"do_train", "do_eval"}:
-        training["do_train"] = training["do_eval"] = True
+        arguments.training["do_train"] = arguments.training["do_eval"] = True
+
+
+def check_text(arguments: Arguments) -> list[Problem]:
+    """Each stage needs its text; streaming needs a number of steps."""
+    text, training = arguments[TextArguments], arguments.training
     problems = []
     trains = bool(training.get("do_train"))
     if (trains or text.build_dataset_only) and not (text.train_file or text.dataset_name):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from finetune.data.hub import is_saved_dataset, load_hub_dataset, read_saved_dataset
 from finetune.data.text import find_text_files
@@ -23,11 +24,11 @@ from finetune.encoding.subwords import SubwordEncoder
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.language_modeling.arguments import TextArguments
+from finetune.run.cache import cache_folder
 from finetune.run.workers import usable_cores
 
 logger = logging.getLogger(__name__)
 
-CACHE_VARIABLE = "FINETUNE_CACHE"
 SEED_OF_VALIDATION = 1  # added to the seed, so that no example is masked as one of training
 
 
@@ -46,8 +47,7 @@ def find_cache(asked: TextArguments) -> Path:
     """Where tokenized text is kept."""
     if asked.datasets_cache_dir:
         return Path(asked.datasets_cache_dir).expanduser()
-    base = os.environ.get(CACHE_VARIABLE) or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "finetune"
+    return cache_folder()
 
 
 def find_texts(asked: TextArguments) -> TextFiles:
@@ -86,7 +86,7 @@ def _texts_of_dataset(asked: TextArguments) -> TextFiles:
 
 def prepare_texts(
     paths: Sequence[Path],
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     settings: CorpusSettings,
     asked: TextArguments,
     *,
@@ -137,7 +137,9 @@ class StreamedTexts:
     seed: int
 
     @classmethod
-    def of(cls, paths: Sequence[Path], tokenizer: Any, settings: CorpusSettings, *, seed: int) -> StreamedTexts:
+    def of(
+        cls, paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, settings: CorpusSettings, *, seed: int
+    ) -> StreamedTexts:
         return cls(paths, SubwordEncoder(tokenizer, words=settings.find_words), tokenizer, settings, seed)
 
     def __call__(self, epoch: int) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
+from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import TagScheme, canonical_spellings, detect_scheme
 from finetune.errors import DataError, Problem
 
@@ -42,7 +43,7 @@ class SavedSettings:
 
 @dataclass(frozen=True)
 class TaggerSettings(SavedSettings):
-    """How words become the input of a tagger, and its output tags.
+    """How words become the input of a tagger, and its output tags. `word_segmenter` finds the words of raw text.
 
     `transitions` are the learned scores of `--constrained_decoding learned`: a row for each label before, one for the
     beginning last; a column for each label after, one for the end last.
@@ -53,6 +54,7 @@ class TaggerSettings(SavedSettings):
     stride: int | None = None
     lowercase: bool = False
     space_token: str | None = None
+    word_segmenter: str = "auto"
     constrained_decoding: bool = False
     transitions: list[list[float]] | None = None
 
@@ -64,7 +66,7 @@ def guess_tagger_settings(labels: list[str]) -> tuple[list[str], TaggerSettings]
     except DataError:  # some labels spell spans and some do not: nothing to mend in a trained model
         spellings = {label: label for label in labels}
     known = [spellings[label] for label in labels]
-    scheme = detect_scheme([[label] for label in known])
+    scheme = detect_scheme(TagColumn.of_sequences([label] for label in known))
     meaning = "one label per word" if scheme is TagScheme.POS else f"entities in the scheme {scheme}"
     logger.info("There is no %s beside the model; its labels are taken as %s.", FILE, meaning)
     return known, TaggerSettings(scheme=scheme.value)

@@ -27,7 +27,6 @@ PACKAGES = (
     "accelerate",
     "tokenizers",
     "numpy",
-    "seqeval",
     "scikit-learn",
 )
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone
 from finetune.arguments.parser import Arguments
+from finetune.arguments.prediction import SEGMENTERS
 from finetune.errors import Problem
+from finetune.supervised.arguments import SupervisedArguments, check_supervised
 
 TASKS = ("ner", "pos", "chunk")
 
@@ -96,7 +97,7 @@ class TaggingDataArguments:
 
 
 @dataclass
-class TaggingArguments:
+class TaggingArguments(SupervisedArguments):
     """Token classification."""
 
     task_name: str = argument(
@@ -118,13 +119,14 @@ class TaggingArguments:
     continue_labels: bool = argument(
         True, help="with --label_all_tokens: later subwords of a B- word are I-, as in run_ner.py, not B- again"
     )
-    pad_to_max_length: bool = argument(False, help="pad every batch to --max_length instead of its longest window")
     space_token: str | None = argument(None, metavar="TEXT", help="what replaces spaces inside words, e.g. <_>")
     lowercase: bool = argument(False, help="lower-case words before they are cut into subwords")
-    class_weights: str | None = argument(
+    word_segmenter: str | None = argument(
         None,
-        metavar="balanced|FILE",
-        help="weight of each label in the loss: balanced, or a file of `label weight` lines or a JSON object",
+        choices=SEGMENTERS,
+        help="how words are found in raw text, here and by predict.py with this model. auto: at spaces and punctuation, "
+        "Thai by dictionary, scripts without spaces (Chinese, Japanese, Lao, Khmer, Burmese) by characters; characters: "
+        "every character is a word; words: at spaces and punctuation only. Without it auto, or as given words are cut",
     )
     constrained_decoding: str | None = argument(
         None,
@@ -134,9 +136,6 @@ class TaggingArguments:
         "training tags",
     )
     return_entity_level_metrics: bool = argument(False, help="add scores for each entity type to the metrics")
-    early_stopping_patience: int | None = argument(
-        None, minimum=1, help="stop after N evaluations without a better score"
-    )
     skip_do_eval: bool = argument(False, help="no evaluation after training, even with --do_eval")
     no_train_report: bool = argument(False, help="no report on the training sentences")
     no_eval_report: bool = argument(False, help="no report on the validation sentences")
@@ -149,38 +148,8 @@ class TaggingArguments:
         return [Problem(found, remedy=f"windows would not advance; try --stride {self.max_length // 4}")]
 
 
-NEEDED_DATA = {"do_train": "train_file", "do_eval": "validation_file", "do_predict": "test_file"}
-
-
 def check_tagging(arguments: Arguments) -> list[Problem]:
-    """What only shows when the groups are seen together: stages without data, stopping without evaluation."""
-    stages = [name for name in NEEDED_DATA if arguments.get(name)]
-    if not stages:
-        return [Problem("there is nothing to do", remedy="add --do_train, --do_eval or --do_predict")]
-    judges: tuple[Callable[[Arguments, list[str]], list[Problem]], ...] = (_missing_data, _idle_patience, _idle_weights)
-    return [problem for judge in judges for problem in judge(arguments, stages)]
-
-
-def _missing_data(arguments: Arguments, stages: list[str]) -> list[Problem]:
+    """What only shows when the groups are seen together: stages without data, idle options."""
     data = arguments[TaggingDataArguments]
-    if data.has_folder_or_name:
-        return []
-    return [
-        Problem(f"--{stage} is given without data", remedy=f"add --{NEEDED_DATA[stage]}, --data_dir or --dataset_name")
-        for stage in stages
-        if NEEDED_DATA[stage] not in data.files
-    ]
-
-
-def _idle_patience(arguments: Arguments, stages: list[str]) -> list[Problem]:
-    if arguments[TaggingArguments].early_stopping_patience is None or "do_train" not in stages:
-        return []
-    never = arguments.training.get("eval_strategy") == "no" or "do_eval" not in stages
-    remedy = "add --do_eval and --eval_strategy steps or epoch"
-    return [Problem("--early_stopping_patience needs evaluation during training", remedy=remedy)] if never else []
-
-
-def _idle_weights(arguments: Arguments, stages: list[str]) -> list[Problem]:
-    if arguments[TaggingArguments].class_weights is None or "do_train" in stages:
-        return []
-    return [Problem("--class_weights needs training", remedy="add --do_train, or drop it: scores do not weigh labels")]
+    files = [name.removesuffix("_file") for name in data.files]
+    return check_supervised(arguments, files, has_source=data.has_folder_or_name)

@@ -6,18 +6,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 
 from datasets import Dataset
 
-from finetune.arguments.nearest import nearest
 from finetune.data.corpus import Corpus
 from finetune.data.files import capped, listed, read_lines
+from finetune.encoding.tag_column import TagColumn
+from finetune.encoding.unknown_labels import unknown_label
 from finetune.errors import DataError, Problem
 
 # Several annotators' tags in one field, as in the raw files of WNUT17: `B-creative-work,B-person`.
 SEVERAL_TAGS = re.compile(r"(?:O|[BIESLU][-_][^,;|]+)(?:[,;|](?:O|[BIESLU][-_][^,;|]+))+")
+
+TRAINING = "training"  # has the tags that its examples have
 
 
 def check_tags(corpus: Corpus) -> list[Problem]:
@@ -30,11 +32,11 @@ def check_tags(corpus: Corpus) -> list[Problem]:
     train = corpus.splits.get("train")
     if problems or train is None:
         return problems
-    trained = Counter(chain.from_iterable(train["tags"][:]))
+    trained = _tags_of(corpus, "train")
     if corpus.labels is not None:
-        problems += _unknown(corpus, "train", set(trained), set(corpus.labels), "the list of labels")
-    allowed = set(trained) | set(corpus.labels or ())
-    problems += _unknown(corpus, "validation", _tags_of(corpus, "validation"), allowed, "training")
+        problems += _unknown(corpus, "train", trained, set(corpus.labels), "the list of labels")
+    allowed = trained | set(corpus.labels or ())
+    problems += _unknown(corpus, "validation", _tags_of(corpus, "validation"), allowed, TRAINING)
     corpus.notes += _unlearnable(corpus, allowed)
     return problems
 
@@ -59,9 +61,7 @@ def require_label_list(labels: Sequence[str], path: Path) -> None:
 
 def _tags_of(corpus: Corpus, split: str) -> set[str]:
     rows = corpus.splits.get(split)
-    if rows is None or "tags" not in rows.column_names:
-        return set()
-    return set(chain.from_iterable(rows["tags"][:]))
+    return set() if rows is None else set(TagColumn.of_split(rows).names)
 
 
 def _several_tags(corpus: Corpus, split: str) -> list[Problem]:
@@ -86,15 +86,14 @@ def _unknown(corpus: Corpus, split: str, tags: Iterable[str], allowed: set[str],
     for tag, _, path, line in _places(corpus, split, wrong):
         counts[tag] += 1
         first.setdefault(tag, (path, line))
-    known = f"known are {listed(sorted(allowed), limit=12)}"
-    problems: list[Problem] = []
-    for tag in sorted(wrong):
-        match = nearest(tag, allowed)
-        hint = f"the nearest known tag is {match!r}" if match else "" if problems else known
-        times = "once" if counts[tag] == 1 else f"{counts[tag]:,} times, first here"
-        found = f"the tag {tag!r} occurs in {split} ({times}), but {by} lacks it"
-        problems.append(Problem(found, hint, "", *first[tag]))
-    return problems
+    return [_unknown_tag(tag, allowed, split, counts[tag], by, *first[tag]) for tag in sorted(wrong)]
+
+
+def _unknown_tag(
+    tag: str, allowed: set[str], split: str, uses: int, by: str, path: Path | None, line: int | None
+) -> Problem:
+    remedy = "correct it, or add " + ("examples of it to train" if by == TRAINING else "it to the list")
+    return unknown_label(tag, allowed, noun="tag", place=split, uses=uses, by=by, remedy=remedy, path=path, line=line)
 
 
 def _unlearnable(corpus: Corpus, allowed: set[str]) -> list[str]:
@@ -102,8 +101,8 @@ def _unlearnable(corpus: Corpus, allowed: set[str]) -> list[str]:
     unknown = _tags_of(corpus, "test") - allowed
     if not unknown:
         return []
-    rows = corpus.splits["test"]
-    count = sum(tag in unknown for tag in chain.from_iterable(rows["tags"][:]))
+    counts = TagColumn.of_split(corpus.splits["test"]).counts()
+    count = sum(counts[tag] for tag in unknown)
     names = listed(sorted(unknown), limit=12)
     return [
         f"{count:,} words of test have tags that training lacks ({names}): they are scored, and cannot be predicted."
@@ -115,13 +114,11 @@ def _places(corpus: Corpus, split: str, tags: set[str]) -> Iterator[tuple[str, s
     rows: Dataset = corpus.splits[split]
     paths = corpus.files.get(split, [])
     file_indices = rows["file"][:] if "file" in rows.column_names else [0] * len(rows)
-    for words, row_tags, line, file in zip(
-        rows["words"][:], rows["tags"][:], rows["line"][:], file_indices, strict=True
-    ):
-        path = paths[file] if file < len(paths) else None
-        for index, (word, tag) in enumerate(zip(words, row_tags, strict=True)):
-            if tag in tags:
-                yield tag, word, path, _line_of(path, line, index, word)
+    words, lines = rows.with_format("arrow")[:]["words"], rows["line"][:]
+    for tag, row, index in TagColumn.of_split(rows).places(tags):
+        path = paths[file_indices[row]] if file_indices[row] < len(paths) else None
+        word = words[row][index].as_py()
+        yield tag, word, path, _line_of(path, lines[row], index, word)
 
 
 def _line_of(path: Path | None, line: int, index: int, word: str) -> int | None:

@@ -43,10 +43,13 @@ NAMES_WITH_PREFIX: Patterns = {
 }
 
 
-def load_tagging_corpus(arguments: TaggingDataArguments, *, seed: int, validation_needed: bool = True) -> Corpus:
+def load_tagging_corpus(
+    arguments: TaggingDataArguments, *, seed: int, validation_needed: bool = True, segmenter: str = "auto"
+) -> Corpus:
     """Read the corpus that the arguments name, split it, check it, and say what was found.
 
     Where there is no validation set, one is made of a tenth of train with `seed`, unless `validation_needed` is False.
+    `segmenter` finds the words of raw text.
 
     Raises:
         DataError: every problem of every split: files that are missing, empty, not UTF-8, ragged; columns that are not
@@ -61,6 +64,7 @@ def load_tagging_corpus(arguments: TaggingDataArguments, *, seed: int, validatio
         task=arguments.label_name,
         delimiter=arguments.delimiter,
         labels=labels,
+        segmenter=segmenter,
     )
     corpus = problems.attempt(_load, arguments, columns, seed, problems)
     if corpus is None:
@@ -70,7 +74,7 @@ def load_tagging_corpus(arguments: TaggingDataArguments, *, seed: int, validatio
     problems.add(check_tags(corpus))
     problems.raise_any()
     if validation_needed:
-        carve_validation(corpus, seed)
+        carve_validation(corpus, seed, text="words", label="tags")
     corpus.notes += describe_duplicates(corpus.splits, inputs=["words"], label="tags")
     _limit(corpus, arguments)
     corpus.log_notes()

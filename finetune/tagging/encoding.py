@@ -8,22 +8,23 @@ word has exactly one deciding subword, so no word is lost and none counts twice.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from datasets import Dataset
 from datasets.table import InMemoryTable
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of, ranges
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
+from finetune.encoding.tag_column import TagColumn
+from finetune.encoding.unknown_labels import unknown_label
 from finetune.errors import DataError, Problem, UsageError
 from finetune.tagging.windows import Windows, own_words, plan_windows, window_words
 from finetune.tagging.words import EncodedWords, WordEncoder
@@ -46,7 +47,7 @@ class EncodedTagging:
 
 def encode_tagging(
     split: Dataset,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     label_list: Sequence[str],
     *,
     max_length: int,
@@ -117,31 +118,18 @@ def tag_problems(
     split: Dataset, label_list: Sequence[str], *, name: str = "split", files: Sequence[Path] = ()
 ) -> list[Problem]:
     """One problem for each tag of the split that `label_list` lacks, at the first sentence that has it."""
-    if "tags" not in split.column_names:
-        return []
-    tags = split.with_format("arrow")[:]["tags"].combine_chunks()
-    encoded = tags.flatten().dictionary_encode()
-    row_of_tag = np.repeat(np.arange(len(tags)), tags.value_lengths().to_numpy(zero_copy_only=False))
-    indices = encoded.indices.to_numpy(zero_copy_only=False)
+    tags = TagColumn.of_split(split)
+    counts = tags.counts()
     problems = []
-    for index, tag in enumerate(encoded.dictionary.to_pylist()):
-        if tag not in label_list:
-            uses = np.flatnonzero(indices == index)
-            problems.append(_unknown_tag(tag, len(uses), split[int(row_of_tag[uses[0]])], label_list, name, files))
+    for tag in (tag for tag in tags.names if tag not in label_list):
+        row = split[next(tags.places([tag]))[1]]
+        path = files[row.get("file") or 0] if files else None
+        line = (row.get("line") or None) if files else None
+        problem = unknown_label(
+            tag, label_list, noun="tag", place=name, uses=counts[tag], by="the label list", path=path, line=line
+        )
+        problems.append(problem)
     return problems
-
-
-def _unknown_tag(
-    tag: str, uses: int, row: dict, label_list: Sequence[str], name: str, files: Sequence[Path]
-) -> Problem:
-    nearest = difflib.get_close_matches(tag, label_list, n=1)
-    return Problem(
-        found=f"the {name} data has the tag {tag!r} ({uses} times), which is not among the {len(label_list)} labels",
-        allowed=f"the labels are {', '.join(label_list)}" + (f", the nearest is {nearest[0]!r}" if nearest else ""),
-        remedy="correct the tag, or train on data that has it",
-        path=files[row.get("file") or 0] if files else None,
-        line=(row.get("line") or None) if files else None,
-    )
 
 
 def _tag_ids(
@@ -153,10 +141,7 @@ def _tag_ids(
     problems = tag_problems(split, label_list, name=name, files=files)
     if problems:
         raise DataError(*problems)
-    encoded = split.with_format("arrow")[:]["tags"].combine_chunks().flatten().dictionary_encode()
-    ids = {label: index for index, label in enumerate(label_list)}
-    table = np.array([ids[tag] for tag in encoded.dictionary.to_pylist()], dtype=np.int64)
-    return table[encoded.indices.to_numpy(zero_copy_only=False)]
+    return TagColumn.of_split(split).numbered({label: index for index, label in enumerate(label_list)})
 
 
 def _capacity(max_length: int, stride: int, special: int) -> int:

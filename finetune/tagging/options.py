@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
-from itertools import chain
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+from datasets import Dataset
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.data.class_weights import read_class_weights
 from finetune.data.corpus import Corpus
+from finetune.data.words import holds_unspaced, is_character, split_words
+from finetune.encoding.tag_column import TagColumn
 from finetune.errors import DataError, Problem
 from finetune.models.settings import TaggerSettings
 from finetune.tagging.arguments import TaggingArguments
 from finetune.tagging.viterbi import TransitionScores, estimate_transitions
 
 logger = logging.getLogger(__name__)
+
+CHARACTERS_SHARE = 0.95  # of the words of a corpus that was cut into characters: a few numbers or names stay whole
 
 
 def adopt_settings(arguments: Arguments) -> TaggerSettings | None:
@@ -43,6 +48,7 @@ def apply_settings(arguments: Arguments, saved: TaggerSettings) -> None:
         **({} if "max_length" in arguments.typed else {"stride": saved.stride}),  # which fits windows of that length
         "lowercase": saved.lowercase,
         "space_token": saved.space_token,
+        "word_segmenter": saved.word_segmenter,
         "constrained_decoding": decoding,
     }
     changed = {
@@ -55,6 +61,33 @@ def apply_settings(arguments: Arguments, saved: TaggerSettings) -> None:
     if changed:
         shown = ", ".join(f"--{name} {value}" for name, value in changed.items())
         logger.info("As the model was trained: %s.", shown)
+
+
+def resolve_word_segmenter(asked: str | None, splits: Mapping[str, Dataset]) -> tuple[str, list[str]]:
+    """How prediction has to cut raw text for it to look like the words of training, and what stands against that.
+
+    Returns:
+        What was asked for; else `characters` where nearly all of the given words are single characters, else `auto`.
+        Sentences with a count where words of scripts without spaces are given that raw text would be cut through.
+    """
+    rows = splits.get("train") or next(iter(splits.values()))
+    words = rows.with_format("arrow")[:]["words"].combine_chunks().flatten()
+    distinct = Counter({entry["values"]: entry["counts"] for entry in words.value_counts().to_pylist()})
+    if asked is None and "text" in rows.column_names:
+        return "auto", []
+    single = sum(count for word, count in distinct.items() if is_character(word))
+    if asked is None and distinct and single >= CHARACTERS_SHARE * distinct.total():
+        return "characters", []
+    segmenter = asked or "auto"
+    unspaced = {word: count for word, count in distinct.items() if holds_unspaced(word)}
+    cut = {word: count for word, count in unspaced.items() if len(split_words(word, segmenter)) > 1}
+    if not cut:
+        return segmenter, []
+    example = max(cut, key=lambda word: cut[word])
+    return segmenter, [
+        f"{sum(cut.values()):,} of {distinct.total():,} words, as {example}, are of scripts without spaces, and raw text "
+        "would be cut through them: give predict.py words, not raw text, or train on characters."
+    ]
 
 
 def open_class_weights(arguments: Arguments, labels: list[str]) -> list[float] | None:
@@ -78,8 +111,6 @@ def find_transitions(
     if "train" not in corpus.splits:
         found = "--constrained_decoding learned has nothing to learn from: there is no training set"
         raise DataError(Problem(found, remedy="add --train_file, or use --constrained_decoding zero"))
-    sentences = corpus.splits["train"]["tags"][:]
-    numbers = {label: number for number, label in enumerate(labels)}
-    ids = [numbers[tag] for tag in chain.from_iterable(sentences)]
-    offsets = np.concatenate([[0], np.cumsum([len(tags) for tags in sentences])])
-    return estimate_transitions(ids, offsets, len(labels))
+    tags = TagColumn.of_split(corpus.splits["train"])
+    ids = tags.numbered({label: number for number, label in enumerate(labels)})
+    return estimate_transitions(ids, tags.offsets, len(labels))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
@@ -52,7 +53,8 @@ class Tagger:
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its words, a tag and a probability for each, and the entities that the tags spell."""
-        split = [text.split() for text in texts]
+        segmenter = self.arguments.word_segmenter or self.settings.word_segmenter
+        split = [text.split(segmenter) for text in texts]
         probabilities = self.find_probabilities([words for words, _ in split])
         for text, (words, places), rows in zip(texts, split, probabilities, strict=True):
             yield self.describe(text, words, places, rows)
@@ -73,7 +75,7 @@ class Tagger:
         collate = mark_read(self.model, self.collator)
         logits = predict_logits(self.model, rows, collate, batch_size=options.batch_size, bf16=self.bf16)
         words = collect_word_predictions(logits, encoded, padding_side=self.collator.padding_side)
-        return [soften(row) for row in words.sentences()]
+        return [softmax(row, axis=-1) for row in words.sentences()]
 
     @property
     def stride(self) -> int:
@@ -111,14 +113,6 @@ class Tagger:
         if TagScheme(self.settings.scheme) is not TagScheme.POS:
             result["entities"] = find_entities(text.text, places, tags, scores)
         return result
-
-
-def soften(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Softmax over the last axis."""
-    if not len(logits):
-        return logits
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def find_entities(

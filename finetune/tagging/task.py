@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.data.corpus import Corpus
 from finetune.encoding.labels import PreparedTags, build_label_list, prepare_tags
+from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import TagScheme, detect_scheme
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.models.checks import (
@@ -31,7 +32,7 @@ from finetune.tagging import pos_metrics as pos
 from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
 from finetune.tagging.corpus import load_tagging_corpus
 from finetune.tagging.encoding import EncodedTagging, encode_tagging
-from finetune.tagging.options import adopt_settings, find_transitions, open_class_weights
+from finetune.tagging.options import adopt_settings, find_transitions, open_class_weights, resolve_word_segmenter
 from finetune.tagging.published.thainer import filter_long_tests
 from finetune.tagging.viterbi import TransitionScores
 from finetune.tagging.words import WordEncoder
@@ -55,7 +56,7 @@ class TaggingTask:
     config: PretrainedConfig
     labels: list[str]
     new_head: bool
-    values: dict[str, Any]  # TrainingArguments by name, settled
+    values: TrainingValues  # TrainingArguments by name, settled
     max_length: int
     class_weights: list[float] | None  # of --class_weights FILE
     notes: list[str]  # sentences with counts: what was done to the corpus and its sentences
@@ -104,10 +105,16 @@ def open_task(arguments: Arguments) -> TaggingTask:
     problems.raise_any(DataError)
     assert opened and tokenizer is not None and config is not None and values is not None
     name_labels(config, match.labels)
+    knows_scheme = saved or is_labelled(opened)
+    of_labels = TagColumn.of_sequences([label] for label in match.labels)
+    options = arguments[TaggingArguments]
+    options.word_segmenter, remarks = resolve_word_segmenter(options.word_segmenter, opened.corpus.splits)
+    for remark in remarks:
+        logger.warning("%s", remark)
     task = TaggingTask(
         arguments,
         opened.corpus,
-        opened.scheme if saved or is_labelled(opened) else detect_scheme([[label] for label in match.labels]),
+        opened.scheme if knows_scheme else detect_scheme(of_labels),
         tokenizer,
         config,
         match.labels,
@@ -115,7 +122,7 @@ def open_task(arguments: Arguments) -> TaggingTask:
         values,
         resolve_max_length(arguments[TaggingArguments].max_length, config, tokenizer),
         weights,
-        notes=[*opened.corpus.notes, *opened.notes],
+        notes=[*opened.corpus.notes, *opened.notes, *remarks],
     )
     task.encoded = encode_splits(task)
     task.notes += [note for encoded in task.encoded.values() for note in encoded.notes]
@@ -141,7 +148,7 @@ def check_model(
     return problems
 
 
-def check_best_metric(training: dict[str, Any], scheme: TagScheme) -> list[Problem]:
+def check_best_metric(training: TrainingValues, scheme: TagScheme) -> list[Problem]:
     """`--metric_for_best_model` must be a figure that validation has, which transformers sees after the first one."""
     known = ("loss", *(pos.PIECE_FIGURES if scheme is TagScheme.POS else tagging.PIECE_FIGURES))
     asked = training.get("metric_for_best_model")
@@ -174,7 +181,12 @@ def open_corpus(arguments: Arguments, saved: TaggerSettings | None) -> PreparedT
     if task_name != "ner" and data.label_name is None:
         data = replace(data, label_name=f"{task_name}_tags")
     needs_validation = bool(training.get("do_eval"))
-    corpus = load_tagging_corpus(data, seed=int(arguments.get("seed", 42)), validation_needed=needs_validation)
+    corpus = load_tagging_corpus(
+        data,
+        seed=int(arguments.get("seed", 42)),
+        validation_needed=needs_validation,
+        segmenter=arguments[TaggingArguments].word_segmenter or "auto",
+    )
     filter_tests(corpus, arguments)
     is_pos = task_name == "pos" or "pos" in (data.label_name or "")
     known = TagScheme(saved.scheme) if saved else None
@@ -195,7 +207,7 @@ def filter_tests(corpus: Corpus, arguments: Arguments) -> None:
     filter_long_tests(corpus, load_tokenizer(mbert).tokenize, threshold)
 
 
-def require_stages(corpus: Corpus, training: dict[str, Any]) -> None:
+def require_stages(corpus: Corpus, training: TrainingValues) -> None:
     """Each stage that was asked for needs its split.
 
     Raises:

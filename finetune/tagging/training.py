@@ -102,6 +102,7 @@ def make_settings(task: TaggingTask) -> TaggerSettings:
         stride=task.stride,
         lowercase=options.lowercase,
         space_token=find_space_token(task.tokenizer, options.space_token),
+        word_segmenter=options.word_segmenter or "auto",
         constrained_decoding=options.constrained_decoding is not None,
         transitions=None if task.transitions is None else task.transitions.as_table(),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
 
 from finetune.encoding.ragged import ranges
 from finetune.encoding.tags import TagScheme, Transitions
@@ -88,8 +89,7 @@ def decode_constrained(logits: ArrayLike, offsets: ArrayLike, transitions: Trans
     """
     logits = np.asarray(logits, dtype=np.float64)
     offsets = np.asarray(offsets, dtype=np.int64)
-    shifted = logits - logits.max(axis=-1, keepdims=True) if len(logits) else logits
-    emissions = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    emissions = log_softmax(logits, axis=-1) if len(logits) else logits
     lengths = np.diff(offsets)
     decoded = np.empty(len(logits), dtype=np.int64)
     by_length = np.argsort(lengths, kind="stable")  # neighbours of like length waste little padding

@@ -32,7 +32,7 @@ from dataclasses import asdict
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.classification.arguments import ClassificationArguments, ClassificationDataArguments, ColumnArguments
@@ -44,6 +44,7 @@ from finetune.distillation.arguments import (
     PredictionArguments,
     ScheduleArguments,
     check_losses,
+    resolve_losses,
 )
 from finetune.distillation.task_arguments import (
     LANGUAGE_MODELING,
@@ -53,6 +54,7 @@ from finetune.distillation.task_arguments import (
     TaskLossArguments,
     check_task_distillation,
     find_task,
+    resolve_teacher,
 )
 from finetune.run.folder import Run
 from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
@@ -60,19 +62,30 @@ from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
 LANGUAGE_GROUPS = (DistillationArguments, LossArguments, PredictionArguments, ScheduleArguments)
 TAGGING_GROUPS = (TaggingDataArguments, TaggingArguments)
 TEXT_GROUPS = (GlueArguments, ClassificationDataArguments, ColumnArguments, ClassificationArguments)
-SHARED_GROUPS = (FastPathArguments, RunArguments)
 
 
 def make_parser() -> CommandParser:
     """The flags of a task are those of its own command, so `--task` is looked for first."""
     task = find_task(sys.argv[1:])
     if task == LANGUAGE_MODELING:
-        groups: tuple[type, ...] = (*LANGUAGE_GROUPS, *SHARED_GROUPS)
-        defaults: dict[str, Any] = TRAINING_DEFAULTS
-        return CommandParser(__doc__ or "", groups, training_defaults=defaults, required=(), checks=(check_losses,))
+        groups: tuple[type, ...] = (*LANGUAGE_GROUPS, *TRAINING_GROUPS)
+        return CommandParser(
+            __doc__ or "",
+            groups,
+            training_defaults=TRAINING_DEFAULTS,
+            required=(),
+            resolvers=(resolve_losses,),
+            checks=(check_losses,),
+        )
     data = TAGGING_GROUPS if task == TOKEN_CLASSIFICATION else TEXT_GROUPS
-    groups = (TaskDistillationArguments, TaskLossArguments, *data, *SHARED_GROUPS)
-    return CommandParser(__doc__ or "", groups, training_defaults=TASK_DEFAULTS, checks=(check_task_distillation,))
+    groups = (TaskDistillationArguments, TaskLossArguments, *data, *TRAINING_GROUPS)
+    return CommandParser(
+        __doc__ or "",
+        groups,
+        training_defaults=TASK_DEFAULTS,
+        resolvers=(resolve_teacher,),
+        checks=(check_task_distillation,),
+    )
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:

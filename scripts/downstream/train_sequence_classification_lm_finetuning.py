@@ -21,22 +21,23 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.fields import with_defaults
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import (
     ClassificationArguments,
     ClassificationDataArguments,
     ColumnArguments,
     check_classification,
 )
-from finetune.classification.thai_arguments import ThaiTextArguments, check_thai_texts
+from finetune.classification.thai_arguments import ThaiTextArguments, check_thai_texts, resolve_thai_texts
 from finetune.run.folder import Run
 
 # What thai2transformers sets; wongnai_reviews is split with --seed, so 2020 gives the published split.
-HABITS = {
+HABITS: TrainingValues = {
     "do_train": True,
     "do_eval": True,
     "do_predict": True,
@@ -60,11 +61,11 @@ def make_parser() -> CommandParser:
             ClassificationDataArguments,
             ColumnArguments,
             ClassificationArguments,
-            FastPathArguments,
-            RunArguments,
+            *TRAINING_GROUPS,
         ),
         training_defaults=HABITS,
         positionals=("tokenizer_type_or_public_model_name", "dataset_name", "output_dir", "log_dir"),
+        resolvers=(resolve_thai_texts,),
         checks=(check_thai_texts, check_classification),
     )
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.fields import with_defaults
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
@@ -33,7 +33,7 @@ def make_parser() -> CommandParser:
     habits = with_defaults(TaggingArguments, label_all_tokens=True, continue_labels=False, space_token="<_>")
     return CommandParser(
         __doc__ or "",
-        (ModelArguments, TaggingDataArguments, habits, FastPathArguments, RunArguments),
+        (ModelArguments, TaggingDataArguments, habits, *TRAINING_GROUPS),
         training_defaults={},
         checks=(check_tagging,),
     )

@@ -67,6 +67,7 @@ def test_labels_of_another_program_are_spelt_as_ours(call_command, save_tagger, 
 
 
 def test_constrained_bioes_is_well_formed(call_command, bioes_tagger, text_file):
+    from finetune.encoding.tag_column import TagColumn
     from finetune.encoding.tags import TagScheme, count_ill_formed
 
     words = ["--model_name_or_path", bioes_tagger, "--input_file", text_file]
@@ -74,8 +75,8 @@ def test_constrained_bioes_is_well_formed(call_command, bioes_tagger, text_file)
     constrained = [
         result["tags"] for result in read_results(call_command("predict.py", *words, "--constrained_decoding"))
     ]
-    assert count_ill_formed(free, TagScheme.BIOES) > 0
-    assert count_ill_formed(constrained, TagScheme.BIOES) == 0
+    assert count_ill_formed(TagColumn.of_sequences(free), TagScheme.BIOES) > 0
+    assert count_ill_formed(TagColumn.of_sequences(constrained), TagScheme.BIOES) == 0
 
 
 def test_short_windows_give_every_word_a_tag(call_command, bioes_tagger, text_file):

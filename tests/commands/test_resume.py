@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
 import pytest
+
+from finetune.training.callbacks import GracefulStop
 
 STEPS = 60
 SAVE_EVERY = 10
@@ -66,3 +69,48 @@ def test_a_finished_run_says_so(tmp_path, run_command, tiny_bert):
     again = run_command("run_ner.py", *arguments)
     assert (again.code, again.last["status"]) == (0, "already_done")
     assert (output / "model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["run_ner.py", "run_glue.py"])
+def test_a_stop_within_an_epoch_is_not_scored(script, tmp_path, call_command, tiny_bert, monkeypatch):
+    """The default evaluates after each epoch; one that a signal cut short has no score, and chooses nothing."""
+    numbers = range(40)
+    words = "".join(f"Ann{n}\tB-PER\nruns\tO\n\n" for n in numbers)
+    rows = "".join(f"text {n},{'good' if n % 3 else 'bad'}\n" for n in numbers)
+    data = tmp_path / ("train.conll" if script == "run_ner.py" else "train.csv")
+    data.write_text(words if script == "run_ner.py" else f"text,label\n{rows}", encoding="utf-8")
+    typed = {"model_name_or_path": tiny_bert, "train_file": data, "num_train_epochs": 3, "per_device_train_batch_size": 4,
+             "learning_rate": 1e-3, "logging_steps": 2}  # fmt: skip
+    command = [
+        script,
+        *(word for name, value in typed.items() for word in (f"--{name}", value)),
+        "--do_train",
+        "--do_eval",
+    ]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert call_command(*command, "--output_dir", whole).code == 0
+    plain = GracefulStop.on_step_end
+
+    def stop_at_13(self, args, state, control, **kwargs):
+        self.stop.requested = self.stop.requested or state.global_step == 13
+        plain(self, args, state, control, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GracefulStop, "on_step_end", stop_at_13)
+        stopped = call_command(*command, "--output_dir", part)
+    assert (stopped.code, stopped.last["status"]) == (75, "preempted"), stopped.stderr
+    assert call_command(*command, "--output_dir", part).code == 0
+    assert (part / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert read_history(part) == read_history(whole)
+
+
+def read_history(folder: Path) -> list[dict]:
+    """Every evaluation until the newest checkpoint, but for speeds, and what was best."""
+    newest = max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    state = json.loads((newest / "trainer_state.json").read_text(encoding="utf-8"))
+    timed = ("runtime", "per_second")
+    scored = [row for row in state["log_history"] if "eval_loss" in row]
+    rows = [{key: row[key] for key in row if not any(word in key for word in timed)} for row in scored]
+    assert len(rows) == 3
+    return [*rows, {"best": state["best_metric"], "step": state["best_global_step"]}]

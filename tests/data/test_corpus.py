@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import datasets
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from finetune.data.corpus import Corpus, build_dataset, describe_duplicates, limit_samples, select_rows
 from finetune.data.splits import carve_validation, split_rows
@@ -85,7 +88,7 @@ def test_validation_is_carved_out_of_train_by_seed_and_never_out_of_test() -> No
 
     first, again, other = corpus(), corpus(), corpus()
     for item, seed in ((first, 1), (again, 1), (other, 2)):
-        carve_validation(item, seed)
+        carve_validation(item, seed, text="words")
     parts = {split: [words[0] for words in first.splits[split]["words"][:]] for split in ("train", "validation")}
     assert list(first.splits) == ["train", "validation", "test"]
     assert sorted(parts["train"] + parts["validation"], key=int) == [str(number) for number in range(50)]
@@ -102,7 +105,52 @@ def test_nothing_is_carved_where_it_is_not_needed_or_not_possible() -> None:
     complete = Corpus("x", {"train": tagged(("a", "O")), "validation": tagged(("b", "O"))})
     only_test = Corpus("x", {"test": tagged(("a", "O"))})
     for corpus in (complete, only_test):
-        carve_validation(corpus, 1)
+        carve_validation(corpus, 1, text="words")
         assert corpus.notes == []
-    with pytest.raises(DataError, match="at least two rows"):
-        carve_validation(Corpus("x", {"train": tagged(("a", "O"))}), 1)
+    with pytest.raises(DataError, match="at least two texts"):
+        carve_validation(Corpus("x", {"train": tagged(("a", "O"))}), 1, text="words")
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 15), st.integers(0, 6)), min_size=2, max_size=60),
+    seed=st.integers(0, 5),
+    several=st.booleans(),
+)
+def test_what_is_carved_leaves_every_label_and_shares_no_text(rows, seed, several) -> None:
+    labels = [sorted({label, text % 3}) if several else label for text, label in rows]
+    train = build_dataset({"text": [f"t{text}" for text, _ in rows], "label": labels})
+    corpus = Corpus("x", {"train": train}, files={"train": [Path("a")]})
+    try:
+        carve_validation(corpus, seed, text="text", label="label")
+    except DataError:
+        assert len({text for text, _ in rows}) < 2 or is_never_spare(rows, labels)
+        return
+    parts = {split: corpus.splits[split].to_dict() for split in ("train", "validation")}
+    assert not set(parts["train"]["text"]) & set(parts["validation"]["text"])
+    assert flatten(parts["validation"]["label"]) <= flatten(parts["train"]["label"])
+    assert sum(len(part["text"]) for part in parts.values()) == len(rows) and parts["validation"]["text"]
+
+
+def flatten(labels) -> set:
+    return {item for label in labels for item in (label if isinstance(label, list) else [label])}
+
+
+def is_never_spare(rows, labels) -> bool:
+    """Whether each text holds all rows of some label."""
+    texts = {text for text, _ in rows}
+    pairs = [(text, label) for (text, _), label in zip(rows, labels, strict=True)]
+    return all(
+        flatten(label for text, label in pairs if text == one) - flatten(label for text, label in pairs if text != one)
+        for one in texts
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rare_labels_stay_in_train_and_frequent_ones_give_up_their_share(seed: int) -> None:
+    labels = ["rare", "twice", "twice", *["a"] * 60, *["b"] * 37]
+    rows = build_dataset({"text": [str(number) for number in range(100)], "label": labels})
+    corpus = Corpus("x", {"train": rows}, files={"train": [Path("a")]})
+    carve_validation(corpus, seed, text="text", label="label")
+    drawn = Counter(corpus.splits["validation"]["label"][:])
+    assert drawn.total() == 10 and not drawn["rare"] and drawn["twice"] <= 1
+    assert 4 <= drawn["a"] <= 6 and 3 <= drawn["b"] <= 5

@@ -9,7 +9,8 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.data.row_files import read_row_file, rows_of_dataset, sniff_delimiter
+from finetune.data.row_files import read_row_file, rows_of_dataset
+from finetune.data.separated_rows import sniff_delimiter
 from finetune.errors import DataError
 
 
@@ -93,7 +94,7 @@ def test_broken_files_say_where(tmp_path: Path, name: str, content: str, message
 
 @pytest.mark.parametrize(("line", "delimiter"), [("a;b;c", ";"), ("a\tb", "\t"), ('"a;b",c', ","), ("text", ",")])
 def test_delimiter_of_the_first_line(line: str, delimiter: str) -> None:
-    assert sniff_delimiter(line) == delimiter
+    assert sniff_delimiter(["", line]) == delimiter
 
 
 CELL = st.text(alphabet='ab ",;\n\tก', max_size=6)

@@ -81,7 +81,7 @@ def test_labels_of_model_and_data_are_matched_by_name(caplog):
         "the data has the label 'B-LOK', which the model in m does not know",
         "the data has the label 'I-LOC', which the model in m does not know",
     ]
-    assert "the nearest is 'B-LOC'" in error.value.problems[0].allowed
+    assert "the nearest known label is 'B-LOC'" in error.value.problems[0].allowed
     with caplog.at_level(logging.WARNING):
         assert match_labels(["LABEL_0", "LABEL_1"], ["O", "B-X"], folder="m") == ["O", "B-X"]
     assert "labels without names" in caplog.text

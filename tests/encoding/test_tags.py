@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
+from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import (
     LETTERS,
     TagScheme,
     Transitions,
     canonical_spellings,
-    convert_to_iob2,
     count_ill_formed,
     detect_scheme,
     read_spans,
@@ -66,7 +66,7 @@ def test_written_spans_are_read_again_and_well_formed(scheme, subwords):
     spans, length = lay_out(subwords)
     tags = write_spans(spans, length, scheme)
     assert len(tags) == length
-    assert count_ill_formed([tags], scheme) == 0
+    assert count_ill_formed(TagColumn.of_sequences([tags]), scheme) == 0
     touching = any(a[0] == b[0] and a[2] == b[1] for a, b in pairwise(spans))
     if scheme is not TagScheme.IO or not touching:
         assert read_spans(tags) == spans
@@ -87,28 +87,10 @@ def test_written_spans_are_what_the_scheme_of_seqeval_reads(scheme, oracle, subw
 def test_repair_keeps_spans_and_leaves_well_formed_sequences_alone(scheme, data):
     tags = data.draw(tags_of(LETTERS[scheme]))
     repaired = repair_tags(tags, scheme)
-    assert count_ill_formed([repaired], scheme) == 0
+    assert count_ill_formed(TagColumn.of_sequences([repaired]), scheme) == 0
     assert read_spans(repaired) == read_spans(tags)
-    if count_ill_formed([tags], scheme) == 0:
+    if count_ill_formed(TagColumn.of_sequences([tags]), scheme) == 0:
         assert repaired == tags
-
-
-@pytest.mark.parametrize("scheme", SPANNING)
-@given(data=st.data())
-def test_conversion_to_iob2_keeps_spans_and_what_is_ill_formed(scheme, data):
-    tags = data.draw(tags_of(LETTERS[scheme]))
-    converted = convert_to_iob2(tags, scheme)
-    assert read_spans(converted) == read_spans(tags)
-    if count_ill_formed([tags], scheme) == 0:
-        assert count_ill_formed([converted], TagScheme.IOB2) == 0
-    if scheme is TagScheme.IOB2:
-        assert converted == tags
-
-
-def test_a_begin_that_is_ill_formed_stays_so():
-    assert convert_to_iob2(["O", "I-X", "E-X"], TagScheme.BIOES) == ["O", "I-X", "I-X"]
-    assert convert_to_iob2(["I-X", "B-X"], TagScheme.IOB1) == ["B-X", "B-X"]
-    assert convert_to_iob2(["U-X", "L-X"], TagScheme.BILOU) == ["B-X", "B-X"]
 
 
 @pytest.mark.parametrize(("sequences", "scheme"), [
@@ -125,7 +107,7 @@ def test_a_begin_that_is_ill_formed_stays_so():
     ([["NOUN", "VERB"], ["X", "I"]], TagScheme.POS),
 ])  # fmt: skip
 def test_schemes_are_told_apart(sequences, scheme):
-    assert detect_scheme(sequences) is scheme
+    assert detect_scheme(TagColumn.of_sequences(sequences)) is scheme
 
 
 def test_real_corpora_are_iob2_and_well_formed(shared_data):
@@ -133,8 +115,8 @@ def test_real_corpora_are_iob2_and_well_formed(shared_data):
     sentences = [[]]
     for line in lines:
         sentences[-1:] = [sentences[-1], []] if not line.strip() else [[*sentences[-1], line.split("\t")[1]]]
-    assert detect_scheme(sentences) is TagScheme.IOB2
-    assert count_ill_formed(sentences, TagScheme.IOB2) == 0
+    assert detect_scheme(TagColumn.of_sequences(sentences)) is TagScheme.IOB2
+    assert count_ill_formed(TagColumn.of_sequences(sentences), TagScheme.IOB2) == 0
 
 
 @pytest.mark.parametrize(("tags", "spelt"), [
@@ -158,19 +140,21 @@ def test_a_stray_tag_among_spans_is_named():
 
 
 def test_ill_formed_places_are_counted_one_by_one():
-    assert count_ill_formed([["I-X", "O", "I-X"], [], ["B-X", "I-Y"], ["O"]], TagScheme.IOB2) == 3
-    assert count_ill_formed([["B-X", "O"], ["S-X", "E-X"], ["B-X"]], TagScheme.BIOES) == 3
-    assert count_ill_formed([["B-X", "O"], ["B-X"], ["B-X", "I-X"]], TagScheme.BIOE) == 1
-    assert count_ill_formed([["B-X"], ["O", "B-X"], ["I-X", "B-X"]], TagScheme.IOB1) == 2
-    assert count_ill_formed([["anything", "I-X"]], TagScheme.POS) == 0
-    assert count_ill_formed([], TagScheme.IOB2) == 0
+    assert (
+        count_ill_formed(TagColumn.of_sequences([["I-X", "O", "I-X"], [], ["B-X", "I-Y"], ["O"]]), TagScheme.IOB2) == 3
+    )
+    assert count_ill_formed(TagColumn.of_sequences([["B-X", "O"], ["S-X", "E-X"], ["B-X"]]), TagScheme.BIOES) == 3
+    assert count_ill_formed(TagColumn.of_sequences([["B-X", "O"], ["B-X"], ["B-X", "I-X"]]), TagScheme.BIOE) == 1
+    assert count_ill_formed(TagColumn.of_sequences([["B-X"], ["O", "B-X"], ["I-X", "B-X"]]), TagScheme.IOB1) == 2
+    assert count_ill_formed(TagColumn.of_sequences([["anything", "I-X"]]), TagScheme.POS) == 0
+    assert count_ill_formed(TagColumn.of_sequences([]), TagScheme.IOB2) == 0
 
 
 @given(tags_of("BI"))
 def test_iob2_is_well_formed_where_strict_and_lenient_seqeval_agree(tags):
     strict = Entities([tags], IOB2).entities[0]
     agree = [(entity.tag, entity.start, entity.end) for entity in strict] == read_spans(tags)
-    assert agree == (count_ill_formed([tags], TagScheme.IOB2) == 0)
+    assert agree == (count_ill_formed(TagColumn.of_sequences([tags]), TagScheme.IOB2) == 0)
 
 
 def test_transitions_are_a_table_of_the_label_list():

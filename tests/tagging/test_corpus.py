@@ -144,7 +144,7 @@ def test_a_tag_in_validation_that_training_lacks_is_named_with_its_line(tmp_path
     first, second = problems_of(train_file=paths["train__conll"], validation_file=paths["dev__conll"])
     assert first == (
         f"{paths['dev__conll']}:4: the tag 'B-PRE' occurs in validation (2 times, first here), but training lacks it; "
-        "the nearest known tag is 'B-PER'."
+        "the nearest known tag is 'B-PER'; correct it, or add examples of it to train."
     )
     assert second.startswith(f"{paths['dev__conll']}:6: the tag 'B-ZZZ' occurs in validation (once)")
 

@@ -160,8 +160,8 @@ def test_unknown_tags_are_all_named_with_place_and_nearest(bert):
     with pytest.raises(DataError) as error:
         encode_tagging(split, bert, LABELS, max_length=16, name="validation", files=[Path("dev.txt")])
     first, second = map(str, error.value.problems)
-    assert first.startswith("dev.txt:11: the validation data has the tag 'B-PRE' (1 times)")
-    assert "the nearest is 'B-PER'" in first and "'X'" in second
+    assert first.startswith("dev.txt:11: the tag 'B-PRE' occurs in validation (once), but the label list lacks it")
+    assert "the nearest known tag is 'B-PER'" in first and "'X'" in second
     assert tag_problems(make_split([["fox"]]), LABELS) == []
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.encoding.ragged import offsets_of
+from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import TagScheme, count_ill_formed
 from finetune.tagging.metrics import name_tags
 from finetune.tagging.viterbi import TransitionScores, decode_constrained, estimate_transitions, forbid_illegal
@@ -58,8 +59,8 @@ def test_what_is_decoded_is_well_formed(scheme):
     lengths = [7, 1, 30, 0, 2] * 80
     logits, offsets, _ = random_case(3, lengths, len(labels))
     decoded = decode_constrained(logits, offsets, forbid_illegal(labels, scheme))
-    assert count_ill_formed(name_tags(logits.argmax(-1), offsets, labels), scheme) > 0
-    assert count_ill_formed(name_tags(decoded, offsets, labels), scheme) == 0
+    assert count_ill_formed(TagColumn.of_sequences(name_tags(logits.argmax(-1), offsets, labels)), scheme) > 0
+    assert count_ill_formed(TagColumn.of_sequences(name_tags(decoded, offsets, labels)), scheme) == 0
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -69,7 +70,7 @@ def test_well_formed_predictions_stay_as_they_are(seed):
     free = logits.argmax(-1)
     decoded = decode_constrained(logits, offsets, forbid_illegal(LABELS, TagScheme.IOB2))
     for start, end in pairwise(offsets):
-        if count_ill_formed([[LABELS[i] for i in free[start:end]]], TagScheme.IOB2) == 0:
+        if count_ill_formed(TagColumn.of_sequences([[LABELS[i] for i in free[start:end]]]), TagScheme.IOB2) == 0:
             assert decoded[start:end].tolist() == free[start:end].tolist()
 
 

@@ -6,7 +6,6 @@ its last review; that review is dropped and said.
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from datasets import Dataset
 
 from finetune.data.corpus import select_rows
 from finetune.data.files import capped, decode_utf8, read_bytes
-from finetune.data.row_files import LARGEST_CELL, RowTable, read_row_file
+from finetune.data.row_files import RowTable, read_row_file
+from finetune.data.separated_rows import read_separated_rows
 from finetune.data.splits import split_rows
 from finetune.errors import DataError, Problem
 
@@ -34,13 +34,8 @@ def read_wongnai(path: Path, _split: str) -> RowTable:
         return read_row_file(path)
     text, notes = _decode(read_bytes(path), path)
     separator = match.group(1) if (match := RATING.search(text)) else ";"
-    csv.field_size_limit(LARGEST_CELL)
-    reader = csv.reader((line.removesuffix("\r") + "\n" for line in text.split("\n")), delimiter=separator)
-    rows, start = [], 1
-    for cells in reader:
-        if cells:
-            rows.append((start, cells))
-        start = reader.line_num + 1
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    rows = list(read_separated_rows(lines, separator, path, strict=False))
     if rows and len(rows[-1][1]) == 1:
         notes.append(f"{path}: the file ends in the middle of a review, in line {rows.pop()[0]:,}; it was dropped.")
     problems = [_no_review(path, line, cells) for line, cells in rows if len(cells) < 2 or cells[1] not in STARS]

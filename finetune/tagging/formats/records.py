@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import raise_problems
-from finetune.data.words import holds_thai
+from finetune.data.words import holds_thai, holds_unspaced
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.annotations import SPAN_COLUMNS, given_words, is_rejected, read_span
 from finetune.tagging.formats.sentences import (
@@ -188,7 +188,7 @@ def _read_texts(
 ) -> Sentences:
     span_column = _tag_column(records, present, SPAN_COLUMNS, text_column, reading)
     sentences = Sentences([], None if span_column is None else [], [], texts=[], starts=[], ends=[])
-    thai = 0
+    thai = unspaced = 0
     for record, line in zip(records, lines, strict=True):
         text = record.get(text_column)
         if not isinstance(text, str) or is_rejected(record):
@@ -197,8 +197,11 @@ def _read_texts(
         spans = None if span_column is None else _spans(record, text, line, span_column, reading)
         _add_text(sentences, text, line, spans, record, reading)
         thai += holds_thai(text)
+        unspaced += holds_unspaced(text)
     which = f"text from {text_column}" + (f", spans from {span_column}" if span_column else ", no spans")
     cut = f"; {thai:,} texts hold Thai, whose words newmm finds" if thai else ""
+    cut += f"; {unspaced:,} texts hold a script without spaces, whose characters are words" if unspaced else ""
+    cut = cut if reading.columns.segmenter == "auto" else f"; --word_segmenter is {reading.columns.segmenter}"
     sentences.remarks.append(f"{reading.path}: {which}{cut}.")
     return sentences
 
@@ -239,13 +242,15 @@ def _differences(before: Sequence[Span], after: Sequence[Span]) -> int:
 def _add_text(
     sentences: Sentences, text: str, line: int, spans: list[Span] | None, record: Record, reading: RecordReading
 ) -> None:
-    tagged = tag_text(text, spans or [], given_words(record))
+    segmenter = reading.columns.segmenter
+    tagged = tag_text(text, spans or [], given_words(record), segmenter=segmenter)
     if sum(tag.startswith("B-") for tag in tagged.tags) != len(spans or []):  # the tool's words leave a span out
-        tagged = tag_text(text, spans or [])
+        tagged = tag_text(text, spans or [], segmenter=segmenter)
     if not tagged.places:
         reading.count("texts without any word were skipped")
         return
-    reading.count("words were cut where a span begins or ends inside them", tagged.words_cut)
+    cut = "words were cut where a span begins or ends inside them, which raw text to predict will not be"
+    reading.count(cut, tagged.words_cut)
     sentences.words.append([text[start:end] for start, end in tagged.places])
     if sentences.tags is not None:
         sentences.tags.append(tagged.tags)

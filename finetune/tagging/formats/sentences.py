@@ -33,6 +33,7 @@ class TagColumns:
     delimiter: str | None = None
     labels: tuple[str, ...] | None = None
     required: bool = True
+    segmenter: str = "auto"  # how words are found in raw text (`finetune.data.words`)
 
 
 @dataclass

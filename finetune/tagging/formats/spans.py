@@ -50,14 +50,14 @@ def span_complaints(spans: Sequence[Span], text: str) -> list[str]:
     return complaints
 
 
-def tag_text(text: str, spans: Sequence[Span], places: Places | None = None) -> TaggedText:
+def tag_text(text: str, spans: Sequence[Span], places: Places | None = None, *, segmenter: str = "auto") -> TaggedText:
     """Words and IOB2 tags of a text whose spans are trimmed and do not overlap.
 
-    `places` are its words, where the annotation tool gives them. A word that a span cuts is cut there, so the spans
-    that the tags describe are exactly those given.
+    `places` are its words, where the annotation tool gives them; else `segmenter` finds them. A word that a span cuts is
+    cut there, so the spans that the tags describe are exactly those given.
     """
     ordered = sorted(spans)
-    words = split_words(text) if places is None else places
+    words = split_words(text, segmenter) if places is None else places
     borders = sorted({border for span in ordered for border in (span.start, span.end)})
     cut = cut_at_borders(words, borders)
     return TaggedText(cut, _tags(cut, ordered), len(cut) - len(words))

@@ -1,15 +1,10 @@
-"""CSV and TSV files with a header: one token a row with a sentence id, or one sentence a row with its words as a list.
-
-CSV cells may be quoted. TSV cells are not: a lone `"` is a word there, and csv's quoting would swallow rows.
-"""
+"""CSV and TSV files with a header: one token a row with a sentence id, or one sentence a row with its words as a list."""
 
 from __future__ import annotations
 
 import ast
-import csv
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -17,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import TextLines, raise_problems, read_lines
+from finetune.data.separated_rows import Row, read_separated_rows, sniff_delimiter
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.conll import DELIMITER_NAMES
 from finetune.tagging.formats.records import read_records
@@ -31,11 +27,10 @@ from finetune.tagging.formats.sentences import (
 )
 
 SENTENCE_COLUMNS = ("sentence_id", "sent_id", "sentence #", "sentence", "sentence_idx", "sentence_number", "sid", "id")
-DELIMITERS = (",", ";", "\t", "|")
 LIST_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+"""
 PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{LIST_ITEM})\s*(?:,\s*(?:{LIST_ITEM})\s*)*,?\s*)?\]")
 
-Rows = list[tuple[int, list[str]]]  # (line, cells)
+Rows = list[Row]
 
 
 def read_table(path: Path, columns: TagColumns) -> Sentences:
@@ -74,31 +69,12 @@ def _delimiter(source: TextLines, given: str | None) -> str:
         return DELIMITER_NAMES.get(given.lower(), given)
     if ".tsv" in source.path.suffixes:
         return "\t"
-    return max(DELIMITERS, key=source.lines[0].count)
+    return sniff_delimiter(source.lines)
 
 
 def _read_rows(source: TextLines, delimiter: str) -> tuple[list[str], Rows]:
     """The header and the rows, each with the line that it begins at."""
-    if len(delimiter) != 1:
-        raise DataError(Problem(f"{delimiter!r} is no delimiter", "one character is allowed", "", source.path))
-    csv.field_size_limit(sys.maxsize)  # a cell with a long document as a list is no error
-    quoted = delimiter != "\t"
-    reader = csv.reader(
-        (line + "\n" for line in source.lines),
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-        strict=True,
-    )
-    rows: Rows = []
-    line = 1
-    try:
-        for cells in reader:
-            if cells:
-                rows.append((line, cells))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        found = f"the row that begins here is not well quoted ({error})"
-        raise DataError(Problem(found, 'a quote inside quotes is written ""', "", source.path, line)) from error
+    rows = list(read_separated_rows(source.lines, delimiter, source.path))
     header = [name.strip() for name in rows[0][1]]
     raise_problems(_ragged_rows(rows, header, source.path), source.path)
     return header, rows[1:]

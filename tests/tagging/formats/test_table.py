@@ -11,7 +11,7 @@ from finetune.errors import DataError
 from finetune.tagging.formats.sentences import Sentences, TagColumns
 from finetune.tagging.formats.table import has_table_header, parse_list, read_table
 
-UNCLOSED_QUOTE = "the row that begins here is not well quoted (unexpected end of data)"
+UNCLOSED_QUOTE = "a quoted cell is opened in this row and never closed"
 
 
 def read(folder: Path, text: str, name: str = "x.csv", **columns: Any) -> Sentences:

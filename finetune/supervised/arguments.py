@@ -1,0 +1,71 @@
+"""What every command that learns from labels takes, and what is wrong with it before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from finetune.arguments.fields import argument
+from finetune.arguments.parser import Arguments
+from finetune.errors import Problem
+
+STAGES = {"do_train": "train", "do_eval": "validation", "do_predict": "test"}
+
+
+@dataclass
+class SupervisedArguments:
+    """Learning from labels, whatever the task."""
+
+    class_weights: str | None = argument(
+        None,
+        metavar="balanced|FILE",
+        help="weight of each label in the loss: balanced, or a file of `label weight` lines or a JSON object",
+    )
+    early_stopping_patience: int | None = argument(
+        None, minimum=1, help="stop after N evaluations without a better score"
+    )
+    pad_to_max_length: bool = argument(False, help="pad every batch to the longest input, not to its own longest row")
+
+
+def check_supervised(arguments: Arguments, files: Collection[str], *, has_source: bool) -> list[Problem]:
+    """What only shows when the groups are seen together: nothing to do, stages without data, idle options.
+
+    Args:
+        arguments: all of them.
+        files: the splits (train, validation, test) whose files were typed.
+        has_source: whether a folder, a named data set or a task of ours holds the data.
+    """
+    stages = [flag for flag in STAGES if arguments.get(flag)]
+    if not stages:
+        return [Problem("there is nothing to do", remedy="add --do_train, --do_eval or --do_predict")]
+    missing = [] if has_source else _missing_data(arguments, stages, files)
+    return [*missing, *_idle_patience(arguments, stages), *_idle_weights(arguments, stages)]
+
+
+def _missing_data(arguments: Arguments, stages: list[str], files: Collection[str]) -> list[Problem]:
+    typed = [flag for flag in stages if flag in arguments.typed]  # others are habits of the command
+    if not files and not typed:
+        return [Problem("there is no data", remedy="add --train_file, --data_dir or --dataset_name")]
+    made = {"validation"} if "train" in files and "do_train" in stages else set()  # a tenth of train
+    return [
+        Problem(f"--{flag} is given without data", remedy=f"add --{STAGES[flag]}_file, --data_dir or --dataset_name")
+        for flag in typed
+        if STAGES[flag] not in {*files, *made}
+    ]
+
+
+def _idle_patience(arguments: Arguments, stages: list[str]) -> list[Problem]:
+    if arguments.get("early_stopping_patience") is None:
+        return []
+    if "do_train" not in stages:
+        return [Problem("--early_stopping_patience needs training", remedy="add --do_train, or drop it")]
+    if arguments.training.get("eval_strategy") == "no" or "do_eval" not in stages:
+        remedy = "add --do_eval and --eval_strategy steps or epoch"
+        return [Problem("--early_stopping_patience needs evaluation during training", remedy=remedy)]
+    return []
+
+
+def _idle_weights(arguments: Arguments, stages: list[str]) -> list[Problem]:
+    if arguments.get("class_weights") is None or "do_train" in stages:
+        return []
+    return [Problem("--class_weights needs training", remedy="add --do_train, or drop it: scores do not weigh labels")]
