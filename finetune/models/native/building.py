@@ -1,10 +1,11 @@
 """The kernels' library: compiled once for this machine and these sources, kept in a cache, loaded where it is needed.
 
-`kernels/` is plain C++17 with OpenMP and no Python in it, so a compiler is all that building needs, and takes a few seconds.
-The library's name carries a digest of the sources, the compiler and the processor's features: another machine that shares the
+`kernels/` is plain C++17 with OpenMP and no Python in it, so a compiler is all that building needs, and takes some seconds.
+The library's name carries a digest of the sources, the compiler and the processor's features: another machine with the same
 home directory builds its own. It is written aside and renamed, so two runs that start at once do not disturb each other.
 
-Environment: FINETUNE_CACHE names the cache's folder; CXX the compiler; FINETUNE_NATIVE=0 leaves the kernels alone.
+Environment: FINETUNE_CACHE names the cache's folder; CXX the compiler; FINETUNE_NATIVE=0 leaves the kernels
+alone, FINETUNE_NATIVE=1 takes them on CPUs where they were not measured, too.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _compile(target: Target, compiler: str, path: Path) -> None:
         if done.returncode:
             said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
             raise NoLibraryError(f"{compiler} could not compile the kernels: {said}")
-        os.replace(aside, path)
+        Path(aside).replace(path)
     except (OSError, subprocess.SubprocessError) as error:
         raise NoLibraryError(f"{compiler} could not compile the kernels: {error}") from error
     finally:

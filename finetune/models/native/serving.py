@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from finetune.models.native.building import NoLibraryError, load_library
-from finetune.models.native.layers import FAMILIES, Stack, find_stack
+from finetune.models.native.layers import FAMILIES, Layers, Stack, find_stack
 from finetune.models.native.step import Batch, PackedWeights, Step, run_layers
 from finetune.models.unpadding.layout import TokenLayout
 
@@ -35,6 +36,7 @@ def use_native_encoder(model: nn.Module) -> str | None:
     if reason is not None:
         return reason
     try:
+        _require_measured_cpu()
         load_library()
     except NoLibraryError as error:
         return str(error)
@@ -42,6 +44,14 @@ def use_native_encoder(model: nn.Module) -> str | None:
         assert isinstance(stack, Stack)
         stack.module.__dict__["forward"] = partial(_forward, _Served(stack))
     return None
+
+
+def _require_measured_cpu() -> None:
+    """The portable kernels compile everywhere, but torch's own path may be the faster one where nobody measured."""
+    if os.environ.get("FINETUNE_NATIVE") != "1" and not torch.cpu.get_capabilities().get("avx512_f"):
+        raise NoLibraryError(
+            "its speed was measured on CPUs with AVX512 alone; FINETUNE_NATIVE=1 asks for it all the same"
+        )
 
 
 def use_plain_encoder(model: nn.Module) -> None:
@@ -77,29 +87,31 @@ def _forward(served: _Served, hidden_states: Tensor, *args: Any, **kwargs: Any) 
     layout: TokenLayout | None = kwargs.get("token_layout")
     if layout is None or torch.compiler.is_compiling():
         return type(module).forward(module, hidden_states, *args, **kwargs)
-    reason = _why_not(served.stack, hidden_states)
+    layers = served.stack.read()
+    reason = _why_not(layers, hidden_states)
     if reason is not None:
         served.say(reason)
         return type(module).forward(module, hidden_states, *args, **kwargs)
-    return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=_run(served, hidden_states, layout))
+    return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=_run(served, layers, hidden_states, layout))
 
 
-def _why_not(stack: Stack, hidden: Tensor) -> str | None:
+def _why_not(layers: Layers, hidden: Tensor) -> str | None:
     if hidden.device.type != "cpu" or hidden.dtype != torch.float32:
         return f"hidden states are {hidden.dtype} on {hidden.device}"
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return f"autocast is to {torch.get_autocast_dtype('cpu')}"
     if torch.is_autocast_enabled("cpu") and not load_library().encoder_has_bfloat16():
         return "this CPU does not multiply bfloat16 natively"
-    return stack.why_not() or stack.why_not_now()
+    return layers.why_not() or layers.why_not_now()
 
 
-def _run(served: _Served, hidden: Tensor, layout: TokenLayout) -> Tensor:
+def _run(served: _Served, layers: Layers, hidden: Tensor, layout: TokenLayout) -> Tensor:
     """(1, packed rows, hidden) -> the same, or (1, reads, hidden) where the layout says what is read."""
-    stack, read = served.stack, layout.read
+    read = layout.read
     rows = None if read is None else (read.read_of_row < len(read.rows)).to(torch.uint8)
     batch = Batch(torch.tensor(layout.lengths, dtype=torch.int32), rows)
     dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
-    step = Step(stack.shape(), batch, stack.rates()[0], dtype, served.weights)
-    output = run_layers(hidden.squeeze(0), step, stack.parameters()).unsqueeze(0)
+    (rates,) = layers.rates()
+    step = Step(layers.shape(), batch, rates, dtype, served.weights)
+    output = run_layers(hidden.squeeze(0), step, layers.parameters()).unsqueeze(0)
     return output if read is None else read.select(output)

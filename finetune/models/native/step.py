@@ -1,8 +1,8 @@
 """All layers of an encoder as one autograd function: a C++ call forward, one backward (`kernels/encoder.cpp`).
 
 The parameters stay the module's own: they are inputs of the function, and their gradients come back to it, so hooks,
-accumulation and several processes see what they always see. Numbers that enter products are float32, or bfloat16 with float32
-sums; the residual stream, norms and all gradients of parameters are float32 in both.
+accumulation and several processes see what they always see. Numbers that enter products are float32, or bfloat16 with
+float32 sums; the residual stream, norms and all gradients of parameters are float32 in both.
 """
 
 from __future__ import annotations
@@ -202,20 +202,19 @@ class _Layers(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, step: Step, *parameters: Tensor) -> Tensor:
         output, packed, kept = _forward(hidden, step, parameters, keep=True)
-        ctx.step, ctx.packed, ctx.kept = step, packed, kept
-        ctx.save_for_backward(*parameters)  # autograd then refuses a backward pass after they have changed
+        ctx.step = step
+        # Autograd refuses a backward pass after parameters have changed, and frees the rest with it.
+        ctx.save_for_backward(packed, kept, *parameters)
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        parameters, step = ctx.saved_tensors, ctx.step
-        if ctx.kept is None:
-            raise RuntimeError("the native encoder step can go backward once: what it kept is freed (retain_graph)")
+        (packed, kept, *parameters), step = ctx.saved_tensors, ctx.step
         wanted = ctx.needs_input_grad[2:]
         gradients = [torch.empty_like(p) if want else None for p, want in zip(parameters, wanted, strict=True)]
         pointers, targets = pointers_to(parameters), pointers_to(gradients)
-        call = step.call(pointers, ctx.packed, ctx.kept)
+        call = step.call(pointers, packed, kept)
         call.gradients = ctypes.addressof(targets)
         call.lowest = 0 if ctx.needs_input_grad[0] else next(filter(wanted.__getitem__, range(len(wanted)))) // POINTERS
         through = gradient.clone(memory_format=torch.contiguous_format)  # becomes the gradient of the input

@@ -124,27 +124,24 @@ inline void attend(const HeadInputs<Stored>& head, Stored* context, int64_t cont
 }
 
 // One row: from scores and the gradient of the dropped probabilities to those probabilities and the scores' gradient
-// p (g - D) scale, where D = sum(g p) is the product of the context and its gradient.
+// p (g - sum(g p)) scale. `scores` and `given` are written over.
 template <class Stored>
-inline void soften_row_backward(const float* scores, const float* given, int64_t tokens, int64_t length, float scale,
-                                float log_sum, float product, DropoutStream stream, uint32_t place,
-                                Stored* probabilities, Stored* score_gradient) {
-#pragma omp simd
+inline void soften_row_backward(float* scores, float* given, int64_t tokens, int64_t length, float scale, float log_sum,
+                                DropoutStream stream, uint32_t place, Stored* probabilities, Stored* score_gradient) {
+  float product = 0;
+#pragma omp simd reduction(+ : product)
   for (int64_t c = 0; c < tokens; c++) {
     const float p = fast_exp(scores[c] * scale - log_sum);
-    const float kept = stream.drop(1.0f, place + uint32_t(c));
+    const float kept = stream.drop(1.0f, place + uint32_t(c)), g = given[c] * kept;
     probabilities[c] = from_float<Stored>(p * kept);
-    score_gradient[c] = from_float<Stored>(p * (given[c] * kept - product) * scale);
+    product += g * p;
+    scores[c] = p;
+    given[c] = g;
   }
+#pragma omp simd
+  for (int64_t c = 0; c < tokens; c++)
+    score_gradient[c] = from_float<Stored>(scores[c] * (given[c] - product) * scale);
   for (int64_t c = tokens; c < length; c++) probabilities[c] = score_gradient[c] = from_float<Stored>(0.0f);
-}
-
-template <class Stored>
-inline float dot(const Stored* a, const Stored* b, int64_t size) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t c = 0; c < size; c++) sum += to_float(a[c]) * to_float(b[c]);
-  return sum;
 }
 
 template <class Stored>
@@ -154,10 +151,9 @@ struct HeadGradients {
   Stored* value;  // rows as far apart as those of HeadInputs
 };
 
-// From the context's gradient `given` to those of queries, keys and values. Rows of context and given are `context_stride` apart.
+// From the context's gradient `given`, rows `given_stride` apart, to those of queries, keys and values.
 template <class Stored>
-inline void attend_backward(const HeadInputs<Stored>& head, const Stored* context, const Stored* given,
-                            int64_t context_stride, const float* log_sums, int64_t heads, HeadGradients<Stored> gradients,
+inline void attend_backward(const HeadInputs<Stored>& head, const Stored* given, int64_t given_stride, const float* log_sums, int64_t heads, HeadGradients<Stored> gradients,
                             AttentionBuffers<Stored>& buffers) {
   const int64_t tokens = head.tokens, size = head.size, length = round_up(tokens, 16), wide = round_up(size, 16);
   pack_transposed(head.key, head.stride, size, tokens, buffers.keys_across.data());
@@ -167,16 +163,15 @@ inline void attend_backward(const HeadInputs<Stored>& head, const Stored* contex
   for (int64_t first = 0; first < tokens; first += kStrip) {
     const int64_t queries = std::min(kStrip, tokens - first);
     const Stored* query = head.query + first * head.stride;
-    const Stored* given_rows = given + first * context_stride;
+    const Stored* given_rows = given + first * given_stride;
     pack(query, head.stride, queries, size, buffers.queries.data());
-    pack(given_rows, context_stride, queries, size, buffers.given.data());
+    pack(given_rows, given_stride, queries, size, buffers.given.data());
     score(query, head.stride, queries, head, buffers.keys_across.data(), buffers.scores.data(), length);
-    score(given_rows, context_stride, queries, head, buffers.values.data(), buffers.weights.data(), length);
+    score(given_rows, given_stride, queries, head, buffers.values.data(), buffers.weights.data(), length);
     for (int64_t r = 0; r < queries; r++) {
       const int64_t row = first + r;
-      const float product = dot(context + row * context_stride, given + row * context_stride, size);
       soften_row_backward(buffers.scores.data() + r * length, buffers.weights.data() + r * length, tokens, length,
-                          head.scale, log_sums[row * heads], product, head.stream, uint32_t(row * length),
+                          head.scale, log_sums[row * heads], head.stream, uint32_t(row * length),
                           buffers.probabilities.data() + r * length, buffers.score_gradient.data() + r * length);
     }
     combine(buffers.score_gradient.data(), length, queries, tokens, size, buffers.keys.data(), buffers.tile.data(), false);

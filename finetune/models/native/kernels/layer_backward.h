@@ -91,7 +91,7 @@ inline void attend_chunk_backward(const Layer<Stored>& layer, const Chunk& chunk
     for (int64_t h = 0; h < heads; h++) {
       const int64_t at = row * hidden + h * size;
       Stored* query = joined + row * 3 * hidden + h * size;
-      attend_backward(layer.head(kept.joined, chunk, s, h), kept.context + at, given + at, hidden,
+      attend_backward(layer.head(kept.joined, chunk, s, h), given + at, hidden,
                       kept.log_sums + row * heads + h, heads,
                       HeadGradients<Stored>{query, query + hidden, query + 2 * hidden}, attention);
     }
