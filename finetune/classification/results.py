@@ -33,6 +33,7 @@ from finetune.report.files import write_metrics
 from finetune.report.model_card import ModelCard, predict_usage, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
+from finetune.training.settled import describe_settled, spell_settled
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +160,8 @@ def write_classification_results(run: Run, task: ClassificationTask, results: Re
         rows = task.corpus.splits[name]
         write_predictions(run.folder, name, rows, result.outputs, results.decision, task.labels)
     write_metrics(run.folder, metrics)
-    write_report(run.folder, format_report(task, results), notes=task.corpus.notes)
-    write_model_card(run.folder, make_card(run.folder, task, metrics))
+    write_report(run.folder, format_report(task, results), notes=[*task.corpus.notes, *spell_settled(run)])
+    write_model_card(run.folder, make_card(run, task, metrics))
     main = task.options.metric_name or task.scoring.main
     shown = dict.fromkeys((*task.scoring.metrics, main, *(("f1_macro",) if "f1_macro" in task.scoring.names else ())))
     return {name: {key: figures[key] for key in shown if key in figures} for name, figures in metrics.items()}
@@ -202,23 +203,24 @@ def describe_task(task: ClassificationTask) -> dict[str, Any]:
     }
 
 
-def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
+def make_card(run: Run, task: ClassificationTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
+    assert run.folder is not None
     figures = {
         name: {key: value for key, value in row.items() if isinstance(value, int | float)}
         for name, row in metrics.items()
     }
     named = task.arguments[ClassificationDataArguments].dataset_name
     return ModelCard(
-        name=folder.name,
+        name=run.folder.name,
         **describe_task(task),
         base_model=task.arguments[ModelArguments].model_name_or_path,
         dataset=named or task.corpus.name,
         figures=figures,
         labels=[] if task.problem_type is ProblemType.REGRESSION else task.labels,
         sizes={name: len(split) for name, split in task.corpus.splits.items()},
-        facts={name: task.arguments.get(name) for name in CARD_FACTS},
+        facts={name: task.arguments.get(name) for name in CARD_FACTS} | describe_settled(run),
         command=task.arguments.command_line(),
         versions=library_versions(),
         notes=task.corpus.notes,
-        usage=predict_usage(folder),
+        usage=predict_usage(run.folder),
     )

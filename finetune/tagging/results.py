@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from transformers import Trainer
@@ -23,6 +22,7 @@ from finetune.tagging.report import format_result, write_predictions, write_repo
 from finetune.tagging.summary import TaggingSummary, summarise_tagging
 from finetune.tagging.task import TaggingTask
 from finetune.tagging.training import predict_split
+from finetune.training.settled import describe_settled, spell_settled
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +78,9 @@ def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitR
         if name != "train":
             write_predictions(run.folder, name, result.words, result.predicted, result.expected)
     write_metrics(run.folder, metrics)
-    write_report(run.folder, summaries, notes=task.notes)
+    write_report(run.folder, summaries, notes=[*task.notes, *spell_settled(run)])
     if task.arguments.training.get("do_train"):  # elsewhere the folder holds scores of a model, and no model
-        write_model_card(run.folder, make_card(run.folder, task, metrics))
+        write_model_card(run.folder, make_card(run, task, metrics))
     return main
 
 
@@ -113,25 +113,26 @@ def describe_task(task: TaggingTask) -> dict[str, Any]:
     return {"task": "token-classification", "hub_dataset": find_hub_dataset(task), "headline": HEADLINE}
 
 
-def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
+def make_card(run: Run, task: TaggingTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
+    assert run.folder is not None
     data = task.arguments[TaggingDataArguments]
     figures = {
         name: {key: value for key, value in row.items() if isinstance(value, int | float)}
         for name, row in metrics.items()
     }
     return ModelCard(
-        name=folder.name,
+        name=run.folder.name,
         **describe_task(task),
         base_model=task.arguments[ModelArguments].model_name_or_path,
         dataset=data.dataset_name or data.data_dir or next(iter(data.files.values())),
         figures=figures,
         labels=task.labels,
         sizes={name: len(split) for name, split in task.corpus.splits.items()},
-        facts=find_facts(task),
+        facts=find_facts(task) | describe_settled(run),
         command=task.arguments.command_line(),
         versions=library_versions(),
         notes=task.notes,
-        usage=predict_usage(folder),
+        usage=predict_usage(run.folder),
     )
 
 

@@ -34,6 +34,7 @@ from finetune.training.callbacks import (
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
+from finetune.training.settled import record_arguments, record_choice
 from finetune.training.trackers import prepare_trackers
 from finetune.training.trainer import FinetuneTrainer
 from finetune.training.whole_evaluation import resolve_evaluation
@@ -122,6 +123,7 @@ def build_trainer(
     fast_path = fast_path or FastPathArguments()
     values = resolve_evaluation(resolve_precision(values, fast_path))
     arguments = build_training_arguments(values)
+    record_arguments(run, arguments)
     prepare_trackers(arguments)
     trained = parts.train if values.get("do_train", True) else None
     prepare_model(
@@ -245,6 +247,7 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
             step = trainer.state.global_step
             raise Preempted(f"stopped by a signal at step {step}, state saved: run the same command again to go on")
     tell_best(trainer)
+    record_choice(run, trainer)
     return result.metrics
 
 
