@@ -22,6 +22,7 @@ from finetune.classification.report import (
     format_decision,
     format_details,
     format_result,
+    warn_of_fitting,
     write_predictions,
     write_report,
 )
@@ -33,7 +34,7 @@ from finetune.report.files import write_metrics
 from finetune.report.model_card import ModelCard, predict_usage, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
-from finetune.training.settled import describe_settled, spell_settled
+from finetune.training.settled import describe_settled, spell_settled, warn_of_choice
 
 logger = logging.getLogger(__name__)
 
@@ -160,8 +161,10 @@ def write_classification_results(run: Run, task: ClassificationTask, results: Re
         rows = task.corpus.splits[name]
         write_predictions(run.folder, name, rows, result.outputs, results.decision, task.labels)
     write_metrics(run.folder, metrics)
-    write_report(run.folder, format_report(task, results), notes=[*task.corpus.notes, *spell_settled(run)])
-    write_model_card(run.folder, make_card(run, task, metrics))
+    fitted = warn_of_fitting(results.decision)
+    notes = [*task.corpus.notes, *spell_settled(run), *fitted]
+    write_report(run.folder, format_report(task, results), notes=notes)
+    write_model_card(run.folder, make_card(run, task, metrics, notes=[*warn_of_choice(run), *fitted]))
     main = task.options.metric_name or task.scoring.main
     shown = dict.fromkeys((*task.scoring.metrics, main, *(("f1_macro",) if "f1_macro" in task.scoring.names else ())))
     return {name: {key: figures[key] for key in shown if key in figures} for name, figures in metrics.items()}
@@ -203,7 +206,9 @@ def describe_task(task: ClassificationTask) -> dict[str, Any]:
     }
 
 
-def make_card(run: Run, task: ClassificationTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
+def make_card(
+    run: Run, task: ClassificationTask, metrics: dict[str, dict[str, Any]], notes: Sequence[str] = ()
+) -> ModelCard:
     assert run.folder is not None
     figures = {
         name: {key: value for key, value in row.items() if isinstance(value, int | float)}
@@ -221,6 +226,6 @@ def make_card(run: Run, task: ClassificationTask, metrics: dict[str, dict[str, A
         facts={name: task.arguments.get(name) for name in CARD_FACTS} | describe_settled(run),
         command=task.arguments.command_line(),
         versions=library_versions(),
-        notes=task.corpus.notes,
+        notes=[*task.corpus.notes, *notes],
         usage=predict_usage(run.folder),
     )

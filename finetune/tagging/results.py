@@ -22,7 +22,7 @@ from finetune.tagging.report import format_result, write_predictions, write_repo
 from finetune.tagging.summary import TaggingSummary, summarise_tagging
 from finetune.tagging.task import TaggingTask
 from finetune.tagging.training import predict_split
-from finetune.training.settled import describe_settled, spell_settled
+from finetune.training.settled import describe_settled, spell_settled, warn_of_choice
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def make_card(run: Run, task: TaggingTask, metrics: dict[str, dict[str, Any]]) -
         facts=find_facts(task) | describe_settled(run),
         command=task.arguments.command_line(),
         versions=library_versions(),
-        notes=task.notes,
+        notes=[*task.notes, *warn_of_choice(run)],
         usage=predict_usage(run.folder),
     )
 

@@ -22,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.errors import Preempted, Problem, UsageError
+from finetune.models.prediction import tell_missing_gpus
 from finetune.run.folder import Run
 from finetune.training.callbacks import (
     CheckpointKeeper,
@@ -172,7 +173,8 @@ def log_in_full(trainer: Trainer) -> None:
 
 
 def log_arguments(arguments: TrainingArguments) -> None:
-    """The two lines that every script of transformers begins with."""
+    """The two lines that every script of transformers begins with, and one where GPUs were asked for and are not there."""
+    tell_missing_gpus()
     logger.warning(
         "Process rank: %s, device: %s, n_gpu: %s, distributed training: %s, 16-bits training: %s",
         arguments.process_index if arguments.world_size > 1 else -1,

@@ -44,4 +44,14 @@ def describe_settled(run: Run) -> dict[str, str]:
 
 def spell_settled(run: Run) -> list[str]:
     """The same as sentences for the notes of a report."""
-    return [f"{name.capitalize()}: {words}." for name, words in describe_settled(run).items()]
+    notes = [f"{name.capitalize()}: {words}." for name, words in describe_settled(run).items()]
+    return [*notes, *warn_of_choice(run)]
+
+
+def warn_of_choice(run: Run) -> list[str]:
+    """That the split which chose the checkpoint is no independent judge of it."""
+    if "metric" not in (run.recall(CHOSEN) or {}):
+        return []
+    return [
+        "Validation (GLUE's dev set is one) both chose the checkpoint and scores it: its figures flatter."
+    ]

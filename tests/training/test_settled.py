@@ -44,3 +44,5 @@ def test_card_and_report_name_precision_and_the_chosen_checkpoint(tagging_run):
     card, report = ((folder / name).read_text(encoding="utf-8") for name in ("README.md", "report.txt"))
     assert f"| chosen checkpoint | {words}" in card and f"| precision | {precision}" in card
     assert f"- Chosen checkpoint: {words}" in report and f"- Precision: {precision}" in report
+    warning = "both chose the checkpoint and scores it"
+    assert warning in card and warning in report
