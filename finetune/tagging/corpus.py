@@ -64,6 +64,7 @@ def load_tagging_corpus(
         task=arguments.label_name,
         delimiter=arguments.delimiter,
         labels=labels,
+        json_key=arguments.field,
         segmenter=segmenter,
     )
     corpus = problems.attempt(_load, arguments, columns, seed, problems)
