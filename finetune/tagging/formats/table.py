@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import TextLines, raise_problems, read_lines
+from finetune.data.list_cells import is_list_cell, parse_list
 from finetune.data.separated_rows import Row, SeparatedTable, read_separated_table, sniff_delimiter
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.conll import DELIMITER_NAMES
@@ -28,8 +27,6 @@ from finetune.tagging.formats.sentences import (
 
 SENTENCE_COLUMNS = ("sentence_id", "sent_id", "sentence #", "sentence", "sentence_idx", "sentence_number", "sid", "id")
 WORDS_OF_TOKENS = ("word", "words", "token", "tokens", "form")
-LIST_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+"""
-PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{LIST_ITEM})\s*(?:,\s*(?:{LIST_ITEM})\s*)*,?\s*)?\]")
 
 Rows = list[Row]
 
@@ -45,7 +42,7 @@ def read_table(path: Path, columns: TagColumns) -> Sentences:
     table = read_separated_table(source, delimiter=_delimiter(source, columns.delimiter))
     header, rows = table.header, table.rows
     columns = replace(columns, words=_named(header, columns.words), tags=_named(header, columns.tags))
-    listed = [name for index, name in enumerate(header) if rows and _is_list(rows[0][1][index])]
+    listed = [name for index, name in enumerate(header) if rows and is_list_cell(rows[0][1][index])]
     word, sentence_id = (None, None) if listed else _token_columns(header, rows, columns)
     if word is None:
         raise_problems(_list_problems(header, rows, listed, path), path)
@@ -98,31 +95,6 @@ def _named(header: Sequence[str], wanted: str | None) -> str | None:
         return wanted
     number = int(wanted)
     return header[number] if -len(header) <= number < len(header) else wanted
-
-
-def _is_list(cell: str) -> bool:
-    return _unquoted(cell).startswith("[") and _unquoted(cell).endswith("]")
-
-
-def _unquoted(cell: str) -> str:
-    """The list in a cell of a TSV file that was written with quotes all the same."""
-    cell = cell.strip()
-    if cell.startswith('"[') and cell.endswith(']"'):
-        return cell[1:-1].replace('""', '"')
-    return cell
-
-
-def parse_list(cell: str) -> list[Any] | None:
-    """A cell as a list: JSON, or what Python and pandas print; None where it is neither.
-
-    numpy prints `['a' 'b']`, without commas, which Python would read as the one word `ab`: that is refused.
-    """
-    cell = _unquoted(cell)
-    try:
-        value = json.loads(cell)
-    except json.JSONDecodeError:
-        value = ast.literal_eval(cell) if PYTHON_LIST.fullmatch(cell) else None
-    return value if isinstance(value, list) else None
 
 
 def _list_problems(header: Sequence[str], rows: Rows, listed: Sequence[str], path: Path) -> list[Problem]:
