@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from datasets import Dataset
 
 from finetune.classification.column_choice import ColumnChoice, ProblemType, column_values, has_column
 from finetune.classification.label_values import is_missing, is_number, read_flag
-from finetune.data.files import MAX_LISTED, listed
+from finetune.data.files import MAX_LISTED, listed, raise_problems
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
 
@@ -25,7 +26,7 @@ class TableReading:
     ) -> None:
         """`classes` are those of train, which tell a class -1 from rows without a label."""
         self.table, self.choice, self.split = table, choice, split
-        self.unlabelled = [value for value in UNLABELLED if str(value) not in classes]
+        self.classes = classes
         self.problems: list[Problem] = []
         self.notes = list(table.notes)
 
@@ -47,6 +48,16 @@ class TableReading:
             columns["label"] = labels
         columns["line"] = pa.array(self.table.lines, pa.int64())
         return Dataset(pa.table(columns))
+
+    def read_labels(self, problem_type: ProblemType) -> list[Any]:
+        """The labels alone, where every row has one: names, lists of names, or numbers.
+
+        Raises:
+            DataError: labels that are none, each with its line.
+        """
+        labels = self._labels(problem_type, needs_label=True)
+        raise_problems(self.problems, self.table.path or Path())
+        return [] if labels is None else labels.to_pylist()
 
     def _complain(self, row: int, found: str, allowed: str = "", remedy: str = "") -> None:
         line = self.table.lines[row]
@@ -84,7 +95,7 @@ class TableReading:
         if not choice.label or not all(has_column(self.table, name) for name in choice.label):
             return None
         columns = [column_values(self.table, name) for name in choice.label]
-        if not needs_label and all(self._is_unlabelled(value) for values in columns for value in values):
+        if not needs_label and all(is_unlabelled(value, self.classes) for values in columns for value in values):
             return None
         if problem_type is ProblemType.REGRESSION:
             return pa.array([self._number(row, value) for row, value in enumerate(columns[0])], pa.float64())
@@ -92,9 +103,6 @@ class TableReading:
             rows = self._flags(columns) if len(columns) > 1 else self._lists(columns[0])
             return self._several(list(rows))
         return pa.array([self._name(row, value) for row, value in enumerate(columns[0])], pa.string())
-
-    def _is_unlabelled(self, value: Any) -> bool:
-        return not isinstance(value, list) and (is_missing(value) or value in self.unlabelled)
 
     def _several(self, rows: list[list[str]]) -> pa.Array:
         bare = sum(not labels for labels in rows)
@@ -139,6 +147,13 @@ class TableReading:
                         row, f"{name} is {_shown(cell)}", "0 or 1 (or True, False) is expected in each label column"
                     )
             yield [name for name, flag in zip(self.choice.label, flags, strict=True) if flag]
+
+
+def is_unlabelled(value: Any, classes: Collection[str] = ()) -> bool:
+    """Whether a cell stands for no label: it is empty, or -1 where that is none of the `classes`."""
+    if isinstance(value, list):
+        return False
+    return is_missing(value) or (value in UNLABELLED and str(value) not in classes)
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,8 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
-from finetune.classification.arguments import ClassificationArguments, check_regression
+from finetune.arguments.training_table import TrainingValues
+from finetune.classification.arguments import ClassificationArguments, check_regression, split_names
 from finetune.classification.checks import find_problem_type
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.decisions import SMALLER_IS_BETTER, Scoring
@@ -70,7 +71,7 @@ class ClassificationTask:
     config: PretrainedConfig
     labels: list[str]
     new_head: bool
-    values: dict[str, Any]  # TrainingArguments by name, settled
+    values: TrainingValues  # TrainingArguments by name, settled
     scoring: Scoring
     settings: ClassifierSettings
     encoded: dict[str, EncodedClassification]
@@ -114,7 +115,7 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
     assert corpus and tokenizer is not None and config is not None and values is not None
     name_labels(config, match.labels)
     config.problem_type = problem_type.value
-    settings = resolve_settings(plan, corpus, problem_type, options, config, tokenizer)
+    settings = resolve_settings(plan, corpus, problem_type, options, config, tokenizer, find_columns(arguments))
     task = ClassificationTask(
         arguments,
         plan,
@@ -165,21 +166,21 @@ def check_length(typed: int | None, config: PretrainedConfig) -> list[Problem]:
 
 
 def resolve_values(
-    training: dict[str, Any], options: ClassificationArguments, scoring: Scoring, has_validation: bool
-) -> dict[str, Any]:
+    training: TrainingValues, options: ClassificationArguments, scoring: Scoring, has_validation: bool
+) -> TrainingValues:
     """TrainingArguments with what follows from the task: the best checkpoint is chosen by its main score.
 
     Raises:
         UsageError: the score that was typed is none of this task, or values contradict each other.
     """
-    values = dict(training)
+    values = training.copy()
     asked = values.get("metric_for_best_model") or options.metric_name
     if asked is not None and (name := asked.removeprefix("eval_")) not in scoring.names:
         flag = "metric_for_best_model" if values.get("metric_for_best_model") else "metric_name"
         raise UsageError(Problem(f"--{flag} is {name!r}", allowed_values(name, scoring.names)))
     if has_validation and values.get("do_train"):
-        values["metric_for_best_model"] = asked or scoring.main
-        best = values["metric_for_best_model"].removeprefix("eval_")
+        values["metric_for_best_model"] = chosen = asked or scoring.main
+        best = chosen.removeprefix("eval_")
         if values.get("greater_is_better") is None or best in SMALLER_IS_BETTER:
             values["greater_is_better"] = best not in SMALLER_IS_BETTER
     return resolve_schedule(values, has_validation=has_validation)
@@ -209,6 +210,7 @@ def resolve_settings(
     options: ClassificationArguments,
     config: PretrainedConfig,
     tokenizer: PreTrainedTokenizerBase,
+    columns: dict[str, Any],
 ) -> ClassifierSettings:
     """How texts become input, in full, as it is saved beside the model."""
     limit = resolve_max_length(None, config, tokenizer)
@@ -221,7 +223,21 @@ def resolve_settings(
         long_text=options.long_text,
         stride=options.stride,
         pairs="text_pair" in first.column_names,
+        **columns,
     )
+
+
+def find_columns(arguments: Arguments) -> dict[str, Any]:
+    """The columns that flags name, for the settings of the model; commands for corpora of their own have no such flags."""
+    if arguments.get("text_column") is None and arguments.get("label_column") is None:
+        return {}
+    return {
+        "text_columns": split_names(arguments.get("text_column")),
+        "text_pair_column": arguments.get("text_pair_column"),
+        "text_column_delimiter": arguments.get("text_column_delimiter"),
+        "label_columns": split_names(arguments.get("label_column")),
+        "label_delimiter": arguments.get("label_delimiter"),
+    }
 
 
 def encode_splits(task: ClassificationTask) -> dict[str, EncodedClassification]:

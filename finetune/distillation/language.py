@@ -24,6 +24,7 @@ from transformers import (
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.data.files import fingerprint
 from finetune.distillation.arguments import (
     DistillationArguments,
@@ -42,7 +43,7 @@ from finetune.distillation.model import (
     DistillationLoss,
     Weights,
     choose_teacher_dtype,
-    count_all_losses,
+    count_items,
     count_positions,
 )
 from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
@@ -88,7 +89,7 @@ class DistillationTask:
     examples: DistillationExamples
     rows: TeacherRows  # the examples, with what the teacher answers to them where that is kept
     masker: WeightedMasker | None
-    values: dict[str, Any]
+    values: TrainingValues
 
     @property
     def asked(self) -> DistillationArguments:
@@ -231,7 +232,7 @@ def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
     if trainer.args.n_gpu > 1:
         found = f"{trainer.args.n_gpu} GPUs are visible to one process"
         raise UsageError(Problem(found, remedy="start one process each: torchrun --nproc_per_node N train.py ..."))
-    count_all_losses(trainer)
+    trainer.count_items = count_items
     use_length_batches(trainer, build_sampler(task, trainer, fast_path))
     return trainer
 

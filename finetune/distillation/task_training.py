@@ -13,6 +13,7 @@ from transformers import Trainer, set_seed
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.run import RunArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.classification import results as classification_results
 from finetune.classification.decisions import Decision
 from finetune.classification.evaluation import build_text_metrics
@@ -23,7 +24,7 @@ from finetune.classification.training import resolve_class_weights as resolve_te
 from finetune.distillation.collators import DistillationClassificationCollator, DistillationTaggingCollator
 from finetune.distillation.export import begin_run, list_losses, write_export
 from finetune.distillation.log import DistillationLog
-from finetune.distillation.model import Weights, choose_teacher_dtype, count_all_losses
+from finetune.distillation.model import Weights, choose_teacher_dtype
 from finetune.distillation.task import SupervisedDistillation
 from finetune.distillation.task_arguments import TaskLossArguments
 from finetune.distillation.task_model import TaskDistillation, TaskDistillationLoss, count_decisions
@@ -71,11 +72,11 @@ def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> T
     if trainer.args.n_gpu > 1:
         found = f"{trainer.args.n_gpu} GPUs are visible to one process"
         raise UsageError(Problem(found, remedy="start one process each: torchrun --nproc_per_node N train.py ..."))
-    count_all_losses(trainer, count_decisions)
+    trainer.count_items = count_decisions
     return trainer
 
 
-def build_module(distilled: SupervisedDistillation, values: dict[str, Any]) -> TaskDistillation:
+def build_module(distilled: SupervisedDistillation, values: TrainingValues) -> TaskDistillation:
     set_seed(int(distilled.arguments.get("seed", 42)))  # the projections are drawn here
     return TaskDistillation(
         distilled.student,

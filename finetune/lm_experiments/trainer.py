@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.lm_experiments.batches import TextBatch, TextBatches
 from finetune.lm_experiments.hooks import Hooks
 from finetune.lm_experiments.losses import SplitLoss, count_labels, row_losses
+from finetune.training.trainer import FinetuneTrainer
 
 MADE = "made"  # where a batch carries what it was made of, past the model
 SPLITS = ("train", "validation")
@@ -81,7 +82,7 @@ class MadeBatch:
     batch: TextBatch
 
 
-class ExperimentTrainer(Trainer):
+class ExperimentTrainer(FinetuneTrainer):
     """A Trainer whose batches are row numbers until they are needed: preprocessing may look at the model's state.
 
     The loss of a batch is weighted by its share of the labelled tokens of an update, so that batches that are accumulated
@@ -229,7 +230,9 @@ class Patience(TrainerCallback):
             best, waited = (loss, 0) if improved else (best, waited + 1)
         return waited >= self.patience and len(losses) >= self.min_epochs
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         if self.is_exhausted(state):
             control.should_training_stop = True
 

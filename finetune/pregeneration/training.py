@@ -15,6 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.data.text import find_text_files
 from finetune.errors import ProblemList
 from finetune.models.checks import check_head, check_max_length, check_vocabulary
@@ -29,7 +30,7 @@ from finetune.pregeneration.losses import (
     IntermediateModels,
     LossFiles,
     PretrainingLoss,
-    count_both_losses,
+    count_items,
     logged_losses,
 )
 from finetune.pregeneration.pregenerate import Pregeneration, pregenerate
@@ -57,7 +58,7 @@ class PretrainingTask:
     model: ModelArguments
     tokenizer: PreTrainedTokenizerBase
     config: PretrainedConfig
-    values: dict[str, Any]  # TrainingArguments by name, settled
+    values: TrainingValues  # TrainingArguments by name, settled
     data: PregeneratedEpochs | None = None
 
     @property
@@ -145,9 +146,8 @@ def build_pretraining_trainer(task: PretrainingTask, run: Run) -> Trainer:
         train=cast(Any, task.data),
     )
     trainer = build_trainer(parts, task.values, run, fast_path=fast_path)
-    count_both_losses(trainer)
-    sampler = EpochSampler(task.data, task.seed)
-    trainer._get_train_sampler = lambda dataset=None: sampler  # type: ignore[method-assign,misc,assignment]  # noqa: ARG005
+    trainer.count_items = lambda batch: count_items(batch["labels"])
+    trainer.train_sampler = sampler = EpochSampler(task.data, task.seed)
     trainer.add_callback(EpochFollower(cast(Any, sampler)))
     folder = Path(str(trainer.args.output_dir))
     trainer.add_callback(LossFiles(folder, write_losses, writeout_steps=asked.writeout_steps))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finetune.data.annotation_exports import RESULTS, flatten_record
+from finetune.data.annotation_exports import RESULTS, find_skip_reason, flatten_record
 from finetune.tagging.formats.spans import Places, Span
 
 SPAN_COLUMNS = ("label", "labels", "spans", "entities", "ents", "tags")
@@ -39,6 +39,11 @@ def unwrap_record(value: Any) -> dict[str, Any] | None:
         if isinstance(items, list):
             return {**record, "spans": [span for item in items for span in _dataturks_spans(item)]}
     return record
+
+
+def is_rejected(record: Mapping[str, Any]) -> bool:
+    """Whether the annotator refused or skipped the text, or never saw it."""
+    return find_skip_reason(record) != ""
 
 
 def read_span(item: Any, text: str) -> Span | str:
