@@ -22,8 +22,8 @@ from finetune.classification.column_choice import (
     has_column,
 )
 from finetune.classification.columns import TableReading
-from finetune.classification.label_columns import check_numbers, settle_labels
 from finetune.classification.corpora import NAMED, NamedClassification, find_named, wanted_files
+from finetune.classification.label_columns import check_numbers, settle_labels
 from finetune.classification.tables import Tables, find_tables
 from finetune.data.corpus import SPLITS, Corpus, describe_duplicates, limit_samples, select_rows
 from finetune.data.row_files import RowTable, merge_tables

@@ -35,9 +35,10 @@ def settle_labels(tables: Tables, choice: ColumnChoice) -> list[str]:
     if column is None:
         return []
     notes = []
-    for step in (_parse_lists, _name_places, _unpack_single, _strip, _spell_numbers):
-        notes += step([table for table in tables.values() if column in table.columns], column, choice)
-    return notes
+    present = [table for table in tables.values() if column in table.columns]
+    for step in (_parse_lists, _name_places, _unpack_single, _strip):
+        notes += step(present, column)
+    return notes + _spell_numbers(present, column, regression=bool(choice.regression))
 
 
 def check_numbers(tables: Tables, choice: ColumnChoice) -> list[Problem]:
@@ -87,7 +88,7 @@ def _rewrite(tables: list[RowTable], column: str, change: Callable[[Any], Any]) 
     return changed
 
 
-def _parse_lists(tables: list[RowTable], column: str, choice: ColumnChoice) -> list[str]:
+def _parse_lists(tables: list[RowTable], column: str) -> list[str]:
     lists = parse_lists(_values(tables, column))
     if lists is None:
         return []
@@ -97,7 +98,7 @@ def _parse_lists(tables: list[RowTable], column: str, choice: ColumnChoice) -> l
     return [f"The cells of {column} are lists; each is read as several labels."]
 
 
-def _name_places(tables: list[RowTable], column: str, choice: ColumnChoice) -> list[str]:
+def _name_places(tables: list[RowTable], column: str) -> list[str]:
     width = find_vector_width(_values(tables, column))
     if width is None:
         return []
@@ -113,7 +114,7 @@ def _name_places(tables: list[RowTable], column: str, choice: ColumnChoice) -> l
     return [f"{what}; their labels are called by their places, {listed(names)}."]
 
 
-def _unpack_single(tables: list[RowTable], column: str, choice: ColumnChoice) -> list[str]:
+def _unpack_single(tables: list[RowTable], column: str) -> list[str]:
     values = _values(tables, column)
     if not values or not all(isinstance(value, list) and len(value) == 1 for value in values):
         return []
@@ -121,7 +122,7 @@ def _unpack_single(tables: list[RowTable], column: str, choice: ColumnChoice) ->
     return [f"Every list of {column} has exactly one label: each text has one class (not several labels)."]
 
 
-def _strip(tables: list[RowTable], column: str, choice: ColumnChoice) -> list[str]:
+def _strip(tables: list[RowTable], column: str) -> list[str]:
     def strip(value: Any) -> Any:
         if isinstance(value, list):
             return [item.strip() if isinstance(item, str) else item for item in value]
@@ -131,13 +132,13 @@ def _strip(tables: list[RowTable], column: str, choice: ColumnChoice) -> list[st
     return [f"{changed:,} labels had white space around them, which was cut off."] if changed else []
 
 
-def _spell_numbers(tables: list[RowTable], column: str, choice: ColumnChoice) -> list[str]:
+def _spell_numbers(tables: list[RowTable], column: str, *, regression: bool) -> list[str]:
     """Whole numbers in one spelling over all splits; cells like `nan` among numbers are empty ones."""
     values = [value for value in _values(tables, column) if not isinstance(value, list)]
     if not are_numbers(values):
         return []
     _rewrite(tables, column, lambda value: None if is_missing_number(value) else value)
-    if choice.regression or are_fractions(values):
+    if regression or are_fractions(values):
         return []
     respelt = sorted({str(value) for value in values if (new := whole_number(value)) and str(value) != new})
     _rewrite(tables, column, lambda value: whole_number(value) or value)

@@ -48,11 +48,10 @@ def read_json_records(source: TextLines, *, key: str | None = None, is_record: I
     Raises:
         DataError: where the file stops being JSON; no key of that name; one object that holds no records.
     """
-    whole = _read_one_object(source, is_record) if key is None else _parse_object(source, required=True)
+    whole = _read_one_object(source) if key is None else _parse_object(source, required=True)
     if whole is not None:
-        found = _records_of_object(whole, key, source.path, is_record)
-        if found is not None:
-            return found
+        first = next(number for number, line in enumerate(source.lines, start=1) if line.strip())
+        return _records_of_object(whole, key, source.path, is_record) or JsonRecords([whole], [first])
     read = read_json_list if _is_one_list(source.lines, is_record) else read_json_lines
     values, lines = read(source.lines, source.path)
     kept = [(value, line) for value, line in zip(values, lines, strict=True) if value is not None]
@@ -77,7 +76,7 @@ def _is_one_list(lines: list[str], is_record: IsRecord) -> bool:
         return True
 
 
-def _read_one_object(source: TextLines, is_record: IsRecord) -> dict[str, Any] | None:
+def _read_one_object(source: TextLines) -> dict[str, Any] | None:
     """The object that the whole file is; None where it is a list, or its first line is one of several values."""
     content = [line for line in source.lines if line.strip()]
     if not content[0].lstrip().startswith("{"):

@@ -76,7 +76,7 @@ def prepare_tags(corpus: Corpus, *, fix_labels: bool = False, scheme: TagScheme 
     if fix_labels:
         repaired = {name: [repair_tags(tags, scheme) for tags in columns[name].to_lists()] for name in broken}
         arrays = {name: pa.array(tags, type=pa.list_(pa.string())) for name, tags in repaired.items()}
-        splits = {name: _set_tags(rows, arrays.get(name)) for name, rows in corpus.splits.items()}
+        splits = {name: set_tags(rows, arrays.get(name)) for name, rows in corpus.splits.items()}
         corpus = replace(corpus, splits=splits)
     return PreparedTags(corpus, scheme, notes)
 
@@ -92,7 +92,7 @@ def _read_ends(corpus: Corpus, columns: Mapping[str, TagColumn]) -> Corpus:
     if labels is not None:
         types = list(dict.fromkeys(split_tag(label)[1] for label in labels if label != OUTSIDE))
         labels = [OUTSIDE, *(f"{letter}-{name}" for name in types for letter in "BI")]
-    splits = {name: _set_tags(rows, arrays.get(name)) for name, rows in corpus.splits.items()}
+    splits = {name: set_tags(rows, arrays.get(name)) for name, rows in corpus.splits.items()}
     return replace(corpus, splits=splits, labels=labels)
 
 
@@ -121,10 +121,10 @@ def _distinct(split: Dataset) -> list[str]:
 def _rename(split: Dataset, spellings: Mapping[str, str]) -> Dataset:
     if "tags" not in split.column_names:
         return split
-    return _set_tags(split, TagColumn.of_split(split).respelt(spellings))
+    return set_tags(split, TagColumn.of_split(split).respelt(spellings))
 
 
-def _set_tags(split: Dataset, tags: pa.ListArray | None) -> Dataset:
+def set_tags(split: Dataset, tags: pa.ListArray | None) -> Dataset:
     """The split with other tags in the same column; nothing changes for None."""
     if tags is None:
         return split

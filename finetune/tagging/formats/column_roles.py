@@ -74,10 +74,7 @@ def is_header(cells: Sequence[str], others: Rows) -> bool:
 
 
 def choose_roles(names: list[str], rows: Rows, columns: TagColumns, path: Path, *, named: bool) -> Roles:
-    """The roles of the columns `names` of a file that begins with `rows`.
-
-    Args:
-        named: whether the names are the file's own.
+    """The roles of the columns `names` of a file that begins with `rows`; `named` says that it names them itself.
 
     Raises:
         DataError: a column that is not there; one column only where tags are needed; no sign of which holds the tags

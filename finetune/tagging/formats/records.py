@@ -163,7 +163,7 @@ def _read_word_lists(
         if reason:
             reading.count(SKIPPED[reason])
             continue
-        if not _are_words(words, line, word_column, reading) or words is None:
+        if not _are_words(words, line, word_column, reading) or not isinstance(words, list):
             continue
         if sentences.tags is not None and tag_column is not None:
             own = record.get(tag_column)
