@@ -11,6 +11,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from finetune.data.files import TextLines, listed, raise_problems
@@ -88,8 +89,10 @@ def _are_quoted_cells(lines: Sequence[str]) -> bool:
     """Whether every quote between tabs stands around a cell or is doubled inside one, and some must: they hold quotes."""
     if not any('""' in line for line in lines):
         return False
-    text = "\n".join(lines)
-    return '""' in text.replace('\t""', "") and QUOTED_TABLE.fullmatch(text) is not None
+    if QUOTED_TABLE.fullmatch("\n".join(lines)) is None:
+        return False
+    cells = chain.from_iterable(csv.reader((line + "\n" for line in lines), delimiter="\t"))
+    return any('"' in cell for cell in cells)
 
 
 def _drop_empty_rows(table: SeparatedTable, lines: Sequence[str], path: Path) -> None:
