@@ -219,6 +219,7 @@ class CommandParser:
         for name, entry in given.items():
             try:
                 values[name] = read_value(self.fields[name], entry.words, entry.flag)
+                _require_typed(self.fields[name], values[name], entry)
             except UsageError as error:
                 problems.extend(replace(problem, path=entry.path, line=entry.line) for problem in error.problems)
         return values
@@ -257,6 +258,13 @@ def _hide(word: str, hidden: Iterable[str]) -> str:
     for secret in hidden:
         word = word.replace(secret, HIDDEN)
     return word
+
+
+def _require_typed(item: Field, value: Any, given: Given) -> None:
+    """A file may repeat the default of what is only taken from the command line, and say nothing else."""
+    if item.typed_only and given.path is not None and value != item.default:
+        found = f"{given.flag} in a file would let whoever wrote the file decide what is started here"
+        raise UsageError(Problem(found, remedy=f"type --{item.name} on the command line"))
 
 
 def _title(group: type) -> str:

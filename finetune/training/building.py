@@ -25,6 +25,7 @@ from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Preempted, Problem, UsageError
 from finetune.models.prediction import tell_missing_gpus
 from finetune.run.folder import Run
+from finetune.training.batch_parts import cut_batches
 from finetune.training.callbacks import (
     CheckpointKeeper,
     EarlyStopping,
@@ -80,6 +81,7 @@ def build_training_arguments(values: TrainingValues) -> TrainingArguments:
         "disable_tqdm": not sys.stderr.isatty(),
         **values,
         "logging_nan_inf_filter": False,  # a loss that is not finite ends the run (NonFiniteGuard), it is not hidden
+        "auto_find_batch_size": False,  # it would change the effective batch: `batch_parts.py`
         "remove_unused_columns": False,  # the collators choose the columns
         "save_total_limit": None,  # CheckpointKeeper deletes, after the new checkpoint is known to be whole
     }
@@ -162,6 +164,8 @@ def build_trainer(
             optimizers=(parts.optimizer, None),
             optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
         )
+    if values.get("auto_find_batch_size"):
+        trainer.batch_parts = cut_batches(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
     return trainer

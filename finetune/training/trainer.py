@@ -15,11 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import Trainer
 
+from finetune.training.batch_parts import BatchParts
 from finetune.training.even_shares import EvenShares, repeats_rows
 from finetune.training.folded_clipping import can_fold, fold_into
 
 OVERRIDDEN = (
     "_run_epoch",
+    "training_step",
     "_get_num_items_in_batch",
     "_get_train_sampler",
     "_get_eval_sampler",
@@ -32,12 +34,13 @@ OVERRIDDEN = (
 class FinetuneTrainer(Trainer):
     """A Trainer whose runs end where they end, whose items are counted by the loss, and which evaluates every row.
 
-    `count_items`, `train_sampler` and `clips_in_optimizer` may be set until training begins.
+    `count_items`, `train_sampler`, `clips_in_optimizer` and `batch_parts` may be set until training begins.
     """
 
     count_items: Callable[[Mapping[str, Tensor]], Tensor] | None = None  # of a batch: what its losses are divided by
     train_sampler: Sampler | None = None
     clips_in_optimizer = False
+    batch_parts: BatchParts | None = None
 
     def _run_epoch(self, *words: Any, **options: Any) -> None:
         """Replaces nothing but the epoch of a run that is resumed at its last step.
@@ -48,6 +51,12 @@ class FinetuneTrainer(Trainer):
             self.control.should_training_stop = True
             return
         super()._run_epoch(*words, **options)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Replaces `auto_find_batch_size`, which changes the effective batch, by batches in parts (`batch_parts.py`)."""
+        if self.batch_parts is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        return self.batch_parts.step(super().training_step, model, inputs, num_items_in_batch)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor | int | None:
         """Replaces the count of labels that are not -100 where a loss is divided by other numbers, or by several.
