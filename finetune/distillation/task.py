@@ -27,7 +27,8 @@ from finetune.distillation.teacher_cache import CACHED_PROBLEM_TYPES
 from finetune.distillation.teachers import freeze_parts, read_weights, start_student
 from finetune.encoding.labels import match_labels
 from finetune.errors import DataError, Problem, ProblemList
-from finetune.models.checks import check_head, find_position_limit, list_labels, name_labels
+from finetune.models.checks import check_head, list_labels, name_labels
+from finetune.models.families import find_position_limit
 from finetune.models.loading import HEADS, check_weights, load_config, load_model
 from finetune.tagging.task import TaggingTask
 from finetune.tokenization.loading import load_tokenizer, resolve_name

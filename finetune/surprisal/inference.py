@@ -18,6 +18,7 @@ from finetune.encoding.ragged import offsets_of
 from finetune.encoding.special_tokens import find_special_tokens
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.models.families import find_position_limit
 from finetune.models.loading import check_weights, load_config, load_model
 from finetune.models.prediction import choose_device
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
@@ -251,12 +252,7 @@ class SurprisalModel:
 
 def _row_width(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, asked: int | None) -> int | None:
     """Most ids in a row: what was asked, what positions the model has, what the tokenizer says; None: no limit."""
-    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert") and positions:
-        positions -= 2  # their positions begin after the padding token's
-    if config.model_type in ("t5", "mt5", "mamba"):
-        positions = None  # relative positions, or none
-    limits = [limit for limit in (asked, positions) if limit]
+    limits = [limit for limit in (asked, find_position_limit(config)) if limit]
     if not limits and tokenizer.model_max_length < UNLIMITED:
         limits = [tokenizer.model_max_length]
     return min(limits) if limits else None
