@@ -29,6 +29,7 @@ from finetune.language_modeling.arguments import (
     ObjectiveArguments,
     TextArguments,
     check_text,
+    resolve_stages,
 )
 from finetune.run.folder import Run
 
@@ -42,7 +43,7 @@ def make_parser() -> CommandParser:
         FastPathArguments,
         RunArguments,
     )
-    return CommandParser(__doc__ or "", groups, training_defaults={}, checks=(check_text,))
+    return CommandParser(__doc__ or "", groups, training_defaults={}, resolvers=(resolve_stages,), checks=(check_text,))
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:

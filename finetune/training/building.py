@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Preempted, Problem, UsageError
 from finetune.run.folder import Run
 from finetune.training.callbacks import (
@@ -63,13 +64,13 @@ class TrainerParts:
     optimizer: torch.optim.Optimizer | None = None  # without it, as TrainingArguments say
 
 
-def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
+def build_training_arguments(values: TrainingValues) -> TrainingArguments:
     """The real object, built late: only now are torch and the device known.
 
     Raises:
         UsageError: transformers refuses the combination; its reason is passed on in one sentence.
     """
-    settled = {
+    settled: dict[str, Any] = {
         "report_to": "none",
         "dataloader_pin_memory": torch.accelerator.is_available(),
         "use_cpu": not torch.accelerator.is_available(),  # transformers refuses bf16 on a CPU that was not asked for
@@ -104,7 +105,7 @@ def first_line(error: Exception) -> str:
 
 def build_trainer(
     parts: TrainerParts,
-    values: dict[str, Any],
+    values: TrainingValues,
     run: Run,
     *,
     patience: int | None = None,
