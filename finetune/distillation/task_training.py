@@ -54,7 +54,8 @@ def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> T
     """Student and teacher as one module under the shared Trainer, scored as the task's own command scores."""
     fast_path, task = distilled.arguments[FastPathArguments], distilled.task
     smoothing, values = take_label_smoothing(task.values)
-    values = resolve_precision({**values, "label_names": ["labels"]}, fast_path)
+    configs = [distilled.student.config, distilled.teacher.config]
+    values = resolve_precision({**values, "label_names": ["labels"]}, fast_path, configs)
     if distilled.arguments[RunArguments].dry_run:
         values["output_dir"] = tempfile.gettempdir()  # the Trainer makes its folder; a dry run leaves none
     if not fast_path.no_fast_path and not fast_path.no_unpad:

@@ -82,7 +82,7 @@ class Family:
     sparse_heads: tuple[str, ...] = ()  # heads, by the end of their names, that can be given single positions
     distilbert: DistilbertSource | None = None
     causal: bool = False  # reads from left to right whatever its head
-    bf16: bool = True  # False: its code mixes number formats, so that it is computed in float32
+    short_formats: bool = True  # False: its code in transformers fails under autocast to bfloat16 or float16
 
     @property
     def base_class(self) -> str:
@@ -95,7 +95,7 @@ _ROBERTA_SOURCE = DistilbertSource(
 )
 # Families whose rows differ in their positions and in what they read alone, by what `Positions` says.
 _BEHIND_PADDING = """
-    roberta-prelayernorm xlm-roberta-xl xmod data2vec-text ibert luke longformer markuplm layoutlmv3 lilt
+    roberta-prelayernorm xlm-roberta-xl data2vec-text ibert luke longformer markuplm layoutlmv3 lilt
 """
 _TABLE = """
     albert big_bird bros convbert ernie flaubert fnet layoutlm megatron-bert mobilebert mra nystromformer rembert roc_bert
@@ -179,7 +179,8 @@ _ROWS = (
         unpadding=Unpadding("", "layers", "modernbert", "pooling"),
         sparse_heads=("ForMaskedLM",),
     ),
-    Family("deberta", _of_deberta, bf16=False),
+    Family("deberta", _of_deberta, short_formats=False),
+    Family("xmod", skipped=1, behind_padding=True, short_formats=False),
     Family("deberta-v2", _of_deberta),
     Family("esm", _of_esm, skipped=1, behind_padding=True),
     Family("mpnet", skipped=2),  # counts from behind padding id 1, whatever the configuration says

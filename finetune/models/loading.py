@@ -19,6 +19,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, UsageError
+from finetune.models.padding import PADDED_TASKS, resolve_padding
 from finetune.tokenization.loading import resolve_name
 
 logger = logging.getLogger(__name__)
@@ -129,6 +130,8 @@ def load_model(
     Raises:
         DataError: the weights are damaged, hold more than numbers, or have other shapes than the configuration says.
     """
+    if task in PADDED_TASKS:
+        resolve_padding(config, tokenizer)
     auto_class = getattr(transformers, HEADS[task])
     try:
         with quiet_loading():
@@ -207,7 +210,7 @@ def tell_loading(report: dict[str, Any], fresh: Iterable[str] = ()) -> None:
 
 def resize_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Grow the embedding by the tokens that were added to the tokenizer; never shrink it."""
-    size = int(cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings)
+    size = int(cast(torch.Tensor, model.get_input_embeddings().weight).shape[0])  # I-BERT's is no nn.Embedding
     if len(tokenizer) > size:
         model.resize_token_embeddings(len(tokenizer))
         logger.info("Embedding grown from %d to %d rows for the added tokens.", size, len(tokenizer))

@@ -30,6 +30,7 @@ from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_ri
 from finetune.surprisal.surprisal import WordSurprisals, to_bits, word_surprisals
 from finetune.surprisal.word_borders import WordBorders, find_word_borders
 from finetune.tokenization.loading import load_tokenizer
+from finetune.training.precision import choose_precision
 
 logger = logging.getLogger(__name__)
 
@@ -274,4 +275,7 @@ def open_surprisal_model(arguments: ModelArguments, options: ScoreArguments) -> 
     problems.raise_any()
     assert config is not None and tokenizer is not None and task is not None and device is not None
     model = load_model(arguments, config, tokenizer, task=HEADS[task], new_head=False).to(device)  # type: ignore[arg-type]
-    return SurprisalModel(model, tokenizer, task, options.masking, options.max_length, options.batch_size, options.bf16)
+    bf16 = options.bf16 and choose_precision({"bf16": True}, [config]).dtype == "bf16"
+    if bf16 != options.bf16:
+        logger.warning("--bf16 is passed over: transformers' code of %s models fails in bfloat16.", config.model_type)
+    return SurprisalModel(model, tokenizer, task, options.masking, options.max_length, options.batch_size, bf16)
