@@ -16,7 +16,7 @@ from finetune.distillation.teachers import Teacher, is_causal
 from finetune.encoding.subwords import tokenizer_fingerprint
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, UsageError
-from finetune.models.checks import find_position_limit
+from finetune.models.families import find_position_limit
 from finetune.tokenization.loading import load_tokenizer
 
 logger = logging.getLogger(__name__)

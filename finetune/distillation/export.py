@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune.models.checks import find_position_limit
+from finetune.models.families import find_position_limit
 from finetune.models.saving import save_pretrained
 from finetune.report.model_card import ModelCard, write_model_card
 from finetune.run.folder import Run

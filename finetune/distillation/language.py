@@ -192,7 +192,7 @@ def build_student(asked: DistillationArguments, config: PretrainedConfig) -> Pre
 def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
     """Student and teacher as one module under the shared Trainer."""
     losses, fast_path = task.arguments[LossArguments], task.arguments[FastPathArguments]
-    values = resolve_precision(task.values, fast_path)
+    values = resolve_precision(task.values, fast_path, [task.student.config, task.teacher.model.config])
     weights = Weights(**losses.alphas())
     if not fast_path.no_fast_path and not fast_path.no_unpad:
         unpad_encoder(task.teacher.model)

@@ -51,7 +51,8 @@ def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> F
     """Student and teacher as one module under the shared Trainer, scored as the task's own command scores."""
     fast_path, task = distilled.arguments[FastPathArguments], distilled.task
     _, values = take_label_smoothing(task.values)  # the loss of the task smooths
-    values = resolve_precision({**values, "label_names": ["labels"]}, fast_path)
+    configs = [distilled.student.config, distilled.teacher.config]
+    values = resolve_precision({**values, "label_names": ["labels"]}, fast_path, configs)
     if distilled.arguments[RunArguments].dry_run:
         values["output_dir"] = tempfile.gettempdir()  # the Trainer makes its folder; a dry run leaves none
     if not fast_path.no_fast_path and not fast_path.no_unpad:

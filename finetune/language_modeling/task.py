@@ -43,7 +43,7 @@ from finetune.models.checks import (
     find_position_limit,
     resolve_max_length,
 )
-from finetune.models.sparse_mlm_head import SPARSE_HEADS
+from finetune.models.families import has_sparse_head
 from finetune.run.folder import Run
 from finetune.run.launcher import count_processes
 from finetune.tokenization.loading import load_tokenizer
@@ -273,7 +273,7 @@ def choose_sparse_labels(model: PreTrainedModel, task: LanguageTask) -> Any:
     several_in_one_process = torch.cuda.device_count() > 1 and processes == 1
     is_cut_up = processes > 1 and task.values.get("accelerator_config", READ_BY_EACH) != READ_BY_EACH
     is_off = fast_path.no_fast_path or fast_path.no_sparse_head or several_in_one_process or is_cut_up
-    if is_off or type(model).__name__ not in SPARSE_HEADS:
+    if is_off or not has_sparse_head(model):
         return ""
     return "selected" if processes == 1 and not isinstance(task.train, StreamedExamples) else "positions"
 

@@ -20,6 +20,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, UsageError
 from finetune.models.adapting import Adaptation, adapt_model, is_of_head
+from finetune.models.padding import PADDED_TASKS, resolve_padding
 from finetune.tokenization.loading import resolve_name
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,8 @@ def load_model(
     Raises:
         DataError: the weights are damaged, hold more than numbers, or have other shapes than the configuration says.
     """
+    if task in PADDED_TASKS:
+        resolve_padding(config, tokenizer)
     auto_class = getattr(transformers, HEADS[task])
     try:
         with quiet_loading():

@@ -20,8 +20,8 @@ from finetune.data.text import find_text_files
 from finetune.errors import ProblemList
 from finetune.models.building import build_model
 from finetune.models.checks import check_head, check_max_length, check_vocabulary
+from finetune.models.families import has_sparse_head
 from finetune.models.loading import check_weights, load_config
-from finetune.models.sparse_mlm_head import SPARSE_HEADS
 from finetune.pregeneration.collators import PretrainingCollator
 from finetune.pregeneration.epochs import PregeneratedEpochs, open_epochs
 from finetune.pregeneration.instances import InstanceSettings
@@ -169,7 +169,7 @@ def is_head_sparse(model: PreTrainedModel, fast_path: FastPathArguments) -> bool
     """Whether `build_trainer` will make the vocabulary head sparse, and batches reach the model whole."""
     several_in_one_process = torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ
     is_off = fast_path.no_fast_path or fast_path.no_sparse_head or several_in_one_process
-    return not is_off and type(model).__name__ in SPARSE_HEADS
+    return not is_off and has_sparse_head(model)
 
 
 def show_plan(trainer: Trainer, task: PretrainingTask) -> dict[str, Any]:

@@ -126,7 +126,8 @@ def build_trainer(
         fast_path: what of it is switched off; None leaves all of it on.
     """
     fast_path = fast_path or FastPathArguments()
-    values = resolve_evaluation(resolve_precision(values, fast_path))
+    configs = [module.config for module in parts.model.modules() if isinstance(module, PreTrainedModel)]
+    values = resolve_evaluation(resolve_precision(values, fast_path, configs))
     arguments = build_training_arguments(values)
     record_arguments(run, arguments)
     prepare_trackers(arguments)

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PretrainedConfig,
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.prediction import PredictArguments
@@ -40,11 +47,13 @@ logger = logging.getLogger(__name__)
 DEFAULT_OPTIMIZER = "adamw_torch_fused"
 
 
-def resolve_precision(values: TrainingValues, options: FastPathArguments) -> TrainingValues:
+def resolve_precision(
+    values: TrainingValues, options: FastPathArguments, configs: Iterable[PretrainedConfig] = ()
+) -> TrainingValues:
     """`values` (TrainingArguments by name) with the number format of this hardware, unless one was asked for."""
     if options.no_fast_path and not {"fp16", "bf16"} & set(values):
         return values.copy()
-    choice: PrecisionChoice = choose_precision(values)
+    choice: PrecisionChoice = choose_precision(values, configs)
     logger.info("%s", choice)
     settled: TrainingValues = {**values, **choice.training_values}
     if choice.dtype == "bf16" and values.get("fp16_full_eval") and not torch.accelerator.is_available():
@@ -177,9 +186,13 @@ def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> boo
     elif on_cpu and not options.no_native:
         native = use_native_encoder(model)
         logger.info("Encoder: %s.", describe("native step", native, False))
+    asked: TrainingValues = {"use_cpu": on_cpu}
     if options.bf16 is not None:
-        return options.bf16
-    return choose_precision({"use_cpu": on_cpu}).dtype == "bf16"
+        asked["bf16"] = options.bf16
+    choice = choose_precision(asked, [model.config])
+    if options.bf16 and choice.dtype != "bf16":
+        logger.warning("Predicting in float32 because %s.", choice.reason)
+    return choice.dtype == "bf16"
 
 
 def row_lengths(rows: Any) -> np.ndarray:

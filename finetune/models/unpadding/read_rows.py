@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from finetune.models.families import LastLayer
+
 
 @dataclass(frozen=True, eq=False)
 class ReadRows:
@@ -83,10 +85,9 @@ def _with_zero_row(rows: Tensor) -> Tensor:
     return torch.cat((rows, rows.new_zeros(1, rows.shape[1])))
 
 
-def read_last_layer(layer: nn.Module) -> None:
+def read_last_layer(layer: nn.Module, shape: LastLayer) -> None:
     """Let `layer`, the last of an encoder, leave out what nobody reads, in place; calls without `ReadRows` are as before."""
-    selecting = _SELECTING.get(type(layer).__name__, _select_in_bert)
-    layer.__dict__["forward"] = partial(_forward, layer, selecting)
+    layer.__dict__["forward"] = partial(_forward, layer, _SELECTING[shape])
 
 
 def compute_whole_layer(layer: nn.Module) -> None:
@@ -120,7 +121,8 @@ def _select_in_modernbert(layer: Any, read: ReadRows, hidden: Tensor, **kwargs: 
     return hidden + layer.mlp(layer.mlp_norm(hidden))
 
 
-_SELECTING: dict[str, Callable[..., Tensor]] = {
-    "TransformerBlock": _select_in_distilbert,
-    "ModernBertEncoderLayer": _select_in_modernbert,
+_SELECTING: dict[LastLayer, Callable[..., Tensor]] = {
+    "bert": _select_in_bert,
+    "distilbert": _select_in_distilbert,
+    "modernbert": _select_in_modernbert,
 }
