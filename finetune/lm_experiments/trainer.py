@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.lm_experiments.batches import TextBatch, TextBatches
 from finetune.lm_experiments.hooks import Hooks
 from finetune.lm_experiments.losses import SplitLoss, count_labels, row_losses
+from finetune.training.resuming import EndsTraining, ResumingTrainer
 
 MADE = "made"  # where a batch carries what it was made of, past the model
 SPLITS = ("train", "validation")
@@ -81,7 +82,7 @@ class MadeBatch:
     batch: TextBatch
 
 
-class ExperimentTrainer(Trainer):
+class ExperimentTrainer(ResumingTrainer):
     """A Trainer whose batches are row numbers until they are needed: preprocessing may look at the model's state.
 
     The loss of a batch is weighted by its share of the labelled tokens of an update, so that batches that are accumulated
@@ -211,7 +212,7 @@ def collate_numbers(rows: list[int]) -> dict[str, torch.Tensor]:
     return {"rows": torch.tensor(rows)}
 
 
-class Patience(TrainerCallback):
+class Patience(EndsTraining):
     """Stop after `patience` epochs in which the validation loss has not come more than `delta` below its best.
 
     The best is that of the last improvement, so that many small steps add up to one. At least `min_epochs` are trained.
@@ -220,6 +221,9 @@ class Patience(TrainerCallback):
 
     def __init__(self, patience: int, delta: float = 0.0, min_epochs: int = 0) -> None:
         self.patience, self.delta, self.min_epochs = patience, delta, min_epochs
+
+    def has_ended(self, args: TrainingArguments, state: TrainerState) -> bool:
+        return self.is_exhausted(state)
 
     def is_exhausted(self, state: TrainerState) -> bool:
         losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]

@@ -11,7 +11,16 @@ from typing import Any
 
 from finetune.errors import Problem, UsageError
 from finetune.run.atomic_files import remove_leftovers
-from finetune.run.checkpoints import newest_whole, set_broken_aside, step_of
+from finetune.run.checkpoints import (
+    MARKER,
+    TRAINER_STATE,
+    newest_whole,
+    remove_outlived,
+    restore_replaced,
+    set_broken_aside,
+    step_of,
+    why_broken,
+)
 from finetune.run.comparing import argument_differences, fingerprints, input_differences
 from finetune.run.leftovers import list_files, remove_files, written_by_run
 from finetune.run.lock import FolderLock
@@ -29,7 +38,6 @@ from finetune.run.signals import StopRequest
 logger = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 5
-TRAINER_STATE = "trainer_state.json"
 
 
 class Action(StrEnum):
@@ -205,6 +213,8 @@ class Run:
             self._discard()
         if self.resumed:
             set_broken_aside(self.folder)
+            restore_replaced(self.folder)
+            remove_outlived(self.folder)
             self._manifest.setdefault("resumed", []).append(now())
         self._manifest["status"] = "running"
         self._write()
@@ -277,6 +287,9 @@ def _asked_checkpoint(request: Request) -> Path | None:
     if not (folder / TRAINER_STATE).is_file():
         found = f"--resume_from_checkpoint: there is no {TRAINER_STATE} in this folder"
         raise UsageError(Problem(found, remedy="name a checkpoint-N folder of an earlier run", path=folder))
+    if (folder / MARKER).exists() and (reason := why_broken(folder)):
+        found = f"--resume_from_checkpoint: the checkpoint is not whole ({reason})"
+        raise UsageError(Problem(found, remedy="name another checkpoint-N folder", path=folder))
     return folder
 
 

@@ -35,6 +35,7 @@ from finetune.training.even_shares import share_evenly
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
+from finetune.training.resuming import ResumingTrainer
 from finetune.training.trackers import prepare_trackers
 from finetune.training.whole_evaluation import evaluate_every_row, resolve_evaluation
 
@@ -59,7 +60,7 @@ class TrainerParts:
     callbacks: list[TrainerCallback] = field(default_factory=list)
     sparse_embedding: bool = False  # only the rows of `train` reach the embedding: no collator replaces ids
     evaluation: Callable[..., Any] | None = None  # what is kept of logits and labels; without it, as `EvaluationLoss`
-    engine: Callable[..., Trainer] = Trainer
+    engine: Callable[..., Trainer] = ResumingTrainer
     optimizer: torch.optim.Optimizer | None = None  # without it, as TrainingArguments say
 
 
@@ -241,6 +242,8 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
         NonFiniteError: the loss left the finite numbers.
     """
     checkpoint = None if run.checkpoint is None else str(run.checkpoint)
+    if checkpoint:
+        trainer.args.eval_on_start = False  # it was, at its start
     with run.stop.deferred():
         result = trainer.train(resume_from_checkpoint=checkpoint)
         if run.stop.requested:
