@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.secrets import VARIABLES, hide, hide_in, remember_secrets
 from finetune.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -60,11 +61,11 @@ class Outcome:
     reason: str = ""
 
     def last_line(self, output_dir: str | None) -> str:
-        facts = {"status": self.status, "output_dir": output_dir, **self.result}
+        facts: dict[str, Any] = {"status": self.status, "output_dir": output_dir, **self.result}
         if self.reason:
             facts["reason"] = self.reason
         narrow = "utf" not in (sys.stdout.encoding or "").lower()
-        text = json.dumps(plain(facts), ensure_ascii=narrow, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(hide_in(plain(facts)), ensure_ascii=narrow, separators=(",", ":"), allow_nan=False)
         return text.encode("utf-8", "backslashreplace").decode()  # a path that is no UTF-8 becomes a JSON escape
 
 
@@ -105,6 +106,7 @@ class Command:
         """Everything inside the one error boundary; None where stdout holds a text that was asked for, and no run."""
         try:
             self.stop.install()
+            remember_secrets(map(os.environ.get, VARIABLES))
             if not is_main_process():
                 give_up(sys.stdout)  # results and help come once
             self.arguments = self._parse()
@@ -231,7 +233,7 @@ def _show_traceback(error: BaseException) -> None:
     if logging.getLogger().handlers:
         logger.error("traceback:", exc_info=error)
     else:
-        traceback.print_exception(error)
+        sys.stderr.write(hide("".join(traceback.format_exception(error))))
 
 
 def _complain(sentences: list[str]) -> None:
@@ -240,7 +242,7 @@ def _complain(sentences: list[str]) -> None:
         if logging.getLogger().handlers:
             logger.error("%s", sentence)
         else:
-            print(f"error: {sentence}", file=sys.stderr)
+            print(hide(f"error: {sentence}"), file=sys.stderr)
 
 
 def _print_line(line: str) -> None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from finetune.arguments.secrets import hide_in
 from finetune.errors import Problem, UsageError
 from finetune.run.atomic_files import remove_leftovers
 from finetune.run.checkpoints import (
@@ -268,7 +269,7 @@ class Run:
         assert self.folder is not None
         foreign = set(self._manifest.get("foreign", ()))
         self._manifest["files"] = [name for name in list_files(self.folder) if name not in foreign]
-        write_json_atomically(self.folder / MANIFEST, self._manifest)
+        write_json_atomically(self.folder / MANIFEST, hide_in(plain(self._manifest)))
 
     def close(self) -> None:
         """Give the folder free; folders that were made for a run that never started go again."""

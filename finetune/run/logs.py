@@ -8,6 +8,8 @@ import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
+from finetune.arguments.secrets import hide
+
 FORMAT = "%(asctime)s - %(levelname)s - %(name)s -   %(message)s"
 DATE_FORMAT = "%m/%d/%Y %H:%M:%S"
 LOG_FILE = "run.log"
@@ -15,6 +17,13 @@ OWN = ("finetune", "__main__")
 # Libraries with handlers of their own, some of which do not propagate: the log file has to be attached to each.
 SEPARATE = ("transformers", "datasets", "huggingface_hub")
 KEPT_AT_MOST = 100_000
+
+
+class WithoutSecrets(logging.Formatter):
+    """Every line of every log, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide(super().format(record))
 
 
 class ForReaders(logging.Filter):
@@ -65,7 +74,7 @@ class LogFile:
     def open_in(self, folder: Path) -> None:
         """Write to `<folder>/run.log` from now on, after what is there, beginning with what was kept."""
         file = CarefulFileHandler(folder / LOG_FILE, encoding="utf-8", errors="backslashreplace")
-        file.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
+        file.setFormatter(WithoutSecrets(FORMAT, DATE_FORMAT))
         self._kept.setTarget(file)
         self._kept.flush()
         self.close()
@@ -99,7 +108,7 @@ def set_up_logging(*, verbose: bool = False, only_warnings: bool = False) -> Log
     `only_warnings` is for the further processes of one run, which would say everything again.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
+    handler.setFormatter(WithoutSecrets(FORMAT, DATE_FORMAT))
     handler.addFilter(ForReaders(verbose=verbose, only_warnings=only_warnings))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)

@@ -7,6 +7,7 @@ divided by the global number of items), `preprocess_logits_for_metrics` (no logi
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -82,6 +83,10 @@ def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
     }
     if settled.get("optim") == APEX_OPTIMIZER:
         settled.pop("optim")
+    if token := settled.pop("hub_token", None):
+        os.environ["HF_TOKEN"] = (
+            token  # the hub's own variable: every model folder has these arguments in training_args.bin
+        )
     with refusing(ValueError, TypeError, ImportError, RuntimeError):
         return TrainingArguments(**settled)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -116,7 +116,8 @@ class ResumingTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Note where training stands; a whole checkpoint of the same step stays until the new one is whole too."""
-        self.state.stateful_callbacks[POSITION] = {  # type: ignore[index]
+        states = cast(dict[str, Any], self.state.stateful_callbacks)  # a dictionary once training has begun
+        states[POSITION] = {
             "epoch_ended": self._epoch_ends.reached,
             "loss": self._mean_over_processes(self._tr_loss),
             "logged_loss": self._total_loss_scalar,

@@ -503,8 +503,15 @@ def test_dry_run_and_folders_that_are_not_named(call_command, folders, data, tmp
     assert f"--seed {first['seed']}" in Path(first["output_dir"], "config.txt").read_text()
 
 
-@pytest.mark.parametrize("signals", [[("post_train_batch", 1, 2)], [("post_train_batch", 2, 3)], [("end_epoch", 1, 1)],
-                                     [("pre_train_batch", 1, 1), ("post_train_batch", 2, 1), ("post_train_batch", 3, 3)]])  # fmt: skip
+@pytest.mark.parametrize(
+    "signals",
+    [
+        [("post_train_batch", 1, 2)],
+        [("post_train_batch", 2, 3)],
+        [("end_epoch", 1, 1)],
+        [("pre_train_batch", 1, 1), ("post_train_batch", 2, 1), ("post_train_batch", 3, 3)],
+    ],
+)
 def test_signals_within_epochs_leave_the_tables_as_they_were(tune, tmp_path, monkeypatch, signals):
     """Row for row, text for text, whichever batch a signal comes in; the weights too."""
     hooks = with_hooks(tmp_path, monkeypatch, "pre_train_batch", "post_train_batch", "end_epoch")
