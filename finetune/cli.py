@@ -37,9 +37,10 @@ from finetune.errors import (
 )
 from finetune.run.failures import explain
 from finetune.run.folder import Request, Run
+from finetune.run.launcher import check_launcher, is_main_process
 from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import plain
-from finetune.run.process_exit import give_up, leave
+from finetune.run.process_exit import give_up, leave, lose_output, open_missing_streams, say_error, write_result
 from finetune.run.signals import StopRequest
 from finetune.run.trackers import finish_wandb
 
@@ -75,17 +76,14 @@ def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True) ->
     Exit codes: 0 done, 1 the machine or a bug, 2 arguments or data, 3 non-finite training, 4 locked, 75 interrupted
     with the state saved, 130 interrupted twice. `docs/errors.md` explains each.
     """
+    open_missing_streams()
     command = Command(make_parser, main, needs_folder=needs_folder)
     outcome = command.run()
     finish_wandb(outcome.code if outcome else EXIT_DONE)
     if is_main_process() and outcome is not None:
-        _print_line(outcome.last_line(command.output_dir))
+        write_result(outcome.last_line(command.output_dir))
+    command.stop.ignore_all()
     leave(outcome.code if outcome else EXIT_DONE)
-
-
-def is_main_process() -> bool:
-    """Whether this is rank 0 of a launch on several processes, or the only process."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) in ("", "-1", "0")
 
 
 class Command:
@@ -109,6 +107,8 @@ class Command:
             remember_secrets(map(os.environ.get, VARIABLES))
             if not is_main_process():
                 give_up(sys.stdout)  # results and help come once
+            if problems := check_launcher():
+                raise UsageError(*problems)
             self.arguments = self._parse()
             return None if self.arguments is None else self._run(self.arguments)
         except BaseException as error:
@@ -121,13 +121,15 @@ class Command:
         try:
             arguments = self.make_parser().parse(sys.argv[1:])
             if _run_arguments(arguments).print_config:
-                print(arguments.as_yaml())
+                write_result(arguments.as_yaml())
                 return None
             return arguments
         except SystemExit:
             return None  # --help has been printed
-        except BrokenPipeError:
-            give_up(sys.stdout)  # `--help | head`
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            lose_output(error)
             return None
 
     def _run(self, arguments: Arguments) -> Outcome:
@@ -233,7 +235,7 @@ def _show_traceback(error: BaseException) -> None:
     if logging.getLogger().handlers:
         logger.error("traceback:", exc_info=error)
     else:
-        sys.stderr.write(hide("".join(traceback.format_exception(error))))
+        say_error(hide("".join(traceback.format_exception(error))))
 
 
 def _complain(sentences: list[str]) -> None:
@@ -242,23 +244,17 @@ def _complain(sentences: list[str]) -> None:
         if logging.getLogger().handlers:
             logger.error("%s", sentence)
         else:
-            print(hide(f"error: {sentence}"), file=sys.stderr)
-
-
-def _print_line(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        give_up(sys.stdout)
+            say_error(hide(f"error: {sentence}"))
 
 
 def main() -> NoReturn:
     """`finetune NAME ...`: run the script of that name as if it were started by its path."""
+    open_missing_streams()
     name, *rest = sys.argv[1:] or ["--help"]
     commands = find_commands(find_scripts())
     if name in ("-h", "--help", "help"):
-        _print_line(format_commands(commands))
-        sys.exit(EXIT_DONE)
+        write_result(format_commands(commands))
+        leave(EXIT_DONE)
     path = find_command(name, commands)
     if path is None:
         _refuse_command(name, commands)
@@ -317,5 +313,5 @@ def _first_doc_line(path: Path) -> str:
 def _refuse_command(name: str, commands: Mapping[str, Path]) -> NoReturn:
     problem = Problem(f"unknown command {name}", allowed_values(name, commands))
     outcome = outcome_of(UsageError(problem))
-    _print_line(outcome.last_line(None))
-    sys.exit(outcome.code)
+    write_result(outcome.last_line(None))
+    leave(outcome.code)

@@ -83,6 +83,7 @@ class GracefulStop(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self.agreed:
+            self.stop.hold()  # the state is saved
             control.should_log = control.should_evaluate = control.should_save = False
 
 

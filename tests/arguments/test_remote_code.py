@@ -62,7 +62,7 @@ def test_no_file_lets_a_model_run_code(tmp_path, make, text):
     ],
 )
 def test_no_dictionary_does(words):
-    with pytest.raises(UsageError, match="yourself|numbers alone"):
+    with pytest.raises(UsageError, match=r"yourself|numbers alone"):
         dotted().parse([*NAMED, *words])
 
 
