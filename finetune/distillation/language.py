@@ -12,8 +12,6 @@ from typing import Any, cast
 
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -24,6 +22,7 @@ from transformers import (
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.data.files import fingerprint
 from finetune.distillation.arguments import (
     DistillationArguments,
@@ -42,7 +41,7 @@ from finetune.distillation.model import (
     DistillationLoss,
     Weights,
     choose_teacher_dtype,
-    count_all_losses,
+    count_items,
     count_positions,
 )
 from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
@@ -59,6 +58,8 @@ from finetune.distillation.teachers import (
 from finetune.distillation.weighted_masking import WeightedMasker, smooth_counts
 from finetune.encoding.token_store import DESCRIPTION
 from finetune.errors import DataError, Problem, ProblemList, UsageError
+from finetune.models.building import draw_model
+from finetune.models.saving import save_pretrained
 from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
@@ -88,7 +89,7 @@ class DistillationTask:
     examples: DistillationExamples
     rows: TeacherRows  # the examples, with what the teacher answers to them where that is kept
     masker: WeightedMasker | None
-    values: dict[str, Any]
+    values: TrainingValues
 
     @property
     def asked(self) -> DistillationArguments:
@@ -180,8 +181,7 @@ def build_masker(
 
 def build_student(asked: DistillationArguments, config: PretrainedConfig) -> PreTrainedModel:
     """The student with its head, its first weights, and what is to stay frozen."""
-    auto_class = AutoModelForCausalLM if is_causal(config) else AutoModelForMaskedLM
-    student: PreTrainedModel = auto_class.from_config(config)
+    student = draw_model(config, task="causal_lm" if is_causal(config) else "masked_lm")
     if asked.student_pretrained_weights:
         path = Path(asked.student_pretrained_weights)
         start_student(student, read_weights(path), path)
@@ -231,7 +231,7 @@ def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
     if trainer.args.n_gpu > 1:
         found = f"{trainer.args.n_gpu} GPUs are visible to one process"
         raise UsageError(Problem(found, remedy="start one process each: torchrun --nproc_per_node N train.py ..."))
-    count_all_losses(trainer)
+    trainer.count_items = count_items
     use_length_batches(trainer, build_sampler(task, trainer, fast_path))
     return trainer
 
@@ -294,8 +294,7 @@ def write_results(run: Run, task: DistillationTask, trainer: Trainer) -> dict[st
     """The student as a model folder, `pytorch_model.bin` beside it, and the export; returns the last line's figures."""
     assert run.folder is not None
     if trainer.is_world_process_zero():
-        task.student.save_pretrained(run.folder)
-        task.tokenizer.save_pretrained(run.folder)
+        save_pretrained(task.student, task.tokenizer, run.folder)
         logger.info("Save very last checkpoint as `pytorch_model.bin`.")
         save_student(task, run.folder / "pytorch_model.bin")
     logger.info("Training is finished")

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel
 
+from finetune.arguments.training_table import TrainingValues
 from finetune.distillation.losses import (
     CosineLoss,
     HardLabelLoss,
@@ -291,20 +292,6 @@ def count_positions(batch: Mapping[str, Tensor]) -> list[int]:
     return torch.bincount(found, minlength=rows).tolist()
 
 
-def count_all_losses(trainer: Trainer, count_of: Callable[[Mapping[str, Tensor]], Tensor] = count_items) -> None:
-    """Let the Trainer count what each loss is divided by (of a batch: `count_of`), over the whole global batch."""
-
-    def count(batches: list[dict[str, Tensor]], device: torch.device) -> Tensor | None:
-        if not batches:
-            return None
-        counts = cast(Tensor, sum(count_of(batch) for batch in batches)).to(device)
-        if trainer.args.world_size > 1:
-            counts = cast(Tensor, trainer.accelerator.gather(counts[None])).sum(0)
-        return counts
-
-    trainer._get_num_items_in_batch = count  # type: ignore[method-assign,assignment]
-
-
-def choose_teacher_dtype(values: Mapping[str, Any]) -> torch.dtype:
+def choose_teacher_dtype(values: TrainingValues) -> torch.dtype:
     """The short format of the run: the teacher is never trained and needs no float32 weights."""
     return torch.bfloat16 if values.get("bf16") else torch.float16 if values.get("fp16") else torch.float32

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import torch
-import transformers
 from datasets import Dataset
 from datasets.table import InMemoryTable
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -27,6 +24,7 @@ from finetune.distillation.teacher_cache import CACHED_PROBLEM_TYPES
 from finetune.distillation.teachers import freeze_parts, read_weights, start_student
 from finetune.encoding.labels import match_labels
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.models.building import draw_model
 from finetune.models.checks import check_head, find_position_limit, list_labels, name_labels
 from finetune.models.loading import HEADS, check_weights, load_config, load_model
 from finetune.tagging.task import TaggingTask
@@ -173,7 +171,7 @@ def open_student(
         source = ModelArguments(model_name_or_path=asked.student_name)
         student = load_model(source, config, task.tokenizer, task=asked.task, new_head=not is_trained)
     else:
-        student = getattr(transformers, HEADS[asked.task]).from_config(config, dtype=torch.float32)
+        student = draw_model(config, task=asked.task)
         if asked.student_pretrained_weights:
             path = Path(asked.student_pretrained_weights)
             start_student(student, read_weights(path), path)
@@ -221,9 +219,3 @@ def join(labelled: Dataset, unlabelled: Dataset) -> Dataset:
     """Rows of both, in memory, in one table (no index mapping to slow down reading)."""
     first, second = (rows.with_format("arrow")[:] for rows in (labelled, unlabelled))
     return Dataset(InMemoryTable(pa.concat_tables([first, second.select(first.column_names).cast(first.schema)])))
-
-
-def tell_sizes(distilled: SupervisedDistillation) -> None:
-    sizes: dict[str, Any] = {"student": distilled.student, "teacher": distilled.teacher}
-    shown = ", ".join(f"{name} {model.num_parameters():,} parameters" for name, model in sizes.items())
-    logger.info("%s. %s rows of text without labels.", shown.capitalize(), f"{distilled.unlabelled:,}")

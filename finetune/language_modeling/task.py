@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -14,6 +13,7 @@ from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.encoding.corpus import CorpusSettings
 from finetune.encoding.masking import Masker
 from finetune.encoding.token_store import TokenStore
@@ -52,6 +52,7 @@ from finetune.training.dry_run import estimate_plan, format_plan
 from finetune.training.evaluation_schedule import resolve_schedule
 from finetune.training.length_batches import EpochFollower
 from finetune.training.losses import take_label_smoothing
+from finetune.training.saving import save_trained
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class LanguageTask:
     plan: Plan
     tokenizer: PreTrainedTokenizerBase
     config: PretrainedConfig
-    values: dict[str, Any]  # TrainingArguments by name, settled
+    values: TrainingValues  # TrainingArguments by name, settled
     max_length: int
     files: TextFiles
     train: TokenStore | StreamedExamples | None = None
@@ -316,4 +317,4 @@ def show_plan(trainer: Trainer, task: LanguageTask) -> dict[str, Any]:
 
 def save_language_model(trainer: Trainer) -> None:
     """Model and tokenizer, in the output folder."""
-    trainer.save_model(str(Path(str(trainer.args.output_dir))))
+    save_trained(trainer)

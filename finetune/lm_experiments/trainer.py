@@ -19,7 +19,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from finetune.lm_experiments.batches import TextBatch, TextBatches
 from finetune.lm_experiments.hooks import Hooks
 from finetune.lm_experiments.losses import SplitLoss, count_labels, row_losses
-from finetune.training.resuming import EndsTraining, ResumingTrainer
+from finetune.training.resuming import EndsTraining
+from finetune.training.trainer import FinetuneTrainer
 
 MADE = "made"  # where a batch carries what it was made of, past the model
 SPLITS = ("train", "validation")
@@ -82,7 +83,7 @@ class MadeBatch:
     batch: TextBatch
 
 
-class ExperimentTrainer(ResumingTrainer):
+class ExperimentTrainer(FinetuneTrainer):
     """A Trainer whose batches are row numbers until they are needed: preprocessing may look at the model's state.
 
     The loss of a batch is weighted by its share of the labelled tokens of an update, so that batches that are accumulated
@@ -233,7 +234,9 @@ class Patience(EndsTraining):
             best, waited = (loss, 0) if improved else (best, waited + 1)
         return waited >= self.patience and len(losses) >= self.min_epochs
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         if self.is_exhausted(state):
             control.should_training_stop = True
 

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState, set_seed
 
 from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import ProblemList
 from finetune.lm_experiments.batches import TextBatches
 from finetune.lm_experiments.hooks import HookCallback
@@ -27,6 +27,7 @@ from finetune.lm_experiments.trainer import (
     Validation,
     collate_numbers,
 )
+from finetune.models.saving import save_pretrained
 from finetune.run.folder import TRAINER_STATE, Run
 from finetune.training.building import TrainerParts, build_trainer, train
 from finetune.training.callbacks import CheckpointFiles
@@ -173,7 +174,7 @@ def _build_trainer(
     return trainer
 
 
-def training_values(settings: ExperimentSettings, folder: Path, *, on_disk: bool) -> dict[str, Any]:
+def training_values(settings: ExperimentSettings, folder: Path, *, on_disk: bool) -> TrainingValues:
     """TrainingArguments by name: no schedule and no clipping, as the document has none."""
     experiment = settings.experiment
     return {
@@ -249,6 +250,5 @@ def list_validations(state: TrainerState, setup: ExperimentSetup) -> list[Valida
 
 def save_trained_model(result: TrainingResult, folder: Path) -> None:
     """`model/`, which is a whole model folder, and `tokenizer/`."""
-    result.model.save_pretrained(folder / MODEL)
-    for name in (MODEL, TOKENIZER):
-        result.tokenizer.save_pretrained(folder / name)
+    save_pretrained(result.model, result.tokenizer, folder / MODEL)
+    result.tokenizer.save_pretrained(folder / TOKENIZER)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.nn import functional
 from torch.utils.data import Sampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.encoding.padding import IGNORED
+from finetune.models.saving import save_pretrained
 from finetune.models.sparse_mlm_head import select_labelled
 from finetune.pregeneration.epochs import PregeneratedEpochs
 from finetune.training.losses import TokenLoss
@@ -55,20 +56,6 @@ def count_items(labels: torch.Tensor) -> torch.Tensor:
     """(2,): masked subwords, and rows."""
     masked = (labels[:, NEXT_SENTENCE + 1 :] != IGNORED).sum()
     return torch.stack([masked, torch.tensor(len(labels), device=masked.device)])
-
-
-def count_both_losses(trainer: Trainer) -> None:
-    """Let the Trainer count masked subwords and rows of the global batch apart, for `PretrainingLoss`."""
-
-    def count(batches: list[dict[str, torch.Tensor]], device: torch.device) -> torch.Tensor | None:
-        if not batches:
-            return None
-        counts = cast(torch.Tensor, sum(count_items(batch["labels"]) for batch in batches)).to(device)
-        if trainer.args.world_size > 1:
-            counts = cast(torch.Tensor, trainer.accelerator.gather(counts[None])).sum(0)
-        return counts
-
-    trainer._get_num_items_in_batch = count  # type: ignore[method-assign,assignment]
 
 
 class EpochSampler(Sampler[int]):
@@ -137,7 +124,9 @@ def window_means(losses: Sequence[tuple[int, float]], window: int) -> list[float
 class IntermediateModels(TrainerCallback):
     """Every so many steps the model goes to `ep{epoch}_{examples}/`, with the tokenizer, to be used as it is."""
 
-    def __init__(self, folder: Path, tokenizer: Any, *, writeout_steps: int, steps_per_epoch: int, batch: int) -> None:
+    def __init__(
+        self, folder: Path, tokenizer: PreTrainedTokenizerBase, *, writeout_steps: int, steps_per_epoch: int, batch: int
+    ) -> None:
         self.folder, self.tokenizer, self.writeout_steps = folder, tokenizer, writeout_steps
         self.steps_per_epoch, self.batch = steps_per_epoch, batch
 
@@ -147,5 +136,4 @@ class IntermediateModels(TrainerCallback):
         epoch, step = divmod(state.global_step - 1, self.steps_per_epoch)
         target = self.folder / f"ep{epoch}_{(step + 1) * self.batch}"
         logger.info("** ** * Saving fine-tuned model checkpoint ** ** *  %s", target)
-        cast(PreTrainedModel, kwargs["model"]).save_pretrained(target)
-        self.tokenizer.save_pretrained(target)
+        save_pretrained(kwargs["model"], self.tokenizer, target)

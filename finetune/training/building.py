@@ -22,7 +22,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Preempted, Problem, UsageError
+from finetune.models.prediction import tell_missing_gpus
 from finetune.run.folder import Run
 from finetune.training.callbacks import (
     CheckpointKeeper,
@@ -32,13 +34,14 @@ from finetune.training.callbacks import (
     NonFiniteGuard,
     ProgressBar,
 )
-from finetune.training.even_shares import share_evenly
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
-from finetune.training.resuming import ResumingTrainer
+from finetune.training.settled import record_arguments, record_choice
 from finetune.training.trackers import prepare_trackers
-from finetune.training.whole_evaluation import evaluate_every_row, resolve_evaluation
+from finetune.training.trainer import FinetuneTrainer
+from finetune.training.unattended import build_unattended, count_passed_over
+from finetune.training.whole_evaluation import resolve_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -61,17 +64,17 @@ class TrainerParts:
     callbacks: list[TrainerCallback] = field(default_factory=list)
     sparse_embedding: bool = False  # only the rows of `train` reach the embedding: no collator replaces ids
     evaluation: Callable[..., Any] | None = None  # what is kept of logits and labels; without it, as `EvaluationLoss`
-    engine: Callable[..., Trainer] = ResumingTrainer
+    engine: Callable[..., FinetuneTrainer] = FinetuneTrainer
     optimizer: torch.optim.Optimizer | None = None  # without it, as TrainingArguments say
 
 
-def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
+def build_training_arguments(values: TrainingValues) -> TrainingArguments:
     """The real object, built late: only now are torch and the device known.
 
     Raises:
         UsageError: transformers refuses the combination; its reason is passed on in one sentence.
     """
-    settled = {
+    settled: dict[str, Any] = {
         "report_to": "none",
         "dataloader_pin_memory": torch.accelerator.is_available(),
         "use_cpu": not torch.accelerator.is_available(),  # transformers refuses bf16 on a CPU that was not asked for
@@ -110,12 +113,12 @@ def first_line(error: Exception) -> str:
 
 def build_trainer(
     parts: TrainerParts,
-    values: dict[str, Any],
+    values: TrainingValues,
     run: Run,
     *,
     patience: int | None = None,
     fast_path: FastPathArguments | None = None,
-) -> Trainer:
+) -> FinetuneTrainer:
     """Build the Trainer of one run.
 
     Args:
@@ -128,6 +131,7 @@ def build_trainer(
     fast_path = fast_path or FastPathArguments()
     values = resolve_evaluation(resolve_precision(values, fast_path))
     arguments = build_training_arguments(values)
+    record_arguments(run, arguments)
     prepare_trackers(arguments)
     trained = parts.train if values.get("do_train", True) else None
     prepare_model(
@@ -139,6 +143,7 @@ def build_trainer(
         special_ids=parts.tokenizer.all_special_ids,
     )
     callbacks: list[TrainerCallback] = [
+        *build_unattended(run.unattended, parts.loss, str(values.get("save_strategy", "no"))),
         NonFiniteGuard(parts.loss),
         GracefulStop(run.stop),
         *parts.callbacks,
@@ -162,8 +167,6 @@ def build_trainer(
             optimizers=(parts.optimizer, None),
             optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
         )
-    evaluate_every_row(trainer)
-    share_evenly(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
     return trainer
@@ -178,7 +181,8 @@ def log_in_full(trainer: Trainer) -> None:
 
 
 def log_arguments(arguments: TrainingArguments) -> None:
-    """The two lines that every script of transformers begins with."""
+    """The two lines that every script of transformers begins with, and one where GPUs were asked for and are not there."""
+    tell_missing_gpus()
     logger.warning(
         "Process rank: %s, device: %s, n_gpu: %s, distributed training: %s, 16-bits training: %s",
         arguments.process_index if arguments.world_size > 1 else -1,
@@ -253,8 +257,13 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
         result = trainer.train(resume_from_checkpoint=checkpoint)
         if run.stop.requested:
             step = trainer.state.global_step
-            raise Preempted(f"stopped by a signal at step {step}, state saved: run the same command again to go on")
+            by = run.stop.signal_name
+            raise Preempted(f"stopped by {by} at step {step}, state saved: run the same command again to go on")
     tell_best(trainer)
+    if passed_over := count_passed_over(trainer.state):
+        logger.warning("%d of %d steps changed nothing: no finite numbers.", passed_over, trainer.state.global_step)
+        run.record(steps_passed_over=passed_over)
+    record_choice(run, trainer)
     return result.metrics
 
 

@@ -8,16 +8,13 @@ rows that are left are dealt out evenly. Losses are divided by the number of lab
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from accelerate.data_loader import BatchSamplerShard
-from torch.utils.data import DataLoader
-from transformers import Trainer
 
 
 class EvenShares(BatchSamplerShard):
-    """The batches of one process, each row once over all processes. Made from a `BatchSamplerShard` by `share_evenly`.
+    """The batches of one process, each row once over all processes. Made from a `BatchSamplerShard` by `FinetuneTrainer`.
 
     As many steps as accelerate would make. Where fewer rows are left than there are processes, the last two steps are
     shared out together; rows are used twice only where even those do not suffice (batches of one row).
@@ -56,21 +53,6 @@ def deal(rows: list[int], processes: int) -> list[list[int]]:
     return [part.tolist() for part in np.array_split(np.array(enough), processes)]
 
 
-def share_evenly(trainer: Trainer) -> None:
-    """Let the processes of `trainer` share out the end of each epoch. Call before training; alone, nothing changes."""
-    if trainer.args.world_size < 2:
-        return
-    make_loader = trainer.get_train_dataloader
-
-    def make_shared_loader() -> DataLoader:
-        loader = make_loader()
-        shard: Any = loader.batch_sampler
-        if type(shard) is BatchSamplerShard and shard.num_processes > 1 and _repeats_rows(shard):
-            shard.__class__ = EvenShares
-        return loader
-
-    trainer.get_train_dataloader = make_shared_loader  # type: ignore[method-assign]
-
-
-def _repeats_rows(shard: BatchSamplerShard) -> bool:
+def repeats_rows(shard: BatchSamplerShard) -> bool:
+    """Whether accelerate would fill up the end of an epoch with rows from its beginning."""
     return shard.even_batches and not shard.split_batches and not shard.drop_last

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.prediction import PredictArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.models.fast_dropout import use_fast_dropout
+from finetune.models.native.serving import use_native_encoder
 from finetune.models.sparse_embedding import (
     follow_weight_decay,
     restore_vocabulary,
@@ -26,11 +28,11 @@ from finetune.models.sparse_embedding import (
     trim_vocabulary,
 )
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
-from finetune.models.unpadding.hooks import unpad_encoder
+from finetune.models.unpadding.hooks import is_unpadded, unpad_encoder
 from finetune.training.allocator import keep_freed_memory
-from finetune.training.folded_clipping import fold_clipping
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
 from finetune.training.precision import PrecisionChoice, choose_precision
+from finetune.training.trainer import FinetuneTrainer
 from finetune.training.unpadded_batches import annotate_batches
 
 logger = logging.getLogger(__name__)
@@ -38,13 +40,13 @@ logger = logging.getLogger(__name__)
 DEFAULT_OPTIMIZER = "adamw_torch_fused"
 
 
-def resolve_precision(values: Mapping[str, Any], options: FastPathArguments) -> dict[str, Any]:
+def resolve_precision(values: TrainingValues, options: FastPathArguments) -> TrainingValues:
     """`values` (TrainingArguments by name) with the number format of this hardware, unless one was asked for."""
     if options.no_fast_path and not {"fp16", "bf16"} & set(values):
-        return dict(values)
+        return values.copy()
     choice: PrecisionChoice = choose_precision(values)
     logger.info("%s", choice)
-    settled = {**values, **choice.training_values}
+    settled: TrainingValues = {**values, **choice.training_values}
     if choice.dtype == "bf16" and values.get("fp16_full_eval") and not torch.accelerator.is_available():
         logger.warning("--fp16_full_eval is passed over: evaluation is in bfloat16, as training; float16 needs a GPU.")
         settled["fp16_full_eval"] = False
@@ -54,7 +56,7 @@ def resolve_precision(values: Mapping[str, Any], options: FastPathArguments) -> 
 def prepare_model(
     model: PreTrainedModel,
     options: FastPathArguments,
-    values: Mapping[str, Any],
+    values: TrainingValues,
     *,
     train: Any,
     sparse_embedding: bool,
@@ -77,6 +79,7 @@ def prepare_model(
         keep_freed_memory()
     said = [
         describe("unpadded encoder", unpad_model(model, options), options.no_unpad),
+        describe("native encoder step", use_native(model, options, values), options.no_native) if on_cpu else "",
         describe("sparse vocabulary head", use_sparse_head(model, options), options.no_sparse_head),
         describe_dropout(model, options) if on_cpu else "",
         describe_sparse_embedding(model, options, values, train, special_ids)
@@ -88,6 +91,15 @@ def prepare_model(
 
 def unpad_model(model: PreTrainedModel, options: FastPathArguments) -> str | None:
     return None if options.no_unpad else unpad_encoder(model, fast_dropout=not options.no_fast_dropout)
+
+
+def use_native(model: PreTrainedModel, options: FastPathArguments, values: TrainingValues) -> str | None:
+    """None where the layers run as one native step, empty where that is not asked for, else the reason."""
+    if options.no_native or options.no_unpad or not is_unpadded(model):
+        return ""
+    if values.get("gradient_checkpointing"):
+        return "gradient checkpointing keeps less than it needs"
+    return "torch.compile takes the layers" if values.get("torch_compile") else use_native_encoder(model)
 
 
 def use_sparse_head(model: PreTrainedModel, options: FastPathArguments) -> str | None:
@@ -110,7 +122,7 @@ def describe_dropout(model: PreTrainedModel, options: FastPathArguments) -> str:
 def describe_sparse_embedding(
     model: PreTrainedModel,
     options: FastPathArguments,
-    values: Mapping[str, Any],
+    values: TrainingValues,
     train: Dataset,
     special_ids: Collection[int],
 ) -> str:
@@ -128,11 +140,11 @@ def describe_sparse_embedding(
     return f"{len(ids):,} of {size:,} embedding rows trained" if reason is None else f"no trimmed vocabulary ({reason})"
 
 
-def prepare_trainer(trainer: Trainer, options: FastPathArguments) -> None:
-    """What needs the Trainer: clipping inside the optimizer, batches by length, full_rows rows that decay."""
+def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> None:
+    """What needs the Trainer: clipping inside the optimizer, batches by length, rows without gradient that decay."""
     if options.no_fast_path:
         return
-    fold_clipping(trainer)
+    trainer.clips_in_optimizer = True
     trainer.add_callback(DecayRowsWithoutGradient())
     annotate_batches(trainer)
     if trainer.train_dataset is None or not (options.max_tokens_per_batch or options.length_window):
@@ -162,6 +174,9 @@ def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> boo
     reason = "it was switched off" if options.no_unpad else unpad_encoder(model)
     if reason is not None:
         logger.info("Padding is computed, too: %s.", reason)
+    elif on_cpu and not options.no_native:
+        native = use_native_encoder(model)
+        logger.info("Encoder: %s.", describe("native step", native, False))
     if options.bf16 is not None:
         return options.bf16
     return choose_precision({"use_cpu": on_cpu}).dtype == "bf16"

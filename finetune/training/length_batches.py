@@ -7,11 +7,12 @@ communication matters. Resuming in the middle of an epoch draws the same batches
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import BatchRebalanceSampler
+
+from finetune.training.trainer import FinetuneTrainer
 
 _SCOUTED_EPOCHS = 4
 _ATTEMPTS = 1000
@@ -131,9 +132,9 @@ def split_to(batches: list[list[int]], count: int) -> list[list[int]]:
     return batches
 
 
-def use_length_batches(trainer: Trainer, sampler: LengthBatchSampler) -> None:
+def use_length_batches(trainer: FinetuneTrainer, sampler: LengthBatchSampler) -> None:
     """Let `trainer` train on the batches of `sampler`. Call before training, once."""
-    trainer._get_train_sampler = lambda dataset=None: sampler  # type: ignore[method-assign,misc,assignment]  # noqa: ARG005
+    trainer.train_sampler = sampler
     trainer.add_callback(EpochFollower(sampler))
 
 
@@ -144,6 +145,6 @@ class EpochFollower(TrainerCallback):
         self.sampler = sampler
 
     def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         self.sampler.set_epoch(int(state.epoch or 0))

@@ -66,7 +66,7 @@ class ResumingTrainer(Trainer):
     def _init_training_state(  # type: ignore[override]
         self, max_steps: int, num_update_steps_per_epoch: int, num_train_epochs: int, checkpoint: str | None, trial: Any
     ) -> tuple[int, int]:
-        """Where to begin (epoch, batch of it); replaces what follows from the number of the step alone."""
+        """Where to begin (epoch, batch of it). Replaces what follows from the number of the step alone."""
         place = super()._init_training_state(max_steps, num_update_steps_per_epoch, num_train_epochs, checkpoint, trial)
         state = read_state(Path(checkpoint)) if checkpoint else {}
         self._recalled = read_position(state)
@@ -95,13 +95,13 @@ class ResumingTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | int | None]:
-        """The batches of an update; none where training is at its end already."""
+        """Replaces the batches of an update by none where training is at its end already."""
         if self._epoch_ends.nothing_left:
             return [], None
         return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def _maybe_log_save_evaluate(self, tr_loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
-        """Before an epoch's end is dealt with that was cut off: the random state in which it would have been."""
+        """Replaces the random state, before an epoch's end that was cut off is dealt with, by that in which it would have been."""
         if self._checkpoint is not None:
             self._load_rng_state(self._checkpoint)
             self._checkpoint = None
@@ -115,7 +115,7 @@ class ResumingTrainer(Trainer):
             self._globalstep_last_logged = self._recalled["logged_step"]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Note where training stands; a whole checkpoint of the same step stays until the new one is whole too."""
+        """Replaces no checkpoint of the same step before the new one is whole; notes where training stands."""
         states = cast(dict[str, Any], self.state.stateful_callbacks)  # a dictionary once training has begun
         states[POSITION] = {
             "epoch_ended": self._epoch_ends.reached,
@@ -135,7 +135,7 @@ class ResumingTrainer(Trainer):
         return (total / self.args.world_size).item()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """The mean loss of a training counts its steps before an interruption too."""
+        """Replaces the mean loss of the steps since an interruption by that of all steps."""
         if "train_loss" in logs and self._recalled:
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         super().log(logs, start_time)

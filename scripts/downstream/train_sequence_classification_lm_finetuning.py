@@ -26,17 +26,19 @@ from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import (
     ClassificationArguments,
     ClassificationDataArguments,
     ColumnArguments,
     check_classification,
 )
-from finetune.classification.thai_arguments import ThaiTextArguments, check_thai_texts
+from finetune.classification.thai_arguments import ThaiTextArguments, check_thai_texts, resolve_thai_texts
 from finetune.run.folder import Run
+from finetune.supervised.arguments import list_scored
 
 # What thai2transformers sets; wongnai_reviews is split with --seed, so 2020 gives the published split.
-HABITS = {
+HABITS: TrainingValues = {
     "do_train": True,
     "do_eval": True,
     "do_predict": True,
@@ -64,6 +66,7 @@ def make_parser() -> CommandParser:
         ),
         training_defaults=HABITS,
         positionals=("tokenizer_type_or_public_model_name", "dataset_name", "output_dir", "log_dir"),
+        resolvers=(resolve_thai_texts,),
         checks=(check_thai_texts, check_classification),
     )
 
@@ -72,14 +75,14 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.classification import results as classification_results
     from finetune.classification import task as classification
     from finetune.classification import thai_texts
-    from finetune.classification import training as classification_training
+    from finetune.supervised.training import build_supervised_trainer, save_supervised, show_estimate
     from finetune.training.building import train
 
     task = classification.open_task(arguments, thai_texts.make_plan(arguments))
-    thai_texts.log_plan(task)
-    trainer = classification_training.build_classification_trainer(task, run)
+    trainer = build_supervised_trainer(task, run)
+    thai_texts.log_plan(task, trainer)
     if arguments[RunArguments].dry_run:
-        return classification_training.show_plan(trainer, task)
+        return show_estimate(trainer, task)
     run.record_inputs(task.corpus.files)
     run.start()
     if arguments.training.get("do_train"):
@@ -87,9 +90,9 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     outputs = classification_results.SplitOutputs(trainer, task)
     decision = classification_results.fit_on_validation(outputs, task)
     if arguments.training.get("do_train"):
-        classification_training.save_classifier(trainer, classification_results.add_decision(task.settings, decision))
+        save_supervised(trainer, task, classification_results.add_decision(task.settings, decision))
         thai_texts.keep_best(run)
-    results = classification_results.score_splits(outputs, task, decision, classification.stages(arguments))
+    results = classification_results.score_splits(outputs, task, decision, list_scored(arguments))
     thai_texts.print_test_scores(task, results)
     return classification_results.write_classification_results(run, task, results)
 

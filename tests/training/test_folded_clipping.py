@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
-from finetune.training.folded_clipping import fold_clipping
+from finetune.training.trainer import FinetuneTrainer
 
 
 class Regression(nn.Module):
@@ -27,9 +27,8 @@ def train(folder, model, *, fold: bool, max_grad_norm: float, optim: str = "adam
         learning_rate=1e-2, max_grad_norm=max_grad_norm, logging_steps=1, weight_decay=0.1, optim=optim,
         remove_unused_columns=False, per_device_train_batch_size=5,
     )  # fmt: skip
-    trainer = Trainer(model=model, args=arguments, train_dataset=data)
-    if fold:
-        fold_clipping(trainer)
+    trainer = FinetuneTrainer(model=model, args=arguments, train_dataset=data)
+    trainer.clips_in_optimizer = fold
     trainer.train()
     return trainer
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from finetune.training.length_batches import LengthBatchSampler, fill, split_to, use_length_batches
+from finetune.training.trainer import FinetuneTrainer
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=120)
 
@@ -107,12 +108,12 @@ class Line(torch.nn.Module):
         return {"loss": ((x * self.weight - 1) ** 2).mean()}
 
 
-def make_trainer(folder, seen: list, **options) -> Trainer:
+def make_trainer(folder, seen: list, **options) -> FinetuneTrainer:
     arguments = TrainingArguments(
         output_dir=str(folder), num_train_epochs=3, use_cpu=True, save_strategy="steps", save_steps=7,
         report_to="none", disable_tqdm=True, learning_rate=1e-3, remove_unused_columns=False, **options,
     )  # fmt: skip
-    trainer = Trainer(model=Line(), args=arguments, train_dataset=Items(seen))
+    trainer = FinetuneTrainer(model=Line(), args=arguments, train_dataset=Items(seen))
     use_length_batches(trainer, LengthBatchSampler(np.arange(23) + 1, max_tokens=60, seed=3))
     return trainer
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from finetune.errors import UsageError
-from finetune.training.whole_evaluation import evaluate_every_row, resolve_evaluation
+from finetune.training.trainer import FinetuneTrainer
+from finetune.training.whole_evaluation import resolve_evaluation
 
 
 @pytest.mark.parametrize("strategy", ["random", "group_by_length"])
@@ -16,11 +17,10 @@ def test_every_row_is_evaluated_in_its_order_whatever_the_batches_of_training_ar
         remove_unused_columns=False,
     )  # fmt: skip
     rows = [{"input_ids": [number] * (number % 5 + 1)} for number in range(14)]
-    trainer = Trainer(
+    trainer = FinetuneTrainer(
         torch.nn.Linear(1, 1), arguments, train_dataset=rows, eval_dataset=rows,
         data_collator=lambda batch: {"first": torch.tensor([row["input_ids"][0] for row in batch])},
     )  # fmt: skip
-    evaluate_every_row(trainer)
     for loader in (trainer.get_eval_dataloader(), trainer.get_test_dataloader(rows)):
         assert torch.cat([batch["first"] for batch in loader]).tolist() == list(range(14))
         assert loader.batch_sampler is None or not loader.batch_sampler.drop_last

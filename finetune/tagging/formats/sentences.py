@@ -17,6 +17,18 @@ from finetune.errors import DataError, Problem
 WORD_COLUMNS = ("words", "tokens", "token", "word", "form", "text", "sentence", "content")
 TAG_COLUMNS = ("tags", "ner_tags", "ner", "labels", "label", "tag", "pos_tags", "upos", "pos", "chunk_tags")
 
+# Characters that would break a line or a column, and the signs that show them in files of one word a line.
+VISIBLE = str.maketrans({"\t": "␉", "\n": "␊", "\r": "␍"})
+
+
+def spell_visibly(word: str, *, spaces: bool = False) -> str:
+    """A word that stays on one line and in one column; with `spaces` also where spaces part columns.
+
+    Nothing else is changed. An empty word becomes the sign of nothing, so that its line has all its columns.
+    """
+    shown = word.translate(VISIBLE) or "␀"
+    return shown.replace(" ", "␠") if spaces else shown
+
 
 @dataclass(frozen=True)
 class TagColumns:
@@ -33,6 +45,7 @@ class TagColumns:
     delimiter: str | None = None
     labels: tuple[str, ...] | None = None
     required: bool = True
+    json_key: str | None = None  # the key that holds the records, where a JSON file is one object
     segmenter: str = "auto"  # how words are found in raw text (`finetune.data.words`)
 
 
@@ -106,6 +119,9 @@ def find_column(names: Sequence[str], wanted: str, path: Path | None, flag: str,
     """
     if wanted in names:
         return names.index(wanted)
+    folded = [name.strip().casefold() for name in names]
+    if folded.count(wanted.strip().casefold()) == 1:  # capitals and spaces of spreadsheets
+        return folded.index(wanted.strip().casefold())
     if numbered and wanted.removeprefix("-").isdigit():
         number = int(wanted)
         if -len(names) <= number < len(names):

@@ -1,0 +1,91 @@
+"""The one subclass of transformers' Trainer: what has no extension point of its own, each method with what it replaces.
+
+Everything else is a callback, a collator or a loss (`building.py`). `OVERRIDDEN` names the methods that a test compares
+with the installed transformers (first those of `resuming.py`), so that an upgrade which drops one is told in a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from accelerate.data_loader import BatchSamplerShard
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
+
+from finetune.training.even_shares import EvenShares, repeats_rows
+from finetune.training.folded_clipping import can_fold, fold_into
+from finetune.training.resuming import ResumingTrainer
+
+OVERRIDDEN = (
+    *("_init_training_state", "get_batch_samples", "_maybe_log_save_evaluate", "_save_checkpoint", "log"),
+    "_get_num_items_in_batch",
+    "_get_train_sampler",
+    "_get_eval_sampler",
+    "_get_dataloader",
+    "get_train_dataloader",
+    "_clip_grad_norm",
+)
+
+
+class FinetuneTrainer(ResumingTrainer):
+    """A Trainer whose runs end where they end, whose items are counted by the loss, and which evaluates every row.
+
+    `count_items`, `train_sampler` and `clips_in_optimizer` may be set until training begins.
+    """
+
+    count_items: Callable[[Mapping[str, Tensor]], Tensor] | None = None  # of a batch: what its losses are divided by
+    train_sampler: Sampler | None = None
+    clips_in_optimizer = False
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor | int | None:
+        """Replaces the count of labels that are not -100 where a loss is divided by other numbers, or by several.
+
+        `count_items` of all batches of an update, summed over all processes.
+        """
+        if self.count_items is None:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        if not batch_samples:
+            return None
+        counts = cast(Tensor, sum(map(self.count_items, batch_samples))).to(device)
+        if self.args.world_size > 1:
+            counts = cast(Tensor, self.accelerator.gather(counts[None])).sum(0)
+        return counts
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        """Replaces the choice by `train_sampling_strategy` where a task or the fast path brings a sampler of its own."""
+        return super()._get_train_sampler(train_dataset) if self.train_sampler is None else self.train_sampler
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
+        """Replaces shuffling with `train_sampling_strategy group_by_length`: scores are of rows in their order."""
+        return SequentialSampler(eval_dataset)
+
+    def _get_dataloader(self, *words: Any, **options: Any) -> DataLoader:
+        """Replaces `dataloader_drop_last` and `even_batches` in evaluation.
+
+        The one would leave out the last rows, the other wait for ever for a process that has no batch left.
+        """
+        shards = self.accelerator.dataloader_config
+        asked = self.args.dataloader_drop_last, shards.even_batches
+        if not options.get("is_training"):
+            self.args.dataloader_drop_last, shards.even_batches = False, True
+        try:
+            return super()._get_dataloader(*words, **options)
+        finally:
+            self.args.dataloader_drop_last, shards.even_batches = asked
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Replaces accelerate's way to fill up the last step of an epoch (`even_shares.py`)."""
+        loader = super().get_train_dataloader()
+        shard: Any = loader.batch_sampler
+        if type(shard) is BatchSamplerShard and shard.num_processes > 1 and repeats_rows(shard):
+            shard.__class__ = EvenShares  # the loader that accelerate has made holds it in several places
+        return loader
+
+    def _clip_grad_norm(self, model: Any) -> Tensor | None:
+        """Replaces a pass over all gradients where the fused optimizer can divide them as it reads them."""
+        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
+        if self.clips_in_optimizer and can_fold(optimizer, self.accelerator):
+            return fold_into(optimizer, model.parameters(), self.args.max_grad_norm)
+        return super()._clip_grad_norm(model)
