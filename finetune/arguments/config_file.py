@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 
 from finetune.arguments.fields import Field
+from finetune.arguments.remote_code import ONLY_TYPED
 from finetune.arguments.scanner import Typed
+from finetune.arguments.secrets import hide_in
 from finetune.errors import Problem, UsageError
 
 NOT_WRITTEN = ("config_file", "print_config")
@@ -141,5 +143,5 @@ def _format_entry(item: Field, value: Any, settled: Collection[str]) -> str:
         return f"# {item.name} is secret and not written"
     if item.follows and item.name not in settled:
         return f"# {item.name} follows: {item.follows}"
-    entry = f"{item.name}: {json.dumps(value, ensure_ascii=False)}"  # JSON values are YAML values
-    return entry if item.name in settled else f"# {entry}"
+    entry = f"{item.name}: {json.dumps(hide_in(value), ensure_ascii=False)}"  # JSON values are YAML values
+    return entry if item.name in settled and not (item.name in ONLY_TYPED and value) else f"# {entry}"

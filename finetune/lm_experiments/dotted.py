@@ -131,11 +131,7 @@ class DottedGathering(Gathering):
     def _add_one(self, typed: Typed, rank: int) -> None:
         head, *keys = typed.flag.lstrip("-").split(".")
         name = self.names.get(head.replace("-", "_"))
-        if name == ALLOW_IMPORT and rank == FROM_FILE and typed.words:
-            found = "allow_import stands in a config file"
-            remedy = "type --allow_import yourself: a file cannot open what it imports"
-            self.problems.append(Problem(found, remedy=remedy, path=typed.path, line=typed.line))
-        elif name is None or "dict" not in self.fields[name].kinds:
+        if name is None or "dict" not in self.fields[name].kinds:
             self._add_plain(typed, rank, keys, name)
         elif keys or not self._is_one_word(typed, self.fields[name]):
             self._add_key(typed, rank, name, keys)

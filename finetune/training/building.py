@@ -7,6 +7,7 @@ divided by the global number of items), `preprocess_logits_for_metrics` (no logi
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -87,6 +88,10 @@ def build_training_arguments(values: TrainingValues) -> TrainingArguments:
     }
     if settled.get("optim") == APEX_OPTIMIZER:
         settled.pop("optim")
+    if token := settled.pop("hub_token", None):
+        os.environ["HF_TOKEN"] = (
+            token  # the hub's own variable: every model folder has these arguments in training_args.bin
+        )
     with refusing(ValueError, TypeError, ImportError, RuntimeError):
         return TrainingArguments(**settled)
 
@@ -251,6 +256,8 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
         NonFiniteError: the loss left the finite numbers.
     """
     checkpoint = None if run.checkpoint is None else str(run.checkpoint)
+    if checkpoint:
+        trainer.args.eval_on_start = False  # it was, at its start
     with run.stop.deferred():
         result = trainer.train(resume_from_checkpoint=checkpoint)
         if run.stop.requested:
