@@ -104,11 +104,11 @@ def _plain(node: yaml.Node) -> Any:
     return yaml.SafeLoader("").construct_document(node)
 
 
-def _typed(path: Path, line: int | None, name: str, value: Any) -> Typed:
+def _typed(path: Path, line: int | None, name: str, value: object) -> Typed:
     return Typed(f"--{name}", _words_of(value), attached=True, path=path, line=line)
 
 
-def _words_of(value: Any) -> tuple[str, ...] | None:
+def _words_of(value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, list):
@@ -116,7 +116,7 @@ def _words_of(value: Any) -> tuple[str, ...] | None:
     return (_word_of(value),)
 
 
-def _word_of(value: Any) -> str:
+def _word_of(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -136,7 +136,7 @@ def format_config(
     return "\n".join(lines)
 
 
-def _format_entry(item: Field, value: Any, settled: Collection[str]) -> str:
+def _format_entry(item: Field, value: object, settled: Collection[str]) -> str:
     if item.secret:
         return f"# {item.name} is secret and not written"
     entry = f"{item.name}: {json.dumps(value, ensure_ascii=False)}"  # JSON values are YAML values

@@ -65,7 +65,7 @@ class Field:
 
 
 def argument(
-    default: Any = MISSING,
+    default: object = MISSING,
     *,
     help: str,
     choices: Sequence[str] = (),

@@ -58,7 +58,7 @@ class Arguments:
             raise KeyError(group.__name__)
         return found
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:
         """The effective value of a field, in whatever group it stands."""
         return self.values().get(name, default)
 

@@ -94,7 +94,7 @@ class TableReading:
             self.notes.append(f"{self.split}: {bare:,} of {len(rows):,} rows have none of the labels; they are kept.")
         return pa.array(rows, pa.list_(pa.string()))
 
-    def _name(self, row: int, value: Any, column: str | None = None) -> str:
+    def _name(self, row: int, value: object, column: str | None = None) -> str:
         """A label as a name: declared names for class ids, the text of anything else."""
         names = self.table.label_names.get(column or self.choice.label[0])
         if value is None or value == "":
@@ -130,11 +130,11 @@ class TableReading:
             yield [name for name, flag in zip(self.choice.label, flags, strict=True) if flag in (1, "1")]
 
 
-def _is_unlabelled(value: Any) -> bool:
+def _is_unlabelled(value: object) -> bool:
     return not isinstance(value, list) and value in UNLABELLED
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = "nothing" if value is None or value == "" else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -102,7 +102,7 @@ def select(logits: Tensor, decides: Tensor) -> Tensor:
     return logits if decides.shape == logits.shape else logits[decides.bool()]
 
 
-def call_model(model: PreTrainedModel, batch: Mapping[str, Tensor | None], **options: Any) -> Any:
+def call_model(model: PreTrainedModel, batch: Mapping[str, Tensor | None], **options: object) -> Any:
     """Student and teacher may be of different families: token types go to those that know them."""
     taken = taken_inputs(type(model))
     return model(**{name: value for name, value in batch.items() if value is not None and name in taken}, **options)

@@ -170,7 +170,7 @@ class _Decay:
     def __init__(self, embedding: SparseEmbedding) -> None:
         self.embedding = embedding
 
-    def __call__(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+    def __call__(self, optimizer: torch.optim.Optimizer, _args: object, _kwargs: object) -> None:
         overflow = getattr(optimizer, "found_inf", None)  # set by a GradScaler: then a fused step changes nothing
         if overflow is not None and bool(overflow):
             return

@@ -136,7 +136,9 @@ class IntermediateModels(TrainerCallback):
         self.folder, self.tokenizer, self.writeout_steps = folder, tokenizer, writeout_steps
         self.steps_per_epoch, self.batch = steps_per_epoch, batch
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         if state.global_step % self.writeout_steps or not state.is_world_process_zero:
             return
         epoch, step = divmod(state.global_step - 1, self.steps_per_epoch)

@@ -217,7 +217,7 @@ class SavedLines(logging.Filter):
         return False
 
 
-def relay_trainer_log(model: Any) -> None:
+def relay_trainer_log(model: object) -> None:
     """Let the Trainer's lines into our log, whatever transformers' own verbosity is."""
     for name in ("transformers.configuration_utils", "transformers.modeling_utils"):
         saving = logging.getLogger(name)

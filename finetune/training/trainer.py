@@ -39,7 +39,7 @@ class FinetuneTrainer(Trainer):
     train_sampler: Sampler | None = None
     clips_in_optimizer = False
 
-    def _run_epoch(self, *words: Any, **options: Any) -> None:
+    def _run_epoch(self, *words: Any, **options: object) -> None:
         """Replaces nothing but the epoch of a run that is resumed at its last step.
 
         transformers asks whether the last step is reached only after a step, so that such a run would train one too many.

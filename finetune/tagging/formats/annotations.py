@@ -18,7 +18,7 @@ ENDS = ("end", "end_offset", "stop")
 LABELS = ("label", "labels", "entity", "entity_group", "tag", "type", "class")
 
 
-def unwrap_record(record: Any) -> dict[str, Any] | None:
+def unwrap_record(record: object) -> dict[str, Any] | None:
     """A record as a dictionary with its text at the top; None where it is neither a dictionary nor a spaCy pair."""
     if isinstance(record, dict):
         return _unwrap_task(record) if isinstance(record.get("data"), dict) else record
@@ -32,7 +32,7 @@ def is_rejected(record: Mapping[str, Any]) -> bool:
     return record.get("answer", "accept") in ("reject", "ignore")
 
 
-def read_span(item: Any, text: str) -> Span | str:
+def read_span(item: object, text: str) -> Span | str:
     """One span of any of the tools, or the sentence that says why it is none."""
     if isinstance(item, list | tuple):
         if len(item) != 3:
@@ -78,7 +78,7 @@ def _first(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((value[name] for name in names if name in value), None)
 
 
-def _checked(start: Any, end: Any, label: Any, item: Any) -> Span | str:
+def _checked(start: object, end: object, label: object, item: object) -> Span | str:
     if isinstance(label, list) and len(label) == 1:
         label = label[0]
     if not isinstance(start, int) or not isinstance(end, int) or isinstance(start, bool):
