@@ -57,7 +57,7 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.classification.glue import task as glue
     from finetune.training.building import train
 
-    task = classification.open_task(arguments, glue.make_plan(arguments))
+    task = classification.open_task(arguments, glue.define_task(arguments))
     trainer = classification_training.build_classification_trainer(task, run)
     if arguments[RunArguments].dry_run:
         return classification_training.show_plan(trainer, task)

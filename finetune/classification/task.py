@@ -42,7 +42,7 @@ NEEDED = {"do_train": "train", "do_eval": "validation", "do_predict": "test"}
 
 
 @dataclass(frozen=True)
-class Plan:
+class TaskDefinition:
     """What a command knows before it reads anything.
 
     `read` opens its corpus. `name` is that of the task in logs and files. `metrics` are those of `glue.metrics`,
@@ -63,7 +63,7 @@ class ClassificationTask:
     """Everything that is known before weights are read; nothing in it is wrong."""
 
     arguments: Arguments
-    plan: Plan
+    definition: TaskDefinition
     corpus: Corpus
     problem_type: ProblemType
     tokenizer: PreTrainedTokenizerBase
@@ -83,7 +83,7 @@ class ClassificationTask:
         return "label" in self.corpus.splits[split].column_names
 
 
-def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
+def open_task(arguments: Arguments, definition: TaskDefinition) -> ClassificationTask:
     """Read data, tokenizer and configuration, judge them together, and encode.
 
     Raises:
@@ -91,8 +91,8 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
     """
     problems = ProblemList()
     model, training, options = arguments[ModelArguments], arguments.training, arguments[ClassificationArguments]
-    corpus = problems.attempt(open_corpus, arguments, plan)
-    tokenizer = problems.attempt(load_tokenizer, model, space_token=plan.space_token)
+    corpus = problems.attempt(open_corpus, arguments, definition)
+    tokenizer = problems.attempt(load_tokenizer, model, space_token=definition.space_token)
     config = problems.attempt(load_config, model)
     problems.extend(check_weights(model))
     has_validation = bool(training.get("do_eval")) and (corpus is None or "validation" in corpus.splits)
@@ -104,7 +104,7 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
     problem_type = find_problem_type(corpus) if corpus else ProblemType.SINGLE
     if problem_type is ProblemType.REGRESSION:
         problems.extend(check_regression(arguments))
-    scoring = Scoring(problem_type, plan.metrics)
+    scoring = Scoring(problem_type, definition.metrics)
     values = problems.attempt(resolve_values, training, options, scoring, has_validation)
     match = LabelMatch([], new_head=False)
     if config is not None and corpus is not None:
@@ -114,10 +114,10 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
     assert corpus and tokenizer is not None and config is not None and values is not None
     name_labels(config, match.labels)
     config.problem_type = problem_type.value
-    settings = resolve_settings(plan, corpus, problem_type, options, config, tokenizer)
+    settings = resolve_settings(definition, corpus, problem_type, options, config, tokenizer)
     task = ClassificationTask(
         arguments,
-        plan,
+        definition,
         corpus,
         problem_type,
         tokenizer,
@@ -133,13 +133,13 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
     return task
 
 
-def open_corpus(arguments: Arguments, plan: Plan) -> Corpus:
+def open_corpus(arguments: Arguments, definition: TaskDefinition) -> Corpus:
     """The corpus of the command; each stage that was asked for needs its split.
 
     Raises:
         DataError: the corpus is broken, or splits are missing.
     """
-    corpus = plan.read(arguments)
+    corpus = definition.read(arguments)
     training = arguments.training
     there = f"{corpus.name} has {', '.join(corpus.splits)}"
     problems = [
@@ -203,7 +203,7 @@ def match_outputs(
 
 
 def resolve_settings(
-    plan: Plan,
+    definition: TaskDefinition,
     corpus: Corpus,
     problem_type: ProblemType,
     options: ClassificationArguments,
@@ -212,10 +212,10 @@ def resolve_settings(
 ) -> ClassifierSettings:
     """How texts become input, in full, as it is saved beside the model."""
     limit = resolve_max_length(None, config, tokenizer)
-    default = limit if plan.default_length is None else min(plan.default_length, limit)
+    default = limit if definition.default_length is None else min(definition.default_length, limit)
     first = next(iter(corpus.splits.values()))
     return replace(
-        plan.settings,
+        definition.settings,
         problem_type=problem_type.value,
         max_length=options.max_seq_length or default,
         long_text=options.long_text,

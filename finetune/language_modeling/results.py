@@ -47,7 +47,7 @@ def make_card(run: Run, task: LanguageTask, figures: dict[str, float]) -> ModelC
     sizes = {"train": task.train, "validation": task.validation}
     return ModelCard(
         name=run.folder.name,
-        task=PIPELINES[task.plan.objective],
+        task=PIPELINES[task.definition.objective],
         base_model=source or "",
         hub_dataset=text.dataset_name or "",
         dataset=text.dataset_name or ", ".join(path.name for path in task.files.train[:5]),

@@ -77,7 +77,7 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.classification import training as classification_training
     from finetune.training.building import train
 
-    task = classification.open_task(arguments, thai_texts.make_plan(arguments))
+    task = classification.open_task(arguments, thai_texts.define_task(arguments))
     thai_texts.log_plan(task)
     trainer = classification_training.build_classification_trainer(task, run)
     if arguments[RunArguments].dry_run:
