@@ -63,8 +63,8 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     if arguments.training.get("do_train"):
         train(trainer, run)
         language_modeling.save_language_model(trainer)
-    figures = language_results.score_validation(trainer, task)
-    return language_results.write_language_results(run, task, figures, legacy_file="eval_results_lm.txt")
+    metrics = language_results.score_validation(trainer, task)
+    return language_results.write_language_results(run, task, metrics, legacy_file="eval_results_lm.txt")
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     if arguments.training.get("do_train"):
         train(trainer, run)
         language_modeling.save_language_model(trainer)
-    figures = language_results.score_validation(trainer, task)
-    return language_results.write_language_results(run, task, figures)
+    metrics = language_results.score_validation(trainer, task)
+    return language_results.write_language_results(run, task, metrics)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def score_split(outputs: SplitOutputs, task: ClassificationTask, decision: Decis
 
 
 def write_classification_results(run: Run, task: ClassificationTask, results: Results) -> dict[str, Any]:
-    """Write metrics.json, report.txt, predictions.<split>.jsonl and README.md; returns the figures of the last line."""
+    """Write metrics.json, report.txt, predictions.<split>.jsonl and README.md; returns the metrics of the last line."""
     assert run.folder is not None
     metrics = {
         name: {**result.summary.scores, "loss": result.loss}
@@ -163,7 +163,7 @@ def write_classification_results(run: Run, task: ClassificationTask, results: Re
     write_model_card(run.folder, make_card(run.folder, task, metrics))
     main = task.options.metric_name or task.scoring.main
     shown = dict.fromkeys((*task.scoring.metrics, main, *(("f1_macro",) if "f1_macro" in task.scoring.names else ())))
-    return {name: {key: figures[key] for key in shown if key in figures} for name, figures in metrics.items()}
+    return {name: {key: scores[key] for key in shown if key in scores} for name, scores in metrics.items()}
 
 
 def format_report(task: ClassificationTask, results: Results) -> list[str]:
@@ -203,7 +203,7 @@ def describe_task(task: ClassificationTask) -> dict[str, Any]:
 
 
 def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
-    figures = {
+    metrics = {
         name: {key: value for key, value in row.items() if isinstance(value, int | float)}
         for name, row in metrics.items()
     }
@@ -213,7 +213,7 @@ def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[st
         **describe_task(task),
         base_model=task.arguments[ModelArguments].model_name_or_path,
         dataset=named or task.corpus.name,
-        figures=figures,
+        metrics=metrics,
         labels=[] if task.problem_type is ProblemType.REGRESSION else task.labels,
         sizes={name: len(split) for name, split in task.corpus.splits.items()},
         facts={name: task.arguments.get(name) for name in CARD_FACTS},

@@ -1,4 +1,4 @@
-"""The Thai sequence classification command's own steps: its model and texts, its log lines, its last figures."""
+"""The Thai sequence classification command's own steps: its model and texts, its log lines, its last metrics."""
 
 from __future__ import annotations
 

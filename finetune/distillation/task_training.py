@@ -187,7 +187,7 @@ def save_student(trainer: Trainer, distilled: SupervisedDistillation, decision: 
 def export_student(
     trainer: Trainer, distilled: SupervisedDistillation, results: dict[str, Any], decision: Decision | None = None
 ) -> dict[str, Any]:
-    """`--export`: the student with a card of its scores, size and speed; returns figures for the last line."""
+    """`--export`: the student with a card of its scores, size and speed; returns metrics for the last line."""
     if not distilled.asked.export or not trainer.is_world_process_zero():
         return {}
     folder, task = Path(distilled.asked.export), distilled.task
@@ -202,7 +202,7 @@ def export_student(
         **described,
         base_model=distilled.asked.teacher_name,
         dataset=task.corpus.name,
-        figures={name: scores for name, scores in results.items() if isinstance(scores, dict)},
+        metrics={name: scores for name, scores in results.items() if isinstance(scores, dict)},
         labels=task.labels,
         sizes={
             **{name: len(rows) for name, rows in task.corpus.splits.items()},
@@ -217,6 +217,6 @@ def export_student(
         notes=task.corpus.notes,
         usage=predict_usage(folder),
     )
-    figures = write_export(folder, {"student": distilled.student, "teacher": distilled.teacher}, task.tokenizer, card)
+    metrics = write_export(folder, {"student": distilled.student, "teacher": distilled.teacher}, task.tokenizer, card)
     find_settings(distilled, decision).save(folder)
-    return {"export": str(folder), **{name.replace(" ", "_"): value for name, value in figures.items()}}
+    return {"export": str(folder), **{name.replace(" ", "_"): value for name, value in metrics.items()}}

@@ -270,7 +270,7 @@ def evaluate_blimp(
     """Score minimal pairs, print the report, write it with the pairs to `folder`.
 
     Returns:
-        The figures of all pairs; those of each group of them.
+        The metrics of all pairs; those of each group of them.
     """
     good = score_sentences(surprisal_model, [pair.good for pair in pairs])
     bad = score_sentences(surprisal_model, [pair.bad for pair in pairs])

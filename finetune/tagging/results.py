@@ -68,7 +68,7 @@ def score_split(trainer: Trainer, task: TaggingTask, name: str) -> SplitResult:
 
 
 def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitResult]) -> dict[str, Any]:
-    """Write metrics.json, report.txt, predictions.<split>.conll and README.md; returns the figures of the last line."""
+    """Write metrics.json, report.txt, predictions.<split>.conll and README.md; returns the metrics of the last line."""
     assert run.folder is not None
     metrics = {name: as_metrics(task, result) for name, result in results.items() if result.summary is not None}
     summaries = {name: result.summary for name, result in results.items() if result.summary is not None}
@@ -96,11 +96,11 @@ def as_metrics(task: TaggingTask, result: SplitResult) -> dict[str, Any]:
 
 def flatten_classes(summary: TaggingSummary) -> dict[str, float]:
     """`PER_precision`, `PER_recall`, `PER_f1`, `PER_number`: run_ner.py's --return_entity_level_metrics."""
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for row in summary.main.classes:
         named = {"precision": row.precision, "recall": row.recall, "f1": row.f1, "number": row.support}
-        figures |= {f"{row.label}_{name}": value for name, value in named.items()}
-    return figures
+        metrics |= {f"{row.label}_{name}": value for name, value in named.items()}
+    return metrics
 
 
 def find_hub_dataset(task: TaggingTask) -> str:
@@ -116,7 +116,7 @@ def describe_task(task: TaggingTask) -> dict[str, Any]:
 
 def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
     data = task.arguments[TaggingDataArguments]
-    figures = {
+    metrics = {
         name: {key: value for key, value in row.items() if isinstance(value, int | float)}
         for name, row in metrics.items()
     }
@@ -125,7 +125,7 @@ def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]
         **describe_task(task),
         base_model=task.arguments[ModelArguments].model_name_or_path,
         dataset=data.dataset_name or data.data_dir or next(iter(data.files.values())),
-        figures=figures,
+        metrics=metrics,
         labels=task.labels,
         sizes={name: len(split) for name, split in task.corpus.splits.items()},
         facts=find_facts(task),

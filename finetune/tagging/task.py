@@ -149,8 +149,8 @@ def check_model(
 
 
 def check_best_metric(training: TrainingValues, scheme: TagScheme) -> list[Problem]:
-    """`--metric_for_best_model` must be a figure that validation has, which transformers sees after the first one."""
-    known = ("loss", *(pos.PIECE_FIGURES if scheme is TagScheme.POS else tagging.PIECE_FIGURES))
+    """`--metric_for_best_model` must be a metric that validation has, which transformers sees after the first one."""
+    known = ("loss", *(pos.SUBWORD_METRICS if scheme is TagScheme.POS else tagging.SUBWORD_METRICS))
     asked = training.get("metric_for_best_model")
     if asked is None or asked.removeprefix("eval_") in known:
         return []

@@ -163,7 +163,7 @@ def build_trainer(
 
 
 def log_in_full(trainer: Trainer) -> None:
-    """Figures as `LogLine` writes them, to the log; transformers' own callbacks write them rounded, to standard output."""
+    """Metrics as `LogLine` writes them, to the log; transformers' own callbacks write them rounded, to standard output."""
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(ProgressBar)

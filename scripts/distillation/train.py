@@ -129,8 +129,8 @@ def distil_tagger(arguments: Arguments, run: Run) -> dict[str, Any]:
     training.save_student(trainer, distilled)
     wanted = tagging.stages(arguments, {"do_eval": "validation", "do_predict": "test"})
     results = tagging_results.score_splits(trainer, task, wanted)
-    figures = tagging_results.write_tagging_results(run, task, results)
-    return figures | training.export_student(trainer, distilled, figures)
+    metrics = tagging_results.write_tagging_results(run, task, results)
+    return metrics | training.export_student(trainer, distilled, metrics)
 
 
 def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
@@ -154,8 +154,8 @@ def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
     training.save_student(trainer, distilled, decision)
     results = classification_results.score_splits(outputs, task, decision, glue.reported_splits(task))
     glue.write_glue_results(run, task, results, trainer)
-    figures = classification_results.write_classification_results(run, task, results)
-    return figures | training.export_student(trainer, distilled, figures, decision)
+    metrics = classification_results.write_classification_results(run, task, results)
+    return metrics | training.export_student(trainer, distilled, metrics, decision)
 
 
 if __name__ == "__main__":
