@@ -12,7 +12,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
 from finetune.arguments.training_table import TrainingValues
-from finetune.classification.arguments import ClassificationArguments, check_regression
+from finetune.classification.arguments import ClassificationArguments, check_regression, split_names
 from finetune.classification.checks import find_problem_type
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.decisions import SMALLER_IS_BETTER, Scoring
@@ -114,7 +114,7 @@ def open_task(arguments: Arguments, definition: TaskDefinition) -> Classificatio
     assert corpus and tokenizer is not None and config is not None and values is not None
     name_labels(config, match.labels)
     config.problem_type = problem_type.value
-    settings = resolve_settings(definition, corpus, problem_type, options, config, tokenizer)
+    settings = resolve_settings(definition, corpus, problem_type, options, config, tokenizer, find_columns(arguments))
     task = ClassificationTask(
         arguments,
         definition,
@@ -209,6 +209,7 @@ def resolve_settings(
     options: ClassificationArguments,
     config: PretrainedConfig,
     tokenizer: PreTrainedTokenizerBase,
+    columns: dict[str, Any],
 ) -> ClassifierSettings:
     """How texts become input, in full, as it is saved beside the model."""
     limit = resolve_max_length(None, config, tokenizer)
@@ -221,7 +222,21 @@ def resolve_settings(
         long_text=options.long_text,
         stride=options.stride,
         pairs="text_pair" in first.column_names,
+        **columns,
     )
+
+
+def find_columns(arguments: Arguments) -> dict[str, Any]:
+    """The columns that flags name, for the settings of the model; commands for corpora of their own have no such flags."""
+    if arguments.get("text_column") is None and arguments.get("label_column") is None:
+        return {}
+    return {
+        "text_columns": split_names(arguments.get("text_column")),
+        "text_pair_column": arguments.get("text_pair_column"),
+        "text_column_delimiter": arguments.get("text_column_delimiter"),
+        "label_columns": split_names(arguments.get("label_column")),
+        "label_delimiter": arguments.get("label_delimiter"),
+    }
 
 
 def encode_splits(task: ClassificationTask) -> dict[str, EncodedClassification]:

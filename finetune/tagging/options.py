@@ -48,7 +48,7 @@ def apply_settings(arguments: Arguments, saved: TaggerSettings) -> None:
         **({} if "max_length" in arguments.typed else {"stride": saved.stride}),  # which fits windows of that length
         "lowercase": saved.lowercase,
         "space_token": saved.space_token,
-        "word_segmenter": saved.word_segmenter,
+        "word_segmenter": None if saved.word_segmenter == "auto" else saved.word_segmenter,
         "constrained_decoding": decoding,
     }
     changed = {

@@ -18,7 +18,7 @@ from finetune.run.manifest import library_versions
 from finetune.tagging import legacy_files as legacy_ner
 from finetune.tagging.arguments import TaggingDataArguments
 from finetune.tagging.corpora import NAMED
-from finetune.tagging.metrics import compare_tags, name_tags
+from finetune.tagging.metrics import MAIN_FIGURES, compare_tags, name_tags
 from finetune.tagging.report import format_result, write_predictions, write_report
 from finetune.tagging.summary import TaggingSummary, summarise_tagging
 from finetune.tagging.task import TaggingTask
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 HEADLINE = ("f1_micro", "precision_micro", "recall_micro", "accuracy")
 CARD_FACTS = ("learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "seed")
-MAIN = {True: ("f1_micro", "precision_micro", "recall_micro"), False: ("accuracy", "f1_macro")}  # by is_entities
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitR
     assert run.folder is not None
     metrics = {name: as_metrics(task, result) for name, result in results.items() if result.summary is not None}
     summaries = {name: result.summary for name, result in results.items() if result.summary is not None}
-    main = {name: {key: metrics[name][key] for key in MAIN[task.is_entities]} for name in metrics}
+    main = {name: {key: metrics[name][key] for key in MAIN_FIGURES[task.is_entities]} for name in metrics}
     if not run.writes:
         return main
     for name, result in results.items():
