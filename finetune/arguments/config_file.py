@@ -25,7 +25,7 @@ def read_config_file(path: Path) -> list[Typed]:
     """The entries of a config file as typed flags that know their line.
 
     Values stay text (`learning_rate: 1e-5` is no number in YAML 1.1, and `save_strategy: no` no text), so that the
-    same reader judges them as judges the command line.
+    same reader checks them as checks the command line.
 
     Raises:
         UsageError: the file is missing, is not UTF-8, does not parse, or holds something else than names and values.

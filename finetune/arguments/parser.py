@@ -91,7 +91,7 @@ class Arguments:
 class CommandParser:
     """Reads a command line into argument groups.
 
-    `groups` are dataclasses of `argument()` fields. First `resolvers` settle the values that follow from others; then
+    `groups` are dataclasses of `argument()` fields. First `resolvers` set the values that follow from others; then
     the groups with a `problems()` method say what is wrong with them, and `checks` what is wrong with several together:
     both change nothing. TrainingArguments fields are taken only if `training_defaults` is given (it may be empty);
     `required` names those of them that must be typed. `positionals` name fields that may be given by place. `legacy` are
@@ -235,7 +235,7 @@ class CommandParser:
         return {**self.training_defaults, **cast(TrainingValues, typed)}
 
     def _resolve(self, arguments: Arguments) -> None:
-        """Values that follow from others: what groups want of the Trainer, then what the command's resolvers settle."""
+        """Values that follow from others: what groups want of the Trainer, then what the command's resolvers set."""
         for group in arguments.groups.values():
             extra = getattr(group, "training_values", None)
             arguments.training.update(extra() if extra and self.has_training else {})

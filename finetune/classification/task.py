@@ -85,7 +85,7 @@ class ClassificationTask:
 
 
 def open_task(arguments: Arguments, definition: TaskDefinition) -> ClassificationTask:
-    """Read data, tokenizer and configuration, judge them together, and encode.
+    """Read data, tokenizer and configuration, check them together, and encode.
 
     Raises:
         DataError: with every problem of all of them.

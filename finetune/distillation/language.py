@@ -1,4 +1,4 @@
-"""Distilling a language model, step by step: judge everything, load both models, train, save and export the student."""
+"""Distilling a language model, step by step: check everything, load both models, train, save and export the student."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ GROUPED_BATCHES = 50  # of shuffled examples are sorted by length together
 
 @dataclass
 class DistillationTask:
-    """Everything that is judged; nothing in it is wrong."""
+    """Everything that is checked; nothing in it is wrong."""
 
     arguments: Arguments
     tokenizer: PreTrainedTokenizerBase
@@ -97,7 +97,7 @@ class DistillationTask:
 
 
 def open_task(arguments: Arguments) -> DistillationTask:
-    """Open data, teacher, student and counts, and judge them together.
+    """Open data, teacher, student and counts, and check them together.
 
     Raises:
         DataError: with every problem of all of them.

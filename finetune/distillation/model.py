@@ -102,7 +102,7 @@ class Distillation(nn.Module):
         return {"logits": own["logits"], "sums": self.compare(own, target, attention_mask)}
 
     @torch.no_grad()
-    def teach(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor, counted: Tensor) -> Tensor:
+    def teacher_logits(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor, counted: Tensor) -> Tensor:
         """The teacher's logits alone, (counted positions, vocabulary)."""
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
         return self._run(self._teacher_on(input_ids.device), batch, positions, counted)["logits"]

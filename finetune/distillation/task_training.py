@@ -150,7 +150,7 @@ def prepare_teacher(distilled: SupervisedDistillation, trainer: Trainer) -> None
         answers=len(distilled.task.labels),
         temperature=losses.temperature,
         facts={"task": distilled.asked.task, "rows": hash_rows(distilled)},
-        numbers_of=count_deciding,
+        numbers_of=count_in_loss_mask,
         per_epoch=False,
     )
     prepare_caches(trainer, cast(TaskDistillation, trainer.model), rows, request, epochs=1)
@@ -167,10 +167,10 @@ def hash_rows(distilled: SupervisedDistillation) -> str:
     return digest.hexdigest()
 
 
-def count_deciding(batch: Any) -> list[int]:
+def count_in_loss_mask(batch: Any) -> list[int]:
     """How many places of each row of a batch decide, (rows,)."""
-    decides: torch.Tensor = batch["decides"]
-    return decides.reshape(len(decides), -1).sum(1).tolist()
+    loss_mask: torch.Tensor = batch["loss_mask"]
+    return loss_mask.reshape(len(loss_mask), -1).sum(1).tolist()
 
 
 def save_student(trainer: Trainer, distilled: SupervisedDistillation, decision: Decision | None = None) -> None:

@@ -106,7 +106,7 @@ class LanguageTask:
 
 
 def open_task(arguments: Arguments, definition: TaskDefinition) -> LanguageTask:
-    """Find the text, open tokenizer and configuration, judge them together, and tokenize.
+    """Find the text, open tokenizer and configuration, check them together, and tokenize.
 
     Raises:
         DataError: with every problem of all of them.

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 
 from finetune.models.rows_without_gradient import make_room, move_to_file
 
-WORTHWHILE = 0.9  # of the vocabulary reachable: beyond this, trimming saves nothing
+WORTHWHILE = 0.9  # of the vocabulary reachable: beyond this, a sparse embedding saves nothing
 DECOUPLED_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused"})
 PLAIN_OPTIMIZERS = frozenset({"sgd", "rmsprop", "adagrad"})
 
@@ -87,7 +87,7 @@ class SparseEmbedding(nn.Embedding):
 
 
 def serves_optimizer(name: str, weight_decay: float) -> bool:
-    """Whether trimming gives what the full matrix would, under the optimizer of `TrainingArguments.optim`."""
+    """Whether a sparse embedding gives what the full matrix would, under the optimizer of `TrainingArguments.optim`."""
     return name in DECOUPLED_OPTIMIZERS or (name in PLAIN_OPTIMIZERS and weight_decay == 0)
 
 

@@ -67,7 +67,7 @@ class PretrainingTask:
 
 
 def open_task(arguments: Arguments, *, max_seq_len: int | None = None) -> PretrainingTask:
-    """Open tokenizer and configuration, and judge them together; the data comes later.
+    """Open tokenizer and configuration, and check them together; the data comes later.
 
     Raises:
         DataError: with every problem of all of them.

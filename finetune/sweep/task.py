@@ -1,4 +1,4 @@
-"""A sweep: every run of a grid is judged first, then started, or written as a Slurm array; a table at the end."""
+"""A sweep: every run of a grid is checked first, then started, or written as a Slurm array; a table at the end."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def run_sweep(script: Path, options: SweepArguments, behaviour: RunArguments, st
 
 
 def plan_runs(script: Path, options: SweepArguments, behaviour: RunArguments) -> list[SweepRun]:
-    """Every run of the grid, its command line judged by the command's own parser.
+    """Every run of the grid, its command line checked by the command's own parser.
 
     Raises:
         UsageError, DataError: with every problem, each once.

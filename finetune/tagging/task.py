@@ -80,7 +80,7 @@ class TaggingTask:
 
 
 def open_task(arguments: Arguments) -> TaggingTask:
-    """Read data, tokenizer and configuration, judge them together, and encode.
+    """Read data, tokenizer and configuration, check them together, and encode.
 
     Raises:
         DataError: with every problem of all of them.
@@ -131,7 +131,7 @@ def open_task(arguments: Arguments) -> TaggingTask:
 
 
 def has_split(opened: PreparedTags | None, name: str) -> bool:
-    """Whether the split is there; a corpus that could not be read is taken to have it, to judge the rest."""
+    """Whether the split is there; a corpus that could not be read is taken to have it, to check the rest."""
     return opened is None or name in opened.corpus.splits
 
 

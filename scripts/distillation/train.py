@@ -8,7 +8,7 @@ As DistilBERT was trained, on text that binarized_data.py and token_counts.py ha
         --freeze_pos_embs --data_file data/dump.bert-base-uncased --token_counts data/token_counts.json \\
         --dump_path serialization_dir/my_first_distillation --export distilbert.v1
 
-A teacher of another width or without a trained head teaches by its states and relations:
+A teacher of another width or without a trained head is learnt from by its states and relations:
 
     ... --alpha_ce 0 --alpha_mlm 1 --alpha_hidden 1 --alpha_relation 1
 
