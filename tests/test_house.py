@@ -180,3 +180,27 @@ def test_signatures_say_their_types(repository):
     assert None not in types
     share = sum(isinstance(kind, ast.Name) and kind.id == "Any" for kind in types) / len(types)
     assert share < 0.03, f"{share:.1%} of {len(types):,} types are Any"
+
+
+ONCE = {  # what only one file may know -> that file
+    r"\bfcntl\b": "run/record_lock.py",
+    r"os\.replace\(|os\.rename\(|mkstemp|with_name\(f?['\"]\.(?![^)]*lock)": "run/atomic_files.py",
+    r"FINETUNE_CACHE": "run/cache.py",
+    r"csv\.(reader|Sniffer|DictReader)": "data/separated_rows.py",
+    r"read_table\(path\)|ParquetFile\(path\)\n": "data/parquet_files.py",
+    r"np\.exp\([^)]*- *[^)]*max|def (log_)?softmax|def sigmoid": None,
+    r"-100(?![.\d])": "encoding/padding.py",
+}
+
+
+@pytest.mark.parametrize("pattern", ONCE)
+def test_what_stands_once_is_known_in_one_file(repository, pattern):
+    knowing = set()
+    for path in find_modules(repository):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):  # prose may speak of it
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value = ast.Constant(None)
+        if re.search(pattern, ast.unparse(tree)):
+            knowing.add(path.relative_to(repository / "finetune").as_posix())
+    assert knowing <= {ONCE[pattern]}

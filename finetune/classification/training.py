@@ -23,6 +23,7 @@ from finetune.classification.losses import (
 from finetune.classification.task import TASK, ClassificationTask
 from finetune.classification.thresholds import ThresholdScope
 from finetune.data.class_weights import read_class_weights
+from finetune.encoding.padding import IGNORED
 from finetune.models.loading import load_model
 from finetune.models.settings import ClassifierSettings
 from finetune.run.folder import Run
@@ -121,7 +122,7 @@ def format_examples(task: ClassificationTask, split: str) -> str:
 
 
 def format_label(task: ClassificationTask, label: Any) -> str:
-    if np.any(np.asarray(label) == -100):
+    if np.any(np.asarray(label) == IGNORED):
         return "no label"
     if task.problem_type is ProblemType.REGRESSION:
         return f"value {float(label):g}"
