@@ -25,7 +25,7 @@ from finetune.report.class_scores import ClassScore
 LENIENT, STRICT, WORDS = "lenient", "strict", "words"
 
 # What the last line of a command shows, by whether tags spell entities.
-MAIN_FIGURES = {True: ("f1_micro", "precision_micro", "recall_micro"), False: ("accuracy", "f1_macro")}
+MAIN_METRICS = {True: ("f1_micro", "precision_micro", "recall_micro"), False: ("accuracy", "f1_macro")}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Unpadded models with sparse embeddings under DistributedDataParallel: the gradients of one process with the whole batch."""
+"""Unpadded models with sparse embeddings under DistributedDataParallel: gradients of one process with the whole batch."""
 
 from __future__ import annotations
 
