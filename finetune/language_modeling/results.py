@@ -12,6 +12,7 @@ from finetune.report.files import write_metrics, write_results
 from finetune.report.model_card import ModelCard, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
+from finetune.training.settled import describe_settled
 
 PIPELINES = {Objective.MASKED: "fill-mask", Objective.CAUSAL: "text-generation"}
 CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed")
@@ -56,7 +57,9 @@ def make_card(run: Run, task: LanguageTask, metrics: dict[str, float]) -> ModelC
         metrics={"validation": metrics} if metrics else {},
         headline=METRICS[:1],
         sizes={name: len(store) for name, store in sizes.items() if store is not None and hasattr(store, "__len__")},
-        facts={name: task.arguments.get(name) for name in CARD_FACTS} | {"ids of an example": task.max_length},
+        facts={name: task.arguments.get(name) for name in CARD_FACTS}
+        | {"ids of an example": task.max_length}
+        | describe_settled(run),
         command=task.arguments.command_line(),
         versions=library_versions(),
     )

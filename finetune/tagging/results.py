@@ -18,6 +18,7 @@ from finetune.tagging.metrics import MAIN_METRICS, compare_tags, name_tags
 from finetune.tagging.report import format_result, write_predictions, write_report
 from finetune.tagging.summary import TaggingSummary, summarise_tagging
 from finetune.tagging.task import TaggingTask
+from finetune.training.settled import spell_settled
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitR
         for name, result in results.items():
             if name != "train":
                 write_predictions(folder, name, result.words, result.predicted, result.expected)
-        write_report(folder, summaries, notes=task.notes)
+        write_report(folder, summaries, notes=[*task.notes, *spell_settled(run)])
 
     write_supervised_results(run, task, metrics, write_files, headline=HEADLINE)
     return {name: {key: metrics[name][key] for key in MAIN_METRICS[task.is_entities]} for name in metrics}

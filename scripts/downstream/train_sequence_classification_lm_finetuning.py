@@ -79,8 +79,8 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.training.building import train
 
     task = classification.open_task(arguments, thai_texts.define_task(arguments))
-    thai_texts.log_plan(task)
     trainer = build_supervised_trainer(task, run)
+    thai_texts.log_plan(task, trainer)
     if arguments[RunArguments].dry_run:
         return show_estimate(trainer, task)
     run.record_inputs(task.corpus.files)
