@@ -69,7 +69,7 @@ class Field:
 
 
 def argument(
-    default: Any = MISSING,
+    default: object = MISSING,
     *,
     help: str,
     choices: Sequence[str] = (),

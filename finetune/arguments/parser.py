@@ -67,7 +67,7 @@ class Arguments:
             raise KeyError(group.__name__)
         return found
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:
         """The effective value of a field, in whatever group it stands."""
         return self.values().get(name, default)
 
@@ -99,7 +99,7 @@ class Arguments:
 class CommandParser:
     """Reads a command line into argument groups.
 
-    `groups` are dataclasses of `argument()` fields. First `resolvers` settle the values that follow from others; then
+    `groups` are dataclasses of `argument()` fields. First `resolvers` set the values that follow from others; then
     the groups with a `problems()` method say what is wrong with them, and `checks` what is wrong with several together:
     both change nothing. TrainingArguments fields are taken only if `training_defaults` is given (it may be empty);
     `required` names those of them that must be typed. `positionals` name fields that may be given by place. `legacy` are
@@ -255,7 +255,7 @@ class CommandParser:
         return {**self.training_defaults, **cast(TrainingValues, typed)}
 
     def _resolve(self, arguments: Arguments) -> None:
-        """Values that follow from others: what groups want of the Trainer, then what the command's resolvers settle."""
+        """Values that follow from others: what groups want of the Trainer, then what the command's resolvers set."""
         for group in arguments.groups.values():
             extra = getattr(group, "training_values", None)
             arguments.training.update(extra() if extra and self.has_training else {})

@@ -266,7 +266,7 @@ class Run:
         if changes:
             logger.warning("The run goes on with other versions than it began with: %s.", ", ".join(changes))
 
-    def record(self, **facts: Any) -> None:
+    def record(self, **facts: object) -> None:
         """Add facts to run.json, at once if the run has started, else when it starts."""
         for name, value in facts.items():
             self._manifest[name] = plain(value)

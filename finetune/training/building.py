@@ -178,7 +178,7 @@ def build_trainer(
 
 
 def log_in_full(trainer: Trainer) -> None:
-    """Figures as `LogLine` writes them, to the log; transformers' own callbacks write them rounded, to standard output."""
+    """Metrics as `LogLine` writes them, to the log; transformers' own callbacks write them rounded, to standard output."""
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(ProgressBar)
@@ -233,7 +233,7 @@ class SavedLines(logging.Filter):
         return False
 
 
-def relay_trainer_log(model: Any) -> None:
+def relay_trainer_log(model: object) -> None:
     """Let the Trainer's lines into our log, whatever transformers' own verbosity is."""
     for name in ("transformers.configuration_utils", "transformers.modeling_utils"):
         saving = logging.getLogger(name)

@@ -30,9 +30,9 @@ from finetune.models.fast_dropout import use_fast_dropout
 from finetune.models.native.serving import use_native_encoder
 from finetune.models.sparse_embedding import (
     follow_weight_decay,
-    restore_vocabulary,
     serves_optimizer,
-    trim_vocabulary,
+    use_full_embedding,
+    use_sparse_embedding,
 )
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import is_unpadded, unpad_encoder
@@ -141,12 +141,16 @@ def describe_sparse_embedding(
     if options.no_trim_vocabulary or several_in_one_process or values.get("torch_compile"):
         return ""
     if not serves_optimizer(optimizer, float(values.get("weight_decay") or 0.0)):
-        return f"no trimmed vocabulary (--optim {optimizer} moves rows that have no gradient)"
+        return f"all embedding rows trained (--optim {optimizer} moves rows that have no gradient)"
     written = np.unique(train.with_format("arrow")[:]["input_ids"].combine_chunks().flatten().to_numpy()).tolist()
     size = getattr(model.get_input_embeddings(), "num_embeddings", 0)
     ids = {*written, *(number for number in special_ids if number < size)}
-    reason = trim_vocabulary(model, ids)
-    return f"{len(ids):,} of {size:,} embedding rows trained" if reason is None else f"no trimmed vocabulary ({reason})"
+    reason = use_sparse_embedding(model, ids)
+    return (
+        f"{len(ids):,} of {size:,} embedding rows trained"
+        if reason is None
+        else f"all embedding rows trained ({reason})"
+    )
 
 
 def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> None:
@@ -204,7 +208,7 @@ def row_lengths(rows: Any) -> np.ndarray:
 
 
 class DecayRowsWithoutGradient(TrainerCallback):
-    """Rows of a trimmed vocabulary shrink by the weight decay of each step, as they would untrimmed."""
+    """Rows without a gradient shrink by the weight decay of each step, as they would with one."""
 
     def __init__(self) -> None:
         self.handles: list[Any] = []
@@ -220,4 +224,4 @@ class DecayRowsWithoutGradient(TrainerCallback):
     ) -> None:
         for handle in self.handles:
             handle.remove()
-        restore_vocabulary(kwargs["model"])
+        use_full_embedding(kwargs["model"])
