@@ -6,23 +6,22 @@ exceptions into sentences and exit codes. Whatever happens, the last line of std
 
 from __future__ import annotations
 
-import ast
 import json
 import logging
 import os
 import runpy
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.unattended import UnattendedArguments
+from finetune.commands import find_command, find_commands, find_scripts, format_commands
 from finetune.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -31,7 +30,6 @@ from finetune.errors import (
     Preempted,
     Problem,
     ProblemError,
-    RunError,
     UsageError,
 )
 from finetune.run.failures import explain
@@ -40,6 +38,7 @@ from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import plain
 from finetune.run.process_exit import give_up, leave
 from finetune.run.signals import StopRequest
+from finetune.run.stop_file import StopFile
 from finetune.run.trackers import finish_wandb
 
 logger = logging.getLogger(__name__)
@@ -98,6 +97,7 @@ class Command:
         self.arguments: Arguments | None = None
         self.run_of_folder: Run | None = None
         self.log: LogFile | None = None
+        self.stop_file: StopFile | None = None
 
     @property
     def output_dir(self) -> str | None:
@@ -138,9 +138,11 @@ class Command:
         for line in arguments.translated:
             logger.warning("%s", line)
         run = self.run_of_folder = self._open_run(arguments)
+        run.unattended = arguments.find(UnattendedArguments) or run.unattended
         if run.already_done:
             logger.info("%s holds this run, finished; nothing is left to do (--restart does it again).", run.folder)
             return Outcome(status="already_done", result=run.result)
+        self._watch_stop_file(arguments)
         run.when_started(self.log.open_in)
         _log_parameters(arguments)
         return self._end(Outcome(result=self.main(arguments, run) or {}))
@@ -162,6 +164,11 @@ class Command:
         )
         return Run.open(Path(self.output_dir), request, self.stop, owner=is_main_process())
 
+    def _watch_stop_file(self, arguments: Arguments) -> None:
+        if self.output_dir and is_main_process() and not _run_arguments(arguments).dry_run:
+            self.stop_file = StopFile(Path(self.output_dir), self.stop)
+            self.stop_file.watch()
+
     def _end(self, outcome: Outcome) -> Outcome:
         """Record the outcome, undisturbed by signals; a disk too full even for that is one more reason, no new error."""
         self.stop.hold()
@@ -180,6 +187,8 @@ class Command:
         return "--debug" in sys.argv if self.arguments is None else _run_arguments(self.arguments).show_tracebacks
 
     def _close(self) -> None:
+        if self.stop_file is not None:
+            self.stop_file.close()
         if self.run_of_folder is not None:
             self.run_of_folder.close()
         if self.log is not None:
@@ -267,53 +276,6 @@ def main() -> NoReturn:
     sys.argv = [str(path), *rest]
     runpy.run_path(str(path), run_name="__main__")
     sys.exit(EXIT_DONE)
-
-
-def find_scripts() -> Path:
-    """The folder of the scripts: `scripts/` of a checkout, else the installed package `finetune_scripts`.
-
-    Raises:
-        RunError: the installation holds neither.
-    """
-    checkout = Path(__file__).resolve().parents[1] / "scripts"
-    # Beside an installed package there is no pyproject.toml, and a folder `scripts` would be somebody else's.
-    if (checkout.parent / "pyproject.toml").is_file():
-        return checkout
-    package = find_spec("finetune_scripts")
-    if package is None or not package.submodule_search_locations:
-        raise RunError("this installation has no commands; install finetune again: pip install --force-reinstall .")
-    return Path(next(iter(package.submodule_search_locations)))
-
-
-def find_commands(scripts: Path) -> dict[str, Path]:
-    """Name -> script. A name that two folders share goes with its folder: `distillation/train`."""
-    paths = sorted(path for path in scripts.rglob("*.py") if not path.name.startswith("_"))
-    stems = Counter(path.stem for path in paths)
-    return {
-        path.stem if stems[path.stem] == 1 else path.relative_to(scripts).with_suffix("").as_posix(): path
-        for path in paths
-    }
-
-
-def find_command(typed: str, commands: Mapping[str, Path]) -> Path | None:
-    """The script that a name means, with its folder and suffix or without, with dashes or underscores."""
-    by_name = {name.replace("-", "_"): path for name, path in commands.items()}
-    name = typed.removesuffix(".py").replace("-", "_")
-    return by_name.get(name) or by_name.get(name.rpartition("/")[2])
-
-
-def format_commands(commands: Mapping[str, Path]) -> str:
-    """The list of commands with the first line of each script, which is read but not run."""
-    width = max(map(len, commands), default=0)
-    lines = [f"  {name:<{width}}  {_first_doc_line(path)}".rstrip() for name, path in commands.items()]
-    return "\n".join(
-        ["usage: finetune NAME [--flag value ...]", "", *lines, "", "finetune NAME --help lists its flags."]
-    )
-
-
-def _first_doc_line(path: Path) -> str:
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    return text.splitlines()[0] if text else ""
 
 
 def _refuse_command(name: str, commands: Mapping[str, Path]) -> NoReturn:

@@ -21,6 +21,7 @@ from finetune.pregeneration.training_arguments import (
     TRAINING_DEFAULTS,
     PregeneratedDataArguments,
     PretrainingArguments,
+    check_batches,
     resolve_batches,
     resolve_epochs,
 )
@@ -32,7 +33,8 @@ def make_parser() -> CommandParser:
         __doc__ or "",
         (PregeneratedDataArguments, PretrainingArguments, *TRAINING_GROUPS),
         training_defaults=TRAINING_DEFAULTS,
-        checks=(resolve_batches, resolve_epochs),
+        resolvers=(resolve_batches, resolve_epochs),
+        checks=(check_batches,),
     )
 
 

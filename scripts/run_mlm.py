@@ -26,7 +26,13 @@ from finetune import cli
 from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.language_modeling.arguments import LanguageModelArguments, MaskingArguments, TextArguments, check_text
+from finetune.language_modeling.arguments import (
+    LanguageModelArguments,
+    MaskingArguments,
+    TextArguments,
+    check_text,
+    resolve_stages,
+)
 from finetune.run.folder import Run
 
 
@@ -35,6 +41,7 @@ def make_parser() -> CommandParser:
         __doc__ or "",
         (LanguageModelArguments, TextArguments, MaskingArguments, *TRAINING_GROUPS),
         training_defaults={},
+        resolvers=(resolve_stages,),
         checks=(check_text,),
     )
 

@@ -21,6 +21,7 @@ from finetune.pregeneration.training_arguments import (
     TRAINING_DEFAULTS,
     PretrainingArguments,
     SimpleTextArguments,
+    check_batches,
     resolve_batches,
 )
 from finetune.run.folder import Run
@@ -31,7 +32,8 @@ def make_parser() -> CommandParser:
         __doc__ or "",
         (SimpleTextArguments, PretrainingArguments, *TRAINING_GROUPS),
         training_defaults=TRAINING_DEFAULTS,
-        checks=(resolve_batches,),
+        resolvers=(resolve_batches,),
+        checks=(check_batches,),
     )
 
 

@@ -20,6 +20,7 @@ from finetune import cli
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
+from finetune.commands import find_command, find_commands, find_scripts
 from finetune.errors import Problem, UsageError
 from finetune.run.folder import Run
 from finetune.sweep.arguments import SweepArguments, SweepParser
@@ -33,8 +34,8 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.sweep.task import run_sweep
 
     options = arguments[SweepArguments]
-    commands = cli.find_commands(cli.find_scripts())
-    script = cli.find_command(options.command, commands)
+    commands = find_commands(find_scripts())
+    script = find_command(options.command, commands)
     if script is None:
         raise UsageError(Problem(f"unknown command {options.command}", allowed_values(options.command, commands)))
     return run_sweep(script, options, arguments[RunArguments], run.stop)

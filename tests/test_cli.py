@@ -418,7 +418,8 @@ def test_the_list_of_commands(finetune, words):
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and lines[0].startswith("usage: finetune NAME")
     assert "  run_small  deep/run_small.py: a small command that does what --mode says." in lines
-    assert {line.split()[0] for line in lines[2:-2]} == {"a/train", "b/train", "run_small", "small", "old-small"}
+    assert lines[2] == "Other names:"
+    assert {line.split()[0] for line in lines[3:-2]} == {"a/train", "b/train", "run_small", "small", "old-small"}
 
 
 @pytest.mark.parametrize("name", ["run_small", "run-small", "run_small.py", "deep/run_small", "b/train", "old-small"])
@@ -437,7 +438,7 @@ def test_an_unknown_command(finetune):
 
 
 def test_the_scripts_of_the_checkout_are_found(repository):
-    from finetune.cli import find_commands, find_scripts
+    from finetune.commands import find_commands, find_scripts
 
     assert find_scripts() == repository / "scripts"
     assert "run_ner" in find_commands(find_scripts())

@@ -1,8 +1,9 @@
-"""Writes training_table.py: every field of the installed transformers' `TrainingArguments`, as data.
+"""Writes training_table.py: every field of the installed transformers' `TrainingArguments`, as data and as types.
 
     python -m finetune.arguments.make_training_table
 
-The table lets the parser know types, defaults and choices without importing transformers, which takes seconds.
+The table lets the parser know types, defaults and choices without importing transformers, which takes seconds; by
+`TrainingValues` mypy knows which values there are, and of which type, wherever they are settled or read.
 """
 
 from __future__ import annotations
@@ -19,9 +20,17 @@ HEADER = '''"""Generated: python -m finetune.arguments.make_training_table. A te
 
 from __future__ import annotations
 
+from typing import Any, TypedDict
+
 from finetune.arguments.fields import Field
 
 TRANSFORMERS_VERSION = {version!r}
+
+
+class TrainingValues(TypedDict, total=False):
+    """Values of TrainingArguments by name: those that were typed or settled, not all of them."""
+
+{types}
 
 TRAINING_FIELDS: tuple[Field, ...] = (
 '''
@@ -69,8 +78,20 @@ def write_table(path: Path = TABLE) -> None:
     """Write the table as Python source."""
     import transformers
 
-    rows = "".join(f"    {_source_of(field)},\n" for field in build_training_fields())
-    path.write_text(HEADER.format(version=transformers.__version__) + rows + ")\n", encoding="utf-8")
+    fields = build_training_fields()
+    rows = "".join(f"    {_source_of(field)},\n" for field in fields)
+    types = "".join(f"    {field.name}: {type_of(field)}\n" for field in fields)
+    path.write_text(HEADER.format(version=transformers.__version__, types=types) + rows + ")\n", encoding="utf-8")
+
+
+def type_of(field: Field) -> str:
+    """The type of a field's values as Python source.
+
+    >>> type_of(Field("optim_args", ("dict", "str"), optional=True))
+    'dict[str, Any] | str | None'
+    """
+    kinds = ["dict[str, Any]" if kind == "dict" else kind for kind in field.kinds]
+    return " | ".join([*kinds, "None"] if field.optional else kinds)
 
 
 def _source_of(field: Field) -> str:

@@ -16,6 +16,7 @@ from finetune.arguments.legacy import OLD_FLAGS, OldFlag
 from finetune.arguments.nearest import nearest
 from finetune.arguments.scanner import Typed, scan
 from finetune.arguments.training import training_fields, training_problems
+from finetune.arguments.training_table import TrainingValues
 from finetune.arguments.values import expected, read_value
 from finetune.errors import Problem, UsageError
 
@@ -35,7 +36,7 @@ class Arguments:
     """
 
     groups: dict[type, Any]
-    training: dict[str, Any] = field(default_factory=dict)
+    training: TrainingValues = field(default_factory=TrainingValues)
     translated: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
@@ -90,10 +91,11 @@ class Arguments:
 class CommandParser:
     """Reads a command line into argument groups.
 
-    `groups` are dataclasses of `argument()` fields; those with a `problems()` method judge themselves, and `checks`
-    judge several groups together. TrainingArguments fields are taken only if `training_defaults` is given (it may be
-    empty); `required` names those of them that must be typed. `positionals` name fields that may be given by place.
-    `legacy` are old flags of this command beside the common ones.
+    `groups` are dataclasses of `argument()` fields. First `resolvers` settle the values that follow from others; then
+    the groups with a `problems()` method say what is wrong with them, and `checks` what is wrong with several together:
+    both change nothing. TrainingArguments fields are taken only if `training_defaults` is given (it may be empty);
+    `required` names those of them that must be typed. `positionals` name fields that may be given by place. `legacy` are
+    old flags of this command beside the common ones.
     """
 
     gathering_class: type[Gathering] = Gathering
@@ -103,14 +105,16 @@ class CommandParser:
         description: str,
         groups: Sequence[type],
         *,
-        training_defaults: Mapping[str, Any] | None = None,
+        training_defaults: TrainingValues | None = None,
         required: Sequence[str] = ("output_dir",),
         legacy: Mapping[str, OldFlag] | None = None,
         positionals: Sequence[str] = (),
+        resolvers: Sequence[Callable[[Arguments], None]] = (),
         checks: Sequence[Callable[[Arguments], list[Problem]]] = (),
         prog: str | None = None,
     ) -> None:
-        self.description, self.groups, self.checks = description, tuple(groups), tuple(checks)
+        self.description, self.groups = description, tuple(groups)
+        self.resolvers, self.checks = tuple(resolvers), tuple(checks)
         self.prog = prog or Path(sys.argv[0]).name
         self.sections = [(_title(group), fields_of(group)) for group in groups]
         own_sections = list(self.sections)
@@ -118,7 +122,7 @@ class CommandParser:
         if training_defaults is not None:
             self.sections.append((TRAINING_TITLE, self._training_section(training_defaults, required)))
         self.fields = _by_name(self.sections)
-        self.training_defaults = dict(training_defaults or {})
+        self.training_defaults = training_defaults or TrainingValues()
         self.old_flags = dict(OLD_FLAGS if self.has_training else {})
         for table in (*(getattr(group, "OLD_FLAGS", {}) for group in groups), legacy or {}):
             self.old_flags.update(table)
@@ -126,7 +130,7 @@ class CommandParser:
         self.old_flags = {name: old for name, old in self.old_flags.items() if name not in own}
         self.positionals = [self.fields[name] for name in positionals]
 
-    def _training_section(self, defaults: Mapping[str, Any], required: Sequence[str]) -> list[Field]:
+    def _training_section(self, defaults: TrainingValues, required: Sequence[str]) -> list[Field]:
         owned = {item.name for _, fields in self.sections for item in fields}
         fields = [item for item in training_fields(defaults) if item.name not in owned]
         must = set(required) - set(defaults)
@@ -203,7 +207,9 @@ class CommandParser:
             argv=argv,
         )
         arguments.groups = {group: _build_group(group, values) for group in self.groups}
-        self._require(arguments, problems, unread | {item.name for item in missing})
+        unknown = unread | {item.name for item in missing}
+        self._resolve(arguments)
+        problems.extend(self._check(arguments, unknown))
         if problems:
             raise UsageError(*dict.fromkeys(problems))
         return arguments
@@ -221,23 +227,30 @@ class CommandParser:
         flag = item.name if item in self.positionals else f"--{item.name}"
         return Problem(f"{flag} is missing: {item.help.rstrip('.')}")
 
-    def _training_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _training_values(self, values: Mapping[str, Any]) -> TrainingValues:
         if not self.has_training:
             return {}
         trained = {item.name for item in self.sections[-1][1]}
-        return {**self.training_defaults, **{name: value for name, value in values.items() if name in trained}}
+        typed = {name: value for name, value in values.items() if name in trained}
+        return {**self.training_defaults, **cast(TrainingValues, typed)}
 
-    def _require(self, arguments: Arguments, problems: list[Problem], unknown: set[str]) -> None:
-        """What groups say of themselves, then of each other; a group with unknown values cannot."""
+    def _resolve(self, arguments: Arguments) -> None:
+        """Values that follow from others: what groups want of the Trainer, then what the command's resolvers settle."""
         for group in arguments.groups.values():
-            judge = getattr(group, "problems", None)
-            problems.extend(judge() if judge and not unknown & set(vars(group)) else ())
             extra = getattr(group, "training_values", None)
             arguments.training.update(extra() if extra and self.has_training else {})
+        for resolve in self.resolvers:
+            resolve(arguments)
+
+    def _check(self, arguments: Arguments, unknown: set[str]) -> list[Problem]:
+        """What groups say of themselves, then of each other; a group with unknown values cannot."""
+        problems: list[Problem] = []
+        for group in arguments.groups.values():
+            check = getattr(group, "problems", None)
+            problems += check() if check and not unknown & set(vars(group)) else []
         if self.has_training:
-            problems.extend(training_problems(arguments.values(), arguments.training))
-        for check in self.checks:
-            problems.extend(check(arguments))
+            problems += training_problems(arguments.values(), arguments.training)
+        return problems + [problem for check in self.checks for problem in check(arguments)]
 
 
 def _hide(word: str, hidden: Iterable[str]) -> str:

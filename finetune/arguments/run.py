@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from finetune.arguments.fields import argument
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Problem
 
 SHOW_TRACEBACKS = "tracebacks"
@@ -34,7 +34,7 @@ class RunArguments:
     def show_tracebacks(self) -> bool:
         return self.debug in (True, SHOW_TRACEBACKS)
 
-    def training_values(self) -> dict[str, Any]:
+    def training_values(self) -> TrainingValues:
         """`--debug underflow_overflow` is a field of TrainingArguments with the same name."""
         return {} if isinstance(self.debug, bool) or self.show_tracebacks else {"debug": self.debug}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from finetune.arguments.fields import Field
-from finetune.arguments.training_table import TRAINING_FIELDS
+from finetune.arguments.training_table import TRAINING_FIELDS, TrainingValues
 from finetune.errors import Problem
 
 APEX_OPTIMIZER = "apex_fused_adam"
@@ -57,7 +57,7 @@ FOLLOWS = {
 }
 
 
-def training_fields(defaults: Mapping[str, Any]) -> list[Field]:
+def training_fields(defaults: TrainingValues) -> list[Field]:
     """The table with a command's own defaults, the ranges and the choices added here."""
     unknown = set(defaults) - {field.name for field in TRAINING_FIELDS}
     if unknown:
@@ -65,7 +65,7 @@ def training_fields(defaults: Mapping[str, Any]) -> list[Field]:
     return [_complete(field, defaults) for field in TRAINING_FIELDS]
 
 
-def _complete(field: Field, defaults: Mapping[str, Any]) -> Field:
+def _complete(field: Field, defaults: TrainingValues) -> Field:
     minimum, maximum = RANGES.get(field.name, (None, None))
     choices = (*field.choices, *OWN_CHOICES.get(field.name, ()))
     default = defaults.get(field.name, field.default)
@@ -73,7 +73,7 @@ def _complete(field: Field, defaults: Mapping[str, Any]) -> Field:
     return replace(field, default=default, minimum=minimum, maximum=maximum, choices=choices, follows=follows)
 
 
-def training_problems(training: Mapping[str, Any], explicit: Mapping[str, Any]) -> list[Problem]:
+def training_problems(training: Mapping[str, Any], explicit: TrainingValues) -> list[Problem]:
     """Contradictions that transformers would raise one by one, late.
 
     Args:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from datasets import Dataset
 from datasets.table import InMemoryTable
+from transformers import PreTrainedTokenizerBase
 
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.special_token_template import Template, find_template
@@ -48,7 +48,7 @@ class EncodedClassification:
 
 def encode_classification(
     split: Dataset,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     labels: Sequence[str],
     problem_type: ProblemType,
     *,

@@ -6,10 +6,10 @@ Fast tokenizers keep it in a post-processor, Python ones in methods, so it is re
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.special_tokens import PROBES, find_special_tokens
 from finetune.errors import DataError, Problem
@@ -33,7 +33,7 @@ class Template:
         return len(self.prefix) + len(self.middle) + len(self.suffix)
 
 
-def find_template(tokenizer: Any, *, pairs: bool) -> Template:
+def find_template(tokenizer: PreTrainedTokenizerBase, *, pairs: bool) -> Template:
     """Read off what `tokenizer` puts around single texts, or around and between pairs.
 
     Raises:
@@ -55,7 +55,7 @@ def find_template(tokenizer: Any, *, pairs: bool) -> Template:
     return Template(prefix, middle, suffix, prefix_types, middle_types, suffix_types, text_types)
 
 
-def _probe_fast(tokenizer: Any) -> tuple[Ids, Ids, Ids]:
+def _probe_fast(tokenizer: PreTrainedTokenizerBase) -> tuple[Ids, Ids, Ids]:
     """Ids, token types, and the text that each subword belongs to (0, 1, or -1 for special tokens)."""
     for probe in PROBES:
         example = tokenizer(probe, probe, return_token_type_ids=True, truncation=False, padding=False)
@@ -68,7 +68,7 @@ def _probe_fast(tokenizer: Any) -> tuple[Ids, Ids, Ids]:
     )
 
 
-def _probe_python(tokenizer: Any) -> tuple[Ids, Ids, Ids]:
+def _probe_python(tokenizer: PreTrainedTokenizerBase) -> tuple[Ids, Ids, Ids]:
     """Python tokenizers take ids, so stand-ins that no vocabulary has mark the two texts."""
     ids = np.array(tokenizer.build_inputs_with_special_tokens([-1], [-2]))
     types = np.resize(np.array(tokenizer.create_token_type_ids_from_sequences([-1], [-2])), len(ids))

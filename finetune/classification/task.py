@@ -12,6 +12,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import ClassificationArguments, check_regression, split_names
 from finetune.classification.checks import find_problem_type
 from finetune.classification.column_choice import ProblemType
@@ -70,7 +71,7 @@ class ClassificationTask:
     config: PretrainedConfig
     labels: list[str]
     new_head: bool
-    values: dict[str, Any]  # TrainingArguments by name, settled
+    values: TrainingValues  # TrainingArguments by name, settled
     scoring: Scoring
     settings: ClassifierSettings
     encoded: dict[str, EncodedClassification]
@@ -165,21 +166,21 @@ def check_length(typed: int | None, config: PretrainedConfig) -> list[Problem]:
 
 
 def resolve_values(
-    training: dict[str, Any], options: ClassificationArguments, scoring: Scoring, has_validation: bool
-) -> dict[str, Any]:
+    training: TrainingValues, options: ClassificationArguments, scoring: Scoring, has_validation: bool
+) -> TrainingValues:
     """TrainingArguments with what follows from the task: the best checkpoint is chosen by its main score.
 
     Raises:
         UsageError: the score that was typed is none of this task, or values contradict each other.
     """
-    values = dict(training)
+    values = training.copy()
     asked = values.get("metric_for_best_model") or options.metric_name
     if asked is not None and (name := asked.removeprefix("eval_")) not in scoring.names:
         flag = "metric_for_best_model" if values.get("metric_for_best_model") else "metric_name"
         raise UsageError(Problem(f"--{flag} is {name!r}", allowed_values(name, scoring.names)))
     if has_validation and values.get("do_train"):
-        values["metric_for_best_model"] = asked or scoring.main
-        best = values["metric_for_best_model"].removeprefix("eval_")
+        values["metric_for_best_model"] = chosen = asked or scoring.main
+        best = chosen.removeprefix("eval_")
         if values.get("greater_is_better") is None or best in SMALLER_IS_BETTER:
             values["greater_is_better"] = best not in SMALLER_IS_BETTER
     return resolve_schedule(values, has_validation=has_validation)

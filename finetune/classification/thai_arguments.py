@@ -73,17 +73,19 @@ class ThaiTextArguments:
         return "<_>" if self.prepare_for_tokenization and self.space_token == " " else self.space_token
 
 
-def check_thai_texts(arguments: Arguments) -> list[Problem]:
-    """Settle what the first and the last word of the command line stand for: the model, TensorBoard's folder.
-
-    Returns the problem of a command line that names no model.
-    """
+def resolve_thai_texts(arguments: Arguments) -> None:
+    """What the first and the last word of the command line stand for: the model, TensorBoard's folder."""
     thai, model = arguments[ThaiTextArguments], arguments[ModelArguments]
     model.model_name_or_path = model.model_name_or_path or thai.model_name or ""
     model.tokenizer_type = thai.tokenizer_type or model.tokenizer_type
     if thai.log_dir:
         arguments.environment["TENSORBOARD_LOGGING_DIR"] = thai.log_dir
         arguments.training.setdefault("report_to", ["tensorboard"])
+
+
+def check_thai_texts(arguments: Arguments) -> list[Problem]:
+    """The problem of a command line that names no model."""
+    thai, model = arguments[ThaiTextArguments], arguments[ModelArguments]
     if model.model_name_or_path or thai.problems():
         return []
     first = thai.tokenizer_type or "the command"

@@ -8,11 +8,12 @@ import os
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import Trainer
 
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import ClassificationArguments, ClassificationDataArguments, ColumnArguments
 from finetune.classification.corpora import NAMED, find_named
 from finetune.classification.corpus import load_classification_corpus
@@ -88,7 +89,7 @@ def drop_idle_stages(arguments: Arguments, corpus: Corpus) -> None:
     """The command trains, evaluates and tests by habit: what nobody typed and the corpus cannot serve is left out."""
     for flag, split in NEEDED.items():
         if split not in corpus.splits and flag not in arguments.typed and arguments.training.get(flag):
-            arguments.training[flag] = False
+            arguments.training |= cast(TrainingValues, {flag: False})
             logger.info("There is no %s split: nothing is done with one.", split)
 
 

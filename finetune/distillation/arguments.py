@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone, renamed
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Problem
 
-TRAINING_DEFAULTS = {
+TRAINING_DEFAULTS: TrainingValues = {
     "learning_rate": 5e-4,
     "adam_epsilon": 1e-6,
     "adam_beta2": 0.98,
@@ -150,7 +151,7 @@ class ScheduleArguments:
     log_interval: int = argument(500, minimum=1, help="steps between two log entries")
     checkpoint_interval: int = argument(4000, minimum=1, help="steps between two checkpoints")
 
-    def training_values(self) -> dict[str, Any]:
+    def training_values(self) -> TrainingValues:
         return {
             "do_train": True,
             "num_train_epochs": float(self.n_epoch),
@@ -162,13 +163,17 @@ class ScheduleArguments:
         }
 
 
-def check_losses(arguments: Arguments) -> list[Problem]:
-    """Some loss has a weight, and none the weight of the other objective; the output folder is --dump_path."""
+def resolve_losses(arguments: Arguments) -> None:
+    """The output folder is --dump_path; with --mlm, the causal loss has no weight unless one was typed."""
     arguments.training["output_dir"] = arguments[DistillationArguments].dump_path
+    if arguments[PredictionArguments].mlm and "alpha_clm" not in arguments.typed:
+        arguments[LossArguments].alpha_clm = 0.0  # its default is for causal models
+
+
+def check_losses(arguments: Arguments) -> list[Problem]:
+    """Some loss has a weight, and none the weight of the other objective."""
     losses, prediction = arguments[LossArguments], arguments[PredictionArguments]
     problems = []
-    if prediction.mlm and losses.alpha_clm and "alpha_clm" not in arguments.typed:
-        losses.alpha_clm = 0.0  # its default is for causal models
     if prediction.mlm and losses.alpha_clm:
         problems.append(Problem("--mlm and --alpha_clm contradict each other", remedy="say --alpha_clm 0"))
     if not prediction.mlm and losses.alpha_mlm:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.data.files import fingerprint
 from finetune.data.pickles import ArrayUnpickler, read_pickle
@@ -36,7 +37,7 @@ COUNTED_AT_A_TIME = 1 << 24
 EXPECTED = "a list of counts or a list of arrays of ids"
 
 
-def line_template(tokenizer: Any) -> SpecialTokens:
+def line_template(tokenizer: PreTrainedTokenizerBase) -> SpecialTokens:
     """What stands around a sequence: the first and the last special token, or those of a causal vocabulary.
 
     Raises:
@@ -51,7 +52,9 @@ def line_template(tokenizer: Any) -> SpecialTokens:
     return SpecialTokens(ids[0], ids[1], types, types, 0)
 
 
-def binarize(paths: Sequence[Path], tokenizer: Any, folder: Path, *, workers: int) -> dict[str, int]:
+def binarize(
+    paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, folder: Path, *, workers: int
+) -> dict[str, int]:
     """Write the token store `folder`: every line of the files that has subwords is a sequence, however long.
 
     Raises:

@@ -24,6 +24,7 @@ from transformers import (
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.data.files import fingerprint
 from finetune.distillation.arguments import (
     DistillationArguments,
@@ -88,7 +89,7 @@ class DistillationTask:
     examples: DistillationExamples
     rows: TeacherRows  # the examples, with what the teacher answers to them where that is kept
     masker: WeightedMasker | None
-    values: dict[str, Any]
+    values: TrainingValues
 
     @property
     def asked(self) -> DistillationArguments:

@@ -43,20 +43,20 @@ class DistillationLog(TrainerCallback):
         self.of_epoch = (0.0, 0)  # sum of losses and number of steps
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         if state.is_world_process_zero:
             self.board = SummaryWriter(str(self.folder / BOARD), purge_step=state.global_step + 1)
         self.since = (time.perf_counter(), state.global_step)
 
     def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         self.of_epoch = (0.0, 0)
         logger.info("--- Starting epoch %d/%d", int(state.epoch or 0), int(args.num_train_epochs) - 1)
 
     def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         number = max(round(state.epoch or 0) - 1, 0)
         if control.should_training_stop and state.global_step < state.max_steps:
@@ -74,7 +74,9 @@ class DistillationLog(TrainerCallback):
         if self.board is not None and (state.global_step + 1) % max(int(state.logging_steps), 1) == 0:
             self.statistics = dict(describe_parameters(kwargs["model"]))
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         self.loss.steps += 1
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -101,7 +103,7 @@ class DistillationLog(TrainerCallback):
         return (now - before) / max(step - first, 1)
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         if self.board is not None:
             self.board.close()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from finetune.arguments.training_table import TrainingValues
 from finetune.distillation.losses import (
     CosineLoss,
     HardLabelLoss,
@@ -291,6 +292,6 @@ def count_positions(batch: Mapping[str, Tensor]) -> list[int]:
     return torch.bincount(found, minlength=rows).tolist()
 
 
-def choose_teacher_dtype(values: Mapping[str, Any]) -> torch.dtype:
+def choose_teacher_dtype(values: TrainingValues) -> torch.dtype:
     """The short format of the run: the teacher is never trained and needs no float32 weights."""
     return torch.bfloat16 if values.get("bf16") else torch.float16 if values.get("fp16") else torch.float32

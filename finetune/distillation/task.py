@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -221,9 +220,3 @@ def join(labelled: Dataset, unlabelled: Dataset) -> Dataset:
     """Rows of both, in memory, in one table (no index mapping to slow down reading)."""
     first, second = (rows.with_format("arrow")[:] for rows in (labelled, unlabelled))
     return Dataset(InMemoryTable(pa.concat_tables([first, second.select(first.column_names).cast(first.schema)])))
-
-
-def tell_sizes(distilled: SupervisedDistillation) -> None:
-    sizes: dict[str, Any] = {"student": distilled.student, "teacher": distilled.teacher}
-    shown = ", ".join(f"{name} {model.num_parameters():,} parameters" for name, model in sizes.items())
-    logger.info("%s. %s rows of text without labels.", shown.capitalize(), f"{distilled.unlabelled:,}")

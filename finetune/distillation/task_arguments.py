@@ -13,13 +13,14 @@ from finetune.arguments.legacy import OldFlag, gone, renamed
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.scanner import scan
+from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import check_classification
 from finetune.distillation.arguments import TASKS, TeachingArguments
 from finetune.errors import Problem, UsageError
 from finetune.tagging.arguments import check_tagging
 
 LANGUAGE_MODELING, TOKEN_CLASSIFICATION, SEQUENCE_CLASSIFICATION = TASKS
-TASK_DEFAULTS = {"do_train": True}
+TASK_DEFAULTS: TrainingValues = {"do_train": True}
 TASK_ALPHAS = ("ce", "hard", "mse", "cos", "hidden", "relation")
 
 
@@ -100,10 +101,15 @@ def _task_of_file(path: Path) -> list[str]:
     return [entry.words[0] for entry in entries if entry.name == "task" and entry.words]
 
 
+def resolve_teacher(arguments: Arguments) -> None:
+    """It is the teacher that data and settings are matched with."""
+    teacher = arguments[TaskDistillationArguments].teacher_name
+    arguments.groups[ModelArguments] = ModelArguments(model_name_or_path=teacher or "")
+
+
 def check_task_distillation(arguments: Arguments) -> list[Problem]:
-    """Some loss has a weight, there is data, and it is the teacher that data and settings are matched with."""
+    """Some loss has a weight, and there is data."""
     asked, losses = arguments[TaskDistillationArguments], arguments[TaskLossArguments]
-    arguments.groups[ModelArguments] = ModelArguments(model_name_or_path=asked.teacher_name or "")
     check_data = check_tagging if asked.task == TOKEN_CLASSIFICATION else check_classification
     problems = check_data(arguments)
     if not any(losses.alphas().values()):

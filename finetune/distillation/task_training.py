@@ -13,6 +13,7 @@ from transformers import Trainer, set_seed
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.run import RunArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.classification import results as classification_results
 from finetune.classification.decisions import Decision
 from finetune.classification.evaluation import build_text_metrics
@@ -75,7 +76,7 @@ def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> T
     return trainer
 
 
-def build_module(distilled: SupervisedDistillation, values: dict[str, Any]) -> TaskDistillation:
+def build_module(distilled: SupervisedDistillation, values: TrainingValues) -> TaskDistillation:
     set_seed(int(distilled.arguments.get("seed", 42)))  # the projections are drawn here
     return TaskDistillation(
         distilled.student,

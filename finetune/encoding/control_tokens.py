@@ -13,10 +13,11 @@ import re
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 CONTROL_ROLES = ("bos_token", "eos_token", "cls_token", "sep_token", "pad_token", "mask_token")
 UNSPELLABLE = "\ufdd0control {}\ufdd1"  # Unicode's noncharacters: no text is meant to hold them
@@ -29,9 +30,9 @@ class ControlTokens:
     is also a control token (GPT-2's end of text), only its spelling shows which of both is meant.
     """
 
-    def __init__(self, tokenizer: Any, *, kept: Collection[str | None] = ()) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, kept: Collection[str | None] = ()) -> None:
         names = {str(getattr(tokenizer, role, None) or "") for role in CONTROL_ROLES} - {"", *kept}
-        known = {name: tokenizer.convert_tokens_to_ids(name) for name in sorted(names)}
+        known = {name: cast(int | None, tokenizer.convert_tokens_to_ids(name)) for name in sorted(names)}
         self.spelled: dict[str, int] = {name: int(index) for name, index in known.items() if index is not None}
         self.unknown: int | None = tokenizer.unk_token_id
         self.ids = set(self.spelled.values())

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.data.files import fingerprint, listed
 from finetune.data.text import PACKED_SUFFIX
@@ -72,7 +73,7 @@ class CorpusSettings:
 
 def prepare_store(
     paths: Sequence[Path],
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     settings: CorpusSettings,
     cache_dir: Path,
     *,
@@ -122,7 +123,7 @@ def store_name(files: Sequence[dict[str, Any]], tokenizer: str, settings: Corpus
     return "corpus-" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def describe_tokenizer(tokenizer: Any, fingerprint: str) -> dict[str, Any]:
+def describe_tokenizer(tokenizer: PreTrainedTokenizerBase, fingerprint: str) -> dict[str, Any]:
     """What messages say of a tokenizer, and the hash that tells it from others."""
     return {
         "name": str(tokenizer.name_or_path),
@@ -133,7 +134,7 @@ def describe_tokenizer(tokenizer: Any, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def build_packer(settings: CorpusSettings, tokenizer: Any, specials: SpecialTokens) -> Packer:
+def build_packer(settings: CorpusSettings, tokenizer: PreTrainedTokenizerBase, specials: SpecialTokens) -> Packer:
     """The packer that `settings` ask for, with the special tokens of `tokenizer`.
 
     Raises:
@@ -158,7 +159,7 @@ def build_packer(settings: CorpusSettings, tokenizer: Any, specials: SpecialToke
     )
 
 
-def find_separator(tokenizer: Any) -> npt.NDArray[np.int64]:
+def find_separator(tokenizer: PreTrainedTokenizerBase) -> npt.NDArray[np.int64]:
     """Ids between two lines of an example: a lone "▁" or newline where the vocabulary has one, else the separator."""
     vocabulary = tokenizer.get_vocab()
     known = [vocabulary[subword] for subword in SEPARATOR_PIECES if subword in vocabulary]
@@ -166,7 +167,7 @@ def find_separator(tokenizer: Any) -> npt.NDArray[np.int64]:
     return np.array((known or fallback)[:1], dtype=np.int64)
 
 
-def _document_end(tokenizer: Any) -> npt.NDArray[np.int64]:
+def _document_end(tokenizer: PreTrainedTokenizerBase) -> npt.NDArray[np.int64]:
     if tokenizer.eos_token_id is None:
         found = f"the tokenizer {type(tokenizer).__name__} has no end-of-sequence token"
         raise DataError(Problem(found, "documents are parted by one", "add an eos_token to its tokenizer_config.json"))

@@ -9,10 +9,11 @@ example is masked the same way in any batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.draws import Bits, as_fraction, below, draw_bits
 from finetune.encoding.padding import IGNORED
@@ -47,7 +48,9 @@ class Masker:
     whole_words: bool = False
 
     @classmethod
-    def for_tokenizer(cls, tokenizer: Any, *, probability: float = 0.15, whole_words: bool = False) -> Masker:
+    def for_tokenizer(
+        cls, tokenizer: PreTrainedTokenizerBase, *, probability: float = 0.15, whole_words: bool = False
+    ) -> Masker:
         """The masker for this tokenizer's vocabulary and special tokens.
 
         Raises:
@@ -110,7 +113,7 @@ def labelled_positions(labels: Ids, *, round_to: int = 32) -> tuple[Ids, Ids]:
     return positions[None], selected[None]
 
 
-def find_special_ids(tokenizer: Any) -> npt.NDArray[np.bool_]:
+def find_special_ids(tokenizer: PreTrainedTokenizerBase) -> npt.NDArray[np.bool_]:
     """For every id whether the tokenizer counts it as special (its own judgement: a space token is text to some)."""
     ids = list(range(len(tokenizer)))
     flags = tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)

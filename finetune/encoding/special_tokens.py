@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.errors import DataError, Problem
 
@@ -31,7 +31,7 @@ class SpecialTokens:
         return len(self.prefix) + len(self.suffix)
 
 
-def find_special_tokens(tokenizer: Any) -> SpecialTokens:
+def find_special_tokens(tokenizer: PreTrainedTokenizerBase) -> SpecialTokens:
     """Read the special tokens that `tokenizer` puts around a single sequence.
 
     Raises
@@ -51,7 +51,7 @@ def find_special_tokens(tokenizer: Any) -> SpecialTokens:
     )
 
 
-def _probe_fast(tokenizer: Any) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+def _probe_fast(tokenizer: PreTrainedTokenizerBase) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
     for probe in _probes(tokenizer):
         example = tokenizer(
             [probe], is_split_into_words=True, return_token_type_ids=True, return_special_tokens_mask=True
@@ -68,16 +68,16 @@ def _probe_fast(tokenizer: Any) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
     )
 
 
-def _probes(tokenizer: Any) -> Iterator[str]:
+def _probes(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
     """Short texts, then texts that the vocabulary itself holds."""
     yield from PROBES
     special = set(tokenizer.all_special_ids)
     for index in range(min(len(tokenizer), 1000)):
         if index not in special:
-            yield tokenizer.decode([index]).strip() or "a"
+            yield str(tokenizer.decode([index])).strip() or "a"
 
 
-def _probe_python(tokenizer: Any) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+def _probe_python(tokenizer: PreTrainedTokenizerBase) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
     """Python tokenizers take ids, so a stand-in that no vocabulary has marks the body."""
     body = -1
     ids = np.array(tokenizer.build_inputs_with_special_tokens([body]))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.control_tokens import ControlTokens
 from finetune.encoding.ragged import offsets_of
@@ -52,7 +53,9 @@ class SubwordEncoder:
         Control tokens that texts spell on purpose, and that stay what they are (the mask of masked texts).
     """
 
-    def __init__(self, tokenizer: Any, *, words: bool = False, kept: Collection[str | None] = ()) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, words: bool = False, kept: Collection[str | None] = ()
+    ) -> None:
         self.words = words
         self.dtype = id_dtype(len(tokenizer))
         self.fingerprint = tokenizer_fingerprint(tokenizer)
@@ -123,7 +126,7 @@ class SubwordEncoder:
         starts[first_places(lengths)] = True
         return starts
 
-    def _agrees_with(self, tokenizer: Any) -> bool:
+    def _agrees_with(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         expected = tokenizer(PROBES, add_special_tokens=False, verbose=False)["input_ids"]
         subwords = self._encode_rust(PROBES)
         return np.array_equal(subwords.ids, np.fromiter(chain.from_iterable(expected), np.int64))
@@ -134,7 +137,7 @@ def id_dtype(vocabulary_size: int) -> type[np.unsignedinteger]:
     return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
 
 
-def bare_rust_json(tokenizer: Any) -> str | None:
+def bare_rust_json(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """The Rust tokenizer under `tokenizer` as JSON, without truncation and padding; None where there is none."""
     if not getattr(tokenizer, "is_fast", False):
         return None
@@ -148,13 +151,13 @@ def bare_rust_json(tokenizer: Any) -> str | None:
     return rust.to_str()
 
 
-def tokenizer_fingerprint(tokenizer: Any) -> str:
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """A hash that two tokenizers share exactly where they are made of the same parts (vocabulary, casing, rules)."""
     description = bare_rust_json(tokenizer) or json.dumps(_describe_python(tokenizer), sort_keys=True, default=str)
     return hashlib.sha256(description.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _describe_python(tokenizer: Any) -> dict[str, Any]:
+def _describe_python(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """What decides the ids of a tokenizer written in Python. Where it was loaded from does not."""
     places = ("name_or_path", "tokenizer_file", "vocab_file", "merges_file", "cache_dir")
     settings = {name: value for name, value in tokenizer.init_kwargs.items() if name not in places}
@@ -166,7 +169,7 @@ def _describe_python(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def find_starts_by_id(tokenizer: Any, *, is_rust: bool) -> npt.NDArray[np.bool_] | None:
+def find_starts_by_id(tokenizer: PreTrainedTokenizerBase, *, is_rust: bool) -> npt.NDArray[np.bool_] | None:
     """For each id whether its subword begins a word, where that can be seen from the subword; else None.
 
     WordPiece marks subwords that go on. Tokenizers in Python have no word ids: subwords marked as word starts begin words,

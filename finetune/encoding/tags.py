@@ -200,24 +200,6 @@ def repair_tags(tags: Sequence[str], scheme: TagScheme) -> list[str]:
     return write_spans(read_spans(tags), len(tags), scheme)
 
 
-def convert_to_iob2(tags: Sequence[str], scheme: TagScheme) -> list[str]:
-    """IOB2 tags with the same spans (read leniently), so that one scorer serves all schemes.
-
-    A span whose begin is not well formed in `scheme` keeps its `I-`, so that strict scoring goes on refusing it; only
-    where it touches another span of its type must it become a `B-`.
-    """
-    legal = legal_begins(scheme)
-    converted = [OUTSIDE] * len(tags)
-    before: Span = ("", -1, -1)
-    for span in read_spans(tags):
-        kind, start, end = span
-        touches = before[0] == kind and before[2] == start
-        begin = "B" if touches or tags[start][0] in legal else "I"
-        converted[start:end] = [f"{begin}-{kind}", *[f"I-{kind}"] * (end - start - 1)]
-        before = span
-    return converted
-
-
 def legal_begins(scheme: TagScheme) -> str:
     """Letters that may begin a span which touches no other of its type."""
     return {TagScheme.IOB1: "IB", TagScheme.IO: "I", TagScheme.BIOES: "BS", TagScheme.BILOU: "BU"}.get(scheme, "B")

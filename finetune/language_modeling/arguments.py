@@ -203,14 +203,15 @@ class CausalArguments:
     )
 
 
-def check_text(arguments: Arguments) -> list[Problem]:
-    """Each stage needs its text; streaming needs a number of steps.
-
-    A command line that names no stage (as those of thai2transformers do not) trains, and validates.
-    """
-    text, training = arguments[TextArguments], arguments.training
+def resolve_stages(arguments: Arguments) -> None:
+    """A command line that names no stage (as those of thai2transformers do not) trains, and validates."""
     if not arguments.typed & {"do_train", "do_eval"}:
-        training["do_train"] = training["do_eval"] = True
+        arguments.training["do_train"] = arguments.training["do_eval"] = True
+
+
+def check_text(arguments: Arguments) -> list[Problem]:
+    """Each stage needs its text; streaming needs a number of steps."""
+    text, training = arguments[TextArguments], arguments.training
     problems = []
     trains = bool(training.get("do_train"))
     if (trains or text.build_dataset_only) and not (text.train_file or text.dataset_name):

@@ -14,6 +14,7 @@ from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.encoding.corpus import CorpusSettings
 from finetune.encoding.masking import Masker
 from finetune.encoding.token_store import TokenStore
@@ -93,7 +94,7 @@ class LanguageTask:
     plan: Plan
     tokenizer: PreTrainedTokenizerBase
     config: PretrainedConfig
-    values: dict[str, Any]  # TrainingArguments by name, settled
+    values: TrainingValues  # TrainingArguments by name, settled
     max_length: int
     files: TextFiles
     train: TokenStore | StreamedExamples | None = None

@@ -10,6 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from finetune.data.hub import is_saved_dataset, load_hub_dataset, read_saved_dataset
 from finetune.data.text import find_text_files
 from finetune.data.text_rows import save_texts
@@ -84,7 +86,7 @@ def _texts_of_dataset(asked: TextArguments) -> TextFiles:
 
 def prepare_texts(
     paths: Sequence[Path],
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     settings: CorpusSettings,
     asked: TextArguments,
     *,
@@ -135,7 +137,9 @@ class StreamedTexts:
     seed: int
 
     @classmethod
-    def of(cls, paths: Sequence[Path], tokenizer: Any, settings: CorpusSettings, *, seed: int) -> StreamedTexts:
+    def of(
+        cls, paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, settings: CorpusSettings, *, seed: int
+    ) -> StreamedTexts:
         return cls(paths, SubwordEncoder(tokenizer, words=settings.find_words), tokenizer, settings, seed)
 
     def __call__(self, epoch: int) -> Iterator[dict[str, Any]]:

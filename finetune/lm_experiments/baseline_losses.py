@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.nearest import allowed_values
 from finetune.encoding.padding import IGNORED
@@ -36,7 +36,7 @@ Arrays = dict[str, torch.Tensor]
 class OutputsDefaultLoss:
     """The loss that the model itself computed, unchanged."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         del model, tokenizer
 
     def __call__(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
@@ -104,7 +104,7 @@ class KLBaselineLoss:
     def __init__(
         self,
         model: PreTrainedModel,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         *,
         dataset: str | Sequence[str],
         batch_size: int = 32,
@@ -238,7 +238,7 @@ def _make_baseline(model: PreTrainedModel, model_kwargs: Mapping[str, Any] | Non
     return baseline.eval().requires_grad_(False)
 
 
-def _find_tokenizer(tokenizer: Any, kwargs: Mapping[str, Any] | None) -> Any:
+def _find_tokenizer(tokenizer: PreTrainedTokenizerBase, kwargs: Mapping[str, Any] | None) -> Any:
     return type(tokenizer).from_pretrained(tokenizer.name_or_path, **kwargs) if kwargs else tokenizer
 
 

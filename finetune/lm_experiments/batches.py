@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.errors import Problem, UsageError
 from finetune.lm_experiments.encoding import Row, encode_annotated, pad_rows
@@ -151,7 +152,7 @@ def _strip(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
     return labels[: real[-1] + 1] if len(real) else labels[:0]
 
 
-def _pad(rows: Sequence[Row], tokenizer: Any) -> Batch:
+def _pad(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Batch:
     """As `pad_rows`, with whatever else a preprocessing function made (padded with 0)."""
     batch = pad_rows(rows, tokenizer)
     for name in set(rows[0]) - set(batch) if rows else ():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.special_tokens import find_special_tokens
 from finetune.encoding.subwords import SubwordEncoder
@@ -20,7 +20,12 @@ Row = dict[str, list[int]]
 
 
 def encode_annotated(
-    texts: Sequence[str], labels: Sequence[str] | None, tokenizer: Any, *, task: str, max_length: int
+    texts: Sequence[str],
+    labels: Sequence[str] | None,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    task: str,
+    max_length: int,
 ) -> list[Row]:
     """Ids of each text with the tokenizer's special tokens; a causal text starts with the begin-of-text token, always.
 
@@ -52,7 +57,7 @@ def encode_annotated(
     return rows
 
 
-def _encode(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+def _encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Ids with the special tokens of the tokenizer; masks that the texts spell are masks, other control tokens text."""
     encoder = SubwordEncoder(tokenizer, kept=(tokenizer.mask_token,))
     specials, subwords = find_special_tokens(tokenizer), encoder.encode(texts)
@@ -64,13 +69,13 @@ def _encode(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
     return [[*specials.prefix.tolist(), *row.tolist(), *specials.suffix.tolist()] for row in rows]
 
 
-def _without_start(texts: Sequence[str], tokenizer: Any) -> list[str]:
+def _without_start(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Texts that spell the begin-of-text token in front, as some are kept, have it once, not twice."""
     start = next((token for token in (tokenizer.bos_token, tokenizer.cls_token, tokenizer.eos_token) if token), "")
     return [text.removeprefix(start) for text in texts]
 
 
-def _with_start(ids: list[int], tokenizer: Any) -> list[int]:
+def _with_start(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """GPT-2's tokenizer adds no begin-of-text token; without one the first word is predicted by nothing."""
     starts = [tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id]
     start = next((number for number in starts if number is not None), None)
@@ -89,7 +94,7 @@ def _require_lengths(inputs: Sequence[list[int]], targets: Sequence[list[int]]) 
         raise DataError(*problems)
 
 
-def pad_rows(rows: Sequence[Row], tokenizer: Any) -> Batch:
+def pad_rows(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Batch:
     """A batch of arrays: `input_ids` and `attention_mask` (rows, length), with labels `labels` padded with -100."""
     ids, held = _pad([row["input_ids"] for row in rows], TokenRoles.of(tokenizer).pad_id)
     batch: Batch = {"input_ids": ids, "attention_mask": held.astype(np.int64)}

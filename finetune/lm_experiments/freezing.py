@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from finetune.arguments.nearest import allowed_values
 from finetune.errors import Problem, UsageError
@@ -72,7 +73,7 @@ class PartiallyFrozenModelCallback(FrozenModelCallback):
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         *,
         frozen_params: str | Sequence[str] | None = None,
         unfrozen_params: str | Sequence[str] | None = None,
@@ -91,7 +92,7 @@ class FreezeWordTokensCallback(FrozenModelCallback):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         *,
         words_to_freeze: str | Sequence[str],
         word_embeddings_name: str | None = None,
@@ -105,7 +106,7 @@ class UnfreezeWordTokensCallback(FrozenModelCallback):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         *,
         words_to_unfreeze: str | Sequence[str],
         word_embeddings_name: str | None = None,
@@ -180,7 +181,9 @@ def invert(model: nn.Module, masks: Masks) -> Masks:
     return inverted
 
 
-def _rows_of_words(model: Any, tokenizer: Any, words: str | Sequence[str], name: str | None) -> Masks:
+def _rows_of_words(
+    model: Any, tokenizer: PreTrainedTokenizerBase, words: str | Sequence[str], name: str | None
+) -> Masks:
     ids = torch.from_numpy(find_word_tokens(words, tokenizer))
     weights = [model.get_input_embeddings().weight] if name is None else list(find_entries(model, name))
     masks: Masks = {}

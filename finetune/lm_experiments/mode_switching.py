@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 
 class ModeCallback:
     """Sets the mode of a model. Called with (epoch, batch)."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         del tokenizer
         self.model = model
 
@@ -54,7 +56,7 @@ class SwitchEncoderDecoderModesCallback(ModeCallback):
 class SwitchEncoderDecoderModesToOppositeOfWhenLastCalledCallback(ModeCallback):
     """What the model was not when this callback was called last, whatever others made of it since."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(model, tokenizer)
         self.last: bool | None = None
 

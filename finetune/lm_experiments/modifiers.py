@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
 
 def add_new_tokens(
-    model: PreTrainedModel, tokenizer: Any, *, added_tokens: str | Sequence[str]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, added_tokens: str | Sequence[str]
 ) -> tuple[PreTrainedModel, Any]:
     """Add whole words to the vocabulary; their embeddings are drawn around the mean of the others (Hewitt 2021).
 

@@ -283,7 +283,7 @@ def _build(
     return parts
 
 
-def _order_pair(made: Any, model: Any, tokenizer: Any) -> tuple[Any, Any]:
+def _order_pair(made: Any, model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[Any, Any]:
     """What a modifier gives back: model and tokenizer in either order, the model alone, or nothing."""
     given = made if isinstance(made, tuple) else (made,)
     models = [item for item in given if isinstance(item, torch.nn.Module)]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from finetune.arguments.nearest import allowed_values
 from finetune.errors import DataError, Problem, UsageError
@@ -33,16 +34,12 @@ from finetune.lm_experiments.span_corruption import (
 Batch = dict[str, Any]
 REPLACEMENTS = ("mask", "random", "original")
 MASK_MOSTLY = {"mask": 0.8, "random": 0.1, "original": 0.1}  # Devlin et al. 2019
-# Functions after which the labels of a text are no longer those of its file.
-UPDATE_LABEL_FNS = frozenset(
-    {"mask_random_spans", "mask_truerandom_spans", "expand_with_masks", "mask_word_tokens", "mask_words"}
-)
 
 
 def call_preprocessing(
     function: Callable[..., Batch],
     inputs: Batch,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     kwargs: Mapping[str, Any],
     *,
     rng: np.random.Generator,
@@ -76,7 +73,7 @@ def check_keywords(
     return problems + [Problem(f"{title} needs {flag}.{name}") for name in missing]
 
 
-def identity(inputs: Batch, tokenizer: Any) -> Batch:
+def identity(inputs: Batch, tokenizer: PreTrainedTokenizerBase) -> Batch:
     """The inputs unchanged; without labels each token is its own label, padding none."""
     del tokenizer  # the signature is that of all
     if "labels" in inputs:
@@ -84,7 +81,7 @@ def identity(inputs: Batch, tokenizer: Any) -> Batch:
     return {**inputs, "labels": np.where(_attended(inputs), inputs["input_ids"], IGNORED)}
 
 
-def remove_non_mask_tokens_from_labels(inputs: Batch, tokenizer: Any) -> Batch:
+def remove_non_mask_tokens_from_labels(inputs: Batch, tokenizer: PreTrainedTokenizerBase) -> Batch:
     """Labels only where the input shows a mask: for texts with masks of their own.
 
     Raises:
@@ -101,7 +98,7 @@ def remove_non_mask_tokens_from_labels(inputs: Batch, tokenizer: Any) -> Batch:
 
 def mask_random_tokens(
     inputs: Batch,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     *,
     mask_prop: float = 0.15,
     replacement_props: Mapping[str, float] | None = None,
@@ -149,7 +146,7 @@ def _require_shares(mask_prop: float, shares: Mapping[str, float]) -> None:
 
 def mask_random_spans(
     inputs: Batch,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     *,
     mask_prop: float = 0.15,
     mean_noise_span_length: float = 3.0,
@@ -161,14 +158,16 @@ def mask_random_spans(
     return _hide(inputs, noise, starts, roles, "mask_random_spans", spans_only=True)
 
 
-def mask_truerandom_spans(inputs: Batch, tokenizer: Any, *, mask_prop: float = 0.15, rng: np.random.Generator) -> Batch:
+def mask_truerandom_spans(
+    inputs: Batch, tokenizer: PreTrainedTokenizerBase, *, mask_prop: float = 0.15, rng: np.random.Generator
+) -> Batch:
     """Random tokens are hidden, each by itself; those that happen to be adjacent share one sentinel."""
     roles = TokenRoles.of(tokenizer)
     noise = choose_random(*_allowed_and_count(inputs, roles, mask_prop), rng)
     return _hide(inputs, noise, first_of_runs(noise), roles, "mask_truerandom_spans", spans_only=True)
 
 
-def expand_with_masks(inputs: Batch, tokenizer: Any) -> Batch:
+def expand_with_masks(inputs: Batch, tokenizer: PreTrainedTokenizerBase) -> Batch:
     """Each text as often as it has tokens, each time with another one hidden. Adds `expanded_lengths`.
 
     Special tokens are never hidden; a text that holds no other has no rows (its length is 0).
@@ -185,7 +184,9 @@ def expand_with_masks(inputs: Batch, tokenizer: Any) -> Batch:
     return {**hidden, "expanded_lengths": lengths}
 
 
-def mask_word_tokens(inputs: Batch, tokenizer: Any, *, word_tokens_to_mask: str | Sequence[str]) -> Batch:
+def mask_word_tokens(
+    inputs: Batch, tokenizer: PreTrainedTokenizerBase, *, word_tokens_to_mask: str | Sequence[str]
+) -> Batch:
     """Hide every occurrence of some words of one token each, at the start of a text or after a space.
 
     Raises:
@@ -197,7 +198,7 @@ def mask_word_tokens(inputs: Batch, tokenizer: Any, *, word_tokens_to_mask: str 
     return _hide(inputs, noise, noise, roles, "mask_word_tokens")
 
 
-def find_word_tokens(words: str | Sequence[str], tokenizer: Any) -> Ids:
+def find_word_tokens(words: str | Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Ids:
     """The ids of words of one token each: as they begin a text and as they follow a space.
 
     Raises:
@@ -218,7 +219,7 @@ def find_word_tokens(words: str | Sequence[str], tokenizer: Any) -> Ids:
     return np.array([number for ids in single.values() for number in ids], dtype=np.int64)
 
 
-def mask_words(inputs: Batch, tokenizer: Any, *, words_to_mask: str | Sequence[str]) -> Batch:
+def mask_words(inputs: Batch, tokenizer: PreTrainedTokenizerBase, *, words_to_mask: str | Sequence[str]) -> Batch:
     """Hide every occurrence of some words, those of most tokens first; a model of spans sees one sentinel a word.
 
     Raises:
@@ -245,7 +246,13 @@ def mask_words(inputs: Batch, tokenizer: Any, *, words_to_mask: str | Sequence[s
 
 
 def identity_if_decoder_mask_if_encoder(
-    inputs: Batch, tokenizer: Any, *, model: Any, mask_fn: Callable[..., Batch], mask_fn_kwargs: Any = None, **rest: Any
+    inputs: Batch,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    model: Any,
+    mask_fn: Callable[..., Batch],
+    mask_fn_kwargs: Any = None,
+    **rest: Any,
 ) -> Batch:
     """For models that are both (GPT-BERT, Charpentier & Samuel 2024): `mask_fn` unless `model.config.is_decoder`."""
     if getattr(model.config, "is_decoder", False):
@@ -293,7 +300,7 @@ def _as_list(words: str | Sequence[str]) -> list[str]:
     return [words] if isinstance(words, str) else list(words)
 
 
-def _spellings(word: str, tokenizer: Any, roles: TokenRoles) -> list[tuple[int, ...]]:
+def _spellings(word: str, tokenizer: PreTrainedTokenizerBase, roles: TokenRoles) -> list[tuple[int, ...]]:
     """The tokens of a word at the start of a text and after a space, and the token of exactly that name."""
     texts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (word, f" {word}")]
     named = tokenizer.get_vocab().get(word)
@@ -301,7 +308,7 @@ def _spellings(word: str, tokenizer: Any, roles: TokenRoles) -> list[tuple[int, 
     return [ids for ids in sorted(found) if roles.unknown_id not in ids or roles.unknown_id == tokenizer.eos_token_id]
 
 
-def _subwords_of(word: str, tokenizer: Any) -> str:
+def _subwords_of(word: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return " ".join(tokenizer.convert_ids_to_tokens(tokenizer(word, add_special_tokens=False)["input_ids"]))
 
 

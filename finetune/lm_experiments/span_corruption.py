@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.padding import IGNORED
 from finetune.errors import DataError, Problem
@@ -31,12 +31,12 @@ class TokenRoles:
     unknown_id: int | None
 
     @classmethod
-    def of(cls, tokenizer: Any) -> TokenRoles:
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> TokenRoles:
         """Roles by any tokenizer of transformers; `<extra_id_0>`, `<extra_id_1>`, ... are sentinels."""
         return _roles_of(tokenizer, len(tokenizer))
 
     @classmethod
-    def read(cls, tokenizer: Any) -> TokenRoles:
+    def read(cls, tokenizer: PreTrainedTokenizerBase) -> TokenRoles:
         """`of`, anew: a walk over the whole vocabulary."""
         vocabulary = tokenizer.get_vocab()
         special = np.zeros(max(len(tokenizer), max(vocabulary.values()) + 1), dtype=bool)
@@ -62,7 +62,7 @@ class TokenRoles:
 
 
 @lru_cache(maxsize=8)
-def _roles_of(tokenizer: Any, size: int) -> TokenRoles:
+def _roles_of(tokenizer: PreTrainedTokenizerBase, size: int) -> TokenRoles:
     """Kept as long as no token is added: per batch the vocabulary would be walked over and over."""
     del size
     return TokenRoles.read(tokenizer)

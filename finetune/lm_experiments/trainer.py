@@ -230,7 +230,9 @@ class Patience(TrainerCallback):
             best, waited = (loss, 0) if improved else (best, waited + 1)
         return waited >= self.patience and len(losses) >= self.min_epochs
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         if self.is_exhausted(state):
             control.should_training_stop = True
 

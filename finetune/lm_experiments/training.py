@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState, set_seed
 
 from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import ProblemList
 from finetune.lm_experiments.batches import TextBatches
 from finetune.lm_experiments.hooks import HookCallback
@@ -173,7 +173,7 @@ def _build_trainer(
     return trainer
 
 
-def training_values(settings: ExperimentSettings, folder: Path, *, on_disk: bool) -> dict[str, Any]:
+def training_values(settings: ExperimentSettings, folder: Path, *, on_disk: bool) -> TrainingValues:
     """TrainingArguments by name: no schedule and no clipping, as the document has none."""
     experiment = settings.experiment
     return {

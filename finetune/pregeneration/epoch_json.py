@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.data.files import iterate_lines
 from finetune.encoding.subwords import id_dtype
@@ -69,7 +70,7 @@ def join_lines(path: Path, shards: Sequence[Path]) -> int:
     return instances
 
 
-def read_lines(path: Path, tokenizer: Any) -> EpochArrays:
+def read_lines(path: Path, tokenizer: PreTrainedTokenizerBase) -> EpochArrays:
     """Read an epoch of documented JSON lines; the subwords become ids of `tokenizer`.
 
     Raises:
@@ -85,7 +86,7 @@ def read_lines(path: Path, tokenizer: Any) -> EpochArrays:
     )
 
 
-def convert_lines(path: Path, target: Path, tokenizer: Any) -> None:
+def convert_lines(path: Path, target: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write the compact format of an epoch of JSON lines, in flat memory.
 
     Raises:
@@ -100,7 +101,9 @@ def convert_lines(path: Path, target: Path, tokenizer: Any) -> None:
         shard.unlink()
 
 
-def iterate_lines_as_arrays(path: Path, tokenizer: Any, *, batch: int = 4096) -> Iterator[EpochArrays]:
+def iterate_lines_as_arrays(
+    path: Path, tokenizer: PreTrainedTokenizerBase, *, batch: int = 4096
+) -> Iterator[EpochArrays]:
     """The instances of a file of JSON lines, some thousands at a time."""
     vocabulary, dtype = tokenizer.get_vocab(), id_dtype(len(tokenizer))
     rows: list[_Row] = []

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.subwords import tokenizer_fingerprint
 from finetune.errors import DataError, Problem, ProblemList
@@ -75,7 +76,9 @@ def find_epoch_files(folder: Path, epochs: int) -> list[Path]:
     return files
 
 
-def open_epochs(folder: Path, tokenizer: Any, *, epochs: int, work: Path | None = None) -> PregeneratedEpochs:
+def open_epochs(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, *, epochs: int, work: Path | None = None
+) -> PregeneratedEpochs:
     """Open the pregenerated epochs of a folder for `epochs` epochs of training; fewer are gone through again.
 
     `work` is a folder for JSON lines turned into the compact format, so that memory stays flat; None keeps them in memory.
@@ -97,7 +100,7 @@ def open_epochs(folder: Path, tokenizer: Any, *, epochs: int, work: Path | None 
     return PregeneratedEpochs([epoch for epoch in opened if epoch], max(length or 0 for length in lengths))
 
 
-def check_metrics(folder: Path, epoch: int, tokenizer: Any) -> int:
+def check_metrics(folder: Path, epoch: int, tokenizer: PreTrainedTokenizerBase) -> int:
     """The longest instance of an epoch, if its metrics name no other tokenizer.
 
     Raises:
@@ -116,7 +119,7 @@ def check_metrics(folder: Path, epoch: int, tokenizer: Any) -> int:
     return int(metrics["max_seq_len"])
 
 
-def open_epoch(path: Path, epoch: int, tokenizer: Any, work: Path | None) -> PregeneratedEpoch:
+def open_epoch(path: Path, epoch: int, tokenizer: PreTrainedTokenizerBase, work: Path | None) -> PregeneratedEpoch:
     """One epoch, checked against its metrics.
 
     Raises:
@@ -139,7 +142,7 @@ def open_epoch(path: Path, epoch: int, tokenizer: Any, work: Path | None) -> Pre
     return PregeneratedEpoch(arrays)
 
 
-def _read(path: Path, tokenizer: Any, work: Path | None) -> EpochArrays:
+def _read(path: Path, tokenizer: PreTrainedTokenizerBase, work: Path | None) -> EpochArrays:
     if path.suffix == OutputFormat.BINARY.suffix:
         return read_arrays(path)
     if work is None:

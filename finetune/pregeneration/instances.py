@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.blocks import follow
 from finetune.encoding.draws import Bits, as_fraction, below, draw_bits, draw_number
@@ -68,7 +68,7 @@ class InstanceTokens:
     ordinary: npt.NDArray[np.integer]
 
     @classmethod
-    def of(cls, tokenizer: Any) -> InstanceTokens:
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> InstanceTokens:
         """Read them from a tokenizer.
 
         Raises:

@@ -10,7 +10,14 @@ from typing import Any, cast
 import torch
 from torch.nn import functional
 from torch.utils.data import Sampler
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from finetune.encoding.padding import IGNORED
 from finetune.models.sparse_mlm_head import select_labelled
@@ -123,7 +130,9 @@ def window_means(losses: Sequence[tuple[int, float]], window: int) -> list[float
 class IntermediateModels(TrainerCallback):
     """Every so many steps the model goes to `ep{epoch}_{examples}/`, with the tokenizer, to be used as it is."""
 
-    def __init__(self, folder: Path, tokenizer: Any, *, writeout_steps: int, steps_per_epoch: int, batch: int) -> None:
+    def __init__(
+        self, folder: Path, tokenizer: PreTrainedTokenizerBase, *, writeout_steps: int, steps_per_epoch: int, batch: int
+    ) -> None:
         self.folder, self.tokenizer, self.writeout_steps = folder, tokenizer, writeout_steps
         self.steps_per_epoch, self.batch = steps_per_epoch, batch
 

@@ -17,6 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from finetune.data.files import fingerprint
 from finetune.data.text import read_chunks
 from finetune.encoding.corpus import describe_tokenizer, known_size, no_text, useful_workers
@@ -86,7 +88,7 @@ class Pregeneration:
     shard_tokens: int = SHARD_TOKENS
 
 
-def pregenerate(task: Pregeneration, tokenizer: Any) -> dict[str, Any]:
+def pregenerate(task: Pregeneration, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Write all epochs; returns counts of the corpus and the number of instances of each epoch.
 
     The files are the same for any number of workers and with or without `reduce_memory`.

@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from finetune.arguments.model import ModelArguments
 from finetune.data.text import find_text_files, read_chunks
 from finetune.errors import ProblemList
@@ -57,7 +59,7 @@ def open_pregeneration(asked: PregenerationArguments) -> tuple[Pregeneration, An
     return task, tokenizer
 
 
-def show_plan(task: Pregeneration, tokenizer: Any) -> dict[str, Any]:
+def show_plan(task: Pregeneration, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Pregenerate the first subword of the corpus in a temporary folder; print some instances and what all would take."""
     with TemporaryDirectory() as folder:
         sample = Path(folder) / "sample.txt"
@@ -85,7 +87,7 @@ def total_size(paths: Sequence[Path]) -> int:
     return sum(path.stat().st_size for path in paths)
 
 
-def show_instances(epoch: PregeneratedEpoch, tokenizer: Any) -> None:
+def show_instances(epoch: PregeneratedEpoch, tokenizer: PreTrainedTokenizerBase) -> None:
     for index in range(min(SHOWN_INSTANCES, len(epoch))):
         instance = epoch[index]
         relation = "B is random" if instance["next_sentence_label"] else "B follows A"

@@ -15,6 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.data.text import find_text_files
 from finetune.errors import ProblemList
 from finetune.models.checks import check_head, check_max_length, check_vocabulary
@@ -57,7 +58,7 @@ class PretrainingTask:
     model: ModelArguments
     tokenizer: PreTrainedTokenizerBase
     config: PretrainedConfig
-    values: dict[str, Any]  # TrainingArguments by name, settled
+    values: TrainingValues  # TrainingArguments by name, settled
     data: PregeneratedEpochs | None = None
 
     @property

@@ -9,9 +9,10 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Problem
 
-TRAINING_DEFAULTS = {
+TRAINING_DEFAULTS: TrainingValues = {
     "learning_rate": 3e-5,
     "weight_decay": 0.01,
     "logging_steps": 50,
@@ -59,25 +60,32 @@ class SimpleTextArguments:
     num_workers: int = argument(1, minimum=1, metavar="N", help="processes that prepare the text")
 
 
-def resolve_batches(arguments: Arguments) -> list[Problem]:
+def resolve_batches(arguments: Arguments) -> None:
     """`--train_batch_size` counts what one optimizer step sees; accumulation divides it, as published."""
-    fast_path = arguments[FastPathArguments]
+    total, parts = _step(arguments)
+    arguments.training["do_train"] = True
+    arguments.training["per_device_train_batch_size"] = max(total // parts, 1)
+
+
+def _step(arguments: Arguments) -> tuple[int, int]:
+    """Instances of an optimizer step, and the batches that it is divided into."""
+    parts = arguments.training.get("gradient_accumulation_steps", 1)
+    return arguments[PretrainingArguments].train_batch_size, max(parts, 1)
+
+
+def check_batches(arguments: Arguments) -> list[Problem]:
+    """A step is divided into batches of whole instances, and of so many."""
+    fast_path, (total, parts) = arguments[FastPathArguments], _step(arguments)
+    problems = []
     if fast_path.max_tokens_per_batch or fast_path.length_window:
         found = "--max_tokens_per_batch and --length_window are not offered here"
-        return [Problem(found, "instances are nearly all of the same length", "drop them")]
-    total, parts = (
-        arguments[PretrainingArguments].train_batch_size,
-        arguments.training.get("gradient_accumulation_steps", 1),
-    )
-    arguments.training["do_train"] = True
+        problems.append(Problem(found, "instances are nearly all of the same length", "drop them"))
     if total % parts:
         found = f"--train_batch_size {total} cannot be divided by --gradient_accumulation_steps {parts}"
-        return [Problem(found, "it counts the instances of a whole optimizer step")]
-    arguments.training["per_device_train_batch_size"] = total // parts
-    return []
+        problems.append(Problem(found, "it counts the instances of a whole optimizer step"))
+    return problems
 
 
-def resolve_epochs(arguments: Arguments) -> list[Problem]:
+def resolve_epochs(arguments: Arguments) -> None:
     """`--epochs` is what the Trainer calls `num_train_epochs`."""
     arguments.training["num_train_epochs"] = float(arguments[PregeneratedDataArguments].epochs)
-    return []

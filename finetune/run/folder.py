@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from finetune.arguments.unattended import UnattendedArguments
 from finetune.errors import Problem, UsageError
 from finetune.run.atomic_files import remove_leftovers
 from finetune.run.checkpoints import newest_whole, set_broken_aside, step_of
@@ -118,6 +119,7 @@ class Run:
     checkpoint: Path | None = None
     resumed: bool = False
     stop: StopRequest = field(default_factory=StopRequest)
+    unattended: UnattendedArguments = field(default_factory=UnattendedArguments)
     already_done: bool = False
     _action: Action = Action.START
     _manifest: dict[str, Any] = field(default_factory=dict)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 LOG_2 = float(np.log(2.0))
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.subwords import MARKED_SHARE, first_places
 
@@ -74,7 +74,7 @@ class WordBorders:
         return self.style in (BorderStyle.START, BorderStyle.CONTINUATION)
 
 
-def find_word_borders(tokenizer: Any) -> WordBorders:
+def find_word_borders(tokenizer: PreTrainedTokenizerBase) -> WordBorders:
     """Read off a vocabulary which of its subwords begin, continue or end words."""
     size = len(tokenizer)
     tokens = [token or "" for token in tokenizer.convert_ids_to_tokens(list(range(size)))]
@@ -118,7 +118,7 @@ def _is_blank(token: str) -> bool:
     return bool(token) and (token in BYTE_FALLBACKS or not token.strip(SPACE_LETTERS))
 
 
-def _added_special_ids(tokenizer: Any) -> set[int]:
+def _added_special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Ids of special tokens, T5's sentinels and other added specials included."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return set(tokenizer.all_special_ids) | {index for index, token in added.items() if token.special}

@@ -12,13 +12,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from datasets import Dataset
 from datasets.table import InMemoryTable
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of, ranges
@@ -47,7 +47,7 @@ class EncodedTagging:
 
 def encode_tagging(
     split: Dataset,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     label_list: Sequence[str],
     *,
     max_length: int,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.data.corpus import Corpus
 from finetune.encoding.labels import PreparedTags, build_label_list, prepare_tags
 from finetune.encoding.tag_column import TagColumn
@@ -56,7 +56,7 @@ class TaggingTask:
     config: PretrainedConfig
     labels: list[str]
     new_head: bool
-    values: dict[str, Any]  # TrainingArguments by name, settled
+    values: TrainingValues  # TrainingArguments by name, settled
     max_length: int
     class_weights: list[float] | None  # of --class_weights FILE
     notes: list[str]  # sentences with counts: what was done to the corpus and its sentences
@@ -148,7 +148,7 @@ def check_model(
     return problems
 
 
-def check_best_metric(training: dict[str, Any], scheme: TagScheme) -> list[Problem]:
+def check_best_metric(training: TrainingValues, scheme: TagScheme) -> list[Problem]:
     """`--metric_for_best_model` must be a figure that validation has, which transformers sees after the first one."""
     known = ("loss", *(pos.PIECE_FIGURES if scheme is TagScheme.POS else tagging.PIECE_FIGURES))
     asked = training.get("metric_for_best_model")
@@ -207,7 +207,7 @@ def filter_tests(corpus: Corpus, arguments: Arguments) -> None:
     filter_long_tests(corpus, load_tokenizer(mbert).tokenize, threshold)
 
 
-def require_stages(corpus: Corpus, training: dict[str, Any]) -> None:
+def require_stages(corpus: Corpus, training: TrainingValues) -> None:
     """Each stage that was asked for needs its split.
 
     Raises:

@@ -13,11 +13,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.control_tokens import ControlTokens
 from finetune.encoding.ragged import offsets_of, take_rows
@@ -62,7 +63,9 @@ class WordEncoder:
     `words_without_pieces` counts the former over all calls, in running words.
     """
 
-    def __init__(self, tokenizer: Any, *, lowercase: bool = False, space_token: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, lowercase: bool = False, space_token: str | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         self.lowercase = lowercase
         self.space_token = None if space_token in (None, "", " ") else space_token
@@ -182,15 +185,16 @@ class WordEncoder:
         return text if not text or text.startswith(self._word_prefix) else self._word_prefix + text
 
     def _tokenize_python(self, texts: list[str], split_special: bool | None) -> tuple[npt.NDArray, npt.NDArray]:
-        options = {} if split_special is None else {"split_special_tokens": split_special}
-        rows = [self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text, **options)) for text in texts]
+        options: dict[str, Any] = {} if split_special is None else {"split_special_tokens": split_special}
+        tokens = [self.tokenizer.tokenize(text, **options) for text in texts]
+        rows = [cast(list[int], self.tokenizer.convert_tokens_to_ids(row)) for row in tokens]
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         return np.array([index for row in rows for index in row], dtype=np.int64), lengths
 
     def _find_space_id(self) -> int | None:
         if self.space_token is None:
             return None
-        index = self.tokenizer.convert_tokens_to_ids(self.space_token)
+        index = cast(int | None, self.tokenizer.convert_tokens_to_ids(self.space_token))
         if index is not None and (index != self.tokenizer.unk_token_id or self.space_token == self.tokenizer.unk_token):
             return int(index)
         logger.warning(
@@ -210,7 +214,7 @@ def _flatten(sentences: Sequence[Sequence[str]] | pa.Array | pa.ChunkedArray) ->
     return sentences.flatten(), offsets_of(lengths)
 
 
-def _stand_in_id(tokenizer: Any) -> int:
+def _stand_in_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Id for a word without subwords: the unknown token, or where there is none, the mask or a separator."""
     for name in ("unk_token_id", "mask_token_id", "sep_token_id", "eos_token_id", "pad_token_id"):
         index = getattr(tokenizer, name, None)
@@ -225,7 +229,7 @@ def _stand_in_id(tokenizer: Any) -> int:
     )
 
 
-def _needs_prefix_space(tokenizer: Any) -> bool:
+def _needs_prefix_space(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Byte-level BPE marks the begin of a word by the space before it; without one, words look like word ends."""
     if not tokenizer.is_fast or tokenizer.backend_tokenizer.pre_tokenizer is None:
         return False

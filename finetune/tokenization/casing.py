@@ -6,13 +6,14 @@ import logging
 from typing import Any
 
 from tokenizers import normalizers
+from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
 PROBE = "HELLO World"
 
 
-def lowers_case(tokenizer: Any) -> bool:
+def lowers_case(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether upper and lower case make no difference to the pieces, also where Latin letters are unknown to it."""
     if getattr(tokenizer, "is_fast", False):
         normalizer = tokenizer.backend_tokenizer.normalizer
@@ -20,7 +21,7 @@ def lowers_case(tokenizer: Any) -> bool:
     return tokenizer.tokenize(PROBE) == tokenizer.tokenize(PROBE.lower())
 
 
-def set_casing(tokenizer: Any, do_lower_case: bool) -> None:
+def set_casing(tokenizer: PreTrainedTokenizerBase, do_lower_case: bool) -> None:
     """Make `tokenizer` lower-case if that is asked for; one that does so by itself is left as it is, which is said."""
     if lowers_case(tokenizer):
         if not do_lower_case:

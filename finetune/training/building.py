@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Preempted, Problem, UsageError
 from finetune.models.prediction import tell_missing_gpus
 from finetune.run.folder import Run
@@ -38,6 +39,7 @@ from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.settled import record_arguments, record_choice
 from finetune.training.trackers import prepare_trackers
 from finetune.training.trainer import FinetuneTrainer
+from finetune.training.unattended import build_unattended, count_passed_over
 from finetune.training.whole_evaluation import resolve_evaluation
 
 logger = logging.getLogger(__name__)
@@ -65,13 +67,13 @@ class TrainerParts:
     optimizer: torch.optim.Optimizer | None = None  # without it, as TrainingArguments say
 
 
-def build_training_arguments(values: dict[str, Any]) -> TrainingArguments:
+def build_training_arguments(values: TrainingValues) -> TrainingArguments:
     """The real object, built late: only now are torch and the device known.
 
     Raises:
         UsageError: transformers refuses the combination; its reason is passed on in one sentence.
     """
-    settled = {
+    settled: dict[str, Any] = {
         "report_to": "none",
         "dataloader_pin_memory": torch.accelerator.is_available(),
         "use_cpu": not torch.accelerator.is_available(),  # transformers refuses bf16 on a CPU that was not asked for
@@ -106,7 +108,7 @@ def first_line(error: Exception) -> str:
 
 def build_trainer(
     parts: TrainerParts,
-    values: dict[str, Any],
+    values: TrainingValues,
     run: Run,
     *,
     patience: int | None = None,
@@ -136,6 +138,7 @@ def build_trainer(
         special_ids=parts.tokenizer.all_special_ids,
     )
     callbacks: list[TrainerCallback] = [
+        *build_unattended(run.unattended, parts.loss, str(values.get("save_strategy", "no"))),
         NonFiniteGuard(parts.loss),
         GracefulStop(run.stop),
         *parts.callbacks,
@@ -247,9 +250,13 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
         result = trainer.train(resume_from_checkpoint=checkpoint)
         if run.stop.requested:
             step = trainer.state.global_step
-            raise Preempted(f"stopped by a signal at step {step}, state saved: run the same command again to go on")
+            by = run.stop.signal_name
+            raise Preempted(f"stopped by {by} at step {step}, state saved: run the same command again to go on")
     tell_best(trainer)
     record_choice(run, trainer)
+    if passed_over := count_passed_over(trainer.state):
+        logger.warning("%d of %d steps changed nothing: no finite numbers.", passed_over, trainer.state.global_step)
+        run.record(steps_passed_over=passed_over)
     return result.metrics
 
 

@@ -43,7 +43,7 @@ class ProgressBar(ProgressCallback):
     """transformers' bar without its on_log, which would write the figures to standard output, rounded."""
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: object
     ) -> None:
         return
 
@@ -72,13 +72,15 @@ class GracefulStop(TrainerCallback):
     def __init__(self, stop: StopRequest) -> None:
         self.stop = stop
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         if sum_over_processes(self.stop.requested, args):
             self.stop.join()
             control.should_save = control.should_training_stop = True
 
     def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Transformers ends the epoch of a training that stops within it: nothing is logged, scored or saved for that."""
         if self.stop.requested and state.global_step < state.max_steps and not is_whole(state.epoch or 0.0):
@@ -99,7 +101,9 @@ class NonFiniteGuard(TrainerCallback):
     def __init__(self, loss: TokenLoss) -> None:
         self.loss = loss
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         waits_anyway = control.should_log or control.should_evaluate or control.should_save
         if args.device.type != "cpu" and not waits_anyway:
             return
@@ -119,7 +123,7 @@ class CheckpointFiles(TrainerCallback):
     def __init__(self, *writers: Callable[[Path], Any]) -> None:
         self.writers = writers
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         if state.is_world_process_zero and args.output_dir is not None:
             for write in self.writers:
                 write(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
@@ -135,7 +139,7 @@ class CheckpointKeeper(TrainerCallback):
     def __init__(self, limit: int) -> None:
         self.limit = max(limit, 1)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         PartialState().wait_for_everyone()  # every process has written its random state by then
         if state.is_world_process_zero and args.output_dir is not None:
             self.keep(Path(args.output_dir), state)
@@ -175,12 +179,16 @@ class EarlyStopping(TrainerCallback):
             best = max(best, value)
         return waited >= self.patience
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         if self.is_exhausted(args, state):
             logger.info("No improvement in %d evaluations: training ends at step %d.", self.patience, state.global_step)
             control.should_training_stop = True
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         if self.is_exhausted(args, state):  # resumed from a checkpoint behind the end: add nothing to it
             control.should_training_stop = True
             control.should_evaluate = control.should_save = False

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.padding import IGNORED, pad_rows, padded_width, real_positions
 
@@ -42,7 +43,7 @@ class TaggingCollator:
     pad_token_type_id: int = 0
 
     @classmethod
-    def for_tokenizer(cls, tokenizer: Any, *, max_length: int | None = None) -> Self:
+    def for_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, *, max_length: int | None = None) -> Self:
         """A collator that pads as this tokenizer would."""
         return cls(
             pad_token_id=0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,

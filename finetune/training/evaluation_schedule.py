@@ -5,8 +5,9 @@ Saving follows evaluation, and the best checkpoint by validation is what the run
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Problem, UsageError
 
 LOGGING_STEPS = 500
@@ -17,7 +18,7 @@ NEED_EVALUATION = {
 }
 
 
-def resolve_schedule(values: dict[str, Any], *, has_validation: bool) -> dict[str, Any]:
+def resolve_schedule(values: TrainingValues, *, has_validation: bool) -> TrainingValues:
     """Complete `values` (TrainingArguments by name) with what follows from them.
 
     Args:
@@ -27,7 +28,7 @@ def resolve_schedule(values: dict[str, Any], *, has_validation: bool) -> dict[st
     Raises:
         UsageError: the typed values cannot be had together.
     """
-    settled = dict(values)
+    settled = values.copy()
     if not settled.get("do_train"):
         return {**settled, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     if not has_validation or settled.get("eval_strategy") == "no":
@@ -41,14 +42,13 @@ def resolve_schedule(values: dict[str, Any], *, has_validation: bool) -> dict[st
     return settled
 
 
-def resolve_without_validation(values: dict[str, Any]) -> dict[str, Any]:
+def resolve_without_validation(values: TrainingValues) -> TrainingValues:
     """Without a validation split nothing can be chosen: the last checkpoint is the result."""
+    given: Mapping[str, object] = values
     problems = [
-        Problem(
-            f"--{name} {values[name]} needs evaluation during training", remedy="add --do_eval and a validation set"
-        )
+        Problem(f"--{name} {given[name]} needs evaluation during training", remedy="add --do_eval and a validation set")
         for name, off in NEED_EVALUATION.items()
-        if values.get(name, off[0]) not in off
+        if given.get(name, off[0]) not in off
     ]
     if problems:
         raise UsageError(*problems)
@@ -57,15 +57,15 @@ def resolve_without_validation(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def resolve_saving(values: dict[str, Any]) -> None:
+def resolve_saving(values: TrainingValues) -> None:
     """Save when evaluating, unless the user set a rhythm of their own."""
     if "save_strategy" not in values:
         values["save_strategy"] = "steps" if "save_steps" in values else values["eval_strategy"]
     if values["save_strategy"] == "steps":
-        values.setdefault("save_steps", values.get("eval_steps", LOGGING_STEPS))
+        values.setdefault("save_steps", values.get("eval_steps") or LOGGING_STEPS)
 
 
-def resolve_best(values: dict[str, Any]) -> None:
+def resolve_best(values: TrainingValues) -> None:
     """Load the best checkpoint at the end where every save has a score; refuse where it was asked for and has none."""
     reason = find_unscored_saves(values)
     if reason and values.get("load_best_model_at_end"):
@@ -77,7 +77,7 @@ def resolve_best(values: dict[str, Any]) -> None:
         values.setdefault("metric_for_best_model", "loss")
 
 
-def find_unscored_saves(values: dict[str, Any]) -> str:
+def find_unscored_saves(values: TrainingValues) -> str:
     """Why a checkpoint could lack a validation score; empty where each has one."""
     save, evaluate = values["save_strategy"], values["eval_strategy"]
     if save == "no":
@@ -86,8 +86,9 @@ def find_unscored_saves(values: dict[str, Any]) -> str:
         return ""
     if save != evaluate:
         return f"checkpoints are saved by {save} and scored by {evaluate}"
-    if save == "steps" and not is_multiple(values["save_steps"], values["eval_steps"]):
-        return f"checkpoints are saved every {values['save_steps']} steps and scored every {values['eval_steps']}"
+    saved, scored = values.get("save_steps"), values.get("eval_steps")
+    if save == "steps" and saved and scored and not is_multiple(saved, scored):
+        return f"checkpoints are saved every {saved} steps and scored every {scored}"
     return ""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.prediction import PredictArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.models.fast_dropout import use_fast_dropout
 from finetune.models.sparse_embedding import (
     follow_weight_decay,
@@ -38,13 +39,13 @@ logger = logging.getLogger(__name__)
 DEFAULT_OPTIMIZER = "adamw_torch_fused"
 
 
-def resolve_precision(values: Mapping[str, Any], options: FastPathArguments) -> dict[str, Any]:
+def resolve_precision(values: TrainingValues, options: FastPathArguments) -> TrainingValues:
     """`values` (TrainingArguments by name) with the number format of this hardware, unless one was asked for."""
     if options.no_fast_path and not {"fp16", "bf16"} & set(values):
-        return dict(values)
+        return values.copy()
     choice: PrecisionChoice = choose_precision(values)
     logger.info("%s", choice)
-    settled = {**values, **choice.training_values}
+    settled: TrainingValues = {**values, **choice.training_values}
     if choice.dtype == "bf16" and values.get("fp16_full_eval") and not torch.accelerator.is_available():
         logger.warning("--fp16_full_eval is passed over: evaluation is in bfloat16, as training; float16 needs a GPU.")
         settled["fp16_full_eval"] = False
@@ -54,7 +55,7 @@ def resolve_precision(values: Mapping[str, Any], options: FastPathArguments) -> 
 def prepare_model(
     model: PreTrainedModel,
     options: FastPathArguments,
-    values: Mapping[str, Any],
+    values: TrainingValues,
     *,
     train: Any,
     sparse_embedding: bool,
@@ -110,7 +111,7 @@ def describe_dropout(model: PreTrainedModel, options: FastPathArguments) -> str:
 def describe_sparse_embedding(
     model: PreTrainedModel,
     options: FastPathArguments,
-    values: Mapping[str, Any],
+    values: TrainingValues,
     train: Dataset,
     special_ids: Collection[int],
 ) -> str:

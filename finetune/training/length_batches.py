@@ -7,7 +7,6 @@ communication matters. Resuming in the middle of an epoch draws the same batches
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -146,6 +145,6 @@ class EpochFollower(TrainerCallback):
         self.sampler = sampler
 
     def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         self.sampler.set_epoch(int(state.epoch or 0))

@@ -9,20 +9,21 @@ sum is divided by it: 8x1, 4x2, 2x4 and two processes agree, ragged last batches
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from finetune.arguments.training_table import TrainingValues
 from finetune.encoding.padding import IGNORED
 
 
-def take_label_smoothing(values: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+def take_label_smoothing(values: TrainingValues) -> tuple[float, TrainingValues]:
     """The share to spread over all labels, and TrainingArguments without it: the task's own loss sees to it."""
-    rest = dict(values)
-    return float(rest.pop("label_smoothing_factor", None) or 0.0), rest
+    rest = values.copy()
+    return float(rest.pop("label_smoothing_factor", 0.0) or 0.0), rest
 
 
 class TokenLoss:

@@ -7,11 +7,11 @@ optimizer and losses in float32. bfloat16 has float32's range and needs no loss 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+
+from finetune.arguments.training_table import TrainingValues
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class PrecisionChoice:
     reason: str
 
     @property
-    def training_values(self) -> dict[str, bool]:
+    def training_values(self) -> TrainingValues:
         """The TrainingArguments that this choice means."""
         return {"bf16": self.dtype == "bf16", "fp16": self.dtype == "fp16"}
 
@@ -37,7 +37,7 @@ class PrecisionChoice:
         return f"Training in {LONG_NAMES[self.dtype]} because {self.reason}."
 
 
-def choose_precision(values: Mapping[str, Any]) -> PrecisionChoice:
+def choose_precision(values: TrainingValues) -> PrecisionChoice:
     """Choose by `values`, explicit TrainingArguments by name: --bf16 and --fp16, True or False, always win.
 
     But --fp16 on a CPU, which accelerate would pass over in silence, is float32.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 
+from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Problem, UsageError
 
 logger = logging.getLogger(__name__)
@@ -12,7 +13,7 @@ logger = logging.getLogger(__name__)
 EVALUATED_WHOLE = {"batch_eval_metrics": False, "eval_do_concat_batches": True, "prediction_loss_only": False}
 
 
-def resolve_evaluation(values: dict[str, Any]) -> dict[str, Any]:
+def resolve_evaluation(values: TrainingValues) -> TrainingValues:
     """`values` without what would hand over an evaluated split in pieces, or as a loss alone.
 
     Raises:
@@ -21,7 +22,9 @@ def resolve_evaluation(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("label_smoothing_factor"):
         found = f"--label_smoothing_factor {values['label_smoothing_factor']} is not for this task"
         raise UsageError(Problem(found, remedy="drop it"))
-    cut_up = {name: values[name] for name, whole in EVALUATED_WHOLE.items() if values.get(name, whole) != whole}
-    for name, value in cut_up.items():
-        logger.warning("--%s %s is passed over: scores and reports are made of a whole split.", name, value)
-    return {name: value for name, value in values.items() if name not in cut_up}
+    given: dict[str, Any] = dict(values)
+    for name, whole in EVALUATED_WHOLE.items():
+        if given.get(name, whole) != whole:
+            said = "--%s %s is passed over: scores and reports are made of a whole split."
+            logger.warning(said, name, given.pop(name))
+    return cast(TrainingValues, given)

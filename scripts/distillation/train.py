@@ -44,6 +44,7 @@ from finetune.distillation.arguments import (
     PredictionArguments,
     ScheduleArguments,
     check_losses,
+    resolve_losses,
 )
 from finetune.distillation.task_arguments import (
     LANGUAGE_MODELING,
@@ -53,6 +54,7 @@ from finetune.distillation.task_arguments import (
     TaskLossArguments,
     check_task_distillation,
     find_task,
+    resolve_teacher,
 )
 from finetune.run.folder import Run
 from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
@@ -67,11 +69,23 @@ def make_parser() -> CommandParser:
     task = find_task(sys.argv[1:])
     if task == LANGUAGE_MODELING:
         groups: tuple[type, ...] = (*LANGUAGE_GROUPS, *TRAINING_GROUPS)
-        defaults: dict[str, Any] = TRAINING_DEFAULTS
-        return CommandParser(__doc__ or "", groups, training_defaults=defaults, required=(), checks=(check_losses,))
+        return CommandParser(
+            __doc__ or "",
+            groups,
+            training_defaults=TRAINING_DEFAULTS,
+            required=(),
+            resolvers=(resolve_losses,),
+            checks=(check_losses,),
+        )
     data = TAGGING_GROUPS if task == TOKEN_CLASSIFICATION else TEXT_GROUPS
     groups = (TaskDistillationArguments, TaskLossArguments, *data, *TRAINING_GROUPS)
-    return CommandParser(__doc__ or "", groups, training_defaults=TASK_DEFAULTS, checks=(check_task_distillation,))
+    return CommandParser(
+        __doc__ or "",
+        groups,
+        training_defaults=TASK_DEFAULTS,
+        resolvers=(resolve_teacher,),
+        checks=(check_task_distillation,),
+    )
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:

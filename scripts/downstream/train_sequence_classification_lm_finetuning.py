@@ -26,17 +26,18 @@ from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import (
     ClassificationArguments,
     ClassificationDataArguments,
     ColumnArguments,
     check_classification,
 )
-from finetune.classification.thai_arguments import ThaiTextArguments, check_thai_texts
+from finetune.classification.thai_arguments import ThaiTextArguments, check_thai_texts, resolve_thai_texts
 from finetune.run.folder import Run
 
 # What thai2transformers sets; wongnai_reviews is split with --seed, so 2020 gives the published split.
-HABITS = {
+HABITS: TrainingValues = {
     "do_train": True,
     "do_eval": True,
     "do_predict": True,
@@ -64,6 +65,7 @@ def make_parser() -> CommandParser:
         ),
         training_defaults=HABITS,
         positionals=("tokenizer_type_or_public_model_name", "dataset_name", "output_dir", "log_dir"),
+        resolvers=(resolve_thai_texts,),
         checks=(check_thai_texts, check_classification),
     )
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import typing
 
 import pytest
 
-from finetune.arguments.make_training_table import build_training_fields
+from finetune.arguments.make_training_table import build_training_fields, type_of
 from finetune.arguments.training import RANGES, training_fields, training_problems
-from finetune.arguments.training_table import TRAINING_FIELDS, TRANSFORMERS_VERSION
+from finetune.arguments.training_table import TRAINING_FIELDS, TRANSFORMERS_VERSION, TrainingValues
 
 REMAKE = "run: python -m finetune.arguments.make_training_table"
 
@@ -18,6 +19,15 @@ def test_the_table_is_what_the_installed_library_says():
 
     assert transformers.__version__ == TRANSFORMERS_VERSION, REMAKE
     assert build_training_fields() == TRAINING_FIELDS, REMAKE
+
+
+def test_the_types_are_those_of_the_fields():
+    """mypy reads them as source; here the source is what the generator would write, and Python can resolve it."""
+    hints = typing.get_type_hints(TrainingValues)
+    names = {"Any": typing.Any}
+    assert hints == {field.name: eval(type_of(field), names) for field in TRAINING_FIELDS}, REMAKE
+    assert hints["optim_args"] == (str | None) and hints["per_device_train_batch_size"] is int
+    assert TrainingValues.__required_keys__ == frozenset()
 
 
 def test_every_field_of_training_arguments_is_there():

@@ -16,7 +16,6 @@ from finetune.encoding.tags import (
     TagScheme,
     Transitions,
     canonical_spellings,
-    convert_to_iob2,
     count_ill_formed,
     detect_scheme,
     read_spans,
@@ -92,24 +91,6 @@ def test_repair_keeps_spans_and_leaves_well_formed_sequences_alone(scheme, data)
     assert read_spans(repaired) == read_spans(tags)
     if count_ill_formed(TagColumn.of_sequences([tags]), scheme) == 0:
         assert repaired == tags
-
-
-@pytest.mark.parametrize("scheme", SPANNING)
-@given(data=st.data())
-def test_conversion_to_iob2_keeps_spans_and_what_is_ill_formed(scheme, data):
-    tags = data.draw(tags_of(LETTERS[scheme]))
-    converted = convert_to_iob2(tags, scheme)
-    assert read_spans(converted) == read_spans(tags)
-    if count_ill_formed(TagColumn.of_sequences([tags]), scheme) == 0:
-        assert count_ill_formed(TagColumn.of_sequences([converted]), TagScheme.IOB2) == 0
-    if scheme is TagScheme.IOB2:
-        assert converted == tags
-
-
-def test_a_begin_that_is_ill_formed_stays_so():
-    assert convert_to_iob2(["O", "I-X", "E-X"], TagScheme.BIOES) == ["O", "I-X", "I-X"]
-    assert convert_to_iob2(["I-X", "B-X"], TagScheme.IOB1) == ["B-X", "B-X"]
-    assert convert_to_iob2(["U-X", "L-X"], TagScheme.BILOU) == ["B-X", "B-X"]
 
 
 @pytest.mark.parametrize(("sequences", "scheme"), [

@@ -27,7 +27,7 @@ from finetune.data import hub
 from finetune.data.corpus import Corpus, select_rows
 from finetune.data.row_files import rows_of_dataset
 from finetune.data.sources import DATA_DIR_VARIABLE
-from finetune.errors import DataError, Problem, UsageError
+from finetune.errors import DataError, Problem
 from finetune.models.settings import ClassifierSettings
 from finetune.report.files import write_results, write_text
 from finetune.run.folder import Run
@@ -225,12 +225,3 @@ def write_test_predictions(folder: Path, task: ClassificationTask, split: str, p
         if len(lines) != glue.rows["test"]:
             found, official = f"{len(lines):,}", f"{glue.rows['test']:,}"
             logger.warning("%s has %s rows; a submission of %s needs %s.", path, found, glue.folder, official)
-
-
-def check_task(arguments: Arguments) -> list[Problem]:
-    """The problem of a task name that there is not."""
-    try:
-        glue_task(arguments)
-    except UsageError as error:
-        return list(error.problems)
-    return []

@@ -22,7 +22,6 @@ from finetune.data.corpus import Corpus
 from finetune.run.workers import map_in_order
 
 SPACE_TOKEN = "<_>"
-URL_TOKEN = "<url>"
 CHUNK = 500  # texts that a worker cleans at once
 
 HTML_REMNANTS = (
@@ -48,7 +47,6 @@ _CONTENT = r"[[\p{L}\p{M}\p{N}ก-๙]--[\uFE00-\uFE0F]]"
 _ARTEFACT = r"[^[\p{L}\p{M}\p{N}ก-๙]--[\uFE00-\uFE0F]]"
 _BRACKETS = (("(", ")"), ("{", "}"), ("[", "]"))
 
-_URL = re.compile(r"(?:http|ftp|https)://[\w_-]+(?:\.[\w_-]+)+(?:[\w.,@?^=%&:/~+#-]*[\w@?^=%&/~+#-])?")
 _SPACES = re.compile(r" {2,}")
 _NEWLINE = re.compile(r"\r\n|[\n\r]")
 _REPEATED_CHARACTER = re.compile(r"(\S)\1{3,}")
@@ -131,15 +129,6 @@ def replace_rep_after(text: str) -> str:
     return _REPEATED_CHARACTER.sub(r"\1", text)
 
 
-def replace_url(text: str) -> str:
-    """Write `<url>` in place of each web address. Not part of the default rules.
-
-    >>> replace_url("go to https://github.com/a?b=1 now")
-    'go to <url> now'
-    """
-    return _URL.sub(URL_TOKEN, text)
-
-
 def split_thai_words(text: str) -> list[str]:
     """Cut a text into dictionary words with PyThaiNLP's newmm; spaces stay, so that joining gives the text back."""
     from pythainlp.tokenize import word_tokenize
@@ -164,15 +153,6 @@ def replace_wrep_post(words: Iterable[str]) -> list[str]:
     ['กา', 'น้ำ']
     """
     return [word for word, _ in itertools.groupby(words)]
-
-
-def remove_space(words: Iterable[str]) -> list[str]:
-    """Strip words and leave out those that were only spaces (for bag-of-words models). Not part of the default rules.
-
-    >>> remove_space(["ฉัน", "เดิน", " ", "กลับ "])
-    ['ฉัน', 'เดิน', 'กลับ']
-    """
-    return [stripped for word in words if (stripped := word.strip())]
 
 
 def cleaning_rules(

@@ -13,7 +13,7 @@ from finetune.classification.published.cleaning import clean_text, cleaning_rule
 
 def test_examples_in_the_docstrings_hold() -> None:
     results = doctest.testmod(cleaning)
-    assert results.attempted >= 9
+    assert results.attempted >= 8
     assert results.failed == 0
 
 
