@@ -253,10 +253,10 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
             by = run.stop.signal_name
             raise Preempted(f"stopped by {by} at step {step}, state saved: run the same command again to go on")
     tell_best(trainer)
-    record_choice(run, trainer)
     if passed_over := count_passed_over(trainer.state):
         logger.warning("%d of %d steps changed nothing: no finite numbers.", passed_over, trainer.state.global_step)
         run.record(steps_passed_over=passed_over)
+    record_choice(run, trainer)
     return result.metrics
 
 

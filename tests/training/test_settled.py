@@ -25,7 +25,7 @@ def tagging_run(run_command, tmp_path_factory, tiny_bert):
 def test_run_json_holds_what_training_really_had(tagging_run):
     folder, done = tagging_run
     held = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    settled, typed = held["training_arguments"], held["arguments"]
+    settled, typed = held["training_arguments"], held["asked"]
     assert (typed["eval_strategy"], settled["eval_strategy"], settled["save_strategy"]) == ("no", "epoch", "epoch")
     assert settled["load_best_model_at_end"] and settled["metric_for_best_model"]
     assert settled["bf16"] is ("Training in bfloat16" in done.stderr)
