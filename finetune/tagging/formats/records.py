@@ -84,7 +84,8 @@ def _word_column(records: Sequence[Record], present: Sequence[str], reading: Rec
     if reading.columns.words is not None:
         return present[find_column(present, reading.columns.words, reading.path, "--text_column_name", numbered=True)]
     usable = [name for name in present if _holds_words(records, name) or _holds_text(records, name)]
-    found = next((name for name in WORD_COLUMNS if name in usable), None)
+    by_lower = {name.strip().lower(): name for name in reversed(usable)}
+    found = next((by_lower[name] for name in WORD_COLUMNS if name in by_lower), None)
     if found is None:
         there = f"the columns are {', '.join(present)}"
         remedy = "name the one that holds words or text with --text_column_name"
