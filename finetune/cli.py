@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 BUG = "this is a bug in finetune; please report it with the traceback above"
 
+ONLY_FLAGS = "FINETUNE_ONLY_JUDGE_FLAGS"  # set by chains of commands, which judge every step before the first runs
+
 MakeParser = Callable[[], CommandParser]
 Main = Callable[[Arguments, Run], Mapping[str, Any] | None]
 
@@ -118,6 +120,8 @@ class Command:
     def _parse(self) -> Arguments | None:
         try:
             arguments = self.make_parser().parse(sys.argv[1:])
+            if os.environ.get(ONLY_FLAGS):
+                return None
             if _run_arguments(arguments).print_config:
                 print(arguments.as_yaml())
                 return None

@@ -139,5 +139,7 @@ def format_config(
 def _format_entry(item: Field, value: Any, settled: Collection[str]) -> str:
     if item.secret:
         return f"# {item.name} is secret and not written"
+    if item.follows and item.name not in settled:
+        return f"# {item.name} follows: {item.follows}"
     entry = f"{item.name}: {json.dumps(value, ensure_ascii=False)}"  # JSON values are YAML values
     return entry if item.name in settled else f"# {entry}"

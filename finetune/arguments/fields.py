@@ -35,6 +35,7 @@ class Field:
 
     `kinds` are tried in order: bool, int, float, str, dict, or list[...] of one of them. `const` is the value of a
     flag given without one. `aliases` are other names of the same thing. A `secret` is never written to a file.
+    `follows` says what the value is where nobody set one and it follows from others, from the data or the machine.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
     secret: bool = False
+    follows: str = ""
 
     @property
     def required(self) -> bool:

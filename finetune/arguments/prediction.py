@@ -71,6 +71,7 @@ class PredictArguments:
     device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     bf16: bool | None = argument(None, help="compute in bfloat16; without it where the hardware does so natively")
     no_unpad: bool = argument(False, help="let the encoder compute padding, too")
+    no_native: bool = argument(False, help="let torch compute an encoder's layers on a CPU one by one")
 
     def problems(self) -> list[Problem]:
         if self.output_format == "conll" and self.output_file and self.output_file.endswith(".jsonl"):

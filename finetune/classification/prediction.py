@@ -26,14 +26,14 @@ from finetune.classification.published.cleaning import clean_text
 from finetune.classification.report import describe_outputs, format_result
 from finetune.classification.results import read_decision
 from finetune.classification.summary import summarise_texts
-from finetune.classification.task import TASK, check_length
+from finetune.classification.task import TASK
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import build_dataset
 from finetune.data.files import listed
 from finetune.data.prediction_input import InputText, PredictionScore
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.checks import check_vocabulary, resolve_max_length
+from finetune.models.checks import check_max_length, check_vocabulary, resolve_max_length
 from finetune.models.loading import check_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import ClassifierSettings
@@ -195,7 +195,7 @@ def open_classifier(model_arguments: ModelArguments, arguments: PredictArguments
     problems.extend(check_weights(model_arguments))
     device = problems.attempt(choose_device, arguments.device)
     if config is not None:
-        problems.extend(check_length(arguments.max_length, config))
+        problems.extend(check_max_length(arguments.max_length, config))
         settings = settings or settings_of_config(config)
         labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
         kind = ProblemType(settings.problem_type)

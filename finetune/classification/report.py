@@ -96,6 +96,18 @@ def format_decision(decision: Decision) -> str:
     return "".join(lines)
 
 
+def warn_of_fitting(decision: Decision) -> list[str]:
+    """That figures of validation are of the very rows that temperature and thresholds were fitted on."""
+    fitted = ["the temperature (ece)"] if decision.temperature != 1.0 else []
+    if decision.problem_type is ProblemType.MULTI and decision.thresholds.scope != "fixed":
+        fitted.append("the thresholds (f1, precision, recall)")
+    if not fitted:
+        return []
+    return [
+        f"Validation is what {' and '.join(fitted)} were fitted on: there these figures flatter, on test they do not."
+    ]
+
+
 def write_report(folder: Path, parts: Sequence[str], *, notes: Sequence[str] = ()) -> Path:
     """Write report.txt: the parts, then notes (sentences with counts)."""
     remarks = ["Notes:\n" + "".join(f"- {note}\n" for note in notes)] if notes else []

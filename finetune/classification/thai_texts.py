@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from transformers import Trainer
+
 from finetune.arguments.parser import Arguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import ClassificationArguments, ClassificationDataArguments, ColumnArguments
@@ -17,13 +19,15 @@ from finetune.classification.corpora import NAMED, find_named
 from finetune.classification.corpus import load_classification_corpus
 from finetune.classification.published.cleaning import clean_corpus, clean_text
 from finetune.classification.results import Results
-from finetune.classification.task import NEEDED, ClassificationTask, Plan
+from finetune.classification.task import ClassificationTask, Plan
 from finetune.classification.thai_arguments import ThaiTextArguments
 from finetune.data.corpus import Corpus
 from finetune.models.settings import ClassifierSettings
 from finetune.run.folder import Run
+from finetune.supervised.arguments import STAGES
 from finetune.tokenization.sefr import SefrCutter, require_sefr_cut
 from finetune.tokenization.segmentation import MARK
+from finetune.training.dry_run import count_steps
 
 logger = logging.getLogger(__name__)
 
@@ -84,14 +88,14 @@ def mark_text(text: str) -> str:
 
 def drop_idle_stages(arguments: Arguments, corpus: Corpus) -> None:
     """The command trains, evaluates and tests by habit: what nobody typed and the corpus cannot serve is left out."""
-    for flag, split in NEEDED.items():
+    for flag, split in STAGES.items():
         if split not in corpus.splits and flag not in arguments.typed and arguments.training.get(flag):
             arguments.training |= cast(TrainingValues, {flag: False})
             logger.info("There is no %s split: nothing is done with one.", split)
 
 
-def log_plan(task: ClassificationTask) -> None:
-    """The `[INFO]` lines before training."""
+def log_plan(task: ClassificationTask, trainer: Trainer) -> None:
+    """The `[INFO]` lines before training, with the values that training has: steps as numbers, the number format settled."""
     values, sizes = task.values, {name: len(rows) for name, rows in task.corpus.splits.items()}
     batch = int(values.get("per_device_train_batch_size") or 8)
     logger.info("[INFO] Task: %s", task.problem_type.value)
@@ -99,13 +103,18 @@ def log_plan(task: ClassificationTask) -> None:
     for name, size in sizes.items():
         logger.info("[INFO] Number of %s examples = %s", name, size)
         logger.info("[INFO] Number of batches per epoch (%s set) = %s", name, math.ceil(size / batch))
-    for name in ("warmup_steps", "learning_rate", "logging_steps", "fp16"):
-        logger.info("[INFO] %s: %s", name, values.get(name))
+    arguments = trainer.args
+    warmup = arguments.get_warmup_steps(count_steps(trainer)) if trainer.train_dataset is not None else 0
+    logger.info("[INFO] warmup_steps: %s", warmup)
+    for name in ("learning_rate", "logging_steps", "fp16", "bf16"):
+        logger.info("[INFO] %s: %s", name, getattr(arguments, name))
 
 
-def keep_best(run: Run) -> Path:
+def keep_best(run: Run) -> None:
     """`checkpoint-best`, where thai2transformers leaves the model: links to the files of the output folder."""
     assert run.folder is not None
+    if not run.writes:
+        return
     best = run.folder / BEST
     best.mkdir(exist_ok=True)
     for path in run.folder.iterdir():
@@ -113,7 +122,6 @@ def keep_best(run: Run) -> Path:
             target = best / path.name
             target.unlink(missing_ok=True)
             _link(path, target)
-    return best
 
 
 def _belongs_to_model(path: Path) -> bool:

@@ -12,6 +12,7 @@ from finetune.report.files import write_metrics, write_results
 from finetune.report.model_card import ModelCard, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
+from finetune.training.settled import describe_settled
 
 PIPELINES = {Objective.MASKED: "fill-mask", Objective.CAUSAL: "text-generation"}
 CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed")
@@ -31,9 +32,11 @@ def write_language_results(
 ) -> dict[str, Any]:
     """Write metrics.json, the legacy results file and README.md; returns the figures of the last line."""
     assert run.folder is not None
+    for name, value in figures.items():
+        print(f"{name} = {value:.6g}")
+    if not run.writes:
+        return dict(figures)
     if figures:
-        for name, value in figures.items():
-            print(f"{name} = {value:.6g}")
         write_metrics(run.folder, {"validation": figures})
         write_results(run.folder / legacy_file, figures, title="Eval results")
     write_model_card(run.folder, make_card(run, task, figures))
@@ -54,7 +57,9 @@ def make_card(run: Run, task: LanguageTask, figures: dict[str, float]) -> ModelC
         figures={"validation": figures} if figures else {},
         headline=FIGURES[:1],
         sizes={name: len(store) for name, store in sizes.items() if store is not None and hasattr(store, "__len__")},
-        facts={name: task.arguments.get(name) for name in CARD_FACTS} | {"ids of an example": task.max_length},
+        facts={name: task.arguments.get(name) for name in CARD_FACTS}
+        | {"ids of an example": task.max_length}
+        | describe_settled(run),
         command=task.arguments.command_line(),
         versions=library_versions(),
     )

@@ -69,12 +69,11 @@ def front_matter(card: ModelCard) -> dict[str, Any]:
 def _hub_result(card: ModelCard, split: str) -> dict[str, Any]:
     name = Path(card.dataset).name
     figures = card.figures[split]
+    shown = [key for key in dict.fromkeys(card.headline) if key in figures]
     return {
         "task": {"type": card.task},
         "dataset": {"name": name, "type": name, "split": split},
-        "metrics": [
-            {"type": key.split("_")[0], "name": key, "value": figures[key]} for key in card.headline if key in figures
-        ],
+        "metrics": [{"type": key.split("_")[0], "name": key, "value": figures[key]} for key in shown],
     }
 
 

@@ -23,6 +23,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Preempted, Problem, UsageError
+from finetune.models.prediction import tell_missing_gpus
 from finetune.run.folder import Run
 from finetune.training.callbacks import (
     CheckpointKeeper,
@@ -35,6 +36,7 @@ from finetune.training.callbacks import (
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
+from finetune.training.settled import record_arguments, record_choice
 from finetune.training.trackers import prepare_trackers
 from finetune.training.trainer import FinetuneTrainer
 from finetune.training.unattended import build_unattended, count_passed_over
@@ -124,6 +126,7 @@ def build_trainer(
     fast_path = fast_path or FastPathArguments()
     values = resolve_evaluation(resolve_precision(values, fast_path))
     arguments = build_training_arguments(values)
+    record_arguments(run, arguments)
     prepare_trackers(arguments)
     trained = parts.train if values.get("do_train", True) else None
     prepare_model(
@@ -173,7 +176,8 @@ def log_in_full(trainer: Trainer) -> None:
 
 
 def log_arguments(arguments: TrainingArguments) -> None:
-    """The two lines that every script of transformers begins with."""
+    """The two lines that every script of transformers begins with, and one where GPUs were asked for and are not there."""
+    tell_missing_gpus()
     logger.warning(
         "Process rank: %s, device: %s, n_gpu: %s, distributed training: %s, 16-bits training: %s",
         arguments.process_index if arguments.world_size > 1 else -1,
@@ -252,6 +256,7 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
     if passed_over := count_passed_over(trainer.state):
         logger.warning("%d of %d steps changed nothing: no finite numbers.", passed_over, trainer.state.global_step)
         run.record(steps_passed_over=passed_over)
+    record_choice(run, trainer)
     return result.metrics
 
 

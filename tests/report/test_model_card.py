@@ -8,7 +8,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard as HubCard
 
-from finetune.classification.results import find_hub_name
+from finetune.classification.corpora import find_hub_name
 from finetune.report.model_card import ModelCard, front_matter, predict_usage, write_model_card
 
 CARD = ModelCard(
@@ -18,7 +18,7 @@ CARD = ModelCard(
     dataset="thainer",
     hub_dataset="thainer",
     figures={"validation": {"f1_micro": 0.8712, "nb_samples": 635}, "test": {"f1_micro": 0.89479, "accuracy": 0.98}},
-    headline=("f1_micro", "accuracy"),
+    headline=("f1_micro", "accuracy", "f1_micro"),
     labels=["B-PER", "O"],
     language="th",
     sizes={"train": 5078, "test": 635},
