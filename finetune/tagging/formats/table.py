@@ -62,6 +62,8 @@ def is_table(lines: Sequence[str], columns: TagColumns, suffix: str) -> bool:
     A table has sentence ids, or a whole sentence in each row.
     """
     content = [line for line in lines if line.strip()]
+    if not content:
+        return False
     delimiter = "\t" if suffix == ".tsv" else sniff_delimiter(content)
     header = [cell.strip().strip('"') for cell in content[0].split(delimiter)]
     if not has_table_header(content[0], columns):
