@@ -217,7 +217,10 @@ def leave_unknown_tests(corpus: Corpus, labels: list[str], known: list[str]) -> 
     kept = [label for label in labels if label in known or label in elsewhere]
     missing = tags.get("test", set()) - set(known)
     if missing and {*kept} & {*known} - {OUTSIDE}:
-        corpus.notes += describe_unlearnable(corpus, known, "the model")
+        notes = describe_unlearnable(corpus, known, "the model")
+        for note in notes:
+            logger.warning("%s", note)
+        corpus.notes += notes
         return kept
     return labels
 
