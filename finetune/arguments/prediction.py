@@ -35,7 +35,12 @@ class PredictArguments:
         "objects with text or words. auto follows the suffix, else text",
     )
     output_format: str = argument("jsonl", choices=OUTPUT_FORMATS, help="conll is for taggers only")
-    batch_size: int = argument(32, minimum=1, aliases=("per_device_eval_batch_size",), help="windows or texts at once")
+    batch_size: int = argument(
+        32,
+        minimum=1,
+        aliases=("per_device_eval_batch_size",),
+        help="windows or texts at once; more where they are short",
+    )
     max_length: int | None = argument(
         None,
         minimum=4,
