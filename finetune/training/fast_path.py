@@ -38,7 +38,7 @@ from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import is_unpadded, unpad_encoder
 from finetune.training.allocator import keep_freed_memory
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
-from finetune.training.precision import PrecisionChoice, choose_precision
+from finetune.training.precision import LONG_NAMES, PrecisionChoice, choose_precision
 from finetune.training.trainer import FinetuneTrainer
 from finetune.training.unpadded_batches import annotate_batches
 
@@ -180,23 +180,29 @@ def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> Non
 
 
 def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> bool:
-    """Switch on what speeds up prediction, in place; returns whether to compute in bfloat16."""
+    """Switch on what speeds up prediction, in place; returns whether to compute under autocast to bfloat16.
+
+    The native step needs none: it rounds what enters its products, and embeddings, norms and heads stay in float32.
+    """
     on_cpu = model.device.type == "cpu"
     if on_cpu:
         keep_freed_memory()
-    reason = "it was switched off" if options.no_unpad else unpad_encoder(model)
-    if reason is not None:
-        logger.info("Padding is computed, too: %s.", reason)
-    elif on_cpu and not options.no_native:
-        native = use_native_encoder(model)
-        logger.info("Encoder: %s.", describe("native step", native, False))
     asked: TrainingValues = {"use_cpu": on_cpu}
     if options.bf16 is not None:
         asked["bf16"] = options.bf16
     choice = choose_precision(asked, [model.config])
-    if options.bf16 and choice.dtype != "bf16":
+    bf16 = choice.dtype == "bf16"
+    if options.bf16 and not bf16:
         logger.warning("Predicting in float32 because %s.", choice.reason)
-    return choice.dtype == "bf16"
+    reason = "it was switched off" if options.no_unpad else unpad_encoder(model)
+    if reason is not None:
+        logger.info("Padding is computed, too: %s.", reason)
+    if reason is not None or not on_cpu or options.no_native:
+        return bf16
+    native = use_native_encoder(model, torch.bfloat16 if bf16 else torch.float32)
+    number = LONG_NAMES["bf16" if bf16 else "fp32"]
+    logger.info("Encoder: %s.", describe(f"native step in {number}", native, False))
+    return bf16 and native is not None
 
 
 def row_lengths(rows: Any) -> np.ndarray:
