@@ -96,7 +96,8 @@ def _differences(before: Mapping[str, Any], request: Request, finished: Path | N
     """What is not as it was; of a `finished` run (its folder) code and named files, too, where that was asked for."""
     program = before.get("program", request.program)
     other = [f"the command was {program}, is now {request.program}"] if program != request.program else []
-    differences = argument_differences(before["arguments"], request.arguments, request.typed)
+    asked = before.get("asked", before["arguments"])  # what was asked for; `arguments` is what came of it
+    differences = argument_differences(asked, request.arguments, request.typed)
     differences += input_differences(before.get("inputs", {}))
     if request.if_changed and finished is not None:
         differences += basis_differences(before, plain(request.arguments), finished, request.script)
@@ -260,6 +261,10 @@ class Run:
             self._manifest[name] = plain(value)
         if self._started:
             self._write()
+
+    def record_effective(self, arguments: Mapping[str, Any]) -> None:
+        """Record what the run works with once everything is resolved; what was asked for stays beside it."""
+        self.record(asked=self._manifest.get("asked", self._manifest.get("arguments", {})), arguments=arguments)
 
     def recall(self, name: str) -> Any:
         """A fact that `record` wrote, in this run or before it was interrupted; None where there is none."""
