@@ -14,6 +14,7 @@ from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
+from finetune.run.workers import LeaveToParent
 from finetune.training.batch_parts import BatchParts
 from finetune.training.even_shares import EvenShares, repeats_rows
 from finetune.training.folded_clipping import can_fold, fold_into
@@ -71,7 +72,7 @@ class FinetuneTrainer(ResumingTrainer):
         return SequentialSampler(eval_dataset)
 
     def _get_dataloader(self, *words: Any, **options: Any) -> DataLoader:
-        """Replaces `dataloader_drop_last` and `even_batches` in evaluation.
+        """Replaces `dataloader_drop_last` and `even_batches` in evaluation, and what ends a worker.
 
         The one would leave out the last rows, the other wait for ever for a process that has no batch left.
         """
@@ -80,7 +81,9 @@ class FinetuneTrainer(ResumingTrainer):
         if not options.get("is_training"):
             self.args.dataloader_drop_last, shards.even_batches = False, True
         try:
-            return super()._get_dataloader(*words, **options)
+            loader = super()._get_dataloader(*words, **options)
+            loader.worker_init_fn = LeaveToParent(loader.worker_init_fn)
+            return loader
         finally:
             self.args.dataloader_drop_last, shards.even_batches = asked
 
