@@ -237,15 +237,17 @@ class SurprisalModel:
     def _borders_of_words(
         self, ids: npt.NDArray, offsets: npt.NDArray, starts: npt.NDArray[np.bool_], scores: SlotScores
     ) -> dict[str, npt.NDArray[np.float64]]:
-        """The border before and after each word in bits; 0 where a word begins without the mark of a border."""
+        """The border before and after each word in bits; 0 where there is no mark or no doubt."""
         if self.rows.follows is None or not len(ids):
             return {}
         bits = to_bits(scores.log_border)
         first = np.flatnonzero(starts)
         text = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[first]
-        before = np.where(self.rows.follows[ids[first]] & ~np.isnan(bits[first]), bits[first], 0.0)
         last = np.append(text[1:] != text[:-1], True)
-        after = np.where(last, bits[len(ids) + text], np.append(before[1:], 0.0))
+        closed = self.borders.closes(ids[np.append(first[1:], len(ids)) - 1])  # words whose own end is white space
+        opened = np.append(False, closed[:-1] & ~last[:-1])
+        before = np.where(self.rows.follows[ids[first]] & ~opened & ~np.isnan(bits[first]), bits[first], 0.0)
+        after = np.where(last, np.where(closed, 0.0, bits[len(ids) + text]), np.append(before[1:], 0.0))
         return {"border_before": before, "border_after": after}
 
 
