@@ -135,7 +135,8 @@ def open_trials(plan: Plan, run: Run, folder: Path) -> Trials:
     """
     storage = open_storage(plan.options.study_kwargs, folder)
     study = open_study(storage, plan.name, shared_setting(plan), plan.make_sampler(0), plan.pruner)
-    slots = Slots(study, total=plan.options.max_trials, here=plan.options.trials_here, folder=folder, stop=run.stop)
+    wanted = [count for count in (plan.options.max_trials, plan.make_sampler.points) if count]
+    slots = Slots(study, total=min(wanted, default=None), here=plan.options.trials_here, folder=folder, stop=run.stop)
     garbage = bool(plan.options.optimize_kwargs.get("gc_after_trial", True))
     trials = Trials(study, slots, plan.settings, plan.dimensions, plan.make_sampler, plan.losses, run, folder, garbage)
     trials.drop_models()
@@ -159,7 +160,7 @@ def describe_search(plan: Plan) -> None:
         "Study %s: %s trials in all, %s; %s.",
         *(plan.name, options.max_trials or "any number of", here, ", ".join(item.name for item in plan.dimensions)),
     )
-    logger.info("Sampler: %s. Pruning: %s.", plan.make_sampler.kind.__name__, describe_pruner(plan.pruner))
+    logger.info("Sampler: %s. Pruning: %s.", plan.make_sampler.name, describe_pruner(plan.pruner))
     experiment = plan.settings.experiment
     waits = patience_of(plan.pruner)
     if experiment.patience and waits is not None and max(experiment.patience, experiment.min_epochs) <= waits:
