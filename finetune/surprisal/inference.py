@@ -23,7 +23,7 @@ from finetune.models.prediction import choose_device
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.surprisal.arguments import ScoreArguments
-from finetune.surprisal.heads import HEADS, find_task
+from finetune.surprisal.heads import HEADS, check_language_model, find_task
 from finetune.surprisal.row_inference import EncoderInputs, RowInference, SlotScores
 from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
 from finetune.surprisal.surprisal import WordSurprisals, to_bits, word_surprisals
@@ -74,7 +74,7 @@ class SurprisalModel:
         special = find_special_tokens(self.tokenizer)
         self.prefix: npt.NDArray[np.integer] = special.prefix
         self.suffix: npt.NDArray[np.integer] = special.suffix
-        self.width = _row_width(self.model.config, self.tokenizer, self.max_length)
+        self.width = _row_width(self.model.config.get_text_config(), self.tokenizer, self.max_length)
         if self.task == "lm":
             self.prefix, self.suffix = self._beginning(), special.suffix[:0]
         if self.task == "mlm" and self.sparse_head:
@@ -276,8 +276,12 @@ def open_surprisal_model(arguments: ModelArguments, options: ScoreArguments) -> 
     tokenizer = problems.attempt(load_tokenizer, arguments)
     problems.add(check_weights(arguments))
     task = problems.attempt(find_task, config, options.model_task, arguments.model_name_or_path) if config else None
+    if config is not None and task is not None:
+        problems.extend(check_language_model(config, task, tokenizer))
     device = problems.attempt(choose_device, options.device)
     problems.raise_any()
     assert config is not None and tokenizer is not None and task is not None and device is not None
-    model = load_model(arguments, config, tokenizer, task=HEADS[task], new_head=False).to(device)  # type: ignore[arg-type]
+    complete = options.model_task is None  # a task that was asked for has its warning already
+    model = load_model(arguments, config, tokenizer, task=HEADS[task], new_head=False, complete=complete)
+    model.to(device)  # type: ignore[arg-type]
     return SurprisalModel(model, tokenizer, task, options.masking, options.max_length, options.batch_size, options.bf16)
