@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,8 +14,17 @@ from transformers import PreTrainedModel
 
 from finetune.errors import UsageError
 
+logger = logging.getLogger(__name__)
+
 TOKENS_AT_ONCE = 2048  # fewer leave a CPU's threads idle at short texts; more do not fit into its caches
 Collate = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
+
+
+def tell_missing_gpus() -> None:
+    """One line where `CUDA_VISIBLE_DEVICES` asks for GPUs and there is none: the CPU would be taken in silence."""
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+    if wanted and not wanted.startswith("-") and not torch.cuda.is_available():
+        logger.warning("CUDA_VISIBLE_DEVICES is %s, but there is no GPU that torch can use: the CPU is used.", wanted)
 
 
 def choose_device(asked: str) -> torch.device:
@@ -22,6 +33,7 @@ def choose_device(asked: str) -> torch.device:
     Raises:
         UsageError: there is no such device.
     """
+    tell_missing_gpus()
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

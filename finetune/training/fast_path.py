@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PretrainedConfig,
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.prediction import PredictArguments
@@ -23,9 +30,9 @@ from finetune.models.fast_dropout import use_fast_dropout
 from finetune.models.native.serving import use_native_encoder
 from finetune.models.sparse_embedding import (
     follow_weight_decay,
-    restore_vocabulary,
     serves_optimizer,
-    trim_vocabulary,
+    use_full_embedding,
+    use_sparse_embedding,
 )
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import is_unpadded, unpad_encoder
@@ -40,11 +47,13 @@ logger = logging.getLogger(__name__)
 DEFAULT_OPTIMIZER = "adamw_torch_fused"
 
 
-def resolve_precision(values: TrainingValues, options: FastPathArguments) -> TrainingValues:
+def resolve_precision(
+    values: TrainingValues, options: FastPathArguments, configs: Iterable[PretrainedConfig] = ()
+) -> TrainingValues:
     """`values` (TrainingArguments by name) with the number format of this hardware, unless one was asked for."""
     if options.no_fast_path and not {"fp16", "bf16"} & set(values):
         return values.copy()
-    choice: PrecisionChoice = choose_precision(values)
+    choice: PrecisionChoice = choose_precision(values, configs)
     logger.info("%s", choice)
     settled: TrainingValues = {**values, **choice.training_values}
     if choice.dtype == "bf16" and values.get("fp16_full_eval") and not torch.accelerator.is_available():
@@ -132,12 +141,16 @@ def describe_sparse_embedding(
     if options.no_trim_vocabulary or several_in_one_process or values.get("torch_compile"):
         return ""
     if not serves_optimizer(optimizer, float(values.get("weight_decay") or 0.0)):
-        return f"no trimmed vocabulary (--optim {optimizer} moves rows that have no gradient)"
+        return f"all embedding rows trained (--optim {optimizer} moves rows that have no gradient)"
     written = np.unique(train.with_format("arrow")[:]["input_ids"].combine_chunks().flatten().to_numpy()).tolist()
     size = getattr(model.get_input_embeddings(), "num_embeddings", 0)
     ids = {*written, *(number for number in special_ids if number < size)}
-    reason = trim_vocabulary(model, ids)
-    return f"{len(ids):,} of {size:,} embedding rows trained" if reason is None else f"no trimmed vocabulary ({reason})"
+    reason = use_sparse_embedding(model, ids)
+    return (
+        f"{len(ids):,} of {size:,} embedding rows trained"
+        if reason is None
+        else f"all embedding rows trained ({reason})"
+    )
 
 
 def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> None:
@@ -174,9 +187,13 @@ def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> boo
     on_cpu = model.device.type == "cpu"
     if on_cpu:
         keep_freed_memory()
-    bf16 = options.bf16
-    if bf16 is None:
-        bf16 = choose_precision({"use_cpu": on_cpu}).dtype == "bf16"
+    asked: TrainingValues = {"use_cpu": on_cpu}
+    if options.bf16 is not None:
+        asked["bf16"] = options.bf16
+    choice = choose_precision(asked, [model.config])
+    bf16 = choice.dtype == "bf16"
+    if options.bf16 and not bf16:
+        logger.warning("Predicting in float32 because %s.", choice.reason)
     reason = "it was switched off" if options.no_unpad else unpad_encoder(model)
     if reason is not None:
         logger.info("Padding is computed, too: %s.", reason)
@@ -197,7 +214,7 @@ def row_lengths(rows: Any) -> np.ndarray:
 
 
 class DecayRowsWithoutGradient(TrainerCallback):
-    """Rows of a trimmed vocabulary shrink by the weight decay of each step, as they would untrimmed."""
+    """Rows without a gradient shrink by the weight decay of each step, as they would with one."""
 
     def __init__(self) -> None:
         self.handles: list[Any] = []
@@ -213,4 +230,4 @@ class DecayRowsWithoutGradient(TrainerCallback):
     ) -> None:
         for handle in self.handles:
             handle.remove()
-        restore_vocabulary(kwargs["model"])
+        use_full_embedding(kwargs["model"])
