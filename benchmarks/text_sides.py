@@ -91,12 +91,12 @@ def open_workload(workload: Workload, model: str, seed: int, max_steps: int, out
 
 def run_ours(workload: Workload, model: str, seed: int, max_steps: int) -> dict[str, Any]:
     from finetune.classification.results import SplitOutputs, fit_on_validation, score_split
-    from finetune.classification.training import build_classification_trainer
     from finetune.run.folder import Run
+    from finetune.supervised.training import build_supervised_trainer
 
     with tempfile.TemporaryDirectory() as output:
         task = open_workload(workload, model, seed, max_steps, output)
-        trainer = build_classification_trainer(task, Run())
+        trainer = build_supervised_trainer(task, Run())
         seconds = seconds_of(trainer.train)
         outputs = SplitOutputs(trainer, task)
         start = time.perf_counter()

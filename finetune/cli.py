@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.unattended import UnattendedArguments
 from finetune.commands import find_command, find_commands, find_scripts, format_commands
 from finetune.errors import (
     EXIT_DONE,
@@ -37,6 +38,7 @@ from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import plain
 from finetune.run.process_exit import give_up, leave
 from finetune.run.signals import StopRequest
+from finetune.run.stop_file import StopFile
 from finetune.run.trackers import finish_wandb
 
 logger = logging.getLogger(__name__)
@@ -93,6 +95,7 @@ class Command:
         self.arguments: Arguments | None = None
         self.run_of_folder: Run | None = None
         self.log: LogFile | None = None
+        self.stop_file: StopFile | None = None
 
     @property
     def output_dir(self) -> str | None:
@@ -131,9 +134,11 @@ class Command:
         for line in arguments.translated:
             logger.warning("%s", line)
         run = self.run_of_folder = self._open_run(arguments)
+        run.unattended = arguments.find(UnattendedArguments) or run.unattended
         if run.already_done:
             logger.info("%s holds this run, finished; nothing is left to do (--restart does it again).", run.folder)
             return Outcome(status="already_done", result=run.result)
+        self._watch_stop_file(arguments)
         run.when_started(self.log.open_in)
         _log_parameters(arguments)
         return self._end(Outcome(result=self.main(arguments, run) or {}))
@@ -155,6 +160,11 @@ class Command:
         )
         return Run.open(Path(self.output_dir), request, self.stop, owner=is_main_process())
 
+    def _watch_stop_file(self, arguments: Arguments) -> None:
+        if self.output_dir and is_main_process() and not _run_arguments(arguments).dry_run:
+            self.stop_file = StopFile(Path(self.output_dir), self.stop)
+            self.stop_file.watch()
+
     def _end(self, outcome: Outcome) -> Outcome:
         """Record the outcome, undisturbed by signals; a disk too full even for that is one more reason, no new error."""
         self.stop.hold()
@@ -173,6 +183,8 @@ class Command:
         return "--debug" in sys.argv if self.arguments is None else _run_arguments(self.arguments).show_tracebacks
 
     def _close(self) -> None:
+        if self.stop_file is not None:
+            self.stop_file.close()
         if self.run_of_folder is not None:
             self.run_of_folder.close()
         if self.log is not None:

@@ -27,6 +27,7 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
+from finetune.arguments.unattended import UnattendedArguments
 from finetune.lm_experiments.arguments import ExperimentArguments, ExperimentModelArguments, ExperimentTextArguments
 from finetune.lm_experiments.default_folder import NOW, find_test_folder, find_training_folder, time_stamp
 from finetune.lm_experiments.dotted import DottedArguments, DottedParser
@@ -37,7 +38,7 @@ from finetune.search.space import check_search
 
 GROUPS = (
     *(ExperimentModelArguments, ExperimentTextArguments, ExperimentArguments, ExperimentResultArguments),
-    *(OptimizationArguments, RunArguments),
+    *(OptimizationArguments, UnattendedArguments, RunArguments),
 )
 
 

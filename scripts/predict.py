@@ -2,9 +2,10 @@
 
     echo 'Maria flew to Berlin' | python predict.py --model_name_or_path outputs/wnut17
     python predict.py --model_name_or_path outputs/wnut17 --input_file news.txt.gz --output_file news.jsonl
-    python predict.py --model_name_or_path outputs/wnut17 --input_file dev.conll --output_format conll
+    python predict.py --model_name_or_path outputs/wnut17 --input_file dev.conll --output_format conll --score
 
-Each line of the output holds the text, its words, tags with probabilities, and the entities with character offsets. Without
+Any file that training reads is read here in the same way. Each line of the output holds the text, its words, tags with
+probabilities, and the entities with character offsets (or the label of the text); answers of the input stand beside. Without
 --output_file results go to standard output; its last line is the status of the command, as for every command.
 """
 

@@ -53,14 +53,14 @@ def make_parser() -> CommandParser:
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.classification import results as classification_results
     from finetune.classification import task as classification
-    from finetune.classification import training as classification_training
     from finetune.classification.glue import task as glue
+    from finetune.supervised.training import build_supervised_trainer, save_supervised, show_estimate
     from finetune.training.building import train
 
     task = classification.open_task(arguments, glue.make_plan(arguments))
-    trainer = classification_training.build_classification_trainer(task, run)
+    trainer = build_supervised_trainer(task, run)
     if arguments[RunArguments].dry_run:
-        return classification_training.show_plan(trainer, task)
+        return show_estimate(trainer, task)
     run.record_inputs(task.corpus.files)
     run.start()
     if arguments.training.get("do_train"):
@@ -68,7 +68,7 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     outputs = classification_results.SplitOutputs(trainer, task)
     decision = classification_results.fit_on_validation(outputs, task)
     if arguments.training.get("do_train"):
-        classification_training.save_classifier(trainer, classification_results.add_decision(task.settings, decision))
+        save_supervised(trainer, task, classification_results.add_decision(task.settings, decision))
     results = classification_results.score_splits(outputs, task, decision, glue.reported_splits(task))
     glue.write_glue_results(run, task, results, trainer)
     return classification_results.write_classification_results(run, task, results)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.language_modeling.arguments import (
@@ -40,8 +40,7 @@ def make_parser() -> CommandParser:
         TextArguments,
         ObjectiveArguments,
         MaskingArguments,
-        FastPathArguments,
-        RunArguments,
+        *TRAINING_GROUPS,
     )
     return CommandParser(__doc__ or "", groups, training_defaults={}, resolvers=(resolve_stages,), checks=(check_text,))
 

@@ -23,6 +23,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.run.folder import Run
+from finetune.supervised.arguments import list_scored
 from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments, check_tagging
 
 
@@ -37,21 +38,21 @@ def make_parser() -> CommandParser:
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
 
+    from finetune.supervised.training import build_supervised_trainer, save_supervised, show_estimate
     from finetune.tagging import results as tagging_results
     from finetune.tagging import task as tagging
-    from finetune.tagging import training as tagging_training
     from finetune.training.building import train
 
     task = tagging.open_task(arguments)
-    trainer = tagging_training.build_tagging_trainer(task, run)
+    trainer = build_supervised_trainer(task, run)
     if arguments[RunArguments].dry_run:
-        return tagging_training.show_plan(trainer, task)
+        return show_estimate(trainer, task)
     run.record_inputs(task.corpus.files)
     run.start()
     if arguments.training.get("do_train"):
         train(trainer, run)
-        tagging_training.save_tagger(trainer, task)
-    wanted = tagging.stages(arguments, {"do_eval": "validation", "do_predict": "test"})
+        save_supervised(trainer, task)
+    wanted = list_scored(arguments)
     results = tagging_results.score_splits(trainer, task, wanted)
     tagging_results.write_legacy_results(run, task, results, trainer)
     return tagging_results.write_tagging_results(run, task, results)

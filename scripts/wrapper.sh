@@ -85,6 +85,7 @@ run_python() {
     "${command[@]}" <&0 &
     child=$!
     trap 'kill -TERM "$child"' TERM
+    trap 'kill -USR1 "$child"' USR1
     # Ctrl-C reaches Python from the terminal already, and a second one would end it without saving.
     if [ -t 0 ]; then trap : INT; else trap 'kill -INT "$child"' INT; fi
     wait "$child" || status=$?

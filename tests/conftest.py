@@ -99,9 +99,9 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def stop_command() -> Callable[..., Finished]:
-    """Start a script, and send it a signal (`sign`) as soon as the file `once` exists; what it says while it ends."""
+    """Start a script, and give it `sign` (a signal, or a file to make) once the file `once` exists; what it says then."""
 
-    def stop(script: str, *arguments: object, once: Path, sign: signal.Signals = signal.SIGKILL) -> Finished:
+    def stop(script: str, *arguments: object, once: Path, sign: signal.Signals | Path = signal.SIGKILL) -> Finished:
         command = [sys.executable, str(REPOSITORY / "scripts" / script), *map(str, arguments)]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ
@@ -109,7 +109,10 @@ def stop_command() -> Callable[..., Finished]:
         deadline = time.monotonic() + 120
         while not once.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
-        process.send_signal(sign)
+        if isinstance(sign, Path):
+            sign.touch()
+        else:
+            process.send_signal(sign)
         stdout, _ = process.communicate(timeout=120)
         return Finished(process.returncode, stdout, "")
 

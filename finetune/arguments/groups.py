@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.run import RunArguments
+from finetune.arguments.unattended import UnattendedArguments
 
-TRAINING_GROUPS: tuple[type, ...] = (FastPathArguments, RunArguments)
+TRAINING_GROUPS: tuple[type, ...] = (FastPathArguments, UnattendedArguments, RunArguments)

@@ -9,7 +9,7 @@ from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, switched
 from finetune.errors import Problem
 
-INPUT_FORMATS = ("auto", "text", "words", "conll", "conllu", "jsonl")
+INPUT_FORMATS = ("auto", "text", "words", "conll", "conllu", "jsonl", "table")
 SEGMENTERS = ("auto", "characters", "words")  # how words are found in raw text: finetune/data/words.py
 OUTPUT_FORMATS = ("jsonl", "conll")
 
@@ -24,7 +24,10 @@ class PredictArguments:
     }
 
     input_file: list[str] | None = argument(
-        None, metavar="FILE", help="texts to predict, .gz too, several files or patterns; without it standard input"
+        None,
+        metavar="FILE",
+        help="what to predict: texts, or any file that training reads, .gz too, several or patterns; without it standard "
+        "input",
     )
     output_file: str | None = argument(None, metavar="FILE", help="where results go; without it standard output")
     overwrite_output_file: bool = argument(False, help="replace --output_file")
@@ -32,8 +35,25 @@ class PredictArguments:
         "auto",
         choices=INPUT_FORMATS,
         help="text: one text a line; words: words separated by spaces; conll, conllu: one word a line; jsonl: "
-        "objects with text or words. auto follows the suffix, else text",
+        "objects with text or words; table: CSV or TSV with a header. auto finds out as training does, else text",
     )
+    text_column_name: str | None = argument(
+        None,
+        metavar="COLUMN",
+        aliases=("text_column",),
+        help="column of the words or texts, several apart by commas; without it as in training, or a usual name",
+    )
+    text_pair_column: str | None = argument(None, metavar="COLUMN", help="column of the second text of pairs")
+    label_column_name: str | None = argument(
+        None, metavar="COLUMN", aliases=("label_column",), help="column of the right answers, kept as gold_..."
+    )
+    column_names: str | None = argument(
+        None, metavar="A,B,...", help="what the columns of CSV and TSV files without a header are"
+    )
+    delimiter: str | None = argument(
+        None, metavar="TEXT", aliases=("csv_delimiter",), help="what separates columns; without it it is found out"
+    )
+    score: bool = argument(False, help="score the predictions against the right answers that the input holds")
     output_format: str = argument("jsonl", choices=OUTPUT_FORMATS, help="conll is for taggers only")
     batch_size: int = argument(32, minimum=1, aliases=("per_device_eval_batch_size",), help="windows or texts at once")
     max_length: int | None = argument(
@@ -51,6 +71,7 @@ class PredictArguments:
     device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     bf16: bool | None = argument(None, help="compute in bfloat16; without it where the hardware does so natively")
     no_unpad: bool = argument(False, help="let the encoder compute padding, too")
+    no_native: bool = argument(False, help="let torch compute an encoder's layers on a CPU one by one")
 
     def problems(self) -> list[Problem]:
         if self.output_format == "conll" and self.output_file and self.output_file.endswith(".jsonl"):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
 
 from finetune.classification.column_choice import ColumnChoice, ProblemType, column_values, has_column, is_number
-from finetune.data.files import MAX_LISTED, listed
+from finetune.data.files import MAX_LISTED, listed, raise_problems
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
 
@@ -42,6 +43,16 @@ class TableReading:
             columns["label"] = labels
         columns["line"] = pa.array(self.table.lines, pa.int64())
         return Dataset(pa.table(columns))
+
+    def read_labels(self, problem_type: ProblemType) -> list[Any]:
+        """The labels alone, where every row has one: names, lists of names, or numbers.
+
+        Raises:
+            DataError: labels that are none, each with its line.
+        """
+        labels = self._labels(problem_type, needs_label=True)
+        raise_problems(self.problems, self.table.path or Path())
+        return [] if labels is None else labels.to_pylist()
 
     def _complain(self, row: int, found: str, allowed: str = "", remedy: str = "") -> None:
         line = self.table.lines[row]
@@ -79,7 +90,7 @@ class TableReading:
         if not choice.label or not all(has_column(self.table, name) for name in choice.label):
             return None
         columns = [column_values(self.table, name) for name in choice.label]
-        if not needs_label and all(_is_unlabelled(value) for values in columns for value in values):
+        if not needs_label and all(is_unlabelled(value) for values in columns for value in values):
             return None
         if problem_type is ProblemType.REGRESSION:
             return pa.array([self._number(row, value) for row, value in enumerate(columns[0])], pa.float64())
@@ -130,7 +141,8 @@ class TableReading:
             yield [name for name, flag in zip(self.choice.label, flags, strict=True) if flag in (1, "1")]
 
 
-def _is_unlabelled(value: Any) -> bool:
+def is_unlabelled(value: Any) -> bool:
+    """Whether a cell stands for no label."""
     return not isinstance(value, list) and value in UNLABELLED
 
 

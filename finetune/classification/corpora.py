@@ -11,6 +11,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from finetune.classification.column_choice import ColumnChoice
+from finetune.classification.glue.tasks import GLUE_ON_HUB, is_glue_task
 from finetune.classification.published import goemotions, semeval, wongnai
 from finetune.classification.published.semeval import AspectKind, aspect_rows, describe_offsets, read_semeval
 from finetune.data.files import decode_utf8, listed
@@ -209,3 +210,10 @@ def wanted_files(name: str) -> Wanted:
     """What to look for to have a named corpus."""
     corpus = NAMED[name]
     return Wanted(name, corpus.folders, corpus.files, corpus.hub, corpus.hub_config, corpus.official)
+
+
+def find_hub_name(corpus: str, *, typed: str = "") -> str:
+    """What the hub calls a corpus; `typed`, as the user has it, where this project has no name of its own for it."""
+    if is_glue_task(corpus):
+        return GLUE_ON_HUB
+    return NAMED[corpus].hub if corpus in NAMED else typed

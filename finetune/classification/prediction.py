@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
+from finetune.arguments.nearest import allowed_values
 from finetune.arguments.prediction import PredictArguments
 from finetune.classification.column_choice import ProblemType
-from finetune.classification.decisions import Decision
-from finetune.classification.encoding import encode_classification
+from finetune.classification.decisions import Decision, Scoring
+from finetune.classification.encoding import encode_classification, encode_labels
 from finetune.classification.metrics import pool_windows
+from finetune.classification.prediction_input import PAIR_FIELD, ClassificationInputs
 from finetune.classification.published.cleaning import clean_text
-from finetune.classification.report import describe_outputs
+from finetune.classification.report import describe_outputs, format_result
 from finetune.classification.results import read_decision
-from finetune.classification.task import TASK, check_length
+from finetune.classification.summary import summarise_texts
+from finetune.classification.task import TASK
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import build_dataset
-from finetune.data.prediction_input import InputText
+from finetune.data.files import listed
+from finetune.data.prediction_input import InputText, PredictionScore
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.checks import check_vocabulary, resolve_max_length
+from finetune.models.checks import check_max_length, check_vocabulary, resolve_max_length
 from finetune.models.loading import check_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import ClassifierSettings
@@ -38,7 +44,6 @@ from finetune.training.fast_path import prepare_prediction
 logger = logging.getLogger(__name__)
 
 HEAD = "ForSequenceClassification"
-PAIR_FIELD = "text_pair"
 
 
 @dataclass
@@ -54,14 +59,48 @@ class Classifier:
     max_length: int
     arguments: PredictArguments
     bf16: bool
+    scored: list[tuple[npt.NDArray, Any]] = field(default_factory=list)  # outputs (labels,) and gold, with --score
+
+    def read(self) -> Iterator[InputText]:
+        """What is to be classified.
+
+        Raises:
+            DataError: as `ClassificationInputs.read`.
+        """
+        return ClassificationInputs(self.arguments, self.settings, self.labels).read()
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its label (or labels, or number) and the probability of each label."""
         pairs = [read_pair(text) for text in texts] if self.settings.pairs else None
         outputs = self.find_outputs([first for first, _ in pairs] if pairs else [text.text for text in texts], pairs)
         answers = describe_outputs(outputs, self.decision, self.labels)
-        for text, answer in zip(texts, answers, strict=True):
-            yield {**text.fields, "text": text.text, **name_answer(answer)}
+        for text, answer, row in zip(texts, answers, outputs, strict=True):
+            if self.arguments.score and text.gold is not None:
+                self.scored.append((row, text.gold))
+            held = {} if text.gold is None else {self.gold_name: text.gold}
+            yield text.beside({"text": text.text, **name_answer(answer), **held})
+
+    @property
+    def gold_name(self) -> str:
+        """The key of the input's own answer: the one of the prediction with `gold_` in front."""
+        kinds = {ProblemType.REGRESSION: "gold_value", ProblemType.MULTI: "gold_labels"}
+        return kinds.get(ProblemType(self.settings.problem_type), "gold_label")
+
+    def score(self) -> PredictionScore:
+        """The predictions of all texts that had a gold label, scored as run_glue.py scores a test set.
+
+        Raises:
+            DataError: labels that the model does not know.
+        """
+        kind = ProblemType(self.settings.problem_type)
+        gold = [label for _, label in self.scored]
+        require_known_labels(gold, self.labels, kind)
+        expected = encode_labels(build_dataset({"label": gold}), self.labels, kind)
+        scoring = Scoring(kind)
+        outputs = np.stack([row for row, _ in self.scored])
+        summary = summarise_texts(outputs, expected, self.decision, scoring, self.labels, listed_errors=0)
+        shown = dict.fromkeys((scoring.main, *(("f1_macro",) if "f1_macro" in scoring.names else ())))
+        return PredictionScore(format_result("input", summary), {name: summary.scores[name] for name in shown})
 
     def find_outputs(self, texts: list[str], pairs: list[tuple[str, str]] | None) -> Any:
         """Outputs (texts, labels), windows averaged."""
@@ -95,6 +134,21 @@ class Classifier:
     @property
     def collator(self) -> ClassificationCollator:
         return ClassificationCollator.for_tokenizer(self.tokenizer)
+
+
+def require_known_labels(gold: Sequence[Any], labels: Sequence[str], kind: ProblemType) -> None:
+    """Raises:
+    DataError: labels of the input that are none of the model's, with how often they occur.
+    """
+    if kind is ProblemType.REGRESSION:
+        return
+    counts = Counter(name for label in gold for name in (label if isinstance(label, list) else [label]))
+    unknown = [(name, count) for name, count in counts.items() if name not in labels]
+    if unknown:
+        names = listed([f"{name!r} ({count:,} times)" for name, count in unknown])
+        raise DataError(
+            Problem(f"the input has labels that the model does not know: {names}", allowed_values("", labels))
+        )
 
 
 def read_pair(text: InputText) -> tuple[str, str]:
@@ -141,7 +195,7 @@ def open_classifier(model_arguments: ModelArguments, arguments: PredictArguments
     problems.extend(check_weights(model_arguments))
     device = problems.attempt(choose_device, arguments.device)
     if config is not None:
-        problems.extend(check_length(arguments.max_length, config))
+        problems.extend(check_max_length(arguments.max_length, config))
         settings = settings or settings_of_config(config)
         labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
         kind = ProblemType(settings.problem_type)

@@ -11,12 +11,9 @@ from typing import Any
 from transformers import Trainer
 
 from finetune.arguments.model import ModelArguments
-from finetune.classification.arguments import ClassificationDataArguments
 from finetune.classification.column_choice import ProblemType
-from finetune.classification.corpora import NAMED
 from finetune.classification.decisions import Decision, fit_decision, plain_decision
 from finetune.classification.evaluation import Outputs, PredictedTexts, predict_texts
-from finetune.classification.glue.tasks import GLUE_ON_HUB, is_glue_task
 from finetune.classification.report import (
     describe_outputs,
     format_decision,
@@ -29,14 +26,10 @@ from finetune.classification.summary import TextSummary, summarise_texts
 from finetune.classification.task import ClassificationTask
 from finetune.classification.thresholds import ThresholdScope, thresholds_from_json
 from finetune.models.settings import ClassifierSettings
-from finetune.report.files import write_metrics
-from finetune.report.model_card import ModelCard, predict_usage, write_model_card
 from finetune.run.folder import Run
-from finetune.run.manifest import library_versions
+from finetune.supervised.results import write_supervised_results
 
 logger = logging.getLogger(__name__)
-
-CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed")
 
 
 @dataclass(frozen=True)
@@ -148,22 +141,28 @@ def score_split(outputs: SplitOutputs, task: ClassificationTask, decision: Decis
 
 
 def write_classification_results(run: Run, task: ClassificationTask, results: Results) -> dict[str, Any]:
-    """Write metrics.json, report.txt, predictions.<split>.jsonl and README.md; returns the figures of the last line."""
-    assert run.folder is not None
+    """Write metrics.json, report.txt, predictions.<split>.jsonl and README.md; returns the metrics of the last line."""
     metrics = {
         name: {**result.summary.scores, "loss": result.loss}
         for name, result in results.splits.items()
         if result.summary is not None
     }
-    for name, result in results.splits.items():
-        rows = task.corpus.splits[name]
-        write_predictions(run.folder, name, rows, result.outputs, results.decision, task.labels)
-    write_metrics(run.folder, metrics)
-    write_report(run.folder, format_report(task, results), notes=task.corpus.notes)
-    write_model_card(run.folder, make_card(run.folder, task, metrics))
+
+    def write_files(folder: Path) -> None:
+        for name, result in results.splits.items():
+            rows = task.corpus.splits[name]
+            write_predictions(folder, name, rows, result.outputs, results.decision, task.labels)
+        write_report(folder, format_report(task, results), notes=task.notes)
+
+    write_supervised_results(run, task, metrics, write_files, headline=find_headline(task))
     main = task.options.metric_name or task.scoring.main
     shown = dict.fromkeys((*task.scoring.metrics, main, *(("f1_macro",) if "f1_macro" in task.scoring.names else ())))
     return {name: {key: figures[key] for key in shown if key in figures} for name, figures in metrics.items()}
+
+
+def find_headline(task: ClassificationTask) -> tuple[str, ...]:
+    """The metrics that a card shows first, each once."""
+    return tuple(dict.fromkeys((task.scoring.main, *task.scoring.metrics)))
 
 
 def format_report(task: ClassificationTask, results: Results) -> list[str]:
@@ -179,46 +178,3 @@ def name_predictions(task: ClassificationTask, results: Results, split: str) -> 
     """What is predicted of each text of a split: a label, a list of labels, or a number."""
     outputs = results.splits[split].outputs
     return [answer["predicted"] for answer in describe_outputs(outputs, results.decision, task.labels)]
-
-
-def find_hub_dataset(task: ClassificationTask) -> str:
-    """The hub's name of the data set, also of one that this project knows by its own; empty for local files."""
-    return find_hub_name(task.corpus.name, typed=task.arguments[ClassificationDataArguments].dataset_name or "")
-
-
-def find_hub_name(corpus: str, *, typed: str = "") -> str:
-    """What the hub calls a corpus; `typed`, as the user has it, where this project has no name of its own for it."""
-    if is_glue_task(corpus):
-        return GLUE_ON_HUB
-    return NAMED[corpus].hub if corpus in NAMED else typed
-
-
-def describe_task(task: ClassificationTask) -> dict[str, Any]:
-    """What every card says of the task: its name on the hub, its data set there, the scores to show first."""
-    return {
-        "task": "text-classification",
-        "hub_dataset": find_hub_dataset(task),
-        "headline": (task.scoring.main, *task.scoring.metrics),
-    }
-
-
-def make_card(folder: Path, task: ClassificationTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
-    figures = {
-        name: {key: value for key, value in row.items() if isinstance(value, int | float)}
-        for name, row in metrics.items()
-    }
-    named = task.arguments[ClassificationDataArguments].dataset_name
-    return ModelCard(
-        name=folder.name,
-        **describe_task(task),
-        base_model=task.arguments[ModelArguments].model_name_or_path,
-        dataset=named or task.corpus.name,
-        figures=figures,
-        labels=[] if task.problem_type is ProblemType.REGRESSION else task.labels,
-        sizes={name: len(split) for name, split in task.corpus.splits.items()},
-        facts={name: task.arguments.get(name) for name in CARD_FACTS},
-        command=task.arguments.command_line(),
-        versions=library_versions(),
-        notes=task.corpus.notes,
-        usage=predict_usage(folder),
-    )

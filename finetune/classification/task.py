@@ -5,40 +5,48 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
-from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
 from finetune.arguments.training_table import TrainingValues
-from finetune.classification.arguments import ClassificationArguments, check_regression
+from finetune.classification.arguments import (
+    ClassificationArguments,
+    ClassificationDataArguments,
+    check_regression,
+    split_names,
+)
 from finetune.classification.checks import find_problem_type
 from finetune.classification.column_choice import ProblemType
-from finetune.classification.decisions import SMALLER_IS_BETTER, Scoring
+from finetune.classification.corpora import find_hub_name
+from finetune.classification.decisions import SMALLER_IS_BETTER, Scoring, fit_decision, plain_decision
 from finetune.classification.encoding import EncodedClassification, encode_classification
+from finetune.classification.evaluation import Outputs, Score, build_text_metrics
+from finetune.classification.examples import format_texts
+from finetune.classification.losses import SequenceEvaluationLoss, SequenceLoss, balance_positive_weights
+from finetune.classification.thresholds import ThresholdScope
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import Corpus
 from finetune.encoding.subwords import SubwordEncoder
-from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.checks import (
-    LabelMatch,
-    check_head,
-    check_max_length,
-    check_vocabulary,
-    match_head,
-    name_labels,
-    resolve_max_length,
-)
-from finetune.models.loading import check_weights, load_config
+from finetune.errors import DataError, ProblemList, UsageError
+from finetune.models.checks import LabelMatch, match_head, name_labels, resolve_max_length
+from finetune.models.loading import load_config
 from finetune.models.settings import ClassifierSettings
+from finetune.supervised.opening import check_best_metric, check_pretrained, require_splits
+from finetune.supervised.task import SupervisedTask
+from finetune.supervised.training import open_class_weights, resolve_class_weights
 from finetune.tokenization.loading import load_tokenizer
+from finetune.training.building import TrainerParts
+from finetune.training.callbacks import CheckpointFiles
+from finetune.training.collators import ClassificationCollator
 from finetune.training.evaluation_schedule import resolve_schedule
+from finetune.training.losses import balance_class_weights, take_label_smoothing
 
 logger = logging.getLogger(__name__)
 
 TASK = "sequence_classification"
-NEEDED = {"do_train": "train", "do_eval": "validation", "do_predict": "test"}
 
 
 @dataclass(frozen=True)
@@ -58,22 +66,17 @@ class Plan:
     settings: ClassifierSettings = field(default_factory=ClassifierSettings)
 
 
-@dataclass
-class ClassificationTask:
-    """Everything that is known before weights are read; nothing in it is wrong."""
+@dataclass(kw_only=True)
+class ClassificationTask(SupervisedTask):
+    """A task of whole texts; `settings` say how texts become input, `scoring` what they are scored by."""
 
-    arguments: Arguments
     plan: Plan
-    corpus: Corpus
     problem_type: ProblemType
-    tokenizer: PreTrainedTokenizerBase
-    config: PretrainedConfig
-    labels: list[str]
-    new_head: bool
-    values: TrainingValues  # TrainingArguments by name, settled
     scoring: Scoring
     settings: ClassifierSettings
-    encoded: dict[str, EncodedClassification]
+
+    head = TASK
+    hub_task = "text-classification"
 
     @property
     def options(self) -> ClassificationArguments:
@@ -81,6 +84,60 @@ class ClassificationTask:
 
     def is_labelled(self, split: str) -> bool:
         return "label" in self.corpus.splits[split].column_names
+
+    @property
+    def padded_length(self) -> int | None:
+        return self.settings.max_length if self.options.pad_to_max_length else None
+
+    def build_parts(self, model: PreTrainedModel) -> TrainerParts:
+        loss, validation = self.build_loss(), self.encoded.get("validation")
+        return TrainerParts(
+            model=model,
+            tokenizer=self.tokenizer,
+            collator=ClassificationCollator.for_tokenizer(self.tokenizer, max_length=self.padded_length),
+            loss=loss,
+            train=self.rows("train"),
+            validation=self.rows("validation"),
+            compute_metrics=None if validation is None else build_text_metrics(validation, self.build_score()),
+            callbacks=[CheckpointFiles(self.settings.save)],
+            evaluation=SequenceEvaluationLoss(loss),
+            sparse_embedding=True,
+        )
+
+    def build_loss(self) -> SequenceLoss:
+        smoothing, _ = take_label_smoothing(self.values)
+        weights = resolve_class_weights(self)
+        return SequenceLoss(self.problem_type.value, weights, smoothing, self.options.focal_gamma)
+
+    def build_score(self) -> Score:
+        """Scores during training. Thresholds of several labels are fitted anew each time: validation is there for that."""
+        plain, scope = plain_decision(self.problem_type, self.labels), ThresholdScope(self.options.thresholds)
+
+        def score(outputs: Outputs, expected: Any) -> dict[str, float]:
+            decision = fit_decision(outputs, expected, plain, scope=scope)
+            return self.scoring.score(decision.decide(outputs), expected)
+
+        return score
+
+    def balance_weights(self) -> list[float]:
+        labels = self.encoded["train"].labels
+        if self.problem_type is ProblemType.MULTI:
+            return balance_positive_weights(labels)
+        return balance_class_weights(labels, len(self.labels))
+
+    def make_settings(self) -> ClassifierSettings:
+        return self.settings
+
+    def format_examples(self) -> str:
+        encoded = next(iter(self.encoded.values()))
+        return format_texts(encoded, self.tokenizer, self.labels, self.problem_type)
+
+    def describe_data(self) -> dict[str, str]:
+        typed = self.arguments[ClassificationDataArguments].dataset_name or ""
+        return {"dataset": typed or self.corpus.name, "hub_dataset": find_hub_name(self.corpus.name, typed=typed)}
+
+    def describe_training(self) -> dict[str, Any]:
+        return {"max_length": self.settings.max_length}
 
 
 def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
@@ -94,40 +151,37 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
     corpus = problems.attempt(open_corpus, arguments, plan)
     tokenizer = problems.attempt(load_tokenizer, model, space_token=plan.space_token)
     config = problems.attempt(load_config, model)
-    problems.extend(check_weights(model))
+    problems.extend(check_pretrained(arguments, TASK, options.max_seq_length, "--max_seq_length", config, tokenizer))
     has_validation = bool(training.get("do_eval")) and (corpus is None or "validation" in corpus.splits)
-    if config is not None:
-        problems.extend(check_head(config, TASK))
-        problems.extend(check_length(options.max_seq_length, config))
-    if config is not None and tokenizer is not None:
-        problems.extend(check_vocabulary(config, tokenizer))
     problem_type = find_problem_type(corpus) if corpus else ProblemType.SINGLE
     if problem_type is ProblemType.REGRESSION:
         problems.extend(check_regression(arguments))
     scoring = Scoring(problem_type, plan.metrics)
     values = problems.attempt(resolve_values, training, options, scoring, has_validation)
-    match = LabelMatch([], new_head=False)
+    match, weights = LabelMatch([], new_head=False), None
     if config is not None and corpus is not None:
         match = match_outputs(config, corpus, problem_type, arguments)
         problems.extend(match.problems)
+        if problem_type is not ProblemType.REGRESSION:
+            weights = problems.attempt(open_class_weights, options.class_weights, match.labels)
     problems.raise_any(DataError)
     assert corpus and tokenizer is not None and config is not None and values is not None
     name_labels(config, match.labels)
     config.problem_type = problem_type.value
-    settings = resolve_settings(plan, corpus, problem_type, options, config, tokenizer)
     task = ClassificationTask(
-        arguments,
-        plan,
-        corpus,
-        problem_type,
-        tokenizer,
-        config,
-        match.labels,
-        match.new_head,
-        values,
-        scoring,
-        settings,
-        {},
+        arguments=arguments,
+        plan=plan,
+        corpus=corpus,
+        problem_type=problem_type,
+        tokenizer=tokenizer,
+        config=config,
+        labels=match.labels,
+        new_head=match.new_head,
+        values=values,
+        class_weights=weights,
+        scoring=scoring,
+        settings=resolve_settings(plan, corpus, problem_type, options, config, tokenizer, find_columns(arguments)),
+        notes=corpus.notes,
     )
     task.encoded = encode_splits(task)
     return task
@@ -137,31 +191,11 @@ def open_corpus(arguments: Arguments, plan: Plan) -> Corpus:
     """The corpus of the command; each stage that was asked for needs its split.
 
     Raises:
-        DataError: the corpus is broken, or splits are missing.
+        DataError: the corpus is broken, or splits or labels are missing.
     """
     corpus = plan.read(arguments)
-    training = arguments.training
-    there = f"{corpus.name} has {', '.join(corpus.splits)}"
-    problems = [
-        Problem(f"--{flag} needs a {split} split", there)
-        for flag, split in NEEDED.items()
-        if training.get(flag) and split not in corpus.splits
-    ]
-    problems += [
-        Problem(f"--{flag} needs labels, and {split} has none", "", "label it, or use it as the test split")
-        for flag, split in (("do_train", "train"), ("do_eval", "validation"))
-        if training.get(flag) and split in corpus.splits and "label" not in corpus.splits[split].column_names
-    ]
-    if problems:
-        raise DataError(*problems)
+    require_splits(corpus, arguments.training, "label")
     return corpus
-
-
-def check_length(typed: int | None, config: PretrainedConfig) -> list[Problem]:
-    return [
-        replace(problem, found=problem.found.replace("--max_length", "--max_seq_length"), remedy="lower it")
-        for problem in check_max_length(typed, config)
-    ]
 
 
 def resolve_values(
@@ -173,16 +207,16 @@ def resolve_values(
         UsageError: the score that was typed is none of this task, or values contradict each other.
     """
     values = training.copy()
-    asked = values.get("metric_for_best_model") or options.metric_name
-    if asked is not None and (name := asked.removeprefix("eval_")) not in scoring.names:
-        flag = "metric_for_best_model" if values.get("metric_for_best_model") else "metric_name"
-        raise UsageError(Problem(f"--{flag} is {name!r}", allowed_values(name, scoring.names)))
+    typed = values.get("metric_for_best_model")
+    asked, flag = (typed, "metric_for_best_model") if typed else (options.metric_name, "metric_name")
+    if problems := check_best_metric(asked, scoring.names, flag):
+        raise UsageError(*problems)
     if has_validation and values.get("do_train"):
         values["metric_for_best_model"] = chosen = asked or scoring.main
         best = chosen.removeprefix("eval_")
         if values.get("greater_is_better") is None or best in SMALLER_IS_BETTER:
             values["greater_is_better"] = best not in SMALLER_IS_BETTER
-    return resolve_schedule(values, has_validation=has_validation)
+    return resolve_schedule(values, has_validation=has_validation, main_metric=scoring.main)
 
 
 def match_outputs(
@@ -209,6 +243,7 @@ def resolve_settings(
     options: ClassificationArguments,
     config: PretrainedConfig,
     tokenizer: PreTrainedTokenizerBase,
+    columns: dict[str, Any],
 ) -> ClassifierSettings:
     """How texts become input, in full, as it is saved beside the model."""
     limit = resolve_max_length(None, config, tokenizer)
@@ -221,7 +256,21 @@ def resolve_settings(
         long_text=options.long_text,
         stride=options.stride,
         pairs="text_pair" in first.column_names,
+        **columns,
     )
+
+
+def find_columns(arguments: Arguments) -> dict[str, Any]:
+    """The columns that flags name, for the settings of the model; commands for corpora of their own have no such flags."""
+    if arguments.get("text_column") is None and arguments.get("label_column") is None:
+        return {}
+    return {
+        "text_columns": split_names(arguments.get("text_column")),
+        "text_pair_column": arguments.get("text_pair_column"),
+        "text_column_delimiter": arguments.get("text_column_delimiter"),
+        "label_columns": split_names(arguments.get("label_column")),
+        "label_delimiter": arguments.get("label_delimiter"),
+    }
 
 
 def encode_splits(task: ClassificationTask) -> dict[str, EncodedClassification]:
@@ -246,9 +295,3 @@ def encode_splits(task: ClassificationTask) -> dict[str, EncodedClassification]:
         )
         for name, split in task.corpus.splits.items()
     }
-
-
-def stages(arguments: Arguments) -> list[str]:
-    """The splits of the stages after training that were asked for."""
-    splits = {"do_eval": "validation", "do_predict": "test"}
-    return [split for flag, split in splits.items() if arguments.training.get(flag)]

@@ -17,11 +17,12 @@ from finetune.classification.corpora import NAMED, find_named
 from finetune.classification.corpus import load_classification_corpus
 from finetune.classification.published.cleaning import clean_corpus, clean_text
 from finetune.classification.results import Results
-from finetune.classification.task import NEEDED, ClassificationTask, Plan
+from finetune.classification.task import ClassificationTask, Plan
 from finetune.classification.thai_arguments import ThaiTextArguments
 from finetune.data.corpus import Corpus
 from finetune.models.settings import ClassifierSettings
 from finetune.run.folder import Run
+from finetune.supervised.arguments import STAGES
 from finetune.tokenization.sefr import SefrCutter, require_sefr_cut
 from finetune.tokenization.segmentation import MARK
 
@@ -84,7 +85,7 @@ def mark_text(text: str) -> str:
 
 def drop_idle_stages(arguments: Arguments, corpus: Corpus) -> None:
     """The command trains, evaluates and tests by habit: what nobody typed and the corpus cannot serve is left out."""
-    for flag, split in NEEDED.items():
+    for flag, split in STAGES.items():
         if split not in corpus.splits and flag not in arguments.typed and arguments.training.get(flag):
             arguments.training |= cast(TrainingValues, {flag: False})
             logger.info("There is no %s split: nothing is done with one.", split)
@@ -103,9 +104,11 @@ def log_plan(task: ClassificationTask) -> None:
         logger.info("[INFO] %s: %s", name, values.get(name))
 
 
-def keep_best(run: Run) -> Path:
+def keep_best(run: Run) -> None:
     """`checkpoint-best`, where thai2transformers leaves the model: links to the files of the output folder."""
     assert run.folder is not None
+    if not run.writes:
+        return
     best = run.folder / BEST
     best.mkdir(exist_ok=True)
     for path in run.folder.iterdir():
@@ -113,7 +116,6 @@ def keep_best(run: Run) -> Path:
             target = best / path.name
             target.unlink(missing_ok=True)
             _link(path, target)
-    return best
 
 
 def _belongs_to_model(path: Path) -> bool:

@@ -1,28 +1,38 @@
-"""Texts to predict, from files or standard input, in chunks: a stream of any length needs little memory."""
+"""Texts to predict, from files or standard input, in chunks: a stream of any length needs little memory.
+
+Lines of text are read here. What holds more than texts (CoNLL, JSON, tables) is read by the readers that training has,
+which each task brings along.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from finetune.data.files import find_paths, iterate_lines
+from finetune.data.json_values import read_json_list
 from finetune.data.words import split_words
 from finetune.errors import DataError, Problem
 
 STDIN = Path("<stdin>")
-SUFFIXES = {
-    ".jsonl": "jsonl",
-    ".json": "jsonl",
-    ".conll": "conll",
-    ".conllu": "conllu",
-    ".bio": "conll",
-    ".iob": "conll",
-}
+LINE_FORMATS = ("text", "words")
+STDIN_SUFFIXES = {"conll": ".conll", "conllu": ".conllu", "jsonl": ".jsonl", "table": ".csv"}
+
+
+@dataclass(frozen=True)
+class PredictionScore:
+    """Predictions against the answers that the input holds: a report for people, figures for the last line."""
+
+    report: str
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,8 @@ class InputText:
     words: list[str] | None
     path: Path
     line: int
-    fields: dict[str, Any]  # what else a JSON object held; handed on to the output
+    fields: dict[str, Any]  # what else its object or row held; handed on to the output
+    gold: Any = None  # the answer that the input itself holds: tags of the words, a label, labels or a number
 
     def split(self, segmenter: str = "auto") -> tuple[list[str], list[tuple[int, int]]]:
         """Words and their places in `text`; `segmenter` finds them where none are given."""
@@ -41,6 +52,14 @@ class InputText:
             places = split_words(self.text, segmenter)
             return [self.text[start:end] for start, end in places], places
         return self.words, place_words(self.words, self.text)
+
+    def beside(self, result: dict[str, Any]) -> dict[str, Any]:
+        """A prediction with what the input held beside its text; a field of the same name is kept as `gold_NAME`."""
+        kept = {(f"gold_{name}" if name in result else name): value for name, value in self.fields.items()}
+        return {**kept, **result}
+
+
+FileReader = Callable[[Path, str], Iterator[InputText]]
 
 
 def place_words(words: Sequence[str], text: str) -> list[tuple[int, int]]:
@@ -53,21 +72,36 @@ def place_words(words: Sequence[str], text: str) -> list[tuple[int, int]]:
     return places
 
 
+def holds_in_order(text: str, words: Sequence[str]) -> bool:
+    """Whether a text holds all words, one behind the other."""
+    position = 0
+    for word in words:
+        start = text.find(word, position)
+        if start < 0:
+            return False
+        position = start + len(word)
+    return True
+
+
 def read_inputs(
-    patterns: Sequence[str] | None, input_format: str, *, flag: str = "--input_file"
+    patterns: Sequence[str] | None, input_format: str, read_file: FileReader, *, flag: str = "--input_file"
 ) -> Iterator[InputText]:
     """Every text of the files (or of standard input) in their order; empty lines of text are texts too.
 
+    `read_file` reads a file in a format, `auto` included. Standard input in another format than lines is kept in a file
+    until it ends, because readers look at all of it.
+
     Raises:
-        DataError: a file is missing or not UTF-8, or a line is not of its format.
+        DataError: a file is missing or not UTF-8, or is not of its format.
     """
-    if not patterns:
-        yield from read_stream(iterate_standard_input(), STDIN, "text" if input_format == "auto" else input_format)
-        return
-    for path in (path for pattern in patterns for path in find_paths(pattern, flag=flag)):
-        suffix = Path(path.name.removesuffix(".gz")).suffix
-        kind = SUFFIXES.get(suffix, "text") if input_format == "auto" else input_format
-        yield from read_stream(iterate_lines(path), path, kind)
+    if patterns:
+        for path in (path for pattern in patterns for path in find_paths(pattern, flag=flag)):
+            yield from read_file(path, input_format)
+    elif input_format in ("auto", *LINE_FORMATS):
+        yield from read_line_texts(iterate_standard_input(), STDIN, "words" if input_format == "words" else "text")
+    else:
+        with keep_standard_input(STDIN_SUFFIXES[input_format]) as path:
+            yield from read_file(path, input_format)
 
 
 def iterate_standard_input() -> Iterator[str]:
@@ -80,96 +114,57 @@ def iterate_standard_input() -> Iterator[str]:
             ) from error
 
 
-def read_stream(lines: Iterable[str], path: Path, kind: str) -> Iterator[InputText]:
-    readers = {"text": read_text_line, "words": read_words_line, "jsonl": read_json_line}
-    if kind in ("conll", "conllu"):
-        yield from (read_conll_lines if kind == "conll" else read_conllu_lines)(lines, path)
-        return
+@contextmanager
+def keep_standard_input(suffix: str) -> Iterator[Path]:
+    """A file that holds standard input; problems of it name standard input."""
+    with tempfile.TemporaryDirectory(prefix="finetune-stdin-") as folder:
+        path = Path(folder) / f"stdin{suffix}"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            yield path
+        except DataError as error:
+            renamed = (replace(item, path=STDIN if item.path == path else item.path) for item in error.problems)
+            raise DataError(*renamed) from error
+
+
+def read_line_texts(lines: Iterable[str], path: Path, kind: str) -> Iterator[InputText]:
+    """One text a line; with `words` its words are what spaces separate."""
     for number, line in enumerate(lines, start=1):
-        if kind != "jsonl" or line.strip():
-            yield readers[kind](line, path, number)
+        words = [word for word in line.split(" ") if word] if kind == "words" else None
+        yield InputText(line if words is None else " ".join(words), words, path, number, {})
 
 
-def read_text_line(line: str, path: Path, number: int) -> InputText:
-    return InputText(line, None, path, number, {})
+def read_line_file(path: Path, kind: str) -> Iterator[InputText]:
+    return read_line_texts(iterate_lines(path), path, kind)
 
 
-def read_words_line(line: str, path: Path, number: int) -> InputText:
-    words = [word for word in line.split(" ") if word]
-    return InputText(" ".join(words), words, path, number, {})
+def iterate_json_values(path: Path) -> Iterator[tuple[Any, int]]:
+    """The values of JSON lines, one after the other, or the items of one JSON list, each with its line.
 
-
-def read_json_line(line: str, path: Path, number: int) -> InputText:
-    """An object with `text`, `words` (or `tokens`), or both; offsets then count in its text, if that holds the words."""
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(Problem(f"not a JSON object: {error}", path=path, line=number)) from error
-    if not isinstance(row, dict) or not ({"text", "words", "tokens"} & set(row)):
-        allowed = 'an object with "text" (a string) or "words" (a list of strings) is needed'
-        raise DataError(Problem(f"{line[:60]!r} holds nothing to predict", allowed, path=path, line=number))
-    given = [row.pop(name, None) for name in ("words", "tokens")]
-    words = next((item for item in given if item is not None), None)
-    text = row.pop("text", None)
-    if words is not None and not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
-        raise DataError(Problem("its words are not a list of strings", path=path, line=number))
-    if text is not None and not isinstance(text, str):
-        raise DataError(Problem(f"its text is not a string, but {text!r}", path=path, line=number))
-    if words is not None and (text is None or not holds_in_order(text, words)):
-        text = " ".join(words)
-    return InputText(text or "", words, path, number, row)
-
-
-def holds_in_order(text: str, words: Sequence[str]) -> bool:
-    position = 0
-    for word in words:
-        start = text.find(word, position)
-        if start < 0:
-            return False
-        position = start + len(word)
-    return True
-
-
-def read_conll_lines(lines: Iterable[str], path: Path) -> Iterator[InputText]:
-    """One word a line, further columns ignored; a line that is empty or only tabs ends a sentence.
-
-    A comment is a line at the start of a sentence that begins with `# ` and has not the columns of a word.
+    Raises:
+        DataError: at the first line that is no JSON.
     """
-    words: list[str] = []
-    first, width = 1, 2
-    for number, line in enumerate(lines, start=1):
-        columns = line.split("\t") if "\t" in line else line.split(" ")
-        if not line.strip("\t"):
-            yield from finish_sentence(words, path, first)
-            words = []
-        elif not line.startswith("-DOCSTART-") and (words or not line.startswith("# ") or len(columns) == width):
-            first = first if words else number
-            words.append(columns[0] or " ")
-            width = len(columns)
-    yield from finish_sentence(words, path, first)
+    lines = iterate_lines(path)
+    first = next((line for line in lines if line.strip()), "")
+    if first.lstrip().startswith("[") and not _is_json(first):
+        yield from zip(*read_json_list(list(iterate_lines(path)), path), strict=True)
+        return
+    for number, line in enumerate(iterate_lines(path), start=1):
+        if line.strip():
+            try:
+                yield json.loads(line), number
+            except json.JSONDecodeError as error:
+                raise DataError(Problem(f"not a JSON object: {error}", path=path, line=number)) from error
 
 
-def read_conllu_lines(lines: Iterable[str], path: Path) -> Iterator[InputText]:
-    """The forms of CoNLL-U; comments, ranges (`3-4`) and empty nodes (`8.1`) are no words."""
-    words: list[str] = []
-    first = 1
-    for number, line in enumerate(lines, start=1):
-        columns = line.split("\t")
-        if not line:
-            yield from finish_sentence(words, path, first)
-            words = []
-        elif columns[0].isdigit() and len(columns) > 1:
-            first = first if words else number
-            words.append(columns[1])
-        elif not line.startswith("#") and not set(columns[0]) <= set("0123456789-."):
-            found = f"{columns[0]!r} is no word id"
-            raise DataError(Problem(found, "ids are 1, 2, ..., ranges 1-2, empty nodes 1.1", path=path, line=number))
-    yield from finish_sentence(words, path, first)
-
-
-def finish_sentence(words: list[str], path: Path, line: int) -> Iterator[InputText]:
-    if words:
-        yield InputText(" ".join(words), words, path, line, {})
+def _is_json(line: str) -> bool:
+    """Whether a line is a value of its own: a list that is written on one line is a list of values all the same."""
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return not (isinstance(value, list) and all(isinstance(item, dict) for item in value))
 
 
 def in_chunks(items: Iterator[InputText], size: int) -> Iterator[list[InputText]]:

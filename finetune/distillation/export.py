@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.models.families import find_position_limit
+from finetune.models.saving import save_pretrained
 from finetune.report.model_card import ModelCard, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import write_json_atomically
@@ -40,8 +41,7 @@ def write_export(
 
     `models` are `student`, which is written, and `teacher`.
     """
-    models["student"].save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_pretrained(models["student"], tokenizer, folder)
     write_vocabulary(folder, tokenizer)
     figures: dict[str, float] = {f"{name} parameters": model.num_parameters() for name, model in models.items()}
     device = models["student"].device  # a teacher whose answers were kept has not been moved there

@@ -12,8 +12,6 @@ from typing import Any, cast
 
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -60,6 +58,8 @@ from finetune.distillation.teachers import (
 from finetune.distillation.weighted_masking import WeightedMasker, smooth_counts
 from finetune.encoding.token_store import DESCRIPTION
 from finetune.errors import DataError, Problem, ProblemList, UsageError
+from finetune.models.building import draw_model
+from finetune.models.saving import save_pretrained
 from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
@@ -181,8 +181,7 @@ def build_masker(
 
 def build_student(asked: DistillationArguments, config: PretrainedConfig) -> PreTrainedModel:
     """The student with its head, its first weights, and what is to stay frozen."""
-    auto_class = AutoModelForCausalLM if is_causal(config) else AutoModelForMaskedLM
-    student: PreTrainedModel = auto_class.from_config(config)
+    student = draw_model(config, task="causal_lm" if is_causal(config) else "masked_lm")
     if asked.student_pretrained_weights:
         path = Path(asked.student_pretrained_weights)
         start_student(student, read_weights(path), path)
@@ -295,8 +294,7 @@ def write_results(run: Run, task: DistillationTask, trainer: Trainer) -> dict[st
     """The student as a model folder, `pytorch_model.bin` beside it, and the export; returns the last line's figures."""
     assert run.folder is not None
     if trainer.is_world_process_zero():
-        task.student.save_pretrained(run.folder)
-        task.tokenizer.save_pretrained(run.folder)
+        save_pretrained(task.student, task.tokenizer, run.folder)
         logger.info("Save very last checkpoint as `pytorch_model.bin`.")
         save_student(task, run.folder / "pytorch_model.bin")
     logger.info("Training is finished")

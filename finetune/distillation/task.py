@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
-import torch
-import transformers
 from datasets import Dataset
 from datasets.table import InMemoryTable
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -26,6 +24,7 @@ from finetune.distillation.teacher_cache import CACHED_PROBLEM_TYPES
 from finetune.distillation.teachers import freeze_parts, read_weights, start_student
 from finetune.encoding.labels import match_labels
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.models.building import draw_model
 from finetune.models.checks import check_head, list_labels, name_labels
 from finetune.models.families import find_position_limit
 from finetune.models.loading import HEADS, check_weights, load_config, load_model
@@ -175,7 +174,7 @@ def open_student(
         source = ModelArguments(model_name_or_path=asked.student_name)
         student = load_model(source, config, task.tokenizer, task=asked.task, new_head=not is_trained)
     else:
-        student = getattr(transformers, HEADS[asked.task]).from_config(config, dtype=torch.float32)
+        student = draw_model(config, task=asked.task)
         if asked.student_pretrained_weights:
             path = Path(asked.student_pretrained_weights)
             start_student(student, read_weights(path), path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from finetune.arguments.parser import Arguments
+from finetune.arguments.prediction import PredictArguments
 from finetune.classification import task as classification
 from finetune.classification.arguments import ClassificationArguments
 from finetune.classification.column_choice import ProblemType
@@ -18,12 +19,13 @@ from finetune.classification.encoding import encode_classification
 from finetune.classification.glue import task as glue
 from finetune.classification.glue.arguments import GlueArguments
 from finetune.classification.prediction import read_pair
+from finetune.classification.prediction_input import ClassificationInputs
 from finetune.classification.published.cleaning import clean_corpus, clean_text
 from finetune.classification.task import ClassificationTask, Plan
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.files import find_paths
-from finetune.data.prediction_input import InputText, read_inputs
+from finetune.data.prediction_input import InputText
 from finetune.distillation.task import SupervisedDistillation, check_teacher, open_pair
 from finetune.distillation.task_arguments import TaskDistillationArguments
 from finetune.encoding.subwords import SubwordEncoder
@@ -32,6 +34,7 @@ from finetune.models.settings import ClassifierSettings, TaggerSettings
 from finetune.tagging import task as tagging
 from finetune.tagging.encoding import encode_tagging
 from finetune.tagging.options import apply_settings
+from finetune.tagging.prediction_input import TaggingInputs
 from finetune.tagging.task import TaggingTask
 from finetune.tagging.words import WordEncoder
 from finetune.tokenization.loading import find_space_token
@@ -53,8 +56,10 @@ def open_tagging(arguments: Arguments) -> SupervisedDistillation:
         apply_settings(arguments, saved)
     task = tagging.open_task(arguments)
     refuse(check_teacher(asked, task.labels, is_numeric=False))
-    texts, files = read_unlabelled(asked)
-    sentences = [words for words, _ in (text.split(task.options.word_segmenter or "auto") for text in texts) if words]
+    segmenter = task.options.word_segmenter or "auto"
+    unlabelled = PredictArguments(input_file=asked.unlabelled_file)
+    texts, files = read_unlabelled(asked, TaggingInputs(unlabelled, task.labels, segmenter))
+    sentences = [words for words, _ in (text.split(segmenter) for text in texts) if words]
     tell_empty(len(texts) - len(sentences))
     return open_pair(
         arguments, task, max_length=task.max_length, unlabelled=encode_sentences(task, sentences), files=files
@@ -88,7 +93,8 @@ def open_classification(arguments: Arguments) -> SupervisedDistillation:
     plan = read_as_teacher(arguments, ClassifierSettings.load(Path(asked.teacher_name)))
     task = classification.open_task(arguments, plan)
     refuse(check_teacher(asked, task.labels, is_numeric=task.problem_type is ProblemType.REGRESSION))
-    texts, files = read_unlabelled(asked)
+    unlabelled = PredictArguments(input_file=asked.unlabelled_file)
+    texts, files = read_unlabelled(asked, ClassificationInputs(unlabelled, task.settings, task.labels))
     kept = [text for text in texts if text.text.strip()]
     tell_empty(len(texts) - len(kept))
     length = task.settings.max_length or 0
@@ -155,7 +161,9 @@ def encode_texts(task: ClassificationTask, texts: list[InputText]) -> Dataset | 
     return encoded.dataset
 
 
-def read_unlabelled(asked: TaskDistillationArguments) -> tuple[list[InputText], list[Path]]:
+def read_unlabelled(
+    asked: TaskDistillationArguments, inputs: TaggingInputs | ClassificationInputs
+) -> tuple[list[InputText], list[Path]]:
     """The texts of --unlabelled_file, and its files.
 
     Raises:
@@ -164,7 +172,7 @@ def read_unlabelled(asked: TaskDistillationArguments) -> tuple[list[InputText], 
     if not asked.unlabelled_file:
         return [], []
     files = [path for pattern in asked.unlabelled_file for path in find_paths(pattern, flag=FLAG)]
-    return list(read_inputs(asked.unlabelled_file, "auto", flag=FLAG)), files
+    return list(inputs.read(flag=FLAG)), files
 
 
 def tell_empty(number: int) -> None:

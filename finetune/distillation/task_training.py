@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +17,8 @@ from finetune.arguments.run import RunArguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.classification import results as classification_results
 from finetune.classification.decisions import Decision
-from finetune.classification.evaluation import build_text_metrics
-from finetune.classification.losses import SequenceEvaluationLoss, SequenceLoss
+from finetune.classification.results import find_headline
 from finetune.classification.task import ClassificationTask
-from finetune.classification.training import build_score
-from finetune.classification.training import resolve_class_weights as resolve_text_weights
 from finetune.distillation.collators import DistillationClassificationCollator, DistillationTaggingCollator
 from finetune.distillation.export import begin_run, list_losses, write_export
 from finetune.distillation.log import DistillationLog
@@ -31,29 +29,28 @@ from finetune.distillation.task_model import TaskDistillation, TaskDistillationL
 from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
 from finetune.distillation.teacher_cache_files import TeacherRows
 from finetune.errors import Problem, UsageError
+from finetune.models.saving import save_pretrained
 from finetune.models.settings import SavedSettings
 from finetune.models.unpadding.hooks import unpad_encoder
-from finetune.report.model_card import ModelCard, predict_usage
 from finetune.run.folder import Run
-from finetune.run.manifest import library_versions
+from finetune.supervised.results import make_card
 from finetune.tagging import results as tagging_results
-from finetune.tagging.evaluation import build_subword_metrics
 from finetune.tagging.task import TaggingTask
-from finetune.tagging.training import build_subword_score, make_settings, resolve_class_weights
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
 from finetune.training.fast_path import resolve_precision
-from finetune.training.losses import TokenLoss, take_label_smoothing
+from finetune.training.losses import take_label_smoothing
+from finetune.training.trainer import FinetuneTrainer
 
 logger = logging.getLogger(__name__)
 
 CARD_FACTS = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed")
 
 
-def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> Trainer:
+def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> FinetuneTrainer:
     """Student and teacher as one module under the shared Trainer, scored as the task's own command scores."""
     fast_path, task = distilled.arguments[FastPathArguments], distilled.task
-    smoothing, values = take_label_smoothing(task.values)
+    _, values = take_label_smoothing(task.values)  # the loss of the task smooths
     configs = [distilled.student.config, distilled.teacher.config]
     values = resolve_precision({**values, "label_names": ["labels"]}, fast_path, configs)
     if distilled.arguments[RunArguments].dry_run:
@@ -61,9 +58,7 @@ def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> T
     if not fast_path.no_fast_path and not fast_path.no_unpad:
         unpad_encoder(distilled.teacher)
     module = build_module(distilled, values)
-    parts = tagging_parts(distilled, task, module, smoothing) if isinstance(task, TaggingTask) else text_parts(
-        distilled, task, module, smoothing
-    )  # fmt: skip
+    parts = build_parts(distilled, task, module)
     folder = Path(str(values["output_dir"]))
     parts.callbacks += [
         CheckpointFiles(distilled.student.config.save_pretrained, find_settings(distilled).save),
@@ -90,38 +85,19 @@ def build_module(distilled: SupervisedDistillation, values: TrainingValues) -> T
     )
 
 
-def tagging_parts(
-    distilled: SupervisedDistillation, task: TaggingTask, module: TaskDistillation, smoothing: float
+def build_parts(
+    distilled: SupervisedDistillation, task: TaggingTask | ClassificationTask, module: TaskDistillation
 ) -> TrainerParts:
-    padded = task.max_length if task.options.pad_to_max_length else None
-    return TrainerParts(
-        model=cast(Any, module),
-        tokenizer=task.tokenizer,
-        collator=DistillationTaggingCollator.for_tokenizer(task.tokenizer, max_length=padded),
-        loss=TaskDistillationLoss(module.weights, TokenLoss(resolve_class_weights(task), smoothing)),
+    """What the task's own command trains with, for student and teacher together."""
+    parts = task.build_parts(cast(Any, module))
+    is_tagging = isinstance(task, TaggingTask)
+    collator = DistillationTaggingCollator if is_tagging else DistillationClassificationCollator
+    return replace(
+        parts,
+        collator=collator.for_tokenizer(task.tokenizer, max_length=task.padded_length),
+        loss=TaskDistillationLoss(module.weights, cast(Any, parts.loss)),
         train=distilled.train,
-        validation=task.encoded["validation"].dataset if "validation" in task.encoded else None,
-        compute_metrics=build_subword_metrics(build_subword_score(task)),
-        sparse_embedding=True,
-    )
-
-
-def text_parts(
-    distilled: SupervisedDistillation, task: ClassificationTask, module: TaskDistillation, smoothing: float
-) -> TrainerParts:
-    padded = task.settings.max_length if task.options.pad_to_max_length else None
-    of_labels = SequenceLoss(task.problem_type.value, resolve_text_weights(task), smoothing, task.options.focal_gamma)
-    validation = task.encoded.get("validation")
-    return TrainerParts(
-        model=cast(Any, module),
-        tokenizer=task.tokenizer,
-        collator=DistillationClassificationCollator.for_tokenizer(task.tokenizer, max_length=padded),
-        loss=TaskDistillationLoss(module.weights, of_labels),
-        train=distilled.train,
-        validation=None if validation is None else validation.dataset,
-        compute_metrics=None if validation is None else build_text_metrics(validation, build_score(task)),
-        evaluation=SequenceEvaluationLoss(of_labels),
-        sparse_embedding=True,
+        callbacks=[],
     )
 
 
@@ -129,7 +105,7 @@ def find_settings(distilled: SupervisedDistillation, decision: Decision | None =
     """How text becomes the student's input, as the task's own command saves it."""
     task = distilled.task
     if isinstance(task, TaggingTask):
-        return make_settings(task)
+        return task.make_settings()
     return task.settings if decision is None else classification_results.add_decision(task.settings, decision)
 
 
@@ -179,9 +155,7 @@ def save_student(trainer: Trainer, distilled: SupervisedDistillation, decision: 
     if not trainer.is_world_process_zero():
         return
     folder = Path(str(trainer.args.output_dir))
-    distilled.student.save_pretrained(folder)
-    distilled.task.tokenizer.save_pretrained(folder)
-    find_settings(distilled, decision).save(folder)
+    save_pretrained(distilled.student, distilled.task.tokenizer, folder, find_settings(distilled, decision))
     logger.info("Training is finished")
 
 
@@ -193,30 +167,22 @@ def export_student(
         return {}
     folder, task = Path(distilled.asked.export), distilled.task
     losses = distilled.arguments[TaskLossArguments]
-    described = (
-        tagging_results.describe_task(task)
-        if isinstance(task, TaggingTask)
-        else classification_results.describe_task(task)
-    )
-    card = ModelCard(
-        name=folder.name,
-        **described,
+    headline = tagging_results.HEADLINE if isinstance(task, TaggingTask) else find_headline(task)
+    scores = {name: row for name, row in results.items() if isinstance(row, dict)}
+    sizes = {name: len(rows) for name, rows in task.corpus.splits.items()}
+    card = make_card(
+        folder,
+        task,
+        scores,
+        headline,
         base_model=distilled.asked.teacher_name,
         dataset=task.corpus.name,
-        figures={name: scores for name, scores in results.items() if isinstance(scores, dict)},
-        labels=task.labels,
-        sizes={
-            **{name: len(rows) for name, rows in task.corpus.splits.items()},
-            "unlabelled rows": distilled.unlabelled,
-        },
+        sizes={**sizes, "unlabelled rows": distilled.unlabelled},
         facts={
             "losses": list_losses(losses.alphas(), losses.temperature),
             **{name: distilled.arguments.get(name) for name in CARD_FACTS},
         },
-        command=distilled.arguments.command_line(),
-        versions=library_versions(),
         notes=task.corpus.notes,
-        usage=predict_usage(folder),
     )
     figures = write_export(folder, {"student": distilled.student, "teacher": distilled.teacher}, task.tokenizer, card)
     find_settings(distilled, decision).save(folder)

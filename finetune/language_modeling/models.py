@@ -8,12 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import transformers
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.nearest import allowed_values
 from finetune.errors import Problem, UsageError
 from finetune.language_modeling.arguments import LanguageModelArguments
-from finetune.models.loading import HEADS, check_weights, load_config, load_model, override_config
+from finetune.models.building import build_model, draw_model
+from finetune.models.loading import check_weights, load_config, override_config
 
 logger = logging.getLogger(__name__)
 
@@ -103,11 +104,8 @@ def build_language_model(
     seed: int,
 ) -> PreTrainedModel:
     """The model with its head, in float32: loaded, or drawn anew from `seed`."""
-    set_seed(seed)
     source = arguments.model_name_or_path or arguments.model_dir
     if source:
         loaded = replace(arguments, model_name_or_path=source)
-        return load_model(loaded, config, tokenizer, task=task, new_head=False)
-    model: PreTrainedModel = getattr(transformers, HEADS[task]).from_config(config)
-    logger.info(f"A new {type(model).__name__} of {model.num_parameters():,} parameters.")
-    return model
+        return build_model(loaded, config, tokenizer, task=task, seed=seed)
+    return draw_model(config, task=task, seed=seed)

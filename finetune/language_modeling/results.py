@@ -31,9 +31,11 @@ def write_language_results(
 ) -> dict[str, Any]:
     """Write metrics.json, the legacy results file and README.md; returns the figures of the last line."""
     assert run.folder is not None
+    for name, value in figures.items():
+        print(f"{name} = {value:.6g}")
+    if not run.writes:
+        return dict(figures)
     if figures:
-        for name, value in figures.items():
-            print(f"{name} = {value:.6g}")
         write_metrics(run.folder, {"validation": figures})
         write_results(run.folder / legacy_file, figures, title="Eval results")
     write_model_card(run.folder, make_card(run, task, figures))

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -53,6 +52,7 @@ from finetune.training.dry_run import estimate_plan, format_plan
 from finetune.training.evaluation_schedule import resolve_schedule
 from finetune.training.length_batches import EpochFollower
 from finetune.training.losses import take_label_smoothing
+from finetune.training.saving import save_trained
 
 logger = logging.getLogger(__name__)
 
@@ -317,4 +317,4 @@ def show_plan(trainer: Trainer, task: LanguageTask) -> dict[str, Any]:
 
 def save_language_model(trainer: Trainer) -> None:
     """Model and tokenizer, in the output folder."""
-    trainer.save_model(str(Path(str(trainer.args.output_dir))))
+    save_trained(trainer)

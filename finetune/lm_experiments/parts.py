@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.errors import Problem, ProblemList, UsageError
 from finetune.lm_experiments.arguments import (
@@ -35,8 +35,9 @@ from finetune.lm_experiments.object_names import ObjectKind, find_object
 from finetune.lm_experiments.preprocessing import Batch, check_keywords
 from finetune.lm_experiments.result_arguments import ExperimentResultArguments
 from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
+from finetune.models.building import build_model
 from finetune.models.checks import find_position_limit
-from finetune.models.loading import check_weights, load_config, load_model
+from finetune.models.loading import check_weights, load_config
 from finetune.surprisal.heads import HEADS, find_task
 from finetune.tokenization.loading import load_tokenizer
 
@@ -270,9 +271,8 @@ def _build(
     task: str,
     texts: dict[str, AnnotatedTexts],
 ) -> ExperimentParts:
-    set_seed(settings.seed)  # weights that the checkpoint lacks are drawn
-    model = load_model(
-        settings.model, config, tokenizer, task=HEADS[task], new_head=False, more=settings.model.model_kwargs
+    model = build_model(
+        settings.model, config, tokenizer, task=HEADS[task], seed=settings.seed, more=settings.model.model_kwargs
     )
     for name in as_list(settings.model.model_modifier_fns):
         modify, kwargs = _bind(settings, name, MODIFIER, "model_modifier_fns", settings.model.model_modifier_fn_kwargs)

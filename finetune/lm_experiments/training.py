@@ -27,6 +27,7 @@ from finetune.lm_experiments.trainer import (
     Validation,
     collate_numbers,
 )
+from finetune.models.saving import save_pretrained
 from finetune.run.folder import TRAINER_STATE, Run
 from finetune.training.building import TrainerParts, build_trainer, train
 from finetune.training.callbacks import CheckpointFiles
@@ -249,6 +250,5 @@ def list_validations(state: TrainerState, setup: ExperimentSetup) -> list[Valida
 
 def save_trained_model(result: TrainingResult, folder: Path) -> None:
     """`model/`, which is a whole model folder, and `tokenizer/`."""
-    result.model.save_pretrained(folder / MODEL)
-    for name in (MODEL, TOKENIZER):
-        result.tokenizer.save_pretrained(folder / name)
+    save_pretrained(result.model, result.tokenizer, folder / MODEL)
+    result.tokenizer.save_pretrained(folder / TOKENIZER)

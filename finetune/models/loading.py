@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, cast
+from typing import Any
 
 import torch
 import transformers
@@ -19,6 +19,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, UsageError
+from finetune.models.adapting import Adaptation, adapt_model, is_of_head
 from finetune.models.padding import PADDED_TASKS, resolve_padding
 from finetune.tokenization.loading import resolve_name
 
@@ -146,9 +147,9 @@ def load_model(
         raise DataError(explain_unreadable_weights(arguments.model_name_or_path, error)) from error
     if not arguments.ignore_mismatched_sizes:
         require_matching_shapes(model, report, new_head=new_head, folder=arguments.model_name_or_path)
-    fresh = renew_outputs(model, report) if new_head else []
-    tell_loading(report, fresh)
-    resize_embeddings(model, tokenizer)
+    adaptation = Adaptation(tokenizer, report, new_head=new_head)
+    adapt_model(model, adaptation)
+    tell_loading(report, adaptation.fresh)
     return model
 
 
@@ -177,27 +178,6 @@ def require_matching_shapes(model: PreTrainedModel, report: dict[str, Any], *, n
         raise DataError(Problem(found, allowed, remedy, folder))
 
 
-def is_of_head(model: PreTrainedModel, name: str) -> bool:
-    """Whether a weight stands on top of the encoder that all heads share."""
-    return not name.startswith(f"{model.base_model_prefix}.")
-
-
-def renew_outputs(model: PreTrainedModel, report: dict[str, Any]) -> list[str]:
-    """Draw the output layer anew where the checkpoint had one of the same size, for other labels; returns the names."""
-    drawn_already = {*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}
-    outputs = {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if is_of_head(model, name) and parameter.shape[0] == model.config.num_labels and name not in drawn_already
-    }
-    for name, parameter in outputs.items():
-        if name.endswith("bias"):
-            torch.nn.init.zeros_(parameter)
-        else:
-            torch.nn.init.normal_(parameter, std=getattr(model.config, "initializer_range", 0.02))
-    return list(outputs)
-
-
 def tell_loading(report: dict[str, Any], fresh: Iterable[str] = ()) -> None:
     """Say which weights are new (`fresh` ones too) and which of the checkpoint were left aside, one line each."""
     fresh = sorted({*fresh, *report["missing_keys"], *(entry[0] for entry in report.get("mismatched_keys", ()))})
@@ -206,14 +186,6 @@ def tell_loading(report: dict[str, Any], fresh: Iterable[str] = ()) -> None:
     unused = sorted(report["unexpected_keys"])
     if unused:
         logger.info("In the checkpoint but not used by this head: %s.", ", ".join(unused))
-
-
-def resize_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Grow the embedding by the tokens that were added to the tokenizer; never shrink it."""
-    size = int(cast(torch.Tensor, model.get_input_embeddings().weight).shape[0])  # I-BERT's is no nn.Embedding
-    if len(tokenizer) > size:
-        model.resize_token_embeddings(len(tokenizer))
-        logger.info("Embedding grown from %d to %d rows for the added tokens.", size, len(tokenizer))
 
 
 class quiet_loading:

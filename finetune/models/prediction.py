@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from finetune.errors import UsageError
+from finetune.models.families import find_family
 
 Collate = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
 
@@ -38,13 +40,13 @@ def predict_logits(
 ) -> list[npt.NDArray[np.float32]]:
     """Logits of each row, (width of its batch, labels) for taggers and (labels,) for classifiers, in the order of `rows`.
 
-    Rows of like length share a batch, so that hardly any padding is computed.
+    Rows of like length share a batch, so that hardly any padding is computed; only rows of the same length where the family
+    reads padding.
     """
     model.eval()
     logits: list[npt.NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(rows)
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]["input_ids"]), reverse=True)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    lengths = [len(row["input_ids"]) for row in rows]
+    for chosen in plan_batches(lengths, batch_size, one_length=find_family(model.config).reads_padding):
         batch = collate([rows[index] for index in chosen])
         batch.pop("labels", None)
         tensors = {name: tensor.to(model.device) for name, tensor in batch.items()}
@@ -53,3 +55,11 @@ def predict_logits(
         for index, row in zip(chosen, output, strict=True):
             logits[index] = row
     return logits
+
+
+def plan_batches(lengths: Sequence[int], batch_size: int, *, one_length: bool) -> Iterator[list[int]]:
+    """Numbers of the rows of each batch, the longest first; `one_length`: none that would have to be padded."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    groups = [list(group) for _, group in groupby(order, key=lengths.__getitem__)] if one_length else [order]
+    for group in groups:
+        yield from (group[start : start + batch_size] for start in range(0, len(group), batch_size))

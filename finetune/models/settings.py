@@ -76,6 +76,7 @@ def guess_tagger_settings(labels: list[str]) -> tuple[list[str], TaggerSettings]
 class ClassifierSettings(SavedSettings):
     """How texts become the input of a classifier, and its output labels.
 
+    The columns are those that flags named for training; a file to predict that has them is read in the same way.
     `cleaning` applies the Thai cleaning rules. `thresholds` are by label, `temperature` divides the logits; both were
     fitted on validation.
     """
@@ -88,6 +89,11 @@ class ClassifierSettings(SavedSettings):
     lowercase: bool = False
     cleaning: bool = False
     space_token: str | None = None
+    text_columns: tuple[str, ...] = ()
+    text_pair_column: str | None = None
+    text_column_delimiter: str = " "
+    label_columns: tuple[str, ...] = ()
+    label_delimiter: str | None = None
     temperature: float = 1.0
     threshold_scope: str = "fixed"
     thresholds: dict[str, float] | None = None

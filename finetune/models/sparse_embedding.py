@@ -174,6 +174,8 @@ class _Decay:
         overflow = getattr(optimizer, "found_inf", None)  # set by a GradScaler: then a fused step changes nothing
         if overflow is not None and bool(overflow):
             return
+        if self.embedding.weight.grad is None:  # the step was passed over: the trained rows do not decay either
+            return
         for group in optimizer.param_groups:
             if any(parameter is self.embedding.weight for parameter in group["params"]):
                 self.embedding.pending_decay *= 1 - float(group["lr"]) * group["weight_decay"]

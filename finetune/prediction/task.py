@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.classification import prediction as classification_prediction
-from finetune.data.prediction_input import InputText, in_chunks, read_inputs
+from finetune.data.prediction_input import InputText, PredictionScore, in_chunks
 from finetune.errors import DataError, Problem
 from finetune.models.loading import load_config
 from finetune.run.atomic_files import atomic_text_file
@@ -29,8 +29,16 @@ SECONDS_BETWEEN_LINES = 10
 class Predictor(Protocol):
     """A trained model of any task."""
 
+    scored: list[Any]  # what --score keeps of each text that has a gold answer
+
+    def read(self) -> Iterator[InputText]:
+        """What is to be predicted."""
+
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text, in their order."""
+
+    def score(self) -> PredictionScore:
+        """The predictions against the answers of the input, after the last text."""
 
 
 def open_predictor(model: ModelArguments, options: PredictArguments) -> Predictor:
@@ -69,7 +77,7 @@ def predict_stream(predictor: Predictor, options: PredictArguments) -> dict[str,
     start = said = time.monotonic()
     count = 0
     with open_output(options.output_file) as file:
-        for chunk in in_chunks(read_inputs(options.input_file, options.input_format), CHUNK):
+        for chunk in in_chunks(predictor.read(), CHUNK):
             write_results(file, predictor.tag(chunk), write)
             count += len(chunk)
             if time.monotonic() - said > SECONDS_BETWEEN_LINES:
@@ -77,7 +85,28 @@ def predict_stream(predictor: Predictor, options: PredictArguments) -> dict[str,
                 logger.info("%d texts, %.0f a second.", count, count / (said - start))
     seconds = time.monotonic() - start
     logger.info("%d texts predicted in %.1f seconds.", count, seconds)
-    return {"texts": count, "texts_per_second": round(count / seconds, 1) if count else 0.0}
+    scores = tell_score(predictor, options, count) if options.score else {}
+    return {"texts": count, "texts_per_second": round(count / seconds, 1) if count else 0.0, **scores}
+
+
+def tell_score(predictor: Predictor, options: PredictArguments, count: int) -> dict[str, Any]:
+    """Show the report: where results have a file of their own on standard output, else in the log.
+
+    Raises:
+        DataError: nothing in the input could be scored.
+    """
+    scored = len(predictor.scored)
+    if not scored:
+        remedy = "name their column with --label_column_name, or drop --score"
+        raise DataError(Problem("--score is given, and the input holds no right answers", remedy=remedy))
+    if scored < count:
+        logger.warning("%d of %d texts have no right answer and were not scored.", count - scored, count)
+    score = predictor.score()
+    if options.output_file:
+        print(score.report)
+    else:
+        logger.info("%s", score.report)
+    return {"scored": scored, "input": score.figures}
 
 
 def write_results(file: IO[str], results: Iterator[dict[str, Any]], write: Callable[[dict[str, Any]], str]) -> None:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.nn import functional
 from torch.utils.data import Sampler
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.encoding.padding import IGNORED
+from finetune.models.saving import save_pretrained
 from finetune.models.sparse_mlm_head import select_labelled
 from finetune.pregeneration.epochs import PregeneratedEpochs
 from finetune.training.losses import TokenLoss
@@ -142,5 +136,4 @@ class IntermediateModels(TrainerCallback):
         epoch, step = divmod(state.global_step - 1, self.steps_per_epoch)
         target = self.folder / f"ep{epoch}_{(step + 1) * self.batch}"
         logger.info("** ** * Saving fine-tuned model checkpoint ** ** *  %s", target)
-        cast(PreTrainedModel, kwargs["model"]).save_pretrained(target)
-        self.tokenizer.save_pretrained(target)
+        save_pretrained(kwargs["model"], self.tokenizer, target)

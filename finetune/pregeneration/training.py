@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer, set_seed
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
@@ -18,9 +18,10 @@ from finetune.arguments.parser import Arguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.data.text import find_text_files
 from finetune.errors import ProblemList
+from finetune.models.building import build_model
 from finetune.models.checks import check_head, check_max_length, check_vocabulary
 from finetune.models.families import has_sparse_head
-from finetune.models.loading import check_weights, load_config, load_model
+from finetune.models.loading import check_weights, load_config
 from finetune.pregeneration.collators import PretrainingCollator
 from finetune.pregeneration.epochs import PregeneratedEpochs, open_epochs
 from finetune.pregeneration.instances import InstanceSettings
@@ -45,6 +46,7 @@ from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.dry_run import estimate_plan, format_plan
 from finetune.training.evaluation_schedule import resolve_schedule
 from finetune.training.length_batches import EpochFollower
+from finetune.training.saving import save_trained
 
 TASK = "pretraining"
 CARD_FACTS = ("num_train_epochs", "learning_rate", "train_batch_size", "warmup_steps", "seed")
@@ -130,9 +132,8 @@ def prepare_two_sentences(task: PretrainingTask, folder: Path) -> list[Path]:
 def build_pretraining_trainer(task: PretrainingTask, run: Run) -> Trainer:
     """Load the model with its pretraining heads and build the Trainer."""
     assert task.data is not None
-    set_seed(task.seed)  # a next-sentence head that the checkpoint lacks is drawn here
     asked, fast_path = task.arguments[PretrainingArguments], task.arguments[FastPathArguments]
-    model = load_model(task.model, task.config, task.tokenizer, task=TASK, new_head=False)
+    model = build_model(task.model, task.config, task.tokenizer, task=TASK, seed=task.seed)
     sparse = is_head_sparse(model, fast_path)
     parts = TrainerParts(
         model=model,
@@ -183,7 +184,7 @@ def show_plan(trainer: Trainer, task: PretrainingTask) -> dict[str, Any]:
 def write_results(run: Run, task: PretrainingTask, trainer: Trainer) -> dict[str, Any]:
     """Save model, tokenizer and README.md; returns the figures of the last line."""
     assert run.folder is not None and task.data is not None
-    trainer.save_model(str(run.folder))
+    save_trained(trainer)
     losses = logged_losses(trainer.state.log_history)
     figures = {"first_loss": losses[0][1], "last_loss": losses[-1][1]} if losses else {}
     card = ModelCard(
@@ -198,5 +199,6 @@ def write_results(run: Run, task: PretrainingTask, trainer: Trainer) -> dict[str
         command=task.arguments.command_line(),
         versions=library_versions(),
     )
-    write_model_card(run.folder, card)
+    if run.writes:
+        write_model_card(run.folder, card)
     return {"steps": trainer.state.global_step, **figures}

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from finetune.arguments.unattended import UnattendedArguments
 from finetune.errors import Problem, UsageError
 from finetune.run.atomic_files import remove_leftovers
 from finetune.run.checkpoints import newest_whole, set_broken_aside, step_of
@@ -90,7 +91,8 @@ def _decide_without_run(folder: Path, request: Request) -> Action:
 def _differences(before: Mapping[str, Any], request: Request) -> list[str]:
     program = before.get("program", request.program)
     other = [f"the command was {program}, is now {request.program}"] if program != request.program else []
-    differences = argument_differences(before["arguments"], request.arguments, request.typed)
+    asked = before.get("asked", before["arguments"])  # what was asked for; `arguments` is what came of it
+    differences = argument_differences(asked, request.arguments, request.typed)
     return other + differences + input_differences(before.get("inputs", {}))
 
 
@@ -118,6 +120,7 @@ class Run:
     checkpoint: Path | None = None
     resumed: bool = False
     stop: StopRequest = field(default_factory=StopRequest)
+    unattended: UnattendedArguments = field(default_factory=UnattendedArguments)
     already_done: bool = False
     _action: Action = Action.START
     _manifest: dict[str, Any] = field(default_factory=dict)
@@ -233,6 +236,10 @@ class Run:
             self._manifest[name] = plain(value)
         if self._started:
             self._write()
+
+    def record_effective(self, arguments: Mapping[str, Any]) -> None:
+        """Record what the run works with once everything is resolved; what was asked for stays beside it."""
+        self.record(asked=self._manifest.get("asked", self._manifest.get("arguments", {})), arguments=arguments)
 
     def recall(self, name: str) -> Any:
         """A fact that `record` wrote, in this run or before it was interrupted; None where there is none."""

@@ -9,11 +9,12 @@ from pathlib import Path
 from finetune.run.lock import LOCK
 from finetune.run.logs import LOG_FILE
 from finetune.run.manifest import MANIFEST
+from finetune.run.stop_file import STOP
 
 
 def list_files(folder: Path) -> list[str]:
     """Relative names of all files in an output folder, but not of runs in folders inside it."""
-    return sorted(name for name in _walk(folder, folder) if name != LOCK) if folder.is_dir() else []
+    return sorted(name for name in _walk(folder, folder) if name not in (LOCK, STOP)) if folder.is_dir() else []
 
 
 def _walk(folder: Path, root: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks for an orderly stop, the second ends at once."""
+"""SIGTERM, SIGINT and SIGUSR1: the first asks for an orderly stop, a second SIGTERM or SIGINT ends at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from types import FrameType
 from finetune.errors import EXIT_INTERRUPTED, Preempted
 from finetune.run.launcher import count_processes
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+ANNOUNCES = signal.SIGUSR1  # batch systems send it ahead of the SIGTERM at the end of the time: no second of the two
+LEFT_TO_PARENT = (signal.SIGINT, signal.SIGUSR1)  # they reach a whole group of processes
 
 
 class StopRequest:
@@ -20,13 +22,16 @@ class StopRequest:
     Inside `with stop.deferred():` (training, which saves its state first) the first signal only sets `requested`;
     outside, it raises `Preempted` where the program stands. The second signal ends the process with code 130, unless
     it trains with others: there a batch system signals every process, torchrun hands the same signal on to each, and
-    does so again as soon as one of them has ended.
+    does so again as soon as one of them has ended. SIGUSR1 (and a `STOP` file, see `stop_file.py`) only announces: it is
+    never the second, and the SIGTERM that follows it is the first.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self._among_several = count_processes() > 1
         self.signal_name = ""
+        self._announced = False  # by SIGUSR1, and nothing else so far
+        self._asked_by = ""
         self._deferring = 0
         self._ending = False
         self._owner = os.getpid()
@@ -56,6 +61,11 @@ class StopRequest:
         if not self.requested:
             self.requested, self.signal_name = True, "a signal to another process"
 
+    def ask(self, asked_by: str) -> None:
+        """Act as if SIGUSR1 came, from any thread of a process that has called `install`; `asked_by` is what is said."""
+        self._asked_by = asked_by
+        os.kill(os.getpid(), ANNOUNCES)
+
     def hold(self) -> None:
         """From now on let the first signal change nothing: the work is done or has failed, only its end is written."""
         self._deferring += 1
@@ -68,13 +78,16 @@ class StopRequest:
         if os.getpid() != self._owner:
             self._handle_in_child(number)
             return
-        name = signal.Signals(number).name
-        if self.requested and self._among_several:
+        name = (self._asked_by if number == ANNOUNCES else "") or signal.Signals(number).name
+        if self.requested and (self._among_several or number == ANNOUNCES):
+            return
+        if self._announced:
+            self._announced = False
             return
         if self.requested:
             _say(f"{name} again: stopping at once.\n")
             os._exit(EXIT_INTERRUPTED)
-        self.requested, self.signal_name = True, name
+        self.requested, self.signal_name, self._announced = True, name, number == ANNOUNCES
         if not self._deferring:
             self.raise_preempted()
         doing = "writing how the run ended" if self._ending else "saving the state"
@@ -84,7 +97,7 @@ class StopRequest:
     @staticmethod
     def _handle_in_child(number: int) -> None:
         """A forked worker inherits this handler. Ctrl-C reaches it too, but its parent decides when it ends."""
-        if number != signal.SIGINT:
+        if number not in LEFT_TO_PARENT:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 

@@ -19,6 +19,7 @@ from multiprocessing import connection
 from typing import Any, TypeVar
 
 from finetune.errors import RunError
+from finetune.run.signals import LEFT_TO_PARENT
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -83,7 +84,8 @@ def _start_worker(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
     os.environ[TOKENIZER_THREADS] = "false"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    for number in LEFT_TO_PARENT:  # which decides what Ctrl-C means
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 

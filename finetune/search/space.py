@@ -90,6 +90,9 @@ def check_search(arguments: Arguments) -> list[Problem]:
     problems.attempt(build_search_space, options.params, [arguments[group] for group in GROUPS])
     if arguments[ExperimentTextArguments].train_file is None:
         problems.append(Problem("--do_optimize needs --train_file and --validation_file"))
+    if arguments.get("save_minutes") is not None:
+        found = "--save_minutes is not for --do_optimize: a trial keeps no checkpoints, a search goes on with the next"
+        problems.append(Problem(found, remedy="drop it"))
     return problems
 
 

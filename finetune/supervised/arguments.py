@@ -27,6 +27,11 @@ class SupervisedArguments:
     pad_to_max_length: bool = argument(False, help="pad every batch to the longest input, not to its own longest row")
 
 
+def list_scored(arguments: Arguments) -> list[str]:
+    """The splits of the stages after training that were asked for."""
+    return [split for flag, split in STAGES.items() if flag != "do_train" and arguments.training.get(flag)]
+
+
 def check_supervised(arguments: Arguments, files: Collection[str], *, has_source: bool) -> list[Problem]:
     """What only shows when the groups are seen together: nothing to do, stages without data, idle options.
 

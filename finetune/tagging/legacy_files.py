@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from finetune.report.files import write_results, write_text
+from finetune.tagging.formats.sentences import spell_visibly
 from finetune.tagging.metrics import TagScores
 
 logger = logging.getLogger(__name__)
@@ -49,13 +50,18 @@ def write_legacy_predictions(
 ) -> Path:
     """Write `test_predictions.txt` as legacy run_ner: "word tag" lines, with the blank and -DOCSTART- lines of `source`.
 
-    Where `source` is None or holds other words than were predicted, sentences are separated by one blank line.
+    Spaces, tabs and line ends inside a word are written as their visible signs. Where `source` is None or holds other
+    words than were predicted, sentences are separated by one blank line.
     """
     rows = [list(zip(*sentence, strict=True)) for sentence in zip(words, predicted, strict=True)]
     lines = _like_source(source, list(chain.from_iterable(rows))) if source else None
     if lines is None:
-        lines = [line for row in rows for line in (*(f"{word} {tag}\n" for word, tag in row), "\n")]
+        lines = [line for row in rows for line in (*(_line(word, tag) for word, tag in row), "\n")]
     return write_text(path, "".join(lines))
+
+
+def _line(word: str, tag: str | None) -> str:
+    return f"{spell_visibly(word, spaces=True)} {tag}\n"
 
 
 def _like_source(source: Path, pairs: list[tuple[str, str]]) -> list[str] | None:
@@ -71,5 +77,5 @@ def _like_source(source: Path, pairs: list[tuple[str, str]]) -> list[str] | None
             if word is None or line.split()[0] != word:
                 logger.info("%s holds other words than were predicted; its blank lines are not copied.", source)
                 return None
-            lines.append(f"{word} {tag}\n")
+            lines.append(_line(word, tag))
     return lines if next(remaining, None) is None else None

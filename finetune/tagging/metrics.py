@@ -24,6 +24,9 @@ from finetune.report.class_scores import ClassScore
 
 LENIENT, STRICT, WORDS = "lenient", "strict", "words"
 
+# What the last line of a command shows, by whether tags spell entities.
+MAIN_FIGURES = {True: ("f1_micro", "precision_micro", "recall_micro"), False: ("accuracy", "f1_macro")}
+
 
 @dataclass(frozen=True)
 class Tagging:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 from datasets import Dataset
 
-from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
-from finetune.data.class_weights import read_class_weights
 from finetune.data.corpus import Corpus
 from finetune.data.words import holds_unspaced, is_character, split_words
 from finetune.encoding.tag_column import TagColumn
 from finetune.errors import DataError, Problem
 from finetune.models.settings import TaggerSettings
+from finetune.supervised.settings import apply_saved, load_saved
 from finetune.tagging.arguments import TaggingArguments
 from finetune.tagging.viterbi import TransitionScores, estimate_transitions
 
@@ -26,14 +24,8 @@ CHARACTERS_SHARE = 0.95  # of the words of a corpus that was cut into characters
 
 
 def adopt_settings(arguments: Arguments) -> TaggerSettings | None:
-    """Without training: words become input as in the training of the model, wherever no flag says otherwise.
-
-    Returns:
-        What the model was saved with; None where this run trains, or where another program saved the model.
-    """
-    if arguments.training.get("do_train"):
-        return None
-    saved = TaggerSettings.load(Path(arguments[ModelArguments].model_name_or_path))
+    """Without training: words become input as in the training of the model; returns what it was saved with."""
+    saved = load_saved(arguments, TaggerSettings)
     if saved is not None:
         apply_settings(arguments, saved)
     return saved
@@ -41,26 +33,16 @@ def adopt_settings(arguments: Arguments) -> TaggerSettings | None:
 
 def apply_settings(arguments: Arguments, saved: TaggerSettings) -> None:
     """Set the options of how words become input as a model was trained with them, wherever no flag says otherwise."""
-    options = arguments[TaggingArguments]
     decoding = ("learned" if saved.transitions else "zero") if saved.constrained_decoding else None
     trained_with = {
         "max_length": saved.max_length,
         **({} if "max_length" in arguments.typed else {"stride": saved.stride}),  # which fits windows of that length
         "lowercase": saved.lowercase,
         "space_token": saved.space_token,
-        "word_segmenter": saved.word_segmenter,
+        "word_segmenter": None if saved.word_segmenter == "auto" else saved.word_segmenter,
         "constrained_decoding": decoding,
     }
-    changed = {
-        name: value
-        for name, value in trained_with.items()
-        if name not in arguments.typed and value != getattr(options, name)
-    }
-    for name, value in changed.items():
-        setattr(options, name, value)
-    if changed:
-        shown = ", ".join(f"--{name} {value}" for name, value in changed.items())
-        logger.info("As the model was trained: %s.", shown)
+    apply_saved(arguments, TaggingArguments, trained_with)
 
 
 def resolve_word_segmenter(asked: str | None, splits: Mapping[str, Dataset]) -> tuple[str, list[str]]:
@@ -88,12 +70,6 @@ def resolve_word_segmenter(asked: str | None, splits: Mapping[str, Dataset]) -> 
         f"{sum(cut.values()):,} of {distinct.total():,} words, as {example}, are of scripts without spaces, and raw text "
         "would be cut through them: give predict.py words, not raw text, or train on characters."
     ]
-
-
-def open_class_weights(arguments: Arguments, labels: list[str]) -> list[float] | None:
-    """The weights of `--class_weights FILE` in the order of `labels`; None for `balanced`, or without the flag."""
-    asked = arguments[TaggingArguments].class_weights
-    return None if asked in (None, "balanced") else read_class_weights(Path(str(asked)), labels)
 
 
 def find_transitions(

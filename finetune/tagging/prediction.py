@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.prediction import PredictArguments
-from finetune.data.corpus import build_dataset
-from finetune.data.prediction_input import InputText
+from finetune.data.corpus import Corpus, build_dataset
+from finetune.data.prediction_input import InputText, PredictionScore
+from finetune.encoding.labels import prepare_tags
 from finetune.encoding.tags import TagScheme, read_spans
 from finetune.errors import Problem, ProblemList
 from finetune.models.checks import check_max_length, check_vocabulary, list_labels, resolve_max_length
@@ -24,6 +25,10 @@ from finetune.models.loading import check_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
 from finetune.tagging.encoding import encode_tagging
+from finetune.tagging.metrics import MAIN_FIGURES, compare_tags
+from finetune.tagging.prediction_input import TaggingInputs
+from finetune.tagging.report import format_columns, format_result
+from finetune.tagging.summary import summarise_tagging
 from finetune.tagging.viterbi import TransitionScores, decode_constrained, forbid_illegal
 from finetune.tagging.word_predictions import collect_word_predictions
 from finetune.tagging.words import WordEncoder
@@ -50,14 +55,30 @@ class Tagger:
     max_length: int
     arguments: PredictArguments
     bf16: bool
+    scored: list[tuple[list[str], list[str]]] = field(default_factory=list)  # predicted and gold tags, with --score
+
+    @property
+    def segmenter(self) -> str:
+        """How raw text is cut into words: as asked, else as in training."""
+        return self.arguments.word_segmenter or self.settings.word_segmenter
+
+    def read(self) -> Iterator[InputText]:
+        """What is to be tagged.
+
+        Raises:
+            DataError: as `TaggingInputs.read`.
+        """
+        return TaggingInputs(self.arguments, self.labels, self.segmenter).read()
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its words, a tag and a probability for each, and the entities that the tags spell."""
-        segmenter = self.arguments.word_segmenter or self.settings.word_segmenter
-        split = [text.split(segmenter) for text in texts]
+        split = [text.split(self.segmenter) for text in texts]
         probabilities = self.find_probabilities([words for words, _ in split])
         for text, (words, places), rows in zip(texts, split, probabilities, strict=True):
-            yield self.describe(text, words, places, rows)
+            result = self.describe(text, words, places, rows)
+            if self.arguments.score and text.gold is not None:
+                self.scored.append((result["tags"], text.gold))
+            yield result
 
     def find_probabilities(self, sentences: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
         """Label probabilities, (words, labels) for each sentence."""
@@ -109,10 +130,24 @@ class Tagger:
         chosen = self.decode(probabilities)
         tags = [self.labels[index] for index in chosen]
         scores = [round(float(row[index]), 4) for row, index in zip(probabilities, chosen, strict=True)]
-        result = {**text.fields, "text": text.text, "words": words, "tags": tags, "scores": scores}
+        result: dict[str, Any] = {"text": text.text, "words": words, "tags": tags, "scores": scores}
         if TagScheme(self.settings.scheme) is not TagScheme.POS:
             result["entities"] = find_entities(text.text, places, tags, scores)
-        return result
+        if text.gold is not None:
+            result["gold_tags"] = text.gold
+        return text.beside(result)
+
+    def score(self) -> PredictionScore:
+        """The tags of all texts that had gold tags, scored as run_ner.py scores a test set."""
+        predicted, gold = [tags for tags, _ in self.scored], [tags for _, tags in self.scored]
+        scheme = TagScheme(self.settings.scheme)
+        prepared = prepare_tags(Corpus("input", {"test": build_dataset({"tags": gold})}), scheme=scheme)
+        for note in prepared.notes:
+            logger.info("%s", note)
+        summary = summarise_tagging(compare_tags(predicted, prepared.corpus.splits["test"]["tags"][:], scheme))
+        figures = {**summary.main.as_dict()}
+        main = MAIN_FIGURES[scheme is not TagScheme.POS]
+        return PredictionScore(format_result("input", summary), {name: figures[name] for name in main})
 
 
 def find_entities(
@@ -170,6 +205,6 @@ def check_tagger(architectures: Sequence[str] | None, folder: Path) -> list[Prob
 
 
 def format_conll(result: dict[str, Any]) -> str:
-    """Word and tag, tab-separated, a blank line behind the sentence."""
-    rows = zip(result["words"], result["tags"], strict=True)
-    return "".join(f"{word}\t{tag}\n" for word, tag in rows) + "\n"
+    """Word, gold tag where the input has one, and predicted tag, tab-separated; a blank line behind the sentence."""
+    gold = [result["gold_tags"]] if "gold_tags" in result else []
+    return format_columns([result["words"], *gold, result["tags"]])

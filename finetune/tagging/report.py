@@ -8,11 +8,11 @@ from pprint import pformat
 
 from finetune.report.files import REPORT, write_text
 from finetune.report.tables import class_table, confusion_table, count_table
+from finetune.tagging.formats.sentences import spell_visibly
 from finetune.tagging.metrics import LENIENT, WORDS, TagScores
 from finetune.tagging.summary import TaggingSummary
 
 RESULT_NAMES = {"train": "Train", "validation": "Val", "test": "Test"}
-VISIBLE = str.maketrans({"\t": "␉", "\n": "␊", "\r": "␍"})  # characters that would break a line or a column
 
 
 def format_result(split: str, summary: TaggingSummary) -> str:
@@ -65,12 +65,13 @@ def write_predictions(
     (U+2409, U+240A, U+240D); nothing else is changed, and no line is a comment.
     """
     columns = zip(words, predicted, strict=True) if expected is None else zip(words, expected, predicted, strict=True)
-    return write_text(folder / f"predictions.{split}.conll", "".join(map(_conll_sentence, columns)))
+    return write_text(folder / f"predictions.{split}.conll", "".join(map(format_columns, columns)))
 
 
-def _conll_sentence(columns: Sequence[Sequence[str]]) -> str:
+def format_columns(columns: Sequence[Sequence[str]]) -> str:
+    """One sentence as CoNLL: its words and their tags side by side, one word a line, a blank line behind."""
     words, *tags = columns
-    visible = [word.translate(VISIBLE) for word in words]
+    visible = [spell_visibly(word) for word in words]
     return "".join("\t".join(row) + "\n" for row in zip(visible, *tags, strict=True)) + "\n"
 
 

@@ -10,25 +10,18 @@ from typing import Any
 
 from transformers import Trainer
 
-from finetune.arguments.model import ModelArguments
-from finetune.report.files import write_metrics
-from finetune.report.model_card import ModelCard, predict_usage, write_model_card
 from finetune.run.folder import Run
-from finetune.run.manifest import library_versions
+from finetune.supervised.results import write_supervised_results
 from finetune.tagging import legacy_files as legacy_ner
-from finetune.tagging.arguments import TaggingDataArguments
-from finetune.tagging.corpora import NAMED
-from finetune.tagging.metrics import compare_tags, name_tags
+from finetune.tagging.decoding import predict_split
+from finetune.tagging.metrics import MAIN_FIGURES, compare_tags, name_tags
 from finetune.tagging.report import format_result, write_predictions, write_report
 from finetune.tagging.summary import TaggingSummary, summarise_tagging
 from finetune.tagging.task import TaggingTask
-from finetune.tagging.training import predict_split
 
 logger = logging.getLogger(__name__)
 
 HEADLINE = ("f1_micro", "precision_micro", "recall_micro", "accuracy")
-CARD_FACTS = ("learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "seed")
-MAIN = {True: ("f1_micro", "precision_micro", "recall_micro"), False: ("accuracy", "f1_macro")}  # by is_entities
 
 
 @dataclass(frozen=True)
@@ -68,21 +61,18 @@ def score_split(trainer: Trainer, task: TaggingTask, name: str) -> SplitResult:
 
 
 def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitResult]) -> dict[str, Any]:
-    """Write metrics.json, report.txt, predictions.<split>.conll and README.md; returns the figures of the last line."""
-    assert run.folder is not None
+    """Write metrics.json, report.txt, predictions.<split>.conll and README.md; returns the metrics of the last line."""
     metrics = {name: as_metrics(task, result) for name, result in results.items() if result.summary is not None}
     summaries = {name: result.summary for name, result in results.items() if result.summary is not None}
-    main = {name: {key: metrics[name][key] for key in MAIN[task.is_entities]} for name in metrics}
-    if not run.writes:
-        return main
-    for name, result in results.items():
-        if name != "train":
-            write_predictions(run.folder, name, result.words, result.predicted, result.expected)
-    write_metrics(run.folder, metrics)
-    write_report(run.folder, summaries, notes=task.notes)
-    if task.arguments.training.get("do_train"):  # elsewhere the folder holds scores of a model, and no model
-        write_model_card(run.folder, make_card(run.folder, task, metrics))
-    return main
+
+    def write_files(folder: Path) -> None:
+        for name, result in results.items():
+            if name != "train":
+                write_predictions(folder, name, result.words, result.predicted, result.expected)
+        write_report(folder, summaries, notes=task.notes)
+
+    write_supervised_results(run, task, metrics, write_files, headline=HEADLINE)
+    return {name: {key: metrics[name][key] for key in MAIN_FIGURES[task.is_entities]} for name in metrics}
 
 
 def as_metrics(task: TaggingTask, result: SplitResult) -> dict[str, Any]:
@@ -101,47 +91,6 @@ def flatten_classes(summary: TaggingSummary) -> dict[str, float]:
         named = {"precision": row.precision, "recall": row.recall, "f1": row.f1, "number": row.support}
         figures |= {f"{row.label}_{name}": value for name, value in named.items()}
     return figures
-
-
-def find_hub_dataset(task: TaggingTask) -> str:
-    """The hub's name of the data set, also of one that this project knows by its own; empty for local files."""
-    name = task.arguments[TaggingDataArguments].dataset_name
-    return NAMED[name].hub if name in NAMED else name or ""
-
-
-def describe_task(task: TaggingTask) -> dict[str, Any]:
-    """What every card says of the task: its name on the hub, its data set there, the scores to show first."""
-    return {"task": "token-classification", "hub_dataset": find_hub_dataset(task), "headline": HEADLINE}
-
-
-def make_card(folder: Path, task: TaggingTask, metrics: dict[str, dict[str, Any]]) -> ModelCard:
-    data = task.arguments[TaggingDataArguments]
-    figures = {
-        name: {key: value for key, value in row.items() if isinstance(value, int | float)}
-        for name, row in metrics.items()
-    }
-    return ModelCard(
-        name=folder.name,
-        **describe_task(task),
-        base_model=task.arguments[ModelArguments].model_name_or_path,
-        dataset=data.dataset_name or data.data_dir or next(iter(data.files.values())),
-        figures=figures,
-        labels=task.labels,
-        sizes={name: len(split) for name, split in task.corpus.splits.items()},
-        facts=find_facts(task),
-        command=task.arguments.command_line(),
-        versions=library_versions(),
-        notes=task.notes,
-        usage=predict_usage(folder),
-    )
-
-
-def find_facts(task: TaggingTask) -> dict[str, Any]:
-    """How the tagger was trained, for the table of its card."""
-    steps = int(task.arguments.get("max_steps"))
-    length = {"max_steps": steps} if steps > 0 else {"num_train_epochs": task.arguments.get("num_train_epochs")}
-    chosen = {name: task.arguments.get(name) for name in CARD_FACTS}
-    return {**length, **chosen, "max_length": task.max_length, "tag_scheme": task.scheme.value}
 
 
 def write_legacy_results(run: Run, task: TaggingTask, results: dict[str, SplitResult], trainer: Trainer) -> None:

@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
-from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
-from finetune.arguments.training_table import TrainingValues
 from finetune.data.corpus import Corpus
 from finetune.encoding.labels import PreparedTags, build_label_list, prepare_tags
 from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import TagScheme, detect_scheme
-from finetune.errors import DataError, Problem, ProblemList
-from finetune.models.checks import (
-    check_head,
-    check_max_length,
-    check_vocabulary,
-    list_labels,
-    match_head,
-    name_labels,
-    resolve_max_length,
-)
-from finetune.models.loading import check_weights, load_config
+from finetune.errors import DataError, ProblemList
+from finetune.models.checks import list_labels, match_head, name_labels, resolve_max_length
+from finetune.models.loading import load_config
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
+from finetune.supervised.opening import check_best_metric, check_pretrained, require_splits
+from finetune.supervised.task import SupervisedTask
+from finetune.supervised.training import open_class_weights, resolve_class_weights
 from finetune.tagging import metrics as tagging
 from finetune.tagging import pos_metrics as pos
 from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
+from finetune.tagging.corpora import NAMED
 from finetune.tagging.corpus import load_tagging_corpus
 from finetune.tagging.encoding import EncodedTagging, encode_tagging
-from finetune.tagging.options import adopt_settings, find_transitions, open_class_weights, resolve_word_segmenter
+from finetune.tagging.evaluation import build_subword_metrics
+from finetune.tagging.options import adopt_settings, find_transitions, resolve_word_segmenter
 from finetune.tagging.published.thainer import filter_long_tests
 from finetune.tagging.viterbi import TransitionScores
 from finetune.tagging.words import WordEncoder
 from finetune.tokenization.loading import find_space_token, load_tokenizer
+from finetune.training.building import TrainerParts
+from finetune.training.callbacks import CheckpointFiles
+from finetune.training.collators import TaggingCollator
+from finetune.training.dry_run import format_examples
 from finetune.training.evaluation_schedule import resolve_schedule
+from finetune.training.losses import TokenLoss, balance_class_weights, take_label_smoothing
 
 logger = logging.getLogger(__name__)
 
@@ -45,23 +48,16 @@ TASK = "token_classification"
 LONGEST_DEFAULT_STRIDE = 32
 
 
-@dataclass
-class TaggingTask:
-    """Everything that is known before weights are read; nothing in it is wrong."""
+@dataclass(kw_only=True)
+class TaggingTask(SupervisedTask):
+    """A tagger's task; `transitions` are those of `--constrained_decoding learned`."""
 
-    arguments: Arguments
-    corpus: Corpus
     scheme: TagScheme
-    tokenizer: PreTrainedTokenizerBase
-    config: PretrainedConfig
-    labels: list[str]
-    new_head: bool
-    values: TrainingValues  # TrainingArguments by name, settled
     max_length: int
-    class_weights: list[float] | None  # of --class_weights FILE
-    notes: list[str]  # sentences with counts: what was done to the corpus and its sentences
-    encoded: dict[str, EncodedTagging] = field(default_factory=dict)
-    transitions: TransitionScores | None = None  # of --constrained_decoding learned
+    transitions: TransitionScores | None = None
+
+    head = TASK
+    hub_task = "token-classification"
 
     @property
     def options(self) -> TaggingArguments:
@@ -78,6 +74,61 @@ class TaggingTask:
         """Whether tags spell entities (scored by spans) or are one label per word (scored by words)."""
         return self.scheme is not TagScheme.POS
 
+    @property
+    def padded_length(self) -> int | None:
+        return self.max_length if self.options.pad_to_max_length else None
+
+    def build_parts(self, model: PreTrainedModel) -> TrainerParts:
+        smoothing, _ = take_label_smoothing(self.values)
+        return TrainerParts(
+            model=model,
+            tokenizer=self.tokenizer,
+            collator=TaggingCollator.for_tokenizer(self.tokenizer, max_length=self.padded_length),
+            loss=TokenLoss(resolve_class_weights(self), smoothing),
+            train=self.rows("train"),
+            validation=self.rows("validation"),
+            compute_metrics=build_subword_metrics(self.build_score()),
+            callbacks=[CheckpointFiles(self.make_settings().save)],
+            sparse_embedding=True,
+        )
+
+    def build_score(self) -> Callable[..., dict[str, float]]:
+        """The metrics of subwords during training."""
+        if self.is_entities:
+            return partial(tagging.score_subwords, label_list=self.labels, scheme=self.scheme)
+        return partial(pos.score_subword_tags, label_list=self.labels)
+
+    def balance_weights(self) -> list[float]:
+        column = self.encoded["train"].dataset.with_format("arrow")[:]["labels"]
+        return balance_class_weights(column.combine_chunks().flatten().to_numpy(), len(self.labels))
+
+    def make_settings(self) -> TaggerSettings:
+        options = self.options
+        return TaggerSettings(
+            scheme=self.scheme.value,
+            max_length=self.max_length,
+            stride=self.stride,
+            lowercase=options.lowercase,
+            space_token=find_space_token(self.tokenizer, options.space_token),
+            word_segmenter=options.word_segmenter or "auto",
+            constrained_decoding=options.constrained_decoding is not None,
+            transitions=None if self.transitions is None else self.transitions.as_table(),
+        )
+
+    def format_examples(self) -> str:
+        return format_examples(next(iter(self.encoded.values())).dataset, self.tokenizer, self.labels)
+
+    def describe_data(self) -> dict[str, str]:
+        data = self.arguments[TaggingDataArguments]
+        name = data.dataset_name
+        return {
+            "dataset": name or data.data_dir or next(iter(data.files.values())),
+            "hub_dataset": NAMED[name].hub if name in NAMED else name or "",
+        }
+
+    def describe_training(self) -> dict[str, Any]:
+        return {"max_length": self.max_length, "tag_scheme": self.scheme.value}
+
 
 def open_task(arguments: Arguments) -> TaggingTask:
     """Read data, tokenizer and configuration, judge them together, and encode.
@@ -91,37 +142,38 @@ def open_task(arguments: Arguments) -> TaggingTask:
     opened = problems.attempt(open_corpus, arguments, saved)
     tokenizer = problems.attempt(open_tokenizer, arguments)
     config = problems.attempt(load_config, model)
-    values = problems.attempt(
-        resolve_schedule, training, has_validation=bool(training.get("do_eval")) and has_split(opened, "validation")
-    )
-    if opened is not None:
-        problems.extend(check_best_metric(training, opened.scheme))
-    problems.extend(check_model(arguments, config, tokenizer))
+    options = arguments[TaggingArguments]
+    is_pos = opened is not None and opened.scheme is TagScheme.POS
+    has_validation = bool(training.get("do_eval")) and has_split(opened, "validation")
+    main = "accuracy" if is_pos else "f1"
+    values = problems.attempt(resolve_schedule, training, has_validation=has_validation, main_metric=main)
+    known = ("loss", *(pos.PIECE_FIGURES if is_pos else tagging.PIECE_FIGURES))
+    problems.extend(check_best_metric(training.get("metric_for_best_model"), known) if opened else [])
+    problems.extend(check_pretrained(arguments, TASK, options.max_length, "--max_length", config, tokenizer))
     labels = problems.attempt(find_labels, opened, config, trains=bool(training.get("do_train")))
     if config is not None and labels is not None:
         match = match_head(config, labels, trains=bool(training.get("do_train")), folder=model.model_name_or_path)
         problems.extend(match.problems)
-        weights = problems.attempt(open_class_weights, arguments, match.labels)
+        weights = problems.attempt(open_class_weights, options.class_weights, match.labels)
     problems.raise_any(DataError)
     assert opened and tokenizer is not None and config is not None and values is not None
     name_labels(config, match.labels)
     knows_scheme = saved or is_labelled(opened)
     of_labels = TagColumn.of_sequences([label] for label in match.labels)
-    options = arguments[TaggingArguments]
     options.word_segmenter, remarks = resolve_word_segmenter(options.word_segmenter, opened.corpus.splits)
     for remark in remarks:
         logger.warning("%s", remark)
     task = TaggingTask(
-        arguments,
-        opened.corpus,
-        opened.scheme if knows_scheme else detect_scheme(of_labels),
-        tokenizer,
-        config,
-        match.labels,
-        match.new_head,
-        values,
-        resolve_max_length(arguments[TaggingArguments].max_length, config, tokenizer),
-        weights,
+        arguments=arguments,
+        corpus=opened.corpus,
+        scheme=opened.scheme if knows_scheme else detect_scheme(of_labels),
+        tokenizer=tokenizer,
+        config=config,
+        labels=match.labels,
+        new_head=match.new_head,
+        values=values,
+        max_length=resolve_max_length(options.max_length, config, tokenizer),
+        class_weights=weights,
         notes=[*opened.corpus.notes, *opened.notes, *remarks],
     )
     task.encoded = encode_splits(task)
@@ -133,28 +185,6 @@ def open_task(arguments: Arguments) -> TaggingTask:
 def has_split(opened: PreparedTags | None, name: str) -> bool:
     """Whether the split is there; a corpus that could not be read is taken to have it, to judge the rest."""
     return opened is None or name in opened.corpus.splits
-
-
-def check_model(
-    arguments: Arguments, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase | None
-) -> list[Problem]:
-    """What can be said against model and tokenizer before weights are read; what could not be opened is None."""
-    problems = check_weights(arguments[ModelArguments])
-    if config is not None:
-        problems += check_head(config, TASK)
-        problems += check_max_length(arguments[TaggingArguments].max_length, config)
-    if config is not None and tokenizer is not None:
-        problems += check_vocabulary(config, tokenizer)
-    return problems
-
-
-def check_best_metric(training: TrainingValues, scheme: TagScheme) -> list[Problem]:
-    """`--metric_for_best_model` must be a figure that validation has, which transformers sees after the first one."""
-    known = ("loss", *(pos.PIECE_FIGURES if scheme is TagScheme.POS else tagging.PIECE_FIGURES))
-    asked = training.get("metric_for_best_model")
-    if asked is None or asked.removeprefix("eval_") in known:
-        return []
-    return [Problem(f"--metric_for_best_model is {asked!r}", allowed_values(asked, known))]
 
 
 def is_labelled(opened: PreparedTags) -> bool:
@@ -193,7 +223,7 @@ def open_corpus(arguments: Arguments, saved: TaggerSettings | None) -> PreparedT
     prepared = prepare_tags(corpus, fix_labels=data.fix_labels, scheme=TagScheme.POS if is_pos else known)
     for note in prepared.notes:
         logger.info("%s", note)
-    require_stages(prepared.corpus, training)
+    require_splits(prepared.corpus, training, "tags")
     return prepared
 
 
@@ -205,23 +235,6 @@ def filter_tests(corpus: Corpus, arguments: Arguments) -> None:
     model = arguments[ModelArguments]
     mbert = replace(model, model_name_or_path="mbert", tokenizer_name_or_path=None, tokenizer_type="skip")
     filter_long_tests(corpus, load_tokenizer(mbert).tokenize, threshold)
-
-
-def require_stages(corpus: Corpus, training: TrainingValues) -> None:
-    """Each stage that was asked for needs its split.
-
-    Raises:
-        DataError: splits are missing.
-    """
-    needed = {"do_train": "train", "do_eval": "validation", "do_predict": "test"}
-    missing = [(flag, split) for flag, split in needed.items() if training.get(flag) and split not in corpus.splits]
-    if missing:
-        raise DataError(
-            *(
-                Problem(f"--{flag} needs a {split} split", f"{corpus.name} has {', '.join(corpus.splits)}")
-                for flag, split in missing
-            )
-        )
 
 
 def open_tokenizer(arguments: Arguments) -> PreTrainedTokenizerBase:
@@ -253,11 +266,6 @@ def encode_splits(task: TaggingTask) -> dict[str, EncodedTagging]:
     }
     problems.raise_any()
     return {name: split for name, split in encoded.items() if split is not None}
-
-
-def stages(arguments: Arguments, splits: dict[str, str]) -> list[str]:
-    """The splits of the stages that were asked for, e.g. {"do_eval": "validation"}."""
-    return [split for flag, split in splits.items() if arguments.training.get(flag)]
 
 
 def reported_splits(task: TaggingTask) -> list[str]:

@@ -37,6 +37,7 @@ from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.trackers import prepare_trackers
 from finetune.training.trainer import FinetuneTrainer
+from finetune.training.unattended import build_unattended, count_passed_over
 from finetune.training.whole_evaluation import resolve_evaluation
 
 logger = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ def build_trainer(
         special_ids=parts.tokenizer.all_special_ids,
     )
     callbacks: list[TrainerCallback] = [
+        *build_unattended(run.unattended, parts.loss, str(values.get("save_strategy", "no"))),
         NonFiniteGuard(parts.loss),
         GracefulStop(run.stop),
         *parts.callbacks,
@@ -245,8 +247,12 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
         result = trainer.train(resume_from_checkpoint=checkpoint)
         if run.stop.requested:
             step = trainer.state.global_step
-            raise Preempted(f"stopped by a signal at step {step}, state saved: run the same command again to go on")
+            by = run.stop.signal_name
+            raise Preempted(f"stopped by {by} at step {step}, state saved: run the same command again to go on")
     tell_best(trainer)
+    if passed_over := count_passed_over(trainer.state):
+        logger.warning("%d of %d steps changed nothing: no finite numbers.", passed_over, trainer.state.global_step)
+        run.record(steps_passed_over=passed_over)
     return result.metrics
 
 

@@ -5,10 +5,13 @@ Saving follows evaluation, and the best checkpoint by validation is what the run
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Problem, UsageError
+
+logger = logging.getLogger(__name__)
 
 LOGGING_STEPS = 500
 NEED_EVALUATION = {
@@ -18,12 +21,13 @@ NEED_EVALUATION = {
 }
 
 
-def resolve_schedule(values: TrainingValues, *, has_validation: bool) -> TrainingValues:
+def resolve_schedule(values: TrainingValues, *, has_validation: bool, main_metric: str = "loss") -> TrainingValues:
     """Complete `values` (TrainingArguments by name) with what follows from them.
 
     Args:
         values: what was typed and what the command sets by default.
         has_validation: whether there is a validation split to choose the best checkpoint on.
+        main_metric: what the best checkpoint is chosen by where nothing was typed.
 
     Raises:
         UsageError: the typed values cannot be had together.
@@ -38,7 +42,7 @@ def resolve_schedule(values: TrainingValues, *, has_validation: bool) -> Trainin
     if settled["eval_strategy"] == "steps":
         settled.setdefault("eval_steps", settled.get("logging_steps", LOGGING_STEPS))
     resolve_saving(settled)
-    resolve_best(settled)
+    resolve_best(settled, main_metric)
     return settled
 
 
@@ -65,7 +69,7 @@ def resolve_saving(values: TrainingValues) -> None:
         values.setdefault("save_steps", values.get("eval_steps") or LOGGING_STEPS)
 
 
-def resolve_best(values: TrainingValues) -> None:
+def resolve_best(values: TrainingValues, main_metric: str) -> None:
     """Load the best checkpoint at the end where every save has a score; refuse where it was asked for and has none."""
     reason = find_unscored_saves(values)
     if reason and values.get("load_best_model_at_end"):
@@ -74,7 +78,8 @@ def resolve_best(values: TrainingValues) -> None:
         )
     values.setdefault("load_best_model_at_end", values["eval_strategy"] != "no" and not reason)
     if values["load_best_model_at_end"]:
-        values.setdefault("metric_for_best_model", "loss")
+        values["metric_for_best_model"] = values.get("metric_for_best_model") or main_metric
+        logger.info("The best checkpoint is chosen by validation %s.", values["metric_for_best_model"])
 
 
 def find_unscored_saves(values: TrainingValues) -> str:

@@ -27,6 +27,7 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.models.fast_dropout import use_fast_dropout
+from finetune.models.native.serving import use_native_encoder
 from finetune.models.sparse_embedding import (
     follow_weight_decay,
     restore_vocabulary,
@@ -34,7 +35,7 @@ from finetune.models.sparse_embedding import (
     trim_vocabulary,
 )
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
-from finetune.models.unpadding.hooks import unpad_encoder
+from finetune.models.unpadding.hooks import is_unpadded, unpad_encoder
 from finetune.training.allocator import keep_freed_memory
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
 from finetune.training.precision import PrecisionChoice, choose_precision
@@ -87,6 +88,7 @@ def prepare_model(
         keep_freed_memory()
     said = [
         describe("unpadded encoder", unpad_model(model, options), options.no_unpad),
+        describe("native encoder step", use_native(model, options, values), options.no_native) if on_cpu else "",
         describe("sparse vocabulary head", use_sparse_head(model, options), options.no_sparse_head),
         describe_dropout(model, options) if on_cpu else "",
         describe_sparse_embedding(model, options, values, train, special_ids)
@@ -98,6 +100,15 @@ def prepare_model(
 
 def unpad_model(model: PreTrainedModel, options: FastPathArguments) -> str | None:
     return None if options.no_unpad else unpad_encoder(model, fast_dropout=not options.no_fast_dropout)
+
+
+def use_native(model: PreTrainedModel, options: FastPathArguments, values: TrainingValues) -> str | None:
+    """None where the layers run as one native step, empty where that is not asked for, else the reason."""
+    if options.no_native or options.no_unpad or not is_unpadded(model):
+        return ""
+    if values.get("gradient_checkpointing"):
+        return "gradient checkpointing keeps less than it needs"
+    return "torch.compile takes the layers" if values.get("torch_compile") else use_native_encoder(model)
 
 
 def use_sparse_head(model: PreTrainedModel, options: FastPathArguments) -> str | None:
@@ -172,6 +183,9 @@ def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> boo
     reason = "it was switched off" if options.no_unpad else unpad_encoder(model)
     if reason is not None:
         logger.info("Padding is computed, too: %s.", reason)
+    elif on_cpu and not options.no_native:
+        native = use_native_encoder(model)
+        logger.info("Encoder: %s.", describe("native step", native, False))
     asked: TrainingValues = {"use_cpu": on_cpu}
     if options.bf16 is not None:
         asked["bf16"] = options.bf16

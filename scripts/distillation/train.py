@@ -57,6 +57,7 @@ from finetune.distillation.task_arguments import (
     resolve_teacher,
 )
 from finetune.run.folder import Run
+from finetune.supervised.arguments import list_scored
 from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
 
 LANGUAGE_GROUPS = (DistillationArguments, LossArguments, PredictionArguments, ScheduleArguments)
@@ -113,39 +114,37 @@ def distil_language_model(arguments: Arguments, run: Run) -> dict[str, Any]:
 def distil_tagger(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.distillation import task_data as task_distillation_data
     from finetune.distillation import task_training as training
+    from finetune.supervised.training import show_estimate
     from finetune.tagging import results as tagging_results
-    from finetune.tagging import task as tagging
-    from finetune.tagging import training as tagging_training
     from finetune.training.building import train
 
     distilled = task_distillation_data.open_tagging(arguments)
     trainer = training.build_distillation_trainer(distilled, run)
     task: Any = distilled.task
     if arguments[RunArguments].dry_run:
-        return tagging_training.show_plan(trainer, task)
+        return show_estimate(trainer, task)
     training.start_run(run, distilled)
     training.prepare_teacher(distilled, trainer)
     train(trainer, run)
     training.save_student(trainer, distilled)
-    wanted = tagging.stages(arguments, {"do_eval": "validation", "do_predict": "test"})
-    results = tagging_results.score_splits(trainer, task, wanted)
+    results = tagging_results.score_splits(trainer, task, list_scored(arguments))
     figures = tagging_results.write_tagging_results(run, task, results)
     return figures | training.export_student(trainer, distilled, figures)
 
 
 def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.classification import results as classification_results
-    from finetune.classification import training as classification_training
     from finetune.classification.glue import task as glue
     from finetune.distillation import task_data as task_distillation_data
     from finetune.distillation import task_training as training
+    from finetune.supervised.training import show_estimate
     from finetune.training.building import train
 
     distilled = task_distillation_data.open_classification(arguments)
     trainer = training.build_distillation_trainer(distilled, run)
     task: Any = distilled.task
     if arguments[RunArguments].dry_run:
-        return classification_training.show_plan(trainer, task)
+        return show_estimate(trainer, task)
     training.start_run(run, distilled)
     training.prepare_teacher(distilled, trainer)
     train(trainer, run)

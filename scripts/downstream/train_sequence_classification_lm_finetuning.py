@@ -35,6 +35,7 @@ from finetune.classification.arguments import (
 )
 from finetune.classification.thai_arguments import ThaiTextArguments, check_thai_texts, resolve_thai_texts
 from finetune.run.folder import Run
+from finetune.supervised.arguments import list_scored
 
 # What thai2transformers sets; wongnai_reviews is split with --seed, so 2020 gives the published split.
 HABITS: TrainingValues = {
@@ -74,14 +75,14 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.classification import results as classification_results
     from finetune.classification import task as classification
     from finetune.classification import thai_texts
-    from finetune.classification import training as classification_training
+    from finetune.supervised.training import build_supervised_trainer, save_supervised, show_estimate
     from finetune.training.building import train
 
     task = classification.open_task(arguments, thai_texts.make_plan(arguments))
     thai_texts.log_plan(task)
-    trainer = classification_training.build_classification_trainer(task, run)
+    trainer = build_supervised_trainer(task, run)
     if arguments[RunArguments].dry_run:
-        return classification_training.show_plan(trainer, task)
+        return show_estimate(trainer, task)
     run.record_inputs(task.corpus.files)
     run.start()
     if arguments.training.get("do_train"):
@@ -89,9 +90,9 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     outputs = classification_results.SplitOutputs(trainer, task)
     decision = classification_results.fit_on_validation(outputs, task)
     if arguments.training.get("do_train"):
-        classification_training.save_classifier(trainer, classification_results.add_decision(task.settings, decision))
+        save_supervised(trainer, task, classification_results.add_decision(task.settings, decision))
         thai_texts.keep_best(run)
-    results = classification_results.score_splits(outputs, task, decision, classification.stages(arguments))
+    results = classification_results.score_splits(outputs, task, decision, list_scored(arguments))
     thai_texts.print_test_scores(task, results)
     return classification_results.write_classification_results(run, task, results)
 

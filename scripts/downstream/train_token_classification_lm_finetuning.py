@@ -34,26 +34,26 @@ def make_parser() -> CommandParser:
     return CommandParser(
         __doc__ or "",
         (ModelArguments, TaggingDataArguments, habits, *TRAINING_GROUPS),
-        training_defaults={},
+        training_defaults={"metric_for_best_model": "loss"},  # as documented
         checks=(check_tagging,),
     )
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+    from finetune.supervised.training import build_supervised_trainer, save_supervised, show_estimate
     from finetune.tagging import results as tagging_results
     from finetune.tagging import task as tagging
-    from finetune.tagging import training as tagging_training
     from finetune.training.building import train
 
     task = tagging.open_task(arguments)
-    trainer = tagging_training.build_tagging_trainer(task, run)
+    trainer = build_supervised_trainer(task, run)
     if arguments[RunArguments].dry_run:
-        return tagging_training.show_plan(trainer, task)
+        return show_estimate(trainer, task)
     run.record_inputs(task.corpus.files)
     run.start()
     if arguments.training.get("do_train"):
         train(trainer, run)
-        tagging_training.save_tagger(trainer, task)
+        save_supervised(trainer, task)
     results = tagging_results.score_splits(trainer, task, tagging.reported_splits(task))
     return tagging_results.write_tagging_results(run, task, results)
 

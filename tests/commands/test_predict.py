@@ -114,3 +114,56 @@ def test_a_broken_line_leaves_no_output(call_command, bioes_tagger, tmp_path):
     assert done.code == 2
     assert "in.jsonl:2" in done.last["reason"]
     assert not list(target.parent.iterdir())
+
+
+CONLL = "Maria B-PER\nflew O\nto O\nBonn O\n\nIda B-PER\nBell I-PER\nleft O\n"
+
+
+@pytest.fixture(scope="module")
+def trained_tagger(run_command, tmp_path_factory, tiny_bert) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "train.txt").write_text((CONLL + "\n") * 8, encoding="utf-8")
+    done = run_command(
+        "run_ner.py", "--model_name_or_path", tiny_bert, "--train_file", folder / "train.txt", "--test_file",
+        folder / "train.txt", "--output_dir", folder / "run", "--do_train", "--do_predict", "--max_steps", 6,
+        "--learning_rate", 3e-3, "--bf16", "False",
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", ["train.txt", "a.csv", "a.jsonl"])
+def test_the_file_of_training_is_scored_as_run_ner_scores_it(call_command, trained_tagger, tmp_path, name):
+    blocks = [[line.split() for line in block.split("\n") if line] for block in (CONLL + "\n").split("\n\n")[:2]] * 8
+    if name.endswith(".csv"):
+        rows = [f"{number},{word},{tag}" for number, block in enumerate(blocks) for word, tag in block]
+        (tmp_path / name).write_text("\n".join(["sentence_id,word,tag", *rows]) + "\n", encoding="utf-8")
+    elif name.endswith(".jsonl"):
+        rows = [json.dumps({"tokens": [w for w, _ in b], "ner_tags": [t for _, t in b], "id": 1}) for b in blocks]
+        (tmp_path / name).write_text("\n".join(rows), encoding="utf-8")
+    source = tmp_path / name if (tmp_path / name).exists() else trained_tagger / name
+    words = ["--model_name_or_path", trained_tagger / "run", "--input_file", source, "--bf16", "False"]
+    done = call_command(
+        "predict.py", *words, "--output_format", "conll", "--output_file", tmp_path / "out.conll", "--score"
+    )
+    assert done.code == 0, done.stderr
+    expected = json.loads((trained_tagger / "run" / "metrics.json").read_text(encoding="utf-8"))["test"]
+    assert done.last["input"] == {key: expected[key] for key in ("f1_micro", "precision_micro", "recall_micro")}
+    assert done.last["scored"] == done.last["texts"] == 16
+    assert (tmp_path / "out.conll").read_bytes() == (trained_tagger / "run" / "predictions.test.conll").read_bytes()
+    assert "Processed: 16 / 16 [ input Result ]" in done.stdout
+
+
+def test_nothing_to_score_is_said(call_command, trained_tagger, text_file):
+    done = call_command(
+        "predict.py", "--model_name_or_path", trained_tagger / "run", "--input_file", text_file, "--score"
+    )
+    assert (done.code, "holds no right answers" in done.last["reason"]) == (2, True)
+
+
+def test_words_with_line_ends_keep_their_lines(call_command, trained_tagger, tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps({"tokens": ["a\nb", "\t", "", "c"]}) + "\n", encoding="utf-8")
+    words = ["--model_name_or_path", trained_tagger / "run", "--input_file", source, "--output_format", "conll"]
+    done = call_command("predict.py", *words)
+    assert [line.split("\t")[0] for line in done.stdout.split("\n")[:5]] == ["a␊b", "␉", "␀", "c", ""]

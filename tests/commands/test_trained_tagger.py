@@ -51,7 +51,25 @@ def test_scored_again_it_has_the_same_scores(trained, call_command, tmp_path):
     before, after = read_metrics(trained, "validation"), read_metrics(tmp_path / "again", "validation")
     assert before["f1_micro"] == after["f1_micro"] > 0
     assert before["loss"] == pytest.approx(after["loss"])
-    assert not (tmp_path / "again" / "README.md").exists(), "a folder of scores holds no model, and no model card"
+    card = (tmp_path / "again" / "README.md").read_text(encoding="utf-8")
+    assert "Scores of a model from" in card and "learning rate" not in card, "no training is claimed"
+    manifest = json.loads((tmp_path / "again" / "run.json").read_text(encoding="utf-8"))
+    assert manifest["arguments"]["max_length"] == 12 and manifest["asked"]["max_length"] is None
+
+
+def test_a_card_of_training_outlives_scoring_in_its_folder(trained, call_command):
+    before = (trained / "README.md").read_text(encoding="utf-8")
+    done = call_command(
+        "run_ner.py", "--model_name_or_path", trained, "--dataset_name", "sample", "--do_eval", "--max_eval_samples", 9,
+        "--output_dir", trained / "scores", "--bf16", "False",
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    again = call_command(
+        "run_ner.py", "--model_name_or_path", trained, "--dataset_name", "sample", "--do_eval", "--max_eval_samples", 9,
+        "--output_dir", trained / "scores", "--bf16", "False",
+    )  # fmt: skip
+    assert again.last["status"] == "already_done"
+    assert (trained / "README.md").read_text(encoding="utf-8") == before
 
 
 def test_flags_win_over_what_it_was_trained_with(trained, call_command, tmp_path):

@@ -21,6 +21,7 @@ def end(number, template):
 
 signal.signal(signal.SIGTERM, end)
 signal.signal(signal.SIGINT, end)
+signal.signal(signal.SIGUSR1, end)
 print("started", flush=True)
 time.sleep(float(os.environ.get("SECONDS_TO_RUN", 0)))
 sys.exit(int(os.environ.get("CODE", 0)))
@@ -213,7 +214,7 @@ def test_no_folder_is_ever_deleted(wrappers):
         assert "rm -r" not in path.read_text(), path
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_signals_reach_python_and_its_exit_code_comes_back(wrappers, number):
     process = subprocess.Popen(
         [str(wrappers.scripts / "train-ner.sh"), "-v"],

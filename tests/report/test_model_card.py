@@ -8,7 +8,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard as HubCard
 
-from finetune.classification.results import find_hub_name
+from finetune.classification.corpora import find_hub_name
 from finetune.report.model_card import ModelCard, front_matter, predict_usage, write_model_card
 
 CARD = ModelCard(

@@ -116,6 +116,44 @@ def test_a_process_among_several_gets_the_same_signal_more_than_once(repository,
     assert done.stderr.count("saving the state") == 1
 
 
+ANNOUNCED = """
+import os, signal
+from finetune.errors import Preempted
+from finetune.run.signals import StopRequest
+stop = StopRequest()
+stop.install()
+try:
+    with stop.deferred():
+        for name in {names}:
+            os.kill(os.getpid(), getattr(signal, name))
+        print("saved", flush=True)
+except Preempted as stopped:
+    print(stopped)
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (["SIGUSR1"], 0),
+        (["SIGUSR1", "SIGUSR1", "SIGUSR1"], 0),
+        (["SIGUSR1", "SIGTERM"], 0),  # Slurm: the warning, then the end of the time
+        (["SIGTERM", "SIGUSR1"], 0),
+        (["SIGUSR1", "SIGUSR1", "SIGTERM", "SIGUSR1"], 0),
+        (["SIGUSR1", "SIGTERM", "SIGTERM"], 130),
+        (["SIGTERM", "SIGUSR1", "SIGINT"], 130),
+    ],
+)
+def test_an_announcement_is_never_the_second_signal(repository, names, code):
+    done = subprocess.run(
+        [sys.executable, "-c", ANNOUNCED.format(names=names)], capture_output=True, text=True, cwd=repository,
+        timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert done.stdout.partition(";")[0] == (f"saved\nstopped by {names[0]}" if code == 0 else "")
+    assert done.stderr.count("saving the state") == 1
+
+
 def test_one_process_joins_another_that_was_asked_to_stop(stop):
     stop.join()
     assert stop.requested
@@ -134,6 +172,7 @@ if child == 0:
     os._exit(0)
 time.sleep(0.2)
 os.kill(child, signal.SIGINT)   # Ctrl-C reaches the whole group: workers leave it to their parent
+os.kill(child, signal.SIGUSR1)  # and so does what Slurm sends to a step
 time.sleep(0.2)
 assert os.waitpid(child, os.WNOHANG) == (0, 0)
 os.kill(child, signal.SIGTERM)  # how pools end their workers

@@ -13,6 +13,9 @@ from sklearn.metrics import classification_report as word_report
 
 from finetune.encoding.tags import TagScheme
 from finetune.report.files import write_metrics
+from finetune.tagging.formats.choice import read_sentences
+from finetune.tagging.formats.sentences import TagColumns
+from finetune.tagging.legacy_files import write_legacy_predictions
 from finetune.tagging.metrics import compare_tags, score_spans
 from finetune.tagging.report import format_details, format_result, score_table, write_predictions, write_report
 from finetune.tagging.summary import summarise_tagging
@@ -103,7 +106,7 @@ def test_scores_recomputed_from_the_predictions_are_those_of_metrics_json(tmp_pa
     rows = read_conll(tmp_path / "predictions.test.conll")
     assert [[word for word, _, _ in row] for row in rows] == [
         WORDS[0],
-        ["a␉b", "", "-DOCSTART-"],
+        ["a␉b", "␀", "-DOCSTART-"],
         WORDS[2],
     ]
     expected, predicted = ([[row[column] for row in sentence] for sentence in rows] for column in (1, 2))
@@ -143,3 +146,23 @@ def test_the_report_holds_every_split_and_the_notes(tmp_path):
 def test_metrics_hold_no_value_that_is_not_json(tmp_path):
     path = write_metrics(tmp_path / "new", {"test": {"loss": float("nan"), "f1": 0.5}})
     assert json.loads(path.read_text(encoding="utf-8")) == {"test": {"loss": None, "f1": 0.5}}
+
+
+TORN = st.text(st.sampled_from("ab \t\n\r\x0b\x0c\x1c\x85\u2028\u00a0é"), max_size=4)
+
+
+@given(st.lists(st.lists(TORN, min_size=1, max_size=4), min_size=1, max_size=4))
+def test_no_word_tears_a_file_of_one_word_a_line(tmp_path_factory, sentences):
+    """Every word, a line end or nothing at all included, has its line."""
+    folder = tmp_path_factory.mktemp("torn")
+    tags = [["O", "B-X", "I-X", "O"][: len(words)] for words in sentences]
+    files = [
+        write_predictions(folder, "test", sentences, tags, tags),
+        write_legacy_predictions(folder / "test_predictions.txt", sentences, tags),
+    ]
+    for path in files:
+        read = read_sentences(path, TagColumns())
+        assert [len(words) for words in read.words] == [len(words) for words in sentences]
+        assert read.tags == tags
+        lines = path.read_bytes().decode("utf-8").split("\n")[:-1]
+        assert len(lines) == sum(map(len, sentences)) + len(sentences)

@@ -22,7 +22,7 @@ from finetune.classification.glue.report import write_glue_predictions, write_su
 from finetune.classification.glue.tasks import GLUE_ON_HUB, GlueTask, find_task, is_glue_task, known_names
 from finetune.classification.published.cleaning import clean_corpus
 from finetune.classification.results import Results, name_predictions
-from finetune.classification.task import ClassificationTask, Plan, stages
+from finetune.classification.task import ClassificationTask, Plan
 from finetune.data import hub
 from finetune.data.corpus import Corpus, select_rows
 from finetune.data.row_files import rows_of_dataset
@@ -31,6 +31,7 @@ from finetune.errors import DataError, Problem
 from finetune.models.settings import ClassifierSettings
 from finetune.report.files import write_results, write_text
 from finetune.run.folder import Run
+from finetune.supervised.arguments import list_scored
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def reported_splits(task: ClassificationTask) -> list[str]:
 
     A test set with labels of a task that has no public ranking (aspect sentiment) is scored once too, at the end.
     """
-    names = stages(task.arguments)
+    names = list_scored(task.arguments)
     for split in ("validation", "test"):
         if split in names:
             names += [name for name in EXTRA_SPLITS if name in task.encoded and name.startswith(split)]
@@ -184,6 +185,8 @@ def write_glue_results(run: Run, task: ClassificationTask, results: Results, tra
     The log shows those of the generation that the task's name is of: `sst-2` is old, `sst2` is new.
     """
     assert run.folder is not None
+    if not run.writes:
+        return
     for split, result in results.splits.items():
         if split.startswith("validation") and result.summary is not None:
             write_evaluation(run.folder, task, split, {"loss": result.loss, **result.summary.scores}, trainer)

@@ -17,6 +17,18 @@ from finetune.errors import DataError, Problem
 WORD_COLUMNS = ("words", "tokens", "token", "word", "form", "text", "sentence", "content")
 TAG_COLUMNS = ("tags", "ner_tags", "ner", "labels", "label", "tag", "pos_tags", "upos", "pos", "chunk_tags")
 
+# Characters that would break a line or a column, and the signs that show them in files of one word a line.
+VISIBLE = str.maketrans({"\t": "␉", "\n": "␊", "\r": "␍"})
+
+
+def spell_visibly(word: str, *, spaces: bool = False) -> str:
+    """A word that stays on one line and in one column; with `spaces` also where spaces part columns.
+
+    Nothing else is changed. An empty word becomes the sign of nothing, so that its line has all its columns.
+    """
+    shown = word.translate(VISIBLE) or "␀"
+    return shown.replace(" ", "␠") if spaces else shown
+
 
 @dataclass(frozen=True)
 class TagColumns:

@@ -1,0 +1,152 @@
+"""The kernels' library: compiled once for this machine and these sources, kept in a cache, loaded where it is needed.
+
+`kernels/` is plain C++17 with OpenMP and no Python in it, so a compiler is all that building needs, and takes some seconds.
+The library's name carries a digest of the sources, the compiler and the processor's features: another machine with the same
+home directory builds its own. It is written aside and renamed, so two runs that start at once do not disturb each other.
+
+Environment: FINETUNE_CACHE names the cache's folder; CXX the compiler; FINETUNE_NATIVE=0 leaves the kernels
+alone, FINETUNE_NATIVE=1 takes them on CPUs where they were not measured, too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+KERNELS = Path(__file__).parent / "kernels"
+COMPILERS = ("g++", "clang++", "c++")
+# Sums stay in the order in which they are written (no -ffast-math, which would also change how the whole process rounds
+# tiny numbers); what is left out are errno and traps, which nobody reads.
+FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
+
+
+class NoLibraryError(Exception):
+    """The kernels cannot be had; the message says why."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to compile for. `architecture` is the compiler's -march; `products` adds products of torch's library (AMX)."""
+
+    architecture: str = "native"
+    products: bool = False
+    extra_flags: tuple[str, ...] = ()
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        flags = (*FLAGS, f"-march={self.architecture}", *self.extra_flags)
+        if platform.machine() in ("x86_64", "AMD64") and not _is_clang():
+            flags = (*flags, "-mprefer-vector-width=512")
+        if not self.products:
+            return flags
+        torch_folder = Path(torch.__file__).parent
+        include, library = torch_folder / "include", torch_folder / "lib"
+        linked = (f"-L{library}", f"-Wl,-rpath,{library}", "-ltorch_cpu", "-lc10")
+        return (*flags, "-DENCODER_BRGEMM", f"-I{include}", *linked)
+
+
+def this_machine() -> Target:
+    """AMX is torch's business: its products choose tiles and their configuration."""
+    return Target(products=bool(torch.cpu.get_capabilities().get("amx_bf16")))
+
+
+@cache
+def load_library(target: Target | None = None) -> ctypes.CDLL:
+    """The library for `target` (this machine), compiled where the cache does not hold it.
+
+    Raises:
+        NoLibraryError: switched off, no compiler, or it failed.
+    """
+    if os.environ.get("FINETUNE_NATIVE") == "0":
+        raise NoLibraryError("FINETUNE_NATIVE=0")
+    target = target or this_machine()
+    compiler = find_compiler()
+    path = cache_folder() / f"encoder-{_digest(target, compiler)}.so"
+    if not path.exists():
+        _compile(target, compiler, path)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NoLibraryError(f"{path} cannot be loaded: {error}") from error
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels lie: $FINETUNE_CACHE, else $XDG_CACHE_HOME/finetune, else ~/.cache/finetune."""
+    own = os.environ.get("FINETUNE_CACHE")
+    if own:
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "finetune"
+
+
+def find_compiler() -> str:
+    """The path of a C++ compiler. Raises NoLibraryError where there is none."""
+    asked = os.environ.get("CXX")
+    found = next(filter(None, map(shutil.which, (asked,) if asked else COMPILERS)), None)
+    if found is None:
+        raise NoLibraryError(f"CXX={asked} is no program" if asked else f"no C++ compiler ({', '.join(COMPILERS)})")
+    return found
+
+
+@cache
+def _is_clang() -> bool:
+    return "clang" in _version(find_compiler())
+
+
+@cache
+def _version(compiler: str) -> str:
+    try:
+        return subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoLibraryError(f"{compiler} --version failed: {error}") from error
+
+
+def _digest(target: Target, compiler: str) -> str:
+    features = sorted(name for name, there in torch.cpu.get_capabilities().items() if there)
+    parts = [" ".join(target.flags), _version(compiler), torch.__version__, platform.machine(), str(features)]
+    parts += [path.read_text(encoding="utf-8") for path in sorted(KERNELS.iterdir()) if path.suffix in (".h", ".cpp")]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+
+
+def _compile(target: Target, compiler: str, path: Path) -> None:
+    logger.info("Compiling the native encoder step for this machine into %s (once, some seconds).", path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    except OSError as error:
+        raise NoLibraryError(f"{path.parent} cannot be written: {error}") from error
+    os.close(handle)
+    try:
+        command = [compiler, str(KERNELS / "encoder.cpp"), "-o", aside, *target.flags]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
+            raise NoLibraryError(f"{compiler} could not compile the kernels: {said}")
+        Path(aside).replace(path)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoLibraryError(f"{compiler} could not compile the kernels: {error}") from error
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":  # `make install` builds ahead; a machine without a compiler is no failure
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        load_library()
+        print("The native encoder step is built.")
+    except NoLibraryError as error:
+        print(f"No native encoder step: {error}. Everything runs without it.", file=sys.stderr)

@@ -1,0 +1,226 @@
+"""All layers of an encoder as one autograd function: a C++ call forward, one backward (`kernels/encoder.cpp`).
+
+The parameters stay the module's own: they are inputs of the function, and their gradients come back to it, so hooks,
+accumulation and several processes see what they always see. Numbers that enter products are float32, or bfloat16 with
+float32 sums; the residual stream, norms and all gradients of parameters are float32 in both.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from finetune.models.native.building import load_library
+
+POINTERS = 16  # a layer's parameters: six weights, six biases, gain and shift of two norms
+LINEARS = 6
+_OPERAND_BYTES = 128 << 20  # what operands of weight gradients may take; more layers at once mean fewer barriers
+
+
+class Shape(ctypes.Structure):
+    """The encoder's sizes, as `kernels/plan.h` has them."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("layers", "hidden", "wide", "heads")] + [
+        ("epsilon", ctypes.c_double)
+    ]
+
+
+class Call(ctypes.Structure):
+    """One call, as `kernels/encoder.cpp` has it."""
+
+    _fields_ = [
+        ("shape", Shape),
+        *((name, ctypes.c_double) for name in ("attention", "projected", "fed_forward")),
+        ("seed", ctypes.c_uint64),
+        ("sentences", ctypes.c_int64),
+        ("threads", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("lengths", "read", "parameters", "packed", "kept", "gradients")),
+        ("lowest", ctypes.c_int64),
+        ("operand_bytes", ctypes.c_int64),
+    ]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Probabilities of dropout: of attention weights, and of what the two sublayers add to the residual stream."""
+
+    attention: float = 0.0
+    projected: float = 0.0
+    fed_forward: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The sentences of a packed batch: rows follow each other in reading order."""
+
+    lengths: Tensor  # (sentences,) int32
+    read: Tensor | None = None  # (rows,) uint8, rows that are read after the last layer; None for all
+
+
+@dataclass
+class PackedWeights:
+    """Weights in the order in which the kernels read them, until a weight changes."""
+
+    key: tuple[Any, ...] = ()
+    numbers: Tensor | None = None
+
+    def __deepcopy__(self, _memo: Any) -> PackedWeights:
+        return PackedWeights()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedWeights, ()
+
+    def of(self, shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """Packed `parameters`. What is handed out is never written again: a backward pass may still need it."""
+        key = (dtype, _fingerprint(shape, parameters), *(_version(weight) for weight in _weights(parameters)))
+        if self.numbers is None or self.key != key:
+            self.numbers, self.key = _pack(shape, parameters, dtype), key
+        return self.numbers
+
+
+def _weights(parameters: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor for number, tensor in enumerate(parameters) if number % POINTERS < LINEARS]
+
+
+def _version(tensor: Tensor) -> tuple[int, int]:
+    return tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version
+
+
+def _fingerprint(shape: Shape, parameters: Sequence[Tensor]) -> int:
+    """A digest of some values of every weight: code that writes to `weight.data` leaves no other trace."""
+    return load_library().encoder_fingerprint(ctypes.byref(shape), pointers_to(parameters))
+
+
+def _pack(shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    library = load_library()
+    packed = torch.empty(_packed_numbers(shape), dtype=dtype)
+    _require_memory(
+        library.encoder_pack(
+            ctypes.byref(shape),
+            pointers_to(parameters),
+            ctypes.c_void_p(packed.data_ptr()),
+            ctypes.c_int64(torch.get_num_threads()),
+            int(dtype == torch.bfloat16),
+        )
+    )
+    return packed
+
+
+def _packed_numbers(shape: Shape) -> int:
+    function = load_library().encoder_packed_numbers
+    function.restype = ctypes.c_int64
+    return function(ctypes.byref(shape))
+
+
+def _kept_bytes(call: Call, dtype: torch.dtype) -> int:
+    function = load_library().encoder_kept_bytes
+    function.restype = ctypes.c_int64
+    return function(ctypes.byref(call), int(dtype == torch.bfloat16))
+
+
+def _require_memory(code: int) -> None:
+    if code:
+        raise MemoryError("the native encoder step could not allocate its buffers")
+
+
+def pointers_to(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+
+
+@dataclass(eq=False)
+class Step:
+    """What one forward call and its backward call share."""
+
+    shape: Shape
+    batch: Batch
+    rates: Rates
+    dtype: torch.dtype  # float32 or bfloat16: numbers that enter products
+    weights: PackedWeights = field(default_factory=PackedWeights)
+    seed: int = 0
+    threads: int = field(default_factory=torch.get_num_threads)
+
+    def call(self, parameters: Any, packed: Tensor, kept: Tensor | None) -> Call:
+        rates, read = self.rates, self.batch.read
+        return Call(
+            shape=self.shape,
+            attention=rates.attention,
+            projected=rates.projected,
+            fed_forward=rates.fed_forward,
+            seed=self.seed,
+            sentences=len(self.batch.lengths),
+            threads=self.threads,
+            lengths=self.batch.lengths.data_ptr(),
+            read=None if read is None else read.data_ptr(),
+            parameters=ctypes.addressof(parameters),
+            packed=packed.data_ptr(),
+            kept=None if kept is None else kept.data_ptr(),
+            operand_bytes=_OPERAND_BYTES,
+        )
+
+
+def run_layers(hidden: Tensor, step: Step, parameters: Sequence[Tensor]) -> Tensor:
+    """(rows, hidden) -> (rows, hidden) float32; rows that are not read, and those beyond the sentences, are zero.
+
+    parameters: `POINTERS` of each layer, contiguous float32. Draws a seed from torch's default generator where dropout asks.
+    """
+    if any((step.rates.attention, step.rates.projected, step.rates.fed_forward)):
+        step.seed = int(torch.randint(2**63 - 1, ()))
+    if torch.is_grad_enabled() and (hidden.requires_grad or any(tensor.requires_grad for tensor in parameters)):
+        return _Layers.apply(hidden, step, *parameters)
+    return _forward(hidden, step, parameters, keep=False)[0]
+
+
+def _forward(
+    hidden: Tensor, step: Step, parameters: Sequence[Tensor], *, keep: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The output, the packed weights and what the backward pass needs."""
+    library = load_library()
+    packed = step.weights.of(step.shape, parameters, step.dtype)
+    pointers = pointers_to(parameters)
+    call = step.call(pointers, packed, None)
+    kept = torch.empty(_kept_bytes(call, step.dtype), dtype=torch.uint8) if keep else None
+    call.kept = None if kept is None else kept.data_ptr()
+    hidden = hidden.contiguous()
+    output = torch.zeros_like(hidden)
+    _require_memory(
+        library.encoder_forward(
+            ctypes.byref(call),
+            ctypes.c_void_p(hidden.data_ptr()),
+            ctypes.c_void_p(output.data_ptr()),
+            int(step.dtype == torch.bfloat16),
+        )
+    )
+    return output, packed, kept
+
+
+class _Layers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, step: Step, *parameters: Tensor) -> Tensor:
+        output, packed, kept = _forward(hidden, step, parameters, keep=True)
+        ctx.step = step
+        # Autograd refuses a backward pass after parameters have changed, and frees the rest with it.
+        ctx.save_for_backward(packed, kept, *parameters)
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (packed, kept, *parameters), step = ctx.saved_tensors, ctx.step
+        wanted = ctx.needs_input_grad[2:]
+        gradients = [torch.empty_like(p) if want else None for p, want in zip(parameters, wanted, strict=True)]
+        pointers, targets = pointers_to(parameters), pointers_to(gradients)
+        call = step.call(pointers, packed, kept)
+        call.gradients = ctypes.addressof(targets)
+        call.lowest = 0 if ctx.needs_input_grad[0] else next(filter(wanted.__getitem__, range(len(wanted)))) // POINTERS
+        through = gradient.clone(memory_format=torch.contiguous_format)  # becomes the gradient of the input
+        _require_memory(
+            load_library().encoder_backward(
+                ctypes.byref(call), ctypes.c_void_p(through.data_ptr()), int(step.dtype == torch.bfloat16)
+            )
+        )
+        return through if ctx.needs_input_grad[0] else None, None, *gradients

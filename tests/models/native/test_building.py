@@ -1,0 +1,81 @@
+"""The kernels' library: compiled once, also by two at a time, and for CPUs that have less than this one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetune.models.native import building
+
+try:
+    building.find_compiler()
+except building.NoLibraryError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+BUILD = [sys.executable, "-m", "finetune.models.native.building"]
+
+
+def test_two_builds_at_once_leave_one_library_and_a_third_compiles_nothing(tmp_path):
+    environment = {**os.environ, "FINETUNE_CACHE": str(tmp_path / "cache")}
+    started = [subprocess.Popen(BUILD, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert any("Compiling" in text for text in said)
+    (library,) = (tmp_path / "cache").iterdir()
+    changed = library.stat().st_mtime_ns
+    third = subprocess.run(BUILD, env=environment, capture_output=True, text=True, check=True)
+    assert "Compiling" not in third.stderr and "is built" in third.stdout
+    assert library.stat().st_mtime_ns == changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"CXX": "no-such-compiler"}, "CXX=no-such-compiler is no program"),
+        ({"CXX": "false"}, "failed"),
+        ({"FINETUNE_CACHE": "/proc/nowhere"}, "cannot be written"),
+        ({"FINETUNE_NATIVE": "0"}, "FINETUNE_NATIVE=0"),
+    ],
+)
+def test_without_a_library_one_line_says_why_and_nothing_fails(tmp_path, changes, said):
+    environment = {**os.environ, "FINETUNE_CACHE": str(tmp_path), **changes}
+    done = subprocess.run(BUILD, env=environment, capture_output=True, text=True, check=True)
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+SMALL = """
+import sys, torch
+from finetune.models.native import building
+target = building.Target(architecture=sys.argv[1], products=sys.argv[2] == "torch")
+library = building.load_library(target)
+building.load_library = lambda asked=None: library
+sys.path[:0] = [sys.argv[3]]
+from finetune.models.native import step
+step.load_library = building.load_library
+import test_step
+test_step.HAS_BFLOAT16 = bool(library.encoder_has_bfloat16())
+for dtype in (torch.float32, torch.bfloat16)[: 1 + test_step.HAS_BFLOAT16]:
+    for size, heads in ((64, 2), (72, 3)):
+        test_step.compare(test_step.make_encoder(size, heads), [31, 5, 70, 1], dtype, test_step.RELATIVE[dtype])
+print("equal", test_step.HAS_BFLOAT16)
+"""
+
+
+@pytest.mark.parametrize(
+    ("architecture", "products", "bfloat16"),
+    [("x86-64", "own", False), ("x86-64-v3", "own", False), ("x86-64-v4", "own", False), ("native", "torch", True)],
+)
+def test_other_processors_kernels_give_the_same(tmp_path, architecture, products, bfloat16):
+    """Portable code, AVX2, AVX512 without bfloat16, and torch's products, which CPUs with AMX take."""
+    capabilities = building.torch.cpu.get_capabilities()
+    needed = {"x86-64": "sse2", "x86-64-v3": "avx2", "x86-64-v4": "avx512_bw", "native": "avx512_bf16"}[architecture]
+    if not capabilities.get(needed):
+        pytest.skip(f"this CPU has no {needed}")
+    environment = {**os.environ, "FINETUNE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", SMALL, architecture, products, str(Path(__file__).parent)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"equal {bfloat16}", done.stderr[-2000:]
