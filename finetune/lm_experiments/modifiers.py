@@ -24,6 +24,6 @@ def add_new_tokens(
     if known:
         logger.warning("%d words are tokens already and are not added: %s.", len(known), ", ".join(known))
     tokenizer.add_tokens([word for word in words if word not in known])
-    if len(tokenizer) > cast(nn.Embedding, model.get_input_embeddings()).num_embeddings:
+    if len(tokenizer) > cast(nn.Embedding, model.get_input_embeddings()).weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer))
     return model, tokenizer

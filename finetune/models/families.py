@@ -82,6 +82,7 @@ class Family:
     sparse_heads: tuple[str, ...] = ()  # heads, by the end of their names, that can be given single positions
     distilbert: DistilbertSource | None = None
     causal: bool = False  # reads from left to right whatever its head
+    reads_padding: bool = False  # what is computed for a token hangs on the padding behind the text, masked or not
     short_formats: bool = True  # False: its code in transformers fails under autocast to bfloat16 or float16
 
     @property
@@ -98,10 +99,10 @@ _BEHIND_PADDING = """
     roberta-prelayernorm xlm-roberta-xl data2vec-text ibert luke longformer markuplm layoutlmv3 lilt
 """
 _TABLE = """
-    albert big_bird bros convbert ernie flaubert fnet layoutlm megatron-bert mobilebert mra nystromformer rembert roc_bert
-    roformer squeezebert xlm yoso
+    albert big_bird bros ernie flaubert layoutlm megatron-bert mra rembert roc_bert roformer squeezebert xlm
     bart bigbird_pegasus blenderbot blenderbot-small led marian mbart mvp pegasus plbart
 """
+_READING_PADDING = "convbert fnet mobilebert nystromformer yoso"  # by convolutions, Fourier sums, neighbours
 _TRAINED = "esmc eurobert gte jina_embeddings_v3 m2m_100 neomme nomic_bert ultrabert"
 _UNLIMITED = "funnel longt5 mt5 switch_transformers t5 tapas umt5 xlnet"
 _CAUSAL_TABLE = "bert-generation biogpt ctrl git gpt2 gpt_bigcode gpt_neo gptj mpt openai-gpt opt"
@@ -182,6 +183,7 @@ _ROWS = (
     Family("deberta", _of_deberta, short_formats=False),
     Family("xmod", skipped=1, behind_padding=True, short_formats=False),
     Family("deberta-v2", _of_deberta),
+    *(Family(name, reads_padding=True) for name in _READING_PADDING.split()),
     Family("esm", _of_esm, skipped=1, behind_padding=True),
     Family("mpnet", skipped=2),  # counts from behind padding id 1, whatever the configuration says
     Family("prophetnet", skipped=2, behind_padding=True, causal=True),

@@ -31,6 +31,12 @@ def resolve_padding(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     text = config.get_text_config()
     if text.pad_token_id is None or (find_family(config).causal and text.pad_token_id != tokenizer.pad_token_id):
         text.pad_token_id = tokenizer.pad_token_id
+    if find_family(config).reads_padding:
+        logger.warning(
+            "%s models read padding too, masked or not: what they compute for a text hangs a little on the batch that it is "
+            "in. Evaluation pads; predict.py batches texts of one length only.",
+            config.model_type,
+        )
     if tokenizer.padding_side == "left" and _moves_positions(config):
         logger.info("Texts are padded on the right, not on the left as the tokenizer says, which would move positions.")
         tokenizer.padding_side = "right"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import torch
 from transformers import PreTrainedModel
 
 from finetune.errors import UsageError
+from finetune.models.families import find_family
 
 logger = logging.getLogger(__name__)
 
-TOKENS_AT_ONCE = 2048  # fewer leave a CPU's threads idle at short texts; more do not fit into its caches
+TOKENS_AT_ONCE = 2048  # of short rows in a batch: `batch_size` of them would be little work at a time
 Collate = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
 
 
@@ -45,14 +47,21 @@ def choose_device(asked: str) -> torch.device:
     return device
 
 
-def group_by_length(lengths: Sequence[int], *, batch_size: int, tokens: int) -> Iterator[list[int]]:
-    """Indices of rows, longest first, in batches of `batch_size` rows or as many as `tokens` hold, whichever are more."""
+def group_by_length(
+    lengths: Sequence[int], *, batch_size: int, tokens: int, one_length: bool = False
+) -> Iterator[list[int]]:
+    """Indices of rows, longest first, in batches of `batch_size` rows or as many as `tokens` hold, whichever are more.
+
+    `one_length`: no batch has rows of two lengths, so that none would have to be padded.
+    """
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    start = 0
-    while start < len(order):
-        count = max(batch_size, tokens // max(1, lengths[order[start]]))
-        yield order[start : start + count]
-        start += count
+    groups = [list(group) for _, group in groupby(order, key=lengths.__getitem__)] if one_length else [order]
+    for group in groups:
+        start = 0
+        while start < len(group):
+            count = max(batch_size, tokens // max(1, lengths[group[start]]))
+            yield group[start : start + count]
+            start += count
 
 
 @torch.inference_mode()
@@ -61,13 +70,14 @@ def predict_logits(
 ) -> list[npt.NDArray[np.float32]]:
     """Logits of each row, (width of its batch, labels) for taggers and (labels,) for classifiers, in the order of `rows`.
 
-    Rows of like length share a batch, so that hardly any padding is computed. A batch has `batch_size` rows, or more where
-    those are short: up to `TOKENS_AT_ONCE` with their padding.
+    Rows of like length share a batch, so that hardly any padding is computed; only rows of the same length where the family
+    reads padding. A batch has `batch_size` rows, or more where those are short: up to `TOKENS_AT_ONCE` with their padding.
     """
     model.eval()
     logits: list[npt.NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(rows)
     lengths = [len(row["input_ids"]) for row in rows]
-    for chosen in group_by_length(lengths, batch_size=batch_size, tokens=TOKENS_AT_ONCE):
+    one_length = find_family(model.config).reads_padding
+    for chosen in group_by_length(lengths, batch_size=batch_size, tokens=TOKENS_AT_ONCE, one_length=one_length):
         batch = collate([rows[index] for index in chosen])
         batch.pop("labels", None)
         tensors = {name: tensor.to(model.device) for name, tensor in batch.items()}
