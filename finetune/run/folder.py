@@ -11,7 +11,7 @@ from typing import Any
 
 from finetune.arguments.secrets import hide_in
 from finetune.arguments.unattended import UnattendedArguments
-from finetune.errors import Problem, UsageError
+from finetune.errors import Problem, RunError, UsageError
 from finetune.run.atomic_files import remove_leftovers
 from finetune.run.checkpoints import (
     MARKER,
@@ -269,6 +269,9 @@ class Run:
             self.start()
         if not self._started:
             return
+        if self._lock is not None and not self._lock.is_there():
+            self._started = False  # nothing is written into a folder that is not ours any more
+            raise RunError(f"{self.folder} was removed or replaced while the run went on: what it has saved is lost")
         ending = {"status": status, "finished": now(), "reason": reason or None}
         self.record(**ending, result=dict(result or {}))
 
