@@ -19,7 +19,7 @@ NOT_WRITTEN = ("config_file", "print_config")
 MOST_VALUES = 100_000
 STANDARD = "tag:yaml.org,2002:"
 TAGS = frozenset(
-    [
+    {
         "null",
         "bool",
         "int",
@@ -34,7 +34,7 @@ TAGS = frozenset(
         "pairs",
         "merge",
         "value",
-    ]
+    }
 )
 SUFFIXES = (".json", ".yaml", ".yml")
 

@@ -24,6 +24,7 @@ from finetune.run.checkpoints import (
     why_broken,
 )
 from finetune.run.comparing import argument_differences, fingerprints, input_differences
+from finetune.run.failures import OF_THE_MACHINE
 from finetune.run.leftovers import list_files, remove_files, written_by_run
 from finetune.run.lock import FolderLock
 from finetune.run.manifest import (
@@ -322,6 +323,8 @@ def _make_folder(folder: Path) -> list[Path]:
 
 
 def _cannot_write(folder: Path, error: OSError) -> UsageError:
+    if error.errno in OF_THE_MACHINE:
+        raise error
     reason = (
         "is a file"
         if isinstance(error, FileExistsError | NotADirectoryError)
