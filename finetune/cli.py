@@ -38,6 +38,7 @@ from finetune.run.folder import Request, Run
 from finetune.run.launcher import check_launcher, is_main_process
 from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import plain
+from finetune.run.notification import NOT_TOLD, notify
 from finetune.run.process_exit import give_up, leave, lose_output, open_missing_streams, say_error, write_result
 from finetune.run.signals import StopRequest
 from finetune.run.stop_file import StopFile
@@ -82,7 +83,10 @@ def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True) ->
     outcome = command.run()
     finish_wandb(outcome.code if outcome else EXIT_DONE)
     if is_main_process() and outcome is not None:
-        write_result(outcome.last_line(command.output_dir))
+        line = outcome.last_line(command.output_dir)
+        write_result(line)
+        command.stop.ignore_all()  # the state is saved: the code stays what the last line says
+        command.notify(outcome, line)
     command.stop.ignore_all()
     leave(outcome.code if outcome else EXIT_DONE)
 
@@ -147,12 +151,16 @@ class Command:
             logger.info("%s holds this run, finished; nothing is left to do (--restart does it again).", run.folder)
             return Outcome(status="already_done", result=run.result)
         self._watch_stop_file(arguments)
-        run.when_started(self.log.open_in)
+        log = self.log
+        run.when_started(lambda folder: log.open_in(folder, run.header()))
         _log_parameters(arguments)
         return self._end(Outcome(result=self.main(arguments, run) or {}))
 
     def _open_run(self, arguments: Arguments) -> Run:
         asked = _run_arguments(arguments)
+        if not self.needs_folder and asked.if_changed:
+            found = "--if_changed: this command keeps no record of its runs to compare with"
+            raise UsageError(Problem(found, remedy="drop it"))
         if not self.needs_folder or asked.dry_run:
             return Run(stop=self.stop)
         if not self.output_dir:
@@ -165,6 +173,8 @@ class Command:
             checkpoint=arguments.get("resume_from_checkpoint"),
             overwrite=asked.overwrite_output_dir,
             restart=asked.restart,
+            if_changed=asked.if_changed,
+            script=Path(sys.argv[0]),
         )
         return Run.open(Path(self.output_dir), request, self.stop, owner=is_main_process())
 
@@ -186,6 +196,12 @@ class Command:
             logger.error("The end of the run could not be recorded: %s", further)
             return Outcome(outcome.code or EXIT_FAILED, "failed", outcome.result, reason)
         return outcome
+
+    def notify(self, outcome: Outcome, line: str) -> None:
+        """Tell the user's own program how the run ended, once the last line is out."""
+        asked = _run_arguments(self.arguments) if self.arguments else RunArguments()
+        if asked.notify_command and outcome.status not in NOT_TOLD and not asked.dry_run:
+            notify(asked.notify_command, line)
 
     def _shows_tracebacks(self) -> bool:
         return "--debug" in sys.argv if self.arguments is None else _run_arguments(self.arguments).show_tracebacks

@@ -47,7 +47,7 @@ def read_config_file(path: Path) -> list[Typed]:
     """The entries of a config file as typed flags that know their line.
 
     Values stay text (`learning_rate: 1e-5` is no number in YAML 1.1, and `save_strategy: no` no text), so that the
-    same reader judges them as judges the command line.
+    same reader checks them as checks the command line.
 
     Raises:
         UsageError: the file is missing, is not UTF-8, does not parse, or holds something else than names and values.
@@ -173,11 +173,11 @@ class PlainValues:
         return value if isinstance(value, bool | int | float | str) else node.value
 
 
-def _typed(path: Path, line: int | None, name: str, value: Any) -> Typed:
+def _typed(path: Path, line: int | None, name: str, value: object) -> Typed:
     return Typed(f"--{name}", _words_of(value), attached=True, path=path, line=line)
 
 
-def _words_of(value: Any) -> tuple[str, ...] | None:
+def _words_of(value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, list):
@@ -185,7 +185,7 @@ def _words_of(value: Any) -> tuple[str, ...] | None:
     return (_word_of(value),)
 
 
-def _word_of(value: Any) -> str:
+def _word_of(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -205,7 +205,7 @@ def format_config(
     return "\n".join(lines)
 
 
-def _format_entry(item: Field, value: Any, settled: Collection[str]) -> str:
+def _format_entry(item: Field, value: object, settled: Collection[str]) -> str:
     if item.secret:
         return f"# {item.name} is secret and not written"
     if item.follows and item.name not in settled:

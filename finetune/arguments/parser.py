@@ -68,7 +68,7 @@ class Arguments:
             raise KeyError(group.__name__)
         return found
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:
         """The effective value of a field, in whatever group it stands."""
         return self.values().get(name, default)
 
@@ -100,7 +100,7 @@ class Arguments:
 class CommandParser:
     """Reads a command line into argument groups.
 
-    `groups` are dataclasses of `argument()` fields. First `resolvers` settle the values that follow from others; then
+    `groups` are dataclasses of `argument()` fields. First `resolvers` set the values that follow from others; then
     the groups with a `problems()` method say what is wrong with them, and `checks` what is wrong with several together:
     both change nothing. TrainingArguments fields are taken only if `training_defaults` is given (it may be empty);
     `required` names those of them that must be typed. `positionals` name fields that may be given by place. `legacy` are
@@ -238,6 +238,7 @@ class CommandParser:
             try:
                 value = read_value(self.fields[name], entry.words, entry.flag)
                 values[name] = resolve_paths(self.fields[name], value, entry.flag)
+                _require_typed(self.fields[name], values[name], entry)
                 problems.extend(check_dictionary(values[name], f"--{name}", entry.path, entry.line))
                 remember_secrets(find_secrets(values[name]))
             except UsageError as error:
@@ -256,7 +257,7 @@ class CommandParser:
         return {**self.training_defaults, **cast(TrainingValues, typed)}
 
     def _resolve(self, arguments: Arguments) -> None:
-        """Values that follow from others: what groups want of the Trainer, then what the command's resolvers settle."""
+        """Values that follow from others: what groups want of the Trainer, then what the command's resolvers set."""
         for group in arguments.groups.values():
             extra = getattr(group, "training_values", None)
             arguments.training.update(extra() if extra and self.has_training else {})
@@ -272,6 +273,13 @@ class CommandParser:
         if self.has_training:
             problems += training_problems(arguments.values(), arguments.training)
         return problems + [problem for check in self.checks for problem in check(arguments)]
+
+
+def _require_typed(item: Field, value: Any, given: Given) -> None:
+    """A file may repeat the default of what is only taken from the command line, and say nothing else."""
+    if item.typed_only and given.path is not None and value != item.default:
+        found = f"{given.flag} in a file would let whoever wrote the file decide what is started here"
+        raise UsageError(Problem(found, remedy=f"type --{item.name} on the command line"))
 
 
 def _title(group: type) -> str:

@@ -78,7 +78,7 @@ def training_problems(training: Mapping[str, Any], explicit: TrainingValues) -> 
 
     Args:
         training: every effective TrainingArguments value.
-        explicit: those that the user typed or the command sets. An evaluation rhythm that nobody set is no
+        explicit: those that the user typed or the command sets. An evaluation schedule that nobody set is no
             contradiction: it is chosen once the data is known.
     """
     return [

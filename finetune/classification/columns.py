@@ -110,7 +110,7 @@ class TableReading:
             self.notes.append(f"{self.split}: {bare:,} of {len(rows):,} rows have none of the labels; they are kept.")
         return pa.array(rows, pa.list_(pa.string()))
 
-    def _name(self, row: int, value: Any, column: str | None = None) -> str:
+    def _name(self, row: int, value: object, column: str | None = None) -> str:
         """A label as a name: declared names for class ids, the text of anything else."""
         names = self.table.label_names.get(column or self.choice.label[0])
         if is_missing(value):
@@ -149,14 +149,14 @@ class TableReading:
             yield [name for name, flag in zip(self.choice.label, flags, strict=True) if flag]
 
 
-def is_unlabelled(value: Any, classes: Collection[str] = ()) -> bool:
+def is_unlabelled(value: object, classes: Collection[str] = ()) -> bool:
     """Whether a cell stands for no label: it is empty, or -1 where that is none of the `classes`."""
     if isinstance(value, list):
         return False
     return is_missing(value) or (value in UNLABELLED and str(value) not in classes)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = "nothing" if value is None or value == "" else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

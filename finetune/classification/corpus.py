@@ -1,4 +1,4 @@
-"""The corpus of a classification run: a named one, a data set of the hub, or files; judged before anything is trained.
+"""The corpus of a classification run: a named one, a data set of the hub, or files; checked before anything is trained.
 
 All problems of all splits are raised together. Splits come out with the canonical columns of `finetune.data.corpus`.
 """

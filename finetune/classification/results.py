@@ -161,7 +161,7 @@ def write_classification_results(run: Run, task: ClassificationTask, results: Re
     write_supervised_results(run, task, metrics, write_files, headline=find_headline(task), notes=fitted)
     main = task.options.metric_name or task.scoring.main
     shown = dict.fromkeys((*task.scoring.metrics, main, *(("f1_macro",) if "f1_macro" in task.scoring.names else ())))
-    return {name: {key: figures[key] for key in shown if key in figures} for name, figures in metrics.items()}
+    return {name: {key: scores[key] for key in shown if key in scores} for name, scores in metrics.items()}
 
 
 def find_headline(task: ClassificationTask) -> tuple[str, ...]:

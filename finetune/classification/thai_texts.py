@@ -1,4 +1,4 @@
-"""The Thai sequence classification command's own steps: its model and texts, its log lines, its last figures."""
+"""The Thai sequence classification command's own steps: its model and texts, its log lines, its last metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from finetune.classification.corpora import NAMED, find_named
 from finetune.classification.corpus import load_classification_corpus
 from finetune.classification.published.cleaning import clean_corpus, clean_text
 from finetune.classification.results import Results
-from finetune.classification.task import ClassificationTask, Plan
+from finetune.classification.task import ClassificationTask, TaskDefinition
 from finetune.classification.thai_arguments import ThaiTextArguments
 from finetune.data.corpus import Corpus
 from finetune.models.settings import ClassifierSettings
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 BEST = "checkpoint-best"
 
 
-def make_plan(arguments: Arguments) -> Plan:
+def define_task(arguments: Arguments) -> TaskDefinition:
     thai = arguments[ThaiTextArguments]
     settings = ClassifierSettings(
         lowercase=thai.lowercase, cleaning=thai.cleaning, space_token=thai.replacement if thai.cleaning else None
     )
-    return Plan(
+    return TaskDefinition(
         load_clean_corpus,
         name=arguments[ClassificationDataArguments].dataset_name or "",
         space_token=thai.replacement,
@@ -142,7 +142,7 @@ def print_test_scores(task: ClassificationTask, results: Results) -> None:
     result = results.splits.get("test")
     if result is None or result.summary is None:
         return
-    print(f"Evaluation on test set (dataset: {task.plan.name or task.corpus.name})")
+    print(f"Evaluation on test set (dataset: {task.definition.name or task.corpus.name})")
     scores: dict[str, Any] = {"loss": result.loss, **result.summary.scores}
     for key, value in scores.items():
         print(f"{key} : {value:.4f}")

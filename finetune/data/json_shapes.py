@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def read_json_records(source: TextLines, *, key: str | None = None, is_record: I
         return _records_of_object(whole, key, source.path, is_record) or JsonRecords([whole], [first])
     read = read_json_list if _is_one_list(source.lines, is_record) else read_json_lines
     values, lines = read(source.lines, source.path)
+    if not any(value is None for value in values):
+        return JsonRecords(values, lines)
     kept = [(value, line) for value, line in zip(values, lines, strict=True) if value is not None]
     records = JsonRecords([value for value, _ in kept], [line for _, line in kept])
     return _with_skipped(records, len(values) - len(kept), source.path)
@@ -78,7 +81,7 @@ def _is_one_list(lines: list[str], is_record: IsRecord) -> bool:
 
 def _read_one_object(source: TextLines) -> dict[str, Any] | None:
     """The object that the whole file is; None where it is a list, or its first line is one of several values."""
-    content = [line for line in source.lines if line.strip()]
+    content = list(islice((line for line in source.lines if line.strip()), 2))
     if not content[0].lstrip().startswith("{"):
         return None
     if len(content) > 1 and _is_json(content[0]):

@@ -30,14 +30,19 @@ Row = tuple[int, list[str]]  # its first line, counted from 1; its cells
 class SeparatedTable:
     """A file of rows with a header: names without white space around them, rows as wide as the header.
 
-    `blank` holds the places (indices into `rows`) before which the file has an empty line, or a row of nothing but
-    separators; these are no rows.
+    `lines` are those of the file; `empty_lines` the numbers of those that hold nothing but separators, which are no rows.
     """
 
     header: list[str]
     rows: list[Row]
-    blank: set[int] = field(default_factory=set)
+    lines: Sequence[str] = ()
+    empty_lines: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+
+    def find_breaks(self) -> list[int]:
+        """The places (indices into `rows`) before which the file has an empty line, or one of separators only."""
+        before = [(place, line - 1) for place, (line, _) in enumerate(self.rows) if line > 1]
+        return [place for place, line in before if line in self.empty_lines or not self.lines[line - 1].strip()]
 
 
 def read_separated_table(
@@ -65,8 +70,8 @@ def read_separated_table(
         raise DataError(Problem("the file holds no rows", path=source.path))
     named = [name.strip() for name in column_names]
     header = named or [name.strip() for name in rows[0][1]]
-    table = SeparatedTable(header, rows if named else rows[1:], notes=notes)
-    _drop_empty_rows(table, lines, source.path)
+    table = SeparatedTable(header, rows if named else rows[1:], lines, notes=notes)
+    _drop_empty_rows(table, source.path)
     _drop_nameless_columns(table, source.path)
     raise_problems(
         _check_header(table, source, bool(named)) + _check_widths(table, source.path, bool(named)), source.path
@@ -95,19 +100,16 @@ def _are_quoted_cells(lines: Sequence[str]) -> bool:
     return any('"' in cell for cell in cells)
 
 
-def _drop_empty_rows(table: SeparatedTable, lines: Sequence[str], path: Path) -> None:
-    kept: list[Row] = []
-    for line, cells in table.rows:
-        if not any(cell and not cell.isspace() for cell in cells):
-            table.blank.add(len(kept))
-            continue
-        if line > 1 and not lines[line - 2].strip():
-            table.blank.add(len(kept))
-        kept.append((line, cells))
-    empty = len(table.rows) - len(kept)
-    table.rows = kept
-    if empty:
-        table.notes.append(f"{path}: {empty:,} rows hold nothing but separators; they are no rows.")
+def _drop_empty_rows(table: SeparatedTable, path: Path) -> None:
+    empty = [
+        place for place, (_, cells) in enumerate(table.rows) if not cells[0].strip() and not "".join(cells).strip()
+    ]
+    if not empty:
+        return
+    table.empty_lines = {table.rows[place][0] for place in empty}
+    dropped = set(empty)
+    table.rows = [row for place, row in enumerate(table.rows) if place not in dropped]
+    table.notes.append(f"{path}: {len(empty):,} rows hold nothing but separators; they are no rows.")
 
 
 def _drop_nameless_columns(table: SeparatedTable, path: Path) -> None:

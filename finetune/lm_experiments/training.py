@@ -55,7 +55,7 @@ class TrainingResult:
 
 @dataclass
 class ExperimentTask:
-    """All that a training is made of, judged."""
+    """All that a training is made of, checked."""
 
     parts: ExperimentParts
     texts: dict[str, TextBatches]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
@@ -71,10 +72,12 @@ class LogFile:
         self._current: logging.Handler = self._kept
         _attach(self._kept)
 
-    def open_in(self, folder: Path) -> None:
-        """Write to `<folder>/run.log` from now on, after what is there, beginning with what was kept."""
+    def open_in(self, folder: Path, header: Sequence[str] = ()) -> None:
+        """Write to `<folder>/run.log` from now on, after what is there: the header, what was kept, what is to come."""
         file = CarefulFileHandler(folder / LOG_FILE, encoding="utf-8", errors="backslashreplace")
         file.setFormatter(WithoutSecrets(FORMAT, DATE_FORMAT))
+        for line in header:
+            file.handle(logging.LogRecord(__name__, logging.INFO, __file__, 0, "%s", (line,), None))
         self._kept.setTarget(file)
         self._kept.flush()
         self.close()

@@ -64,7 +64,7 @@ def make_card(
         "task": task.hub_task,
         "base_model": arguments[ModelArguments].model_name_or_path,
         **task.describe_data(),
-        "figures": {
+        "metrics": {
             name: {key: value for key, value in row.items() if isinstance(value, int | float)}
             for name, row in metrics.items()
         },

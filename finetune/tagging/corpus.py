@@ -1,4 +1,4 @@
-"""The corpus of a tagging run: a named one, a folder, a data set of the hub, or files; judged before anything is trained.
+"""The corpus of a tagging run: a named one, a folder, a data set of the hub, or files; checked before anything is trained.
 
 All problems of all splits are raised together. Splits come out with the canonical columns of `finetune.data.corpus`.
 """

@@ -1,9 +1,9 @@
 """Rows of words and tags -> rows of ids and labels that a token classifier takes, and its predictions back to words.
 
 Encoded columns, one row per window: `input_ids`, `labels` (-100 where nothing is trained), `token_type_ids` if the
-tokenizer has them, `word_positions` (index of the word in its sentence at the subword that decides that word, -100
+tokenizer has them, `word_positions` (index of the word in its sentence at the subword that its tag is read from, -100
 elsewhere), `sentence` (row of the split), `length` (subwords with special tokens). Over all windows of a sentence every
-word has exactly one deciding subword, so no word is lost and none counts twice.
+word has exactly one subword in the loss mask, so no word is lost and none counts twice.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def encode_tagging(
     stride
         Subwords that two windows of a sentence share at most.
     label_all_tokens
-        Label every subword of a word, not only its first. Only the first decides the word's prediction.
+        Label every subword of a word, not only its first. The word's prediction is read from the first alone.
     continue_labels
         With `label_all_tokens`: later subwords of a `B-X` word are `I-X` where there is such a label (as `run_ner.py`
         does), not `B-X` again (as thai2transformers does).

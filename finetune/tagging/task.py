@@ -132,7 +132,7 @@ class TaggingTask(SupervisedTask):
 
 
 def open_task(arguments: Arguments) -> TaggingTask:
-    """Read data, tokenizer and configuration, judge them together, and encode.
+    """Read data, tokenizer and configuration, check them together, and encode.
 
     Raises:
         DataError: with every problem of all of them.
@@ -148,7 +148,7 @@ def open_task(arguments: Arguments) -> TaggingTask:
     has_validation = bool(training.get("do_eval")) and has_split(opened, "validation")
     main = "accuracy" if is_pos else "f1"
     values = problems.attempt(resolve_schedule, training, has_validation=has_validation, main_metric=main)
-    known = ("loss", *(pos.PIECE_FIGURES if is_pos else tagging.PIECE_FIGURES))
+    known = ("loss", *(pos.SUBWORD_METRICS if is_pos else tagging.SUBWORD_METRICS))
     problems.extend(check_best_metric(training.get("metric_for_best_model"), known) if opened else [])
     problems.extend(check_pretrained(arguments, TASK, options.max_length, "--max_length", config, tokenizer))
     labels = problems.attempt(find_labels, opened, config, trains=bool(training.get("do_train")))
@@ -184,7 +184,7 @@ def open_task(arguments: Arguments) -> TaggingTask:
 
 
 def has_split(opened: PreparedTags | None, name: str) -> bool:
-    """Whether the split is there; a corpus that could not be read is taken to have it, to judge the rest."""
+    """Whether the split is there; a corpus that could not be read is taken to have it, to check the rest."""
     return opened is None or name in opened.corpus.splits
 
 
@@ -217,7 +217,10 @@ def leave_unknown_tests(corpus: Corpus, labels: list[str], known: list[str]) -> 
     kept = [label for label in labels if label in known or label in elsewhere]
     missing = tags.get("test", set()) - set(known)
     if missing and {*kept} & {*known} - {OUTSIDE}:
-        corpus.notes += describe_unlearnable(corpus, known, "the model")
+        notes = describe_unlearnable(corpus, known, "the model")
+        for note in notes:
+            logger.warning("%s", note)
+        corpus.notes += notes
         return kept
     return labels
 

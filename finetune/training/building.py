@@ -26,6 +26,7 @@ from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Preempted, Problem, UsageError
 from finetune.models.prediction import tell_missing_gpus
 from finetune.run.folder import Run
+from finetune.training.batch_parts import cut_batches
 from finetune.training.callbacks import (
     CheckpointKeeper,
     EarlyStopping,
@@ -81,6 +82,7 @@ def build_training_arguments(values: TrainingValues) -> TrainingArguments:
         "disable_tqdm": not sys.stderr.isatty(),
         **values,
         "logging_nan_inf_filter": False,  # a loss that is not finite ends the run (NonFiniteGuard), it is not hidden
+        "auto_find_batch_size": False,  # it would change the effective batch: `batch_parts.py`
         "remove_unused_columns": False,  # the collators choose the columns
         "save_total_limit": None,  # CheckpointKeeper deletes, after the new checkpoint is known to be whole
     }
@@ -129,7 +131,8 @@ def build_trainer(
         fast_path: what of it is switched off; None leaves all of it on.
     """
     fast_path = fast_path or FastPathArguments()
-    values = resolve_evaluation(resolve_precision(values, fast_path))
+    configs = [module.config for module in parts.model.modules() if isinstance(module, PreTrainedModel)]
+    values = resolve_evaluation(resolve_precision(values, fast_path, configs))
     arguments = build_training_arguments(values)
     record_arguments(run, arguments)
     prepare_trackers(arguments)
@@ -167,13 +170,15 @@ def build_trainer(
             optimizers=(parts.optimizer, None),
             optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
         )
+    if values.get("auto_find_batch_size"):
+        trainer.batch_parts = cut_batches(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
     return trainer
 
 
 def log_in_full(trainer: Trainer) -> None:
-    """Figures as `LogLine` writes them, to the log; transformers' own callbacks write them rounded, to standard output."""
+    """Metrics as `LogLine` writes them, to the log; transformers' own callbacks write them rounded, to standard output."""
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(ProgressBar)
@@ -228,7 +233,7 @@ class SavedLines(logging.Filter):
         return False
 
 
-def relay_trainer_log(model: Any) -> None:
+def relay_trainer_log(model: object) -> None:
     """Let the Trainer's lines into our log, whatever transformers' own verbosity is."""
     for name in ("transformers.configuration_utils", "transformers.modeling_utils"):
         saving = logging.getLogger(name)

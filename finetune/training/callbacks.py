@@ -40,7 +40,7 @@ class LogLine(TrainerCallback):
 
 
 class ProgressBar(ProgressCallback):
-    """transformers' bar without its on_log, which would write the figures to standard output, rounded."""
+    """transformers' bar without its on_log, which would write the metrics to standard output, rounded."""
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: object

@@ -103,7 +103,7 @@ class ResumingTrainer(Trainer):
         return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def _maybe_log_save_evaluate(self, tr_loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
-        """Replaces the random state, before an epoch's end that was cut off is made up for, by that of the checkpoint."""
+        """Replaces the random state before the end of an epoch that was cut off by that in which it would have been."""
         if self._checkpoint is not None:
             self._load_rng_state(self._checkpoint)
             self._checkpoint = None

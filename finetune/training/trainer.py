@@ -14,11 +14,14 @@ from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
+from finetune.run.workers import LeaveToParent
+from finetune.training.batch_parts import BatchParts
 from finetune.training.even_shares import EvenShares, repeats_rows
 from finetune.training.folded_clipping import can_fold, fold_into
 from finetune.training.resuming import ResumingTrainer
 
 OVERRIDDEN = (
+    "training_step",
     *("_init_training_state", "get_batch_samples", "_maybe_log_save_evaluate", "_save_checkpoint", "log"),
     "_get_num_items_in_batch",
     "_get_train_sampler",
@@ -32,12 +35,19 @@ OVERRIDDEN = (
 class FinetuneTrainer(ResumingTrainer):
     """A Trainer whose runs end where they end, whose items are counted by the loss, and which evaluates every row.
 
-    `count_items`, `train_sampler` and `clips_in_optimizer` may be set until training begins.
+    `count_items`, `train_sampler`, `clips_in_optimizer` and `batch_parts` may be set until training begins.
     """
 
     count_items: Callable[[Mapping[str, Tensor]], Tensor] | None = None  # of a batch: what its losses are divided by
     train_sampler: Sampler | None = None
     clips_in_optimizer = False
+    batch_parts: BatchParts | None = None
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Replaces `auto_find_batch_size`, which changes the effective batch, by batches in parts (`batch_parts.py`)."""
+        if self.batch_parts is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        return self.batch_parts.step(super().training_step, model, inputs, num_items_in_batch)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor | int | None:
         """Replaces the count of labels that are not -100 where a loss is divided by other numbers, or by several.
@@ -62,7 +72,7 @@ class FinetuneTrainer(ResumingTrainer):
         return SequentialSampler(eval_dataset)
 
     def _get_dataloader(self, *words: Any, **options: Any) -> DataLoader:
-        """Replaces `dataloader_drop_last` and `even_batches` in evaluation.
+        """Replaces `dataloader_drop_last` and `even_batches` in evaluation, and what ends a worker.
 
         The one would leave out the last rows, the other wait for ever for a process that has no batch left.
         """
@@ -71,7 +81,9 @@ class FinetuneTrainer(ResumingTrainer):
         if not options.get("is_training"):
             self.args.dataloader_drop_last, shards.even_batches = False, True
         try:
-            return super()._get_dataloader(*words, **options)
+            loader = super()._get_dataloader(*words, **options)
+            loader.worker_init_fn = LeaveToParent(loader.worker_init_fn)
+            return loader
         finally:
             self.args.dataloader_drop_last, shards.even_batches = asked
 

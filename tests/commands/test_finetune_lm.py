@@ -175,8 +175,8 @@ def test_words_and_totals_are_those_of_score(tune, call_command, folders, data, 
     done = tune("lm", "--test_file", data["items"], "--metrics_detail", "word", epochs=0)
     options = ("--device", "cpu", "--metrics_detail", "word", "--output_dir", tmp_path / "score")
     scored = call_command("score.py", "--model_name_or_path", folders["lm"], "--test_file", data["items"], *options)
-    figures = {name: scored.last[name] for name in ("texts", "tokens", "mean_surprisal", "perplexity")}
-    assert done.last["test"]["items"] == pytest.approx(figures)
+    metrics = {name: scored.last[name] for name in ("texts", "tokens", "mean_surprisal", "perplexity")}
+    assert done.last["test"]["items"] == pytest.approx(metrics)
     ours, theirs = (read(next((tmp_path / name).glob("*-test_results.csv.gz"))) for name in ("out", "score"))
     for name in ("word", "n_tokens", "word_num", "item"):
         assert ours[name].tolist() == theirs[name].tolist()

@@ -23,7 +23,7 @@ HTML_TAG = re.compile(r"<[^>]*>")
 LABELS = ("label", "labels", "entity", "entity_group", "tag", "type", "class")
 
 
-def unwrap_record(value: Any) -> dict[str, Any] | None:
+def unwrap_record(value: object) -> dict[str, Any] | None:
     """A record with its text and spans at the top; None where it is neither an object nor a spaCy pair.
 
     Of Label Studio's results those that label spans are kept, whatever their type; `other_results` names the others.
@@ -46,7 +46,7 @@ def is_rejected(record: Mapping[str, Any]) -> bool:
     return find_skip_reason(record) != ""
 
 
-def read_span(item: Any, text: str) -> Span | str:
+def read_span(item: object, text: str) -> Span | str:
     """One span of any of the tools, or the sentence that says why it is none."""
     if isinstance(item, list | tuple):
         if len(item) != 3:
@@ -124,7 +124,7 @@ def _first(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((value[name] for name in names if name in value), None)
 
 
-def _checked(start: Any, end: Any, label: Any, item: Any) -> Span | str:
+def _checked(start: object, end: object, label: object, item: object) -> Span | str:
     if isinstance(label, list) and len(label) == 1:
         label = label[0]
     if not isinstance(start, int) or not isinstance(end, int) or isinstance(start, bool):

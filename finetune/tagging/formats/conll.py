@@ -27,7 +27,7 @@ from finetune.tagging.formats.sentences import Sentences, TagColumns, require_no
 
 DOCUMENT_MARK = "-DOCSTART-"
 GLOBAL_COLUMNS = "# global.columns ="
-LINES_LOOKED_AT = 5000  # more lines than these tell no more about the columns
+LINES_LOOKED_AT = 2000  # more lines than these tell no more about the columns
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}
 # Comments inside a sentence: a word `#` would have a tag beside it, which the width tells.
 INNER_COMMENT = re.compile(r"#\s*\S.*[\s=:]")
@@ -56,11 +56,21 @@ class Layout:
         return {"\t": "tabs", " ": "spaces"}.get(self.delimiter, repr(self.delimiter))
 
     def cut(self, line: str) -> list[str]:
-        """The columns of a line. Runs of spaces are one delimiter; every tab counts, but for those at the end."""
+        """The columns of a line, without empty ones at the end that are more than `width`."""
+        row = self.split(line)
+        return row if len(row) <= self.width or not self.width else _trimmed(row, self.width)
+
+    def split_all(self, lines: Sequence[str]) -> list[list[str]]:
+        """What the delimiter separates in each line."""
+        if self.delimiter == " ":
+            return [self.split(line) for line in lines]
+        return [line.split(self.delimiter) for line in lines]
+
+    def split(self, line: str) -> list[str]:
+        """What the delimiter separates. Runs of spaces are one delimiter; every tab counts."""
         if self.delimiter == " ":
             return [part for part in line.split(" ") if part]
-        row = line.split(self.delimiter)
-        return row if len(row) <= self.width or not self.width else _trimmed(row, self.width)
+        return line.split(self.delimiter)
 
     def is_break(self, line: str) -> bool:
         """Whether a line ends a sentence: it is empty, holds only delimiters, or begins a document.
@@ -170,14 +180,16 @@ def _parse(source: TextLines, layout: Layout) -> tuple[Sentences, list[Problem]]
             first, block, headers = first + 1, block[1:], headers + 1
         skipped = _count_comments(block, layout)
         kept = block[skipped:] if skipped else block
-        comments += skipped
         numbers: Sequence[int] = range(first + skipped, first + len(block))
-        if any(line[0] == "#" for line in kept):
+        comments += skipped
+        rows = layout.split_all(kept)
+        wrong = _row_problems(rows, numbers, layout, source.path)
+        if wrong:  # rarely: cells at the end that are empty, comments inside the sentence
             inner = [place for place, line in enumerate(kept) if not _is_inner_comment(line, layout)]
             comments += len(kept) - len(inner)
-            kept, numbers = [kept[place] for place in inner], [numbers[place] for place in inner]
-        rows = [layout.cut(line) for line in kept]
-        problems += _row_problems(rows, numbers, layout, source.path)
+            rows, numbers = [layout.cut(kept[place]) for place in inner], [numbers[place] for place in inner]
+            wrong = _row_problems(rows, numbers, layout, source.path)
+        problems += wrong
         if rows and not problems:
             _add_rows(sentences, rows, numbers, layout)
     if comments:
@@ -192,10 +204,11 @@ def _parse(source: TextLines, layout: Layout) -> tuple[Sentences, list[Problem]]
 def _add_rows(sentences: Sentences, rows: list[list[str]], numbers: Sequence[int], layout: Layout) -> None:
     """The rows between two breaks: one sentence, or several where a column says where they end."""
     for start, end in _sentence_borders(rows, layout.sentence_end):
-        sentences.words.append([row[layout.word] for row in rows[start:end]])
+        own = rows if end - start == len(rows) else rows[start:end]
+        sentences.words.append([row[layout.word] for row in own])
         sentences.lines.append(numbers[start])
         if sentences.tags is not None and layout.tag is not None:
-            sentences.tags.append([row[layout.tag].strip() for row in rows[start:end]])
+            sentences.tags.append([row[layout.tag].strip() for row in own])
 
 
 def _sentence_borders(rows: list[list[str]], marks: int | None) -> Iterator[tuple[int, int]]:

@@ -84,7 +84,8 @@ def _word_column(records: Sequence[Record], present: Sequence[str], reading: Rec
     if reading.columns.words is not None:
         return present[find_column(present, reading.columns.words, reading.path, "--text_column_name", numbered=True)]
     usable = [name for name in present if _holds_words(records, name) or _holds_text(records, name)]
-    found = next((name for name in WORD_COLUMNS if name in usable), None)
+    by_lower = {name.strip().lower(): name for name in reversed(usable)}
+    found = next((by_lower[name] for name in WORD_COLUMNS if name in by_lower), None)
     if found is None:
         there = f"the columns are {', '.join(present)}"
         remedy = "name the one that holds words or text with --text_column_name"
@@ -158,8 +159,9 @@ def _read_word_lists(
     names = _tag_names(tag_column, reading)
     sentences = Sentences([], None if tag_column is None else [], [], labels=names)
     for record, line in zip(records, lines, strict=True):
-        words = _split_words(record.get(word_column), word_column, reading)
-        reason = _skip_reason(record, reading)
+        given = record.get(word_column)
+        words = _split_words(given, word_column, reading) if isinstance(given, str) else given
+        reason = _skip_reason(record, reading) if "answer" in record else ""
         if reason:
             reading.count(SKIPPED[reason])
             continue
@@ -167,7 +169,7 @@ def _read_word_lists(
             continue
         if sentences.tags is not None and tag_column is not None:
             own = record.get(tag_column)
-            own = _split_words(own, tag_column, reading) if isinstance(record.get(word_column), str) else own
+            own = _split_words(own, tag_column, reading) if isinstance(given, str) else own
             tags = _named_tags(own, names, line, tag_column, reading)
             if tags is None or not _fits(words, tags, line, word_column, tag_column, reading):
                 continue

@@ -62,6 +62,8 @@ def is_table(lines: Sequence[str], columns: TagColumns, suffix: str) -> bool:
     A table has sentence ids, or a whole sentence in each row.
     """
     content = [line for line in lines if line.strip()]
+    if not content:
+        return False
     delimiter = "\t" if suffix == ".tsv" else sniff_delimiter(content)
     header = [cell.strip().strip('"') for cell in content[0].split(delimiter)]
     if not has_table_header(content[0], columns):
@@ -137,14 +139,17 @@ def _token_columns(header: Sequence[str], rows: Rows, columns: TagColumns) -> tu
     if words is None:
         return None, None
     place = header.index(words)
-    single_words = sum(" " not in cells[place].strip() for _, cells in rows) * 20 >= 19 * len(rows)
+
+    def are_single_words() -> bool:
+        return sum(" " not in cells[place].strip() for _, cells in rows) * 20 >= 19 * len(rows)
+
     sentence_id = _pick(header, None, [name for name in SENTENCE_COLUMNS if name != words.lower()])
     if sentence_id is not None:
         ids = [cells[header.index(sentence_id)] for _, cells in rows]
         repeats = len(set(ids)) < len(ids)
-        return (words, sentence_id) if repeats or single_words else (None, None)
+        return (words, sentence_id) if repeats or are_single_words() else (None, None)
     tags = _pick(header, columns.tags, (*task_names(columns.task), *TAG_COLUMNS))
-    return (words, None) if single_words and tags is not None else (None, None)
+    return (words, None) if tags is not None and are_single_words() else (None, None)
 
 
 def _pick(header: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
@@ -179,7 +184,7 @@ def _read_tokens(
 
 def _blocks(table: SeparatedTable) -> list[Rows]:
     """Rows between empty lines, or between rows of nothing but separators."""
-    borders = sorted({0, *table.blank, len(table.rows)})
+    borders = sorted({0, *table.find_breaks(), len(table.rows)})
     return [table.rows[start:end] for start, end in pairwise(borders)]
 
 
