@@ -84,7 +84,9 @@ def read_words(words: Sequence[str] | None, flag: str) -> Any:
 def _read_json(text: str, flag: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except RecursionError as error:
+        raise UsageError(Problem(f"{flag} is not valid JSON: it is nested too deeply")) from error
+    except ValueError as error:  # numbers of thousands of digits, too
         raise UsageError(Problem(f"{flag} is not valid JSON: {error}", remedy="put it in single quotes")) from error
 
 
@@ -284,6 +286,10 @@ class DottedParser(CommandParser):
             return {key: self._name_objects(f"{path}.{key}", item, allow, problems) for key, item in value.items()}
         if isinstance(value, list):
             return [self._name_objects(path, item, allow, problems) for item in value]
+        if isinstance(value, bool | int | float) and any(_fits(path, pattern) for pattern in self.objects):
+            found = f"--{path} is given without a value" if value is True else f"--{path} is {value}"
+            problems.append(Problem(found, "it takes the name of a class or function"))
+            return str(value)
         return self._name_object(path, value, allow, problems) if isinstance(value, str) else value
 
     def _name_object(self, path: str, word: str, allow: Sequence[str], problems: list[Problem]) -> str:
