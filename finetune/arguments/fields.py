@@ -34,8 +34,9 @@ class Field:
     """One argument: its name, what its value may be, and what `--help` says about it.
 
     `kinds` are tried in order: bool, int, float, str, dict, or list[...] of one of them. `const` is the value of a
-    flag given without one. `aliases` are other names of the same thing. A `secret` is never written to a file. What is
-    `typed_only` is taken from the command line, never from a file, which may be somebody else's.
+    flag given without one. `aliases` are other names of the same thing. A `secret` is never written to a file.
+    `follows` says what the value is where nobody set one and it follows from others, from the data or the machine. What
+    is `typed_only` is taken from the command line, never from a file, which may be somebody else's.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
     secret: bool = False
+    follows: str = ""
     typed_only: bool = False
 
     @property
@@ -67,7 +69,7 @@ class Field:
 
 
 def argument(
-    default: Any = MISSING,
+    default: object = MISSING,
     *,
     help: str,
     choices: Sequence[str] = (),

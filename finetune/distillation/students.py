@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import DistilBertConfig, PretrainedConfig, PreTrainedModel
 
 from finetune.errors import DataError, Problem
-from finetune.models.checks import OFFSET_POSITIONS
+from finetune.models.families import FAMILIES, find_family, find_first_position
 
 PUBLISHED_LAYERS = (0, 2, 4, 7, 9, 11)  # of twelve, in the DistilBERT scripts
 SAME_FAMILY = "same"
@@ -23,36 +23,6 @@ DISTILBERT = "distilbert"
 
 _LAYER = re.compile(r"^(.*?\.)?(layer|h|layers)\.(\d+)\.(.*)$")
 _DEPTH_FIELDS = ("num_hidden_layers", "n_layers", "n_layer")
-_BERT_LIKE = {  # family -> prefix of the encoder, its head's weights by DistilBERT's names
-    "bert": (
-        "bert.",
-        {
-            "vocab_projector.weight": "cls.predictions.decoder.weight",
-            "vocab_projector.bias": "cls.predictions.bias",
-            "vocab_transform": "cls.predictions.transform.dense",
-            "vocab_layer_norm": "cls.predictions.transform.LayerNorm",
-        },
-    ),
-    "roberta": (
-        "roberta.",
-        {
-            "vocab_projector.weight": "lm_head.decoder.weight",
-            "vocab_projector.bias": "lm_head.bias",
-            "vocab_transform": "lm_head.dense",
-            "vocab_layer_norm": "lm_head.layer_norm",
-        },
-    ),
-    "electra": (
-        "electra.",
-        {
-            "vocab_projector.weight": "generator_lm_head.weight",
-            "vocab_projector.bias": "generator_lm_head.bias",
-            "vocab_transform": "generator_predictions.dense",
-            "vocab_layer_norm": "generator_predictions.LayerNorm",
-        },
-    ),
-}
-_BERT_LIKE["camembert"] = _BERT_LIKE["xlm-roberta"] = _BERT_LIKE["roberta"]
 _LAYER_NAMES = {
     "attention.self.query": "attention.q_lin",
     "attention.self.key": "attention.k_lin",
@@ -134,8 +104,9 @@ def require_layers(layers: Sequence[int], depth: int) -> None:
 def require_distilbert(config: PretrainedConfig) -> None:
     """Raise a DataError where DistilBERT has no place for what this family is made of."""
     problems = []
-    if config.model_type not in _BERT_LIKE:
-        allowed = f"it is made of {', '.join(sorted(_BERT_LIKE))}"
+    if find_family(config).distilbert is None:
+        sources = sorted(name for name, family in FAMILIES.items() if family.distilbert is not None)
+        allowed = f"it is made of {', '.join(sources)}"
         found = f"a {config.model_type} teacher has no layers that DistilBERT could take"
         problems.append(Problem(found, allowed, "ask for a student of the teacher's own family (--student_type same)"))
     narrow = getattr(config, "embedding_size", config.hidden_size)
@@ -171,7 +142,7 @@ def distilbert_config(config: PretrainedConfig, layers: int) -> DistilBertConfig
     """A DistilBERT of the teacher's shape."""
     return DistilBertConfig(
         vocab_size=config.vocab_size,
-        max_position_embeddings=config.max_position_embeddings - first_position(config),
+        max_position_embeddings=config.max_position_embeddings - find_first_position(config),
         n_layers=layers,
         n_heads=config.num_attention_heads,
         dim=config.hidden_size,
@@ -184,21 +155,18 @@ def distilbert_config(config: PretrainedConfig, layers: int) -> DistilBertConfig
     )
 
 
-def first_position(config: PretrainedConfig) -> int:
-    """The row of the position table that the first token gets: RoBERTa's count from behind the padding id."""
-    return (config.pad_token_id or 0) + 1 if config.model_type in OFFSET_POSITIONS else 0
-
-
 def rename_for_distilbert(
     weights: Mapping[str, Tensor], config: PretrainedConfig, layers: Sequence[int], *, vocab_transform: bool
 ) -> dict[str, Tensor]:
     """The teacher's weights under DistilBERT's names; what the first token type adds goes into its positions."""
-    prefix, head = _BERT_LIKE[config.model_type]
-    renamed = _rename_embeddings(weights, prefix, first_position(config))
+    source = find_family(config).distilbert
+    assert source is not None, "judged by `require_distilbert`"
+    prefix, head = source.encoder, source.head
+    renamed = _rename_embeddings(weights, prefix, find_first_position(config))
     for place, number in enumerate(layers):
         for old, new in _LAYER_NAMES.items():
-            source, target = f"{prefix}encoder.layer.{number}.{old}", f"distilbert.transformer.layer.{place}.{new}"
-            renamed |= _rename_pair(weights, source, target)
+            old_name, target = f"{prefix}encoder.layer.{number}.{old}", f"distilbert.transformer.layer.{place}.{new}"
+            renamed |= _rename_pair(weights, old_name, target)
     for new in ("vocab_projector.weight", "vocab_projector.bias"):
         if head[new] in weights:
             renamed[new] = weights[head[new]]

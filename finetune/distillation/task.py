@@ -25,8 +25,10 @@ from finetune.distillation.teachers import freeze_parts, read_weights, start_stu
 from finetune.encoding.labels import match_labels
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.models.building import draw_model
-from finetune.models.checks import check_head, find_position_limit, list_labels, name_labels
+from finetune.models.checks import check_head, list_labels, name_labels
+from finetune.models.families import find_position_limit
 from finetune.models.loading import HEADS, check_weights, load_config, load_model
+from finetune.models.padding import resolve_padding
 from finetune.tagging.task import TaggingTask
 from finetune.tokenization.loading import load_tokenizer, resolve_name
 
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class SupervisedDistillation:
-    """Everything that is judged; nothing in it is wrong. `task` is the teacher's; `train` holds unlabelled texts, too."""
+    """Everything that is checked; nothing in it is wrong. `task` is the teacher's; `train` holds unlabelled texts, too."""
 
     arguments: Arguments
     task: TaggingTask | ClassificationTask
@@ -167,6 +169,7 @@ def open_student(
     is_trained = has_head(config, asked.task)
     name_labels(config, task.labels)
     config.problem_type = task.config.problem_type
+    resolve_padding(config, task.tokenizer)
     if asked.student_name:
         source = ModelArguments(model_name_or_path=asked.student_name)
         student = load_model(source, config, task.tokenizer, task=asked.task, new_head=not is_trained)

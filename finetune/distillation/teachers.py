@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PretrainedC
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.checks import check_head
+from finetune.models.families import find_family
 from finetune.models.loading import (
     WEIGHT_FILES,
     check_weights,
@@ -29,8 +30,6 @@ from finetune.models.loading import (
 from finetune.tokenization.loading import resolve_name
 
 logger = logging.getLogger(__name__)
-
-CAUSAL_FAMILIES = frozenset({"gpt2"})
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def load_teacher(name: str, *, family: str) -> Teacher:
 
 
 def is_causal(config: PretrainedConfig) -> bool:
-    return config.model_type in CAUSAL_FAMILIES
+    return find_family(config).causal
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> Path:

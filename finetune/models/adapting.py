@@ -58,7 +58,7 @@ def is_of_head(model: PreTrainedModel, name: str) -> bool:
 
 def grow_vocabulary(model: PreTrainedModel, adaptation: Adaptation) -> None:
     """Grow the embedding by the tokens that were added to the tokenizer; never shrink it."""
-    size = int(cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings)
+    size = int(cast(torch.Tensor, model.get_input_embeddings().weight).shape[0])  # I-BERT's is no nn.Embedding
     if len(adaptation.tokenizer) > size:
         model.resize_token_embeddings(len(adaptation.tokenizer))
         logger.info("Embedding grown from %d to %d rows for the added tokens.", size, len(adaptation.tokenizer))

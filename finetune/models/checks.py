@@ -1,4 +1,4 @@
-"""What a model's configuration allows, judged before its weights are read: lengths, vocabulary, heads, labels."""
+"""What a model's configuration allows, checked before its weights are read: lengths, vocabulary, heads, labels."""
 
 from __future__ import annotations
 
@@ -12,29 +12,14 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from finetune.encoding.labels import match_labels
 from finetune.errors import DataError, Problem
+from finetune.models.families import find_position_limit
 from finetune.models.loading import HEADS
 
 logger = logging.getLogger(__name__)
 
-# Models whose position ids start behind the padding id, so that pad_token_id + 1 rows of the table are never used.
-OFFSET_POSITIONS = frozenset(
-    {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet", "data2vec-text", "ibert", "esm"}
-)
-# Relative or rotary positions: no table that a long text could leave.
-UNBOUNDED_POSITIONS = frozenset({"t5", "mt5", "longt5", "xlnet", "deberta", "deberta-v2", "funnel", "transfo-xl"})
 # Vocabularies are often rounded up for the hardware; a larger gap means that the two do not belong together.
 LARGEST_PADDED_ROWS = 1024
 FALLBACK_LENGTH = 512
-
-
-def find_position_limit(config: PretrainedConfig) -> int | None:
-    """The longest input, special tokens included, or None where positions are not a table."""
-    if config.model_type in UNBOUNDED_POSITIONS:
-        return None
-    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    if limit and config.model_type in OFFSET_POSITIONS:
-        return limit - (config.pad_token_id or 0) - 1
-    return limit
 
 
 def resolve_max_length(typed: int | None, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:

@@ -1,6 +1,6 @@
 """Name or folder -> configuration and model with the right head, in float32, with every mismatch told before training.
 
-A configuration is opened first and judged (`models/checks.py`) together with everything else a user gave; weights are
+A configuration is opened first and checked (`models/checks.py`) together with everything else a user gave; weights are
 only read once nothing is wrong.
 """
 
@@ -20,6 +20,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, UsageError
 from finetune.models.adapting import Adaptation, adapt_model, is_of_head
+from finetune.models.padding import PADDED_TASKS, resolve_padding
 from finetune.tokenization.loading import resolve_name
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def load_model(
 
     Args:
         arguments: where the weights are.
-        config: the judged configuration, its labels already set.
+        config: the checked configuration, its labels already set.
         tokenizer: gives the size that the embedding must have.
         task: a key of `HEADS`.
         new_head: the head of the checkpoint, if it has one, belongs to other labels and is made anew.
@@ -130,6 +131,8 @@ def load_model(
     Raises:
         DataError: the weights are damaged, hold more than numbers, or have other shapes than the configuration says.
     """
+    if task in PADDED_TASKS:
+        resolve_padding(config, tokenizer)
     auto_class = getattr(transformers, HEADS[task])
     try:
         with quiet_loading():
@@ -137,7 +140,7 @@ def load_model(
                 resolve_name(arguments.model_name_or_path),
                 config=config,
                 **{"dtype": torch.float32, **hub_arguments(arguments), **(more or {})},
-                ignore_mismatched_sizes=True,  # judged below, with the names and both shapes
+                ignore_mismatched_sizes=True,  # checked below, with the names and both shapes
                 output_loading_info=True,
             )
     except (SafetensorError, UnpicklingError, OSError) as error:

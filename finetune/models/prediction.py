@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,17 @@ from transformers import PreTrainedModel
 
 from finetune.errors import UsageError
 
+logger = logging.getLogger(__name__)
+
+TOKENS_AT_ONCE = 2048  # fewer leave a CPU's threads idle at short texts; more do not fit into its caches
 Collate = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
+
+
+def tell_missing_gpus() -> None:
+    """One line where `CUDA_VISIBLE_DEVICES` asks for GPUs and there is none: the CPU would be taken in silence."""
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+    if wanted and not wanted.startswith("-") and not torch.cuda.is_available():
+        logger.warning("CUDA_VISIBLE_DEVICES is %s, but there is no GPU that torch can use: the CPU is used.", wanted)
 
 
 def choose_device(asked: str) -> torch.device:
@@ -21,6 +33,7 @@ def choose_device(asked: str) -> torch.device:
     Raises:
         UsageError: there is no such device.
     """
+    tell_missing_gpus()
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -32,19 +45,29 @@ def choose_device(asked: str) -> torch.device:
     return device
 
 
+def group_by_length(lengths: Sequence[int], *, batch_size: int, tokens: int) -> Iterator[list[int]]:
+    """Indices of rows, longest first, in batches of `batch_size` rows or as many as `tokens` hold, whichever are more."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    start = 0
+    while start < len(order):
+        count = max(batch_size, tokens // max(1, lengths[order[start]]))
+        yield order[start : start + count]
+        start += count
+
+
 @torch.inference_mode()
 def predict_logits(
     model: PreTrainedModel, rows: Sequence[dict[str, Any]], collate: Collate, *, batch_size: int, bf16: bool = False
 ) -> list[npt.NDArray[np.float32]]:
     """Logits of each row, (width of its batch, labels) for taggers and (labels,) for classifiers, in the order of `rows`.
 
-    Rows of like length share a batch, so that hardly any padding is computed.
+    Rows of like length share a batch, so that hardly any padding is computed. A batch has `batch_size` rows, or more where
+    those are short: up to `TOKENS_AT_ONCE` with their padding.
     """
     model.eval()
     logits: list[npt.NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(rows)
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]["input_ids"]), reverse=True)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    lengths = [len(row["input_ids"]) for row in rows]
+    for chosen in group_by_length(lengths, batch_size=batch_size, tokens=TOKENS_AT_ONCE):
         batch = collate([rows[index] for index in chosen])
         batch.pop("labels", None)
         tensors = {name: tensor.to(model.device) for name, tensor in batch.items()}

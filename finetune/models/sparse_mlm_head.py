@@ -17,17 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from finetune.encoding.padding import IGNORED
+from finetune.models.families import has_sparse_head
 
-SPARSE_HEADS = frozenset({
-    "BertForMaskedLM",
-    "BertForPreTraining",
-    "RobertaForMaskedLM",
-    "XLMRobertaForMaskedLM",
-    "CamembertForMaskedLM",
-    "DistilBertForMaskedLM",
-    "ElectraForMaskedLM",
-    "ModernBertForMaskedLM",
-})  # fmt: skip
 _HANDLES = "_sparse_head_handles"
 
 
@@ -54,7 +45,7 @@ def use_sparse_mlm_head(model: nn.Module, *, round_to: int = 32) -> str | None:
     logits of shape (*positions, vocabulary) in place of (batch, length, vocabulary), and the same loss. A call with
     neither is as before. Returns None, or the reason why the head stays full.
     """
-    heads = [module for module in model.modules() if type(module).__name__ in SPARSE_HEADS]
+    heads = [module for module in model.modules() if has_sparse_head(module)]
     if not heads:
         return f"{type(model).__name__} has no masked-language-model head that can be given single positions"
     for head in heads:

@@ -9,12 +9,22 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from finetune.arguments.secrets import hide_in
 from finetune.arguments.unattended import UnattendedArguments
 from finetune.errors import Problem, UsageError
 from finetune.run.atomic_files import remove_leftovers
 from finetune.run.attempts import describe_attempt
 from finetune.run.changes import basis_differences, record_basis
-from finetune.run.checkpoints import newest_whole, set_broken_aside, step_of
+from finetune.run.checkpoints import (
+    MARKER,
+    TRAINER_STATE,
+    newest_whole,
+    remove_outlived,
+    restore_replaced,
+    set_broken_aside,
+    step_of,
+    why_broken,
+)
 from finetune.run.comparing import argument_differences, fingerprints, input_differences
 from finetune.run.leftovers import list_files, remove_files, written_by_run
 from finetune.run.lock import FolderLock
@@ -32,7 +42,6 @@ from finetune.run.signals import StopRequest
 logger = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 5
-TRAINER_STATE = "trainer_state.json"
 
 
 class Action(StrEnum):
@@ -226,6 +235,8 @@ class Run:
             self._discard()
         if self.resumed:
             set_broken_aside(self.folder)
+            restore_replaced(self.folder)
+            remove_outlived(self.folder)
             self._manifest.setdefault("resumed", []).append(now())
         elif self._request is not None:
             self._manifest |= self._basis(self._request)
@@ -255,7 +266,7 @@ class Run:
         if changes:
             logger.warning("The run goes on with other versions than it began with: %s.", ", ".join(changes))
 
-    def record(self, **facts: Any) -> None:
+    def record(self, **facts: object) -> None:
         """Add facts to run.json, at once if the run has started, else when it starts."""
         for name, value in facts.items():
             self._manifest[name] = plain(value)
@@ -290,7 +301,7 @@ class Run:
         assert self.folder is not None
         foreign = set(self._manifest.get("foreign", ()))
         self._manifest["files"] = [name for name in list_files(self.folder) if name not in foreign]
-        write_json_atomically(self.folder / MANIFEST, self._manifest)
+        write_json_atomically(self.folder / MANIFEST, hide_in(plain(self._manifest)))
 
     def close(self) -> None:
         """Give the folder free; folders that were made for a run that never started go again."""
@@ -309,6 +320,9 @@ def _asked_checkpoint(request: Request) -> Path | None:
     if not (folder / TRAINER_STATE).is_file():
         found = f"--resume_from_checkpoint: there is no {TRAINER_STATE} in this folder"
         raise UsageError(Problem(found, remedy="name a checkpoint-N folder of an earlier run", path=folder))
+    if (folder / MARKER).exists() and (reason := why_broken(folder)):
+        found = f"--resume_from_checkpoint: the checkpoint is not whole ({reason})"
+        raise UsageError(Problem(found, remedy="name another checkpoint-N folder", path=folder))
     return folder
 
 

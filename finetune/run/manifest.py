@@ -31,7 +31,7 @@ PACKAGES = (
 )
 
 
-def write_json_atomically(path: Path, value: Any) -> None:
+def write_json_atomically(path: Path, value: object) -> None:
     """Write a value as JSON: a reader sees the old file or the new one.
 
     Raises:
@@ -42,7 +42,7 @@ def write_json_atomically(path: Path, value: Any) -> None:
         file.write("\n")
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A value as JSON can hold it: numpy and torch numbers as numbers, paths as text, not-a-number as null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}

@@ -116,6 +116,6 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _call(item: Any) -> Any:
+def _call(item: object) -> Any:
     assert _function is not None, "the worker was started without its function"
     return _function(item)

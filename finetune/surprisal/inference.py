@@ -18,6 +18,7 @@ from finetune.encoding.ragged import offsets_of
 from finetune.encoding.special_tokens import find_special_tokens
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.models.families import find_position_limit
 from finetune.models.loading import check_weights, load_config, load_model
 from finetune.models.prediction import choose_device
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
@@ -29,6 +30,7 @@ from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_ri
 from finetune.surprisal.surprisal import WordSurprisals, to_bits, word_surprisals
 from finetune.surprisal.word_borders import WordBorders, find_word_borders
 from finetune.tokenization.loading import load_tokenizer
+from finetune.training.precision import choose_precision
 
 logger = logging.getLogger(__name__)
 
@@ -251,19 +253,14 @@ class SurprisalModel:
 
 def _row_width(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, asked: int | None) -> int | None:
     """Most ids in a row: what was asked, what positions the model has, what the tokenizer says; None: no limit."""
-    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert") and positions:
-        positions -= 2  # their positions begin after the padding token's
-    if config.model_type in ("t5", "mt5", "mamba"):
-        positions = None  # relative positions, or none
-    limits = [limit for limit in (asked, positions) if limit]
+    limits = [limit for limit in (asked, find_position_limit(config)) if limit]
     if not limits and tokenizer.model_max_length < UNLIMITED:
         limits = [tokenizer.model_max_length]
     return min(limits) if limits else None
 
 
 def open_surprisal_model(arguments: ModelArguments, options: ScoreArguments) -> SurprisalModel:
-    """Load a model for scoring, everything about it judged first.
+    """Load a model for scoring, everything about it checked first.
 
     Raises:
         DataError: the model has no head for tokens, no weights, or cannot be read.
@@ -278,4 +275,7 @@ def open_surprisal_model(arguments: ModelArguments, options: ScoreArguments) -> 
     problems.raise_any()
     assert config is not None and tokenizer is not None and task is not None and device is not None
     model = load_model(arguments, config, tokenizer, task=HEADS[task], new_head=False).to(device)  # type: ignore[arg-type]
-    return SurprisalModel(model, tokenizer, task, options.masking, options.max_length, options.batch_size, options.bf16)
+    bf16 = options.bf16 and choose_precision({"bf16": True}, [config]).dtype == "bf16"
+    if bf16 != options.bf16:
+        logger.warning("--bf16 is passed over: transformers' code of %s models fails in bfloat16.", config.model_type)
+    return SurprisalModel(model, tokenizer, task, options.masking, options.max_length, options.batch_size, bf16)

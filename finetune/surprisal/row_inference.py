@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from finetune.models.sparse_mlm_head import SPARSE_HEADS
+from finetune.models.families import has_sparse_head
 from finetune.surprisal.rows import NO_TARGET, ScoringRows
 
 LARGEST_LOGITS = 1 << 27  # elements of a batch: 512 MiB of float32
@@ -105,7 +105,7 @@ class RowInference:
     @property
     def _is_sparse(self) -> bool:
         """Whether the model's head computes logits at single positions (`use_sparse_mlm_head`)."""
-        return type(self.model).__name__ in SPARSE_HEADS and "_sparse_head_handles" in self.model.__dict__
+        return has_sparse_head(self.model) and "_sparse_head_handles" in self.model.__dict__
 
     def _read_logits(
         self,

@@ -7,7 +7,6 @@ distinct ones, Python tokenizers included, and the rest is index arithmetic.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from finetune.encoding.control_tokens import ControlTokens
 from finetune.encoding.ragged import offsets_of, take_rows
 from finetune.errors import DataError, Problem
+from finetune.tokenization.loading import read_pre_tokenizers
 
 logger = logging.getLogger(__name__)
 
@@ -231,12 +231,5 @@ def _stand_in_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 def _needs_prefix_space(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Byte-level BPE marks the begin of a word by the space before it; without one, words look like word ends."""
-    if not tokenizer.is_fast or tokenizer.backend_tokenizer.pre_tokenizer is None:
-        return False
-    try:
-        state = json.loads(tokenizer.backend_tokenizer.pre_tokenizer.__getstate__())
-    except Exception:  # what the Rust library raises for a pre-tokenizer written in Python, which is no byte-level one
-        return False
-    parts = state.get("pretokenizers", [state])
-    byte_level = [part for part in parts if part.get("type") == "ByteLevel"]
+    byte_level = [part for part in read_pre_tokenizers(tokenizer) if part.get("type") == "ByteLevel"]
     return bool(byte_level) and not any(part.get("add_prefix_space") for part in byte_level)

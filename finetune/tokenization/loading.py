@@ -267,11 +267,26 @@ def _is_uncased(vocab_file: Path) -> bool:
 
 
 def _lacks_prefix_space(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a byte-level tokenizer encodes a word as if it began the text."""
+    """Whether a byte-level tokenizer encodes a word as if it began the text, and could be told not to.
+
+    Where texts are split before the byte-level part (Qwen2, Llama 3, Falcon, BLOOM), its prefix space would stand before
+    every split, within words too: `tagging/words.py` puts a space before words of those.
+    """
     if not tokenizer.is_fast:
         return hasattr(tokenizer, "add_prefix_space") and not tokenizer.add_prefix_space
-    state = tokenizer.backend_tokenizer.pre_tokenizer
-    return state is not None and '"type":"ByteLevel","add_prefix_space":false' in state.__getstate__().decode()
+    first = next(iter(read_pre_tokenizers(tokenizer)), {})
+    return first.get("type") == "ByteLevel" and not first.get("add_prefix_space")
+
+
+def read_pre_tokenizers(tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """The steps of a Rust tokenizer's pre-tokenizer in their order; none where it has none or one written in Python."""
+    if not tokenizer.is_fast or tokenizer.backend_tokenizer.pre_tokenizer is None:
+        return []
+    try:
+        state = json.loads(tokenizer.backend_tokenizer.pre_tokenizer.__getstate__())
+    except Exception:  # what the Rust library raises for a pre-tokenizer written in Python, which is no byte-level one
+        return []
+    return state.get("pretokenizers", [state])
 
 
 def find_space_token(tokenizer: PreTrainedTokenizerBase, asked: str | None) -> str | None:

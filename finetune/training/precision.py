@@ -7,11 +7,14 @@ optimizer and losses in float32. bfloat16 has float32's range and needs no loss 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from transformers import PretrainedConfig
 
 from finetune.arguments.training_table import TrainingValues
+from finetune.models.families import find_family
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +40,21 @@ class PrecisionChoice:
         return f"Training in {LONG_NAMES[self.dtype]} because {self.reason}."
 
 
-def choose_precision(values: TrainingValues) -> PrecisionChoice:
+def choose_precision(values: TrainingValues, configs: Iterable[PretrainedConfig] = ()) -> PrecisionChoice:
     """Choose by `values`, explicit TrainingArguments by name: --bf16 and --fp16, True or False, always win.
 
-    But --fp16 on a CPU, which accelerate would pass over in silence, is float32.
+    But --fp16 on a CPU, which accelerate would pass over in silence, is float32, and so is every model of `configs` whose
+    code in transformers fails in a short format.
     """
+    choice = _choose(values)
+    whole = sorted({config.model_type for config in configs if not find_family(config).short_formats})
+    if choice.dtype == "fp32" or not whole:
+        return choice
+    reason = f"transformers' code of {' and '.join(whole)} models fails in {LONG_NAMES[choice.dtype]}"
+    return PrecisionChoice("fp32", reason)
+
+
+def _choose(values: TrainingValues) -> PrecisionChoice:
     has_gpu = torch.cuda.is_available() or torch.accelerator.is_available()
     if values.get("fp16") and (values.get("use_cpu") or not has_gpu):
         return PrecisionChoice("fp32", "--fp16 was given, but float16 needs a GPU, and this run is on the CPU")

@@ -16,11 +16,11 @@ from finetune.models.checks import (
     check_head,
     check_max_length,
     check_vocabulary,
-    find_position_limit,
     match_head,
     name_labels,
     resolve_max_length,
 )
+from finetune.models.families import find_position_limit
 from tests.tiny import word_level
 
 
@@ -36,7 +36,8 @@ def make_tokenizer(size: int, added: int = 0) -> PreTrainedTokenizerFast:
         (BertConfig(max_position_embeddings=512), 512),
         (RobertaConfig(max_position_embeddings=514, pad_token_id=1), 512),
         (RobertaConfig(max_position_embeddings=512, pad_token_id=1), 510),
-        (DebertaV2Config(), None),
+        (DebertaV2Config(), 512),  # its table is on by default
+        (DebertaV2Config(position_biased_input=False), None),
     ],
 )
 def test_position_limit_counts_the_rows_that_can_be_used(config, limit):
@@ -71,7 +72,7 @@ def test_without_a_typed_length_the_smaller_limit_counts():
     tokenizer.model_max_length = 100
     assert resolve_max_length(None, BertConfig(), tokenizer) == 100
     assert resolve_max_length(64, BertConfig(), tokenizer) == 64
-    assert resolve_max_length(None, DebertaV2Config(), make_tokenizer(5)) == 512
+    assert resolve_max_length(None, DebertaV2Config(position_biased_input=False), make_tokenizer(5)) == 512
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Unpadding at the encoder's door: the layers in between see only real tokens, the heads see what they always saw.
 
-Each family has its doors: the modules before and after which tokens are packed and padded again. The doors are forward
+Each family has its doors, told in `models/families.py`: the modules before and after which tokens are packed and padded
+again. The doors are forward
 hooks that hold no state of a call, so a model with doors can be copied, wrapped, checkpointed and saved like any other,
 and what it saves is a plain model. The layout of a call is made at the entrance of the base model and travels through
 the layers' keyword arguments to the attention function.
@@ -18,32 +19,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from finetune.models.families import Unpadding, find_unpadding, reads_first_only
 from finetune.models.unpadding.attention import ATTENTION_NAME, register_attention
 from finetune.models.unpadding.layout import Rounding, TokenLayout, build_layout
 from finetune.models.unpadding.read_rows import compute_whole_layer, read_last_layer
 
 logger = logging.getLogger(__name__)
 
-# Base model class -> the submodule whose input is packed and whose output is padded again. "" is the base model itself:
-# its ids are packed (ModernBERT's layers hang directly in it, and its pooling happens in the heads).
-DOORS = {
-    "BertModel": "encoder",
-    "RobertaModel": "encoder",
-    "XLMRobertaModel": "encoder",
-    "CamembertModel": "encoder",
-    "ElectraModel": "encoder",
-    "DistilBertModel": "transformer",
-    "ModernBertModel": "",
-}
-# Heads that read the last hidden state at the first position of each text and nowhere else.
-FIRST_TOKEN_HEADS = frozenset({
-    "BertForSequenceClassification",
-    "RobertaForSequenceClassification",
-    "XLMRobertaForSequenceClassification",
-    "CamembertForSequenceClassification",
-    "ElectraForSequenceClassification",
-    "DistilBertForSequenceClassification",
-})  # fmt: skip
 _NOT_SERVED = ("encoder_hidden_states", "past_key_values", "output_attentions")
 _HANDLES = "_unpadding_handles"
 
@@ -66,16 +48,10 @@ def unpad_encoder(
     if reason is not None:
         return reason
     register_attention()
-    of_classifiers = {id(module.base_model) for module in model.modules() if _reads_first(module)}
+    of_classifiers = {id(module.base_model) for module in model.modules() if reads_first_only(module)}
     for base in bases:
         _open_doors(base, Rounding(round_tokens_to, round_length_to), fast_dropout, id(base) in of_classifiers)
     return None
-
-
-def _reads_first(module: Any) -> bool:
-    name = type(module).__name__
-    pools_first = name == "ModernBertForSequenceClassification" and module.config.classifier_pooling == "cls"
-    return pools_first or name in FIRST_TOKEN_HEADS
 
 
 def pad_encoder(model: nn.Module) -> None:
@@ -86,7 +62,7 @@ def pad_encoder(model: nn.Module) -> None:
             handle.remove()
         if implementation is not None:
             base.set_attn_implementation(implementation)
-            compute_whole_layer(_last_layer(base))
+            compute_whole_layer(_unpadding_of(base).find_last_layer(base))
 
 
 def is_unpadded(model: nn.Module) -> bool:
@@ -95,7 +71,13 @@ def is_unpadded(model: nn.Module) -> bool:
 
 
 def _base_models(model: nn.Module) -> Iterator[PreTrainedModel]:
-    return (module for module in model.modules() if type(module).__name__ in DOORS)  # type: ignore[misc]
+    return (module for module in model.modules() if find_unpadding(module) is not None)  # type: ignore[misc]
+
+
+def _unpadding_of(base: nn.Module) -> Unpadding:
+    unpadding = find_unpadding(base)
+    assert unpadding is not None, f"{type(base).__name__} is none of `_base_models`"
+    return unpadding
 
 
 def _why_not(base: PreTrainedModel) -> str | None:
@@ -110,18 +92,14 @@ def _why_not(base: PreTrainedModel) -> str | None:
     return None
 
 
-def _last_layer(base: PreTrainedModel) -> nn.Module:
-    stack: Any = base.get_submodule(DOORS[type(base).__name__])
-    return stack.layers[-1] if hasattr(stack, "layers") else stack.layer[-1]
-
-
 def _open_doors(base: PreTrainedModel, rounding: Rounding, fast_dropout: bool, reads_first: bool) -> None:
     if _HANDLES in base.__dict__:
         return
     parameters = tuple(inspect.signature(type(base).forward).parameters)[1:]
     entrance = _Entrance(rounding, fast_dropout, parameters, reads_first)
-    read_last_layer(_last_layer(base))
-    door = DOORS[type(base).__name__]
+    unpadding = _unpadding_of(base)
+    read_last_layer(unpadding.find_last_layer(base), unpadding.last_layer)
+    door = unpadding.packed
     hooks = [
         base.register_forward_pre_hook(entrance, with_kwargs=True),
         # Prepended: other hooks of the base model (those of a sparse head) are to see padded shapes.

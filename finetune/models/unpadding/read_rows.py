@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from finetune.models.families import LastLayer
+
 
 @dataclass(frozen=True, eq=False)
 class ReadRows:
@@ -83,10 +85,9 @@ def _with_zero_row(rows: Tensor) -> Tensor:
     return torch.cat((rows, rows.new_zeros(1, rows.shape[1])))
 
 
-def read_last_layer(layer: nn.Module) -> None:
+def read_last_layer(layer: nn.Module, shape: LastLayer) -> None:
     """Let `layer`, the last of an encoder, leave out what nobody reads, in place; calls without `ReadRows` are as before."""
-    selecting = _SELECTING.get(type(layer).__name__, _select_in_bert)
-    layer.__dict__["forward"] = partial(_forward, layer, selecting)
+    layer.__dict__["forward"] = partial(_forward, layer, _SELECTING[shape])
 
 
 def compute_whole_layer(layer: nn.Module) -> None:
@@ -101,26 +102,29 @@ def _forward(layer: nn.Module, selecting: Callable[..., Tensor], *args: Any, **k
     return selecting(layer, layout.read, *args, **kwargs)
 
 
-def _select_in_bert(layer: Any, read: ReadRows, hidden: Tensor, mask: Tensor | None, *_: Any, **kwargs: Any) -> Tensor:
+def _select_in_bert(
+    layer: Any, read: ReadRows, hidden: Tensor, mask: Tensor | None, *_: Any, **kwargs: object
+) -> Tensor:
     """The layer of BERT, RoBERTa, XLM-R, CamemBERT and ELECTRA."""
     context, _ = layer.attention.self(hidden, attention_mask=mask, **kwargs)
     attended = layer.attention.output(read.select(context), read.select(hidden))
     return layer.feed_forward_chunk(attended)
 
 
-def _select_in_distilbert(layer: Any, read: ReadRows, hidden: Tensor, mask: Tensor | None, **kwargs: Any) -> Tensor:
+def _select_in_distilbert(layer: Any, read: ReadRows, hidden: Tensor, mask: Tensor | None, **kwargs: object) -> Tensor:
     attended, _ = layer.attention(hidden, attention_mask=mask, **kwargs)
     attended = layer.sa_layer_norm(read.select(attended + hidden))
     return layer.output_layer_norm(layer.ffn(attended) + attended)
 
 
-def _select_in_modernbert(layer: Any, read: ReadRows, hidden: Tensor, **kwargs: Any) -> Tensor:
+def _select_in_modernbert(layer: Any, read: ReadRows, hidden: Tensor, **kwargs: object) -> Tensor:
     attended, _ = layer.attn(layer.attn_norm(hidden), **kwargs)
     hidden = read.select(hidden + attended)
     return hidden + layer.mlp(layer.mlp_norm(hidden))
 
 
-_SELECTING: dict[str, Callable[..., Tensor]] = {
-    "TransformerBlock": _select_in_distilbert,
-    "ModernBertEncoderLayer": _select_in_modernbert,
+_SELECTING: dict[LastLayer, Callable[..., Tensor]] = {
+    "bert": _select_in_bert,
+    "distilbert": _select_in_distilbert,
+    "modernbert": _select_in_modernbert,
 }
