@@ -99,7 +99,7 @@ def test_a_slurm_job_is_queued_again_when_its_time_is_up(repository, place, tiny
         (place / "runs/ner/STOP").touch()
     else:
         process.send_signal(ask)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=280)
     assert process.returncode == 75, err
     assert (place / "requeued").exists() == requeued
     assert not requeued or (place / "requeued").read_text() == "requeue 4711\n"
@@ -137,7 +137,7 @@ def test_a_signal_to_the_whole_group_is_one_to_the_run(tmp_path, place, tiny_ber
     )  # fmt: skip
     wait_for(place / "runs/ner/checkpoint-3/complete.json", process)  # in the middle of an epoch: the workers are there
     os.killpg(process.pid, sign)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=280)
     assert process.returncode == 75, err
     assert f"stopped by {sign.name} at step" in out
 
