@@ -11,6 +11,7 @@ install: .venv/installed  ## make .venv with finetune, the demo model and the te
 .venv/installed: requirements.txt setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
+	$(BIN)/python -m finetune.models.native.building  # without a compiler it says so, and all runs without it
 	touch $@
 
 demo: install  ## fine-tune a named-entity tagger on the embedded sample (under two minutes of training)

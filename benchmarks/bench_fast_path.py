@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from fast_path_sides import RECIPES, run_worker
 from kept_parts import read_kept
-from measure import call_worker, hardware_line, table, take_turns, write_results
+from measure import call_in_turns, call_worker, hardware_line, medians, ratio_interval, table, write_results
 
 # Written before any run.
 LOSS_TOLERANCE = 1e-5  # relative: float32 loss without dropout, the same rows (and masks) and weights
@@ -58,13 +59,16 @@ PROFILED = ("ner",)
 
 
 def compare(task: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All recipes on one task: loss difference, then the medians of every recipe's figures."""
+    """All recipes on one task: loss difference, then the medians of every recipe's figures and each round's seconds."""
+    import torch
+
     steps = STEPS.get(task, options.steps)
     warmup = 2 if task == "xlmr_vocabulary" else options.warmup
     common = {"task": task, "device": options.device, "batch": options.batch, "steps": steps, "warmup": warmup}
     difference = check_equality(task, options)
     recipes = [name for name in options.recipes if task in SORTED_TASKS or not name.endswith("_sorted")]
-    figures = take_turns(recipes, options.rounds, lambda name: call_worker(__file__, common | {"recipe": name}))
+    runs = call_in_turns(recipes, options.rounds, lambda name: call_worker(__file__, common | {"recipe": name}))
+    figures = {name: medians(results) for name, results in runs.items()}
     for name, figure in figures.items():
         rate = figure["float32_rate" if name == "stock_float32" else "bf16_rate"]
         figure["utilisation"] = figure["useful_flops_per_second"] / rate
@@ -72,7 +76,10 @@ def compare(task: str, options: argparse.Namespace) -> dict[str, Any]:
         "date": date.today().isoformat(),
         "rounds": options.rounds,
         "loss_difference": difference,
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
         "recipes": figures,
+        "processor_seconds": {name: [run["cpu_seconds_per_step"] for run in results] for name, results in runs.items()},
     }
 
 
@@ -111,9 +118,24 @@ def describe(task: str, result: dict[str, Any]) -> list[str]:
     facts = [
         f"Medians of {result['rounds']} round(s), {result['date']}.",
         f"The losses of both sides differ by {result['loss_difference']:.0e} of their value.",
+        *describe_intervals(result),
         *judge(task, figures),
     ]
     return [f"## {task}", "", *table(header, rows), "", *(f"- {fact}" for fact in facts), ""]
+
+
+def describe_intervals(result: dict[str, Any]) -> list[str]:
+    """Ratios of ours to each other recipe with intervals; results that were kept before rounds were have none."""
+    seconds = result.get("processor_seconds", {})
+    if len(seconds.get("ours", ())) < 2:
+        return []
+    ours = seconds["ours"]
+    others = {name: ratio_interval(rounds, ours) for name, rounds in seconds.items() if name != "ours"}
+    ratios = "; ".join(f"{name} {low:.2f} to {high:.2f}" for name, (low, high) in others.items())
+    return [
+        f"{result['threads']} thread(s), load average {result['load']:.0f} at the end. Processor seconds of other recipes "
+        f"as multiples of ours, 95 % intervals by bootstrap over rounds: {ratios}."
+    ]
 
 
 def judge(task: str, figures: dict[str, Any]) -> list[str]:

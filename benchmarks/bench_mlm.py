@@ -78,7 +78,7 @@ def training_values(options: dict[str, Any], output: str) -> dict[str, Any]:
 
 def build_ours(options: dict[str, Any], output: str, cache: str) -> Any:
     """The Trainer of our command."""
-    from finetune.language_modeling.plans import plan_masked
+    from finetune.language_modeling.definitions import define_masked
     from finetune.language_modeling.task import build_language_trainer, open_task
     from finetune.run.folder import Run
 
@@ -90,7 +90,7 @@ def build_ours(options: dict[str, Any], output: str, cache: str) -> Any:
     typed += ["--model_name_or_path", str(folder / "model"), "--train_file", str(folder / "text.txt")]
     typed += ["--datasets_cache_dir", cache, "--max_seq_length", str(LENGTH), "--do_train"]
     arguments = runpy.run_path(str(SCRIPT))["make_parser"]().parse([*typed, *WORKLOADS[options["workload"]]])
-    return build_language_trainer(open_task(arguments, plan_masked(arguments)), Run())
+    return build_language_trainer(open_task(arguments, define_masked(arguments)), Run())
 
 
 def build_stock(options: dict[str, Any], output: str, cache: str) -> Any:

@@ -13,6 +13,9 @@ RECIPES = {
     "stock_float32": {"side": "stock", "bf16": False},
     "stock_bf16": {"side": "stock", "bf16": True},
     "ours": {"side": "ours"},
+    "ours_without_native": {"side": "ours", "no_native": True},
+    "ours_float32": {"side": "ours", "bf16": False},
+    "ours_float32_without_native": {"side": "ours", "bf16": False, "no_native": True},
     "stock_bf16_sorted": {"side": "stock", "bf16": True, "by_length": True},
     "ours_sorted": {"side": "ours", "by_length": True},
 }
@@ -191,7 +194,8 @@ def build_ours(workload: Any, model: Any, values: dict[str, Any], clock: Any, re
         callbacks=[clock],
         sparse_embedding=workload.kind != "mlm",
     )
-    fast_path = FastPathArguments(length_window=WINDOW if recipe.get("by_length") else 0)
+    window = WINDOW if recipe.get("by_length") else 0
+    fast_path = FastPathArguments(length_window=window, no_native=recipe.get("no_native", False))
     return build_trainer(parts, values, Run(), fast_path=fast_path)
 
 

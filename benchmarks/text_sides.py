@@ -86,7 +86,7 @@ def open_workload(workload: Workload, model: str, seed: int, max_steps: int, out
     is_thai = workload.name == "wisesight_sentiment"
     script = runpy.run_path(str(SCRIPTS / (THAI if is_thai else "run_glue.py")))
     arguments = script["make_parser"]().parse(make_words(workload, model, seed, max_steps, output))
-    return open_task(arguments, (thai_texts if is_thai else glue).make_plan(arguments))
+    return open_task(arguments, (thai_texts if is_thai else glue).define_task(arguments))
 
 
 def run_ours(workload: Workload, model: str, seed: int, max_steps: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.secrets import VARIABLES, hide, hide_in, remember_secrets
 from finetune.arguments.unattended import UnattendedArguments
 from finetune.commands import find_command, find_commands, find_scripts, format_commands
 from finetune.errors import (
@@ -34,9 +35,11 @@ from finetune.errors import (
 )
 from finetune.run.failures import explain
 from finetune.run.folder import Request, Run
+from finetune.run.launcher import check_launcher, is_main_process
 from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import plain
-from finetune.run.process_exit import give_up, leave
+from finetune.run.notification import NOT_TOLD, notify
+from finetune.run.process_exit import give_up, leave, lose_output, open_missing_streams, say_error, write_result
 from finetune.run.signals import StopRequest
 from finetune.run.stop_file import StopFile
 from finetune.run.trackers import finish_wandb
@@ -44,6 +47,8 @@ from finetune.run.trackers import finish_wandb
 logger = logging.getLogger(__name__)
 
 BUG = "this is a bug in finetune; please report it with the traceback above"
+
+ONLY_FLAGS = "FINETUNE_ONLY_JUDGE_FLAGS"  # set by chains of commands, which judge every step before the first runs
 
 MakeParser = Callable[[], CommandParser]
 Main = Callable[[Arguments, Run], Mapping[str, Any] | None]
@@ -59,11 +64,11 @@ class Outcome:
     reason: str = ""
 
     def last_line(self, output_dir: str | None) -> str:
-        facts = {"status": self.status, "output_dir": output_dir, **self.result}
+        facts: dict[str, Any] = {"status": self.status, "output_dir": output_dir, **self.result}
         if self.reason:
             facts["reason"] = self.reason
         narrow = "utf" not in (sys.stdout.encoding or "").lower()
-        text = json.dumps(plain(facts), ensure_ascii=narrow, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(hide_in(plain(facts)), ensure_ascii=narrow, separators=(",", ":"), allow_nan=False)
         return text.encode("utf-8", "backslashreplace").decode()  # a path that is no UTF-8 becomes a JSON escape
 
 
@@ -73,17 +78,17 @@ def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True) ->
     Exit codes: 0 done, 1 the machine or a bug, 2 arguments or data, 3 non-finite training, 4 locked, 75 interrupted
     with the state saved, 130 interrupted twice. `docs/errors.md` explains each.
     """
+    open_missing_streams()
     command = Command(make_parser, main, needs_folder=needs_folder)
     outcome = command.run()
     finish_wandb(outcome.code if outcome else EXIT_DONE)
     if is_main_process() and outcome is not None:
-        _print_line(outcome.last_line(command.output_dir))
+        line = outcome.last_line(command.output_dir)
+        write_result(line)
+        command.stop.ignore_all()  # the state is saved: the code stays what the last line says
+        command.notify(outcome, line)
+    command.stop.ignore_all()
     leave(outcome.code if outcome else EXIT_DONE)
-
-
-def is_main_process() -> bool:
-    """Whether this is rank 0 of a launch on several processes, or the only process."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) in ("", "-1", "0")
 
 
 class Command:
@@ -105,8 +110,11 @@ class Command:
         """Everything inside the one error boundary; None where stdout holds a text that was asked for, and no run."""
         try:
             self.stop.install()
+            remember_secrets(map(os.environ.get, VARIABLES))
             if not is_main_process():
                 give_up(sys.stdout)  # results and help come once
+            if problems := check_launcher():
+                raise UsageError(*problems)
             self.arguments = self._parse()
             return None if self.arguments is None else self._run(self.arguments)
         except BaseException as error:
@@ -118,14 +126,18 @@ class Command:
     def _parse(self) -> Arguments | None:
         try:
             arguments = self.make_parser().parse(sys.argv[1:])
+            if os.environ.get(ONLY_FLAGS):
+                return None
             if _run_arguments(arguments).print_config:
-                print(arguments.as_yaml())
+                write_result(arguments.as_yaml())
                 return None
             return arguments
         except SystemExit:
             return None  # --help has been printed
-        except BrokenPipeError:
-            give_up(sys.stdout)  # `--help | head`
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            lose_output(error)
             return None
 
     def _run(self, arguments: Arguments) -> Outcome:
@@ -139,12 +151,16 @@ class Command:
             logger.info("%s holds this run, finished; nothing is left to do (--restart does it again).", run.folder)
             return Outcome(status="already_done", result=run.result)
         self._watch_stop_file(arguments)
-        run.when_started(self.log.open_in)
+        log = self.log
+        run.when_started(lambda folder: log.open_in(folder, run.header()))
         _log_parameters(arguments)
         return self._end(Outcome(result=self.main(arguments, run) or {}))
 
     def _open_run(self, arguments: Arguments) -> Run:
         asked = _run_arguments(arguments)
+        if not self.needs_folder and asked.if_changed:
+            found = "--if_changed: this command keeps no record of its runs to compare with"
+            raise UsageError(Problem(found, remedy="drop it"))
         if not self.needs_folder or asked.dry_run:
             return Run(stop=self.stop)
         if not self.output_dir:
@@ -157,6 +173,8 @@ class Command:
             checkpoint=arguments.get("resume_from_checkpoint"),
             overwrite=asked.overwrite_output_dir,
             restart=asked.restart,
+            if_changed=asked.if_changed,
+            script=Path(sys.argv[0]),
         )
         return Run.open(Path(self.output_dir), request, self.stop, owner=is_main_process())
 
@@ -178,6 +196,12 @@ class Command:
             logger.error("The end of the run could not be recorded: %s", further)
             return Outcome(outcome.code or EXIT_FAILED, "failed", outcome.result, reason)
         return outcome
+
+    def notify(self, outcome: Outcome, line: str) -> None:
+        """Tell the user's own program how the run ended, once the last line is out."""
+        asked = _run_arguments(self.arguments) if self.arguments else RunArguments()
+        if asked.notify_command and outcome.status not in NOT_TOLD and not asked.dry_run:
+            notify(asked.notify_command, line)
 
     def _shows_tracebacks(self) -> bool:
         return "--debug" in sys.argv if self.arguments is None else _run_arguments(self.arguments).show_tracebacks
@@ -240,7 +264,7 @@ def _show_traceback(error: BaseException) -> None:
     if logging.getLogger().handlers:
         logger.error("traceback:", exc_info=error)
     else:
-        traceback.print_exception(error)
+        say_error(hide("".join(traceback.format_exception(error))))
 
 
 def _complain(sentences: list[str]) -> None:
@@ -249,23 +273,17 @@ def _complain(sentences: list[str]) -> None:
         if logging.getLogger().handlers:
             logger.error("%s", sentence)
         else:
-            print(f"error: {sentence}", file=sys.stderr)
-
-
-def _print_line(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        give_up(sys.stdout)
+            say_error(hide(f"error: {sentence}"))
 
 
 def main() -> NoReturn:
     """`finetune NAME ...`: run the script of that name as if it were started by its path."""
+    open_missing_streams()
     name, *rest = sys.argv[1:] or ["--help"]
     commands = find_commands(find_scripts())
     if name in ("-h", "--help", "help"):
-        _print_line(format_commands(commands))
-        sys.exit(EXIT_DONE)
+        write_result(format_commands(commands))
+        leave(EXIT_DONE)
     path = find_command(name, commands)
     if path is None:
         _refuse_command(name, commands)
@@ -277,5 +295,5 @@ def main() -> NoReturn:
 def _refuse_command(name: str, commands: Mapping[str, Path]) -> NoReturn:
     problem = Problem(f"unknown command {name}", allowed_values(name, commands))
     outcome = outcome_of(UsageError(problem))
-    _print_line(outcome.last_line(None))
-    sys.exit(outcome.code)
+    write_result(outcome.last_line(None))
+    leave(outcome.code)

@@ -63,11 +63,11 @@ def main(arguments: Arguments, _: Run) -> dict[str, Any]:
         remedy = "choose another --output_dir, or add --overwrite"
         raise UsageError(*(Problem("the file is there already", remedy=remedy, path=path) for path in existing))
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (plain, pairs) in sets.items():
-        print(describe_pairs(name, plain))
+    for name, pairs in sets.items():
+        print(describe_pairs(name, pairs))
         write_semeval(folder / f"{name}.xml", pairs, kind)
         print(f"{folder / name}.xml: {len(pairs):,} pairs\n")
-    return {"output_dir": asked.output_dir, **{name: len(pairs) for name, (_, pairs) in sets.items()}}
+    return {"output_dir": asked.output_dir, **{name: len(pairs) for name, pairs in sets.items()}}
 
 
 if __name__ == "__main__":

@@ -9,14 +9,18 @@ prepare_config_folder() {
     if [ -f "$CONFIG_DIR/vocab.json" ] && [ -f "$CONFIG_DIR/merges.txt" ]; then
         echo "$CONFIG_DIR has a tokenizer already, which is kept." >&2
     else
-        run_python train-roberta-tokenizer.py \
-            --data_dir "$DATA_DIR" \
-            --file_suffix "$FILE_SUFFIX" \
-            --vocab_size "$VOCAB_SIZE" \
-            --min_frequency "$MIN_FREQUENCY" \
-            --tokenizer_name ByteLevelBPETokenizer \
-            --output_dir "$CONFIG_DIR" \
+        local tokenizer=(
+            train-roberta-tokenizer.py
+            --data_dir "$DATA_DIR"
+            --file_suffix "$FILE_SUFFIX"
+            --vocab_size "$VOCAB_SIZE"
+            --min_frequency "$MIN_FREQUENCY"
+            --tokenizer_name ByteLevelBPETokenizer
+            --output_dir "$CONFIG_DIR"
             --overwrite_output_file
+        )
+        judge_flags "${tokenizer[@]}" || return $?
+        run_python "${tokenizer[@]}"
         if [ "$DRY_RUN" -eq 0 ]; then
             mv "$CONFIG_DIR/ByteLevelBPETokenizer-vocab.json" "$CONFIG_DIR/vocab.json"
             mv "$CONFIG_DIR/ByteLevelBPETokenizer-merges.txt" "$CONFIG_DIR/merges.txt"
@@ -35,26 +39,31 @@ train_roberta() {
     if [ ! -f "$TRAIN_FILE" ]; then
         refuse "there is no $TRAIN_FILE; put it there, or set TRAIN_FILE"
     fi
-    prepare_config_folder "$architecture"
-    run_python run_language_modeling.py \
-        --output_dir "$OUTPUT_DIR" \
-        --model_type roberta \
-        --do_train \
-        --train_data_file "$TRAIN_FILE" \
-        --do_eval \
-        --eval_data_file "$EVAL_FILE" \
-        --mlm \
-        --config_name "$CONFIG_DIR" \
-        --tokenizer_name "$CONFIG_DIR" \
-        --learning_rate 5e-5 \
-        --weight_decay 0.01 \
-        --max_steps 1000000 \
-        --warmup_steps 10000 \
-        --save_total_limit 2 \
-        --save_steps 2000 \
-        --eval_strategy steps \
-        --eval_steps 2000 \
-        --per_device_train_batch_size 16 \
-        --seed 42 \
+    local train=(
+        run_language_modeling.py
+        --output_dir "$OUTPUT_DIR"
+        --model_type roberta
+        --do_train
+        --train_data_file "$TRAIN_FILE"
+        --do_eval
+        --eval_data_file "$EVAL_FILE"
+        --mlm
+        --config_name "$CONFIG_DIR"
+        --tokenizer_name "$CONFIG_DIR"
+        --learning_rate 5e-5
+        --weight_decay 0.01
+        --max_steps 1000000
+        --warmup_steps 10000
+        --save_total_limit 2
+        --save_steps 2000
+        --eval_strategy steps
+        --eval_steps 2000
+        --per_device_train_batch_size 16
+        --seed 42
         ${MORE_FLAGS[@]+"${MORE_FLAGS[@]}"}
+    )
+    # Its flags are judged before the tokenizer is trained, which takes a while.
+    judge_flags "${train[@]}" || return $?
+    prepare_config_folder "$architecture"
+    run_python "${train[@]}"
 }

@@ -57,7 +57,7 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.supervised.training import build_supervised_trainer, save_supervised, show_estimate
     from finetune.training.building import train
 
-    task = classification.open_task(arguments, glue.make_plan(arguments))
+    task = classification.open_task(arguments, glue.define_task(arguments))
     trainer = build_supervised_trainer(task, run)
     if arguments[RunArguments].dry_run:
         return show_estimate(trainer, task)

@@ -46,12 +46,12 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.language_modeling import plans as language_plans
+    from finetune.language_modeling import definitions as language_definitions
     from finetune.language_modeling import results as language_results
     from finetune.language_modeling import task as language_modeling
     from finetune.training.building import train
 
-    task = language_modeling.open_task(arguments, language_plans.plan_legacy(arguments))
+    task = language_modeling.open_task(arguments, language_definitions.define_legacy(arguments))
     if arguments[TextArguments].build_dataset_only:
         return language_modeling.describe_stores(task)
     trainer = language_modeling.build_language_trainer(task, run)
@@ -62,8 +62,8 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     if arguments.training.get("do_train"):
         train(trainer, run)
         language_modeling.save_language_model(trainer)
-    figures = language_results.score_validation(trainer, task)
-    return language_results.write_language_results(run, task, figures, legacy_file="eval_results_lm.txt")
+    metrics = language_results.score_validation(trainer, task)
+    return language_results.write_language_results(run, task, metrics, legacy_file="eval_results_lm.txt")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@
         time=04:00:00 -- --model_name_or_path gpt2 --train_file verbs.txt.gz --validation_file dev.txt.gz
     sbatch sweeps/verbs/sweep.sbatch
 
-What follows the lone -- goes to every run; each run gets its own folder in --output_dir. Every command line is judged before
-the first run is started. The same command again skips finished runs and goes on with interrupted ones. sweep_results.csv
-has a row a run with its figures on validation data; tests choose nothing. docs/search.md tells more.
+What follows the lone -- goes to every run; each run gets its own folder in --output_dir. Every command line is checked
+before the first run is started. The same command again skips finished runs and goes on with interrupted ones.
+sweep_results.csv has a row a run with its metrics on validation data; tests choose nothing. docs/search.md tells more.
 """
 
 from __future__ import annotations

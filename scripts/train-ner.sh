@@ -22,13 +22,25 @@ list_labels() {
     done | tr -d '\r' | awk '!/^-DOCSTART-/ && NF >= 2 { print $2 }' | LC_ALL=C sort -u
 }
 
-# Writes labels.txt, or keeps one that is there if it has every label of the data, and says so.
+# Writes labels.txt, and beside it a copy that shows later whether somebody else changed it.
+write_labels() {
+    echo "$1" > "$LABELS.$$"
+    mv "$LABELS.$$" "$LABELS"
+    cp "$LABELS" "$MADE"
+}
+
+# Writes labels.txt, also where this wrapper made one from data that were mended since. One of somebody else is kept if it
+# has every label of the data, and that is said.
 make_labels() {
     local found missing
     found=$(list_labels)
     if [ ! -e "$LABELS" ]; then
-        echo "$found" > "$LABELS.$$"
-        mv "$LABELS.$$" "$LABELS"
+        write_labels "$found"
+        return 0
+    fi
+    if [ "$found" != "$(cat "$LABELS")" ] && cmp -s "$LABELS" "$MADE"; then
+        echo "$LABELS was made from other data; it is made anew from $DATA_DIR." >&2
+        write_labels "$found"
         return 0
     fi
     missing=$(echo "$found" | grep -vxF -f "$LABELS" || true)
@@ -40,6 +52,7 @@ make_labels() {
     fi
 }
 
+MADE=$(dirname "$LABELS")/.$(basename "$LABELS").made
 read_flags "$@"
 
 for split in train dev test; do
@@ -66,6 +79,7 @@ run_python run_ner.py \
     --logging_steps 50 \
     --save_steps 100 \
     --eval_strategy steps \
+    --report_to tensorboard \
     --seed 1 \
     --do_train \
     --do_eval \

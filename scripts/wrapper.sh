@@ -72,6 +72,23 @@ find_config() {
     echo "$folder/$1.json"
 }
 
+# judge_flags SCRIPT FLAG...: as run_python would start it, but only its flags are judged; code 2 and its sentences on stderr.
+judge_flags() {
+    local script=$1 status=0 said
+    shift
+    if [ "$DRY_RUN" -eq 1 ]; then return 0; fi
+    said=$(FINETUNE_ONLY_JUDGE_FLAGS=1 "$(find_python)" "$SCRIPTS/$script" "$@" ${FURTHER[@]+"${FURTHER[@]}"}) || status=$?
+    if [ "$status" -ne 0 ]; then echo "$said" | tail -n 1; fi
+    return "$status"
+}
+
+# The sha256 of files, or what else tells them from others where neither tool is there.
+fingerprint() {
+    if command -v sha256sum >/dev/null; then sha256sum -- "$@"; elif command -v shasum >/dev/null; then shasum -a 256 -- "$@"; else
+        cksum -- "$@"
+    fi | cut -d ' ' -f 1
+}
+
 # run_python SCRIPT FLAG...: starts a script beside this file, with the further flags last; returns its exit code.
 run_python() {
     local script=$1 status=0 child

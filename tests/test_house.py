@@ -159,3 +159,48 @@ def test_the_readme_is_read_in_five_minutes_and_the_index_names_every_page(repos
     index = (repository / "docs" / "README.md").read_text(encoding="utf-8")
     pages = {path.name for path in (repository / "docs").glob("*.md")} - {"README.md"}
     assert {page for page in pages if f"({page})" not in index} == set()
+
+
+def find_annotations(path: Path) -> list[ast.expr | None]:
+    """The types of all parameters (but `self` and `cls`) and results of a file's functions; None where one is missing."""
+    found: list[ast.expr | None] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            several = [argument for argument in (node.args.vararg, node.args.kwarg) if argument]
+            named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, *several]
+            found += [argument.annotation for argument in named if argument.arg not in ("self", "cls")]
+            found.append(node.returns)
+    return found
+
+
+def test_signatures_say_their_types(repository):
+    """Every parameter and result has a type, and fewer than 3 of 100 are `Any`."""
+    paths = [*find_modules(repository), *(repository / "scripts").rglob("*.py")]
+    types = [annotation for path in paths for annotation in find_annotations(path)]
+    assert None not in types
+    share = sum(isinstance(kind, ast.Name) and kind.id == "Any" for kind in types) / len(types)
+    assert share < 0.03, f"{share:.1%} of {len(types):,} types are Any"
+
+
+ONCE = {  # what only one file may know -> that file
+    r"\bfcntl\b": "run/record_lock.py",
+    r"os\.replace\(|os\.rename\(|mkstemp|with_name\(f?['\"]\.(?![^)]*lock)": "run/atomic_files.py",
+    r"FINETUNE_CACHE": "run/cache.py",
+    r"csv\.(reader|Sniffer|DictReader)": "data/separated_rows.py",
+    r"read_table\(path\)|ParquetFile\(path\)\n": "data/parquet_files.py",
+    r"np\.exp\([^)]*- *[^)]*max|def (log_)?softmax|def sigmoid": None,
+    r"-100(?![.\d])": "encoding/padding.py",
+}
+
+
+@pytest.mark.parametrize("pattern", ONCE)
+def test_what_stands_once_is_known_in_one_file(repository, pattern):
+    knowing = set()
+    for path in find_modules(repository):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):  # prose may speak of it
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value = ast.Constant(None)
+        if re.search(pattern, ast.unparse(tree)):
+            knowing.add(path.relative_to(repository / "finetune").as_posix())
+    assert knowing <= {ONCE[pattern]}

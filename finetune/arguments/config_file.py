@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 
 from finetune.arguments.fields import Field
+from finetune.arguments.remote_code import ONLY_TYPED
 from finetune.arguments.scanner import Typed
+from finetune.arguments.secrets import hide_in
 from finetune.errors import Problem, UsageError
 
 NOT_WRITTEN = ("config_file", "print_config")
@@ -25,7 +27,7 @@ def read_config_file(path: Path) -> list[Typed]:
     """The entries of a config file as typed flags that know their line.
 
     Values stay text (`learning_rate: 1e-5` is no number in YAML 1.1, and `save_strategy: no` no text), so that the
-    same reader judges them as judges the command line.
+    same reader checks them as checks the command line.
 
     Raises:
         UsageError: the file is missing, is not UTF-8, does not parse, or holds something else than names and values.
@@ -104,11 +106,11 @@ def _plain(node: yaml.Node) -> Any:
     return yaml.SafeLoader("").construct_document(node)
 
 
-def _typed(path: Path, line: int | None, name: str, value: Any) -> Typed:
+def _typed(path: Path, line: int | None, name: str, value: object) -> Typed:
     return Typed(f"--{name}", _words_of(value), attached=True, path=path, line=line)
 
 
-def _words_of(value: Any) -> tuple[str, ...] | None:
+def _words_of(value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, list):
@@ -116,7 +118,7 @@ def _words_of(value: Any) -> tuple[str, ...] | None:
     return (_word_of(value),)
 
 
-def _word_of(value: Any) -> str:
+def _word_of(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -136,8 +138,10 @@ def format_config(
     return "\n".join(lines)
 
 
-def _format_entry(item: Field, value: Any, settled: Collection[str]) -> str:
+def _format_entry(item: Field, value: object, settled: Collection[str]) -> str:
     if item.secret:
         return f"# {item.name} is secret and not written"
-    entry = f"{item.name}: {json.dumps(value, ensure_ascii=False)}"  # JSON values are YAML values
-    return entry if item.name in settled else f"# {entry}"
+    if item.follows and item.name not in settled:
+        return f"# {item.name} follows: {item.follows}"
+    entry = f"{item.name}: {json.dumps(hide_in(value), ensure_ascii=False)}"  # JSON values are YAML values
+    return entry if item.name in settled and not (item.name in ONLY_TYPED and value) else f"# {entry}"

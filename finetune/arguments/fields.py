@@ -35,6 +35,8 @@ class Field:
 
     `kinds` are tried in order: bool, int, float, str, dict, or list[...] of one of them. `const` is the value of a
     flag given without one. `aliases` are other names of the same thing. A `secret` is never written to a file.
+    `follows` says what the value is where nobody set one and it follows from others, from the data or the machine. What
+    is `typed_only` is taken from the command line, never from a file, which may be somebody else's.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
     secret: bool = False
+    follows: str = ""
+    typed_only: bool = False
 
     @property
     def required(self) -> bool:
@@ -65,7 +69,7 @@ class Field:
 
 
 def argument(
-    default: Any = MISSING,
+    default: object = MISSING,
     *,
     help: str,
     choices: Sequence[str] = (),
@@ -75,6 +79,7 @@ def argument(
     minimum: float | None = None,
     maximum: float | None = None,
     secret: bool = False,
+    typed_only: bool = False,
 ) -> Any:
     """A field of an argument group; one without a default is required."""
     facts = {
@@ -86,6 +91,7 @@ def argument(
         "minimum": minimum,
         "maximum": maximum,
         "secret": secret,
+        "typed_only": typed_only,
     }
     options: dict[str, Any] = {"metadata": {METADATA_KEY: facts}, "kw_only": True, "repr": not secret}
     if isinstance(default, list | dict):

@@ -9,6 +9,7 @@ from pathlib import Path
 from finetune.arguments.fields import Field
 from finetune.arguments.legacy import OldFlag, Translation
 from finetune.arguments.nearest import nearest
+from finetune.arguments.remote_code import explain_only_typed, may_stand_in_file
 from finetune.arguments.scanner import Typed
 from finetune.arguments.values import is_bool, read_bool, words_taken
 from finetune.errors import Problem, UsageError
@@ -59,6 +60,9 @@ class Gathering:
 
     def _add_one(self, typed: Typed, rank: int) -> None:
         positive = typed.name.removeprefix("no_")
+        if typed.path is not None and not may_stand_in_file(typed.name, typed.words):
+            self.problems.append(explain_only_typed(typed.name, typed.path, typed.line))
+            return
         if typed.name in self.old_flags:  # before living names: TrainingArguments keeps some old flags, deprecated
             self._add_old(typed.name, typed, rank)
         elif name := self.names.get(typed.name):

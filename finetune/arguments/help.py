@@ -69,6 +69,9 @@ def _help_of(field: Field) -> str:
 
 
 def shown_default(field: Field) -> str:
+    """What the value is where none is given."""
+    if field.follows:
+        return field.follows
     if field.default is None:
         return "not set"
     return (

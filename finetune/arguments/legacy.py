@@ -1,7 +1,7 @@
 """Flags of transformers 2 to 4, in one table: what each means today, said in one line when it is met.
 
 An entry says how the old flag is read and gives a `Translation`: today's flags with their words, and the sentence
-for the user. The parser applies it before anything else is judged, so a value is checked as its new flag.
+for the user. The parser applies it before anything else is checked, so a value is checked as its new flag.
 """
 
 from __future__ import annotations

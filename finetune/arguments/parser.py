@@ -14,7 +14,17 @@ from finetune.arguments.gathering import FROM_COMMAND_LINE, FROM_FILE, Gathering
 from finetune.arguments.help import format_help
 from finetune.arguments.legacy import OLD_FLAGS, OldFlag
 from finetune.arguments.nearest import nearest
+from finetune.arguments.remote_code import check_dictionary
 from finetune.arguments.scanner import Typed, scan
+from finetune.arguments.secrets import (
+    HIDDEN,
+    find_in_words,
+    find_secrets,
+    hide,
+    hide_in,
+    is_secret_name,
+    remember_secrets,
+)
 from finetune.arguments.training import training_fields, training_problems
 from finetune.arguments.training_table import TrainingValues
 from finetune.arguments.values import expected, read_value
@@ -24,7 +34,6 @@ Group = TypeVar("Group")
 TRAINING_TITLE = "Training (transformers.TrainingArguments)"
 DASHES = "-\u2013\u2014\u2212"
 HELP_FLAGS = ("h", "help")
-HIDDEN = "(not written)"
 
 
 @dataclass
@@ -58,7 +67,7 @@ class Arguments:
             raise KeyError(group.__name__)
         return found
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:
         """The effective value of a field, in whatever group it stands."""
         return self.values().get(name, default)
 
@@ -71,13 +80,12 @@ class Arguments:
 
     def effective(self) -> dict[str, Any]:
         """`values()` as it may be written to a file: without secrets."""
-        return {name: HIDDEN if name in self._secrets() and value else value for name, value in self.values().items()}
+        secret = self._secrets()
+        return {name: HIDDEN if name in secret and value else hide_in(value) for name, value in self.values().items()}
 
     def command_line(self) -> list[str]:
         """The words that started this command, without the secrets among them."""
-        values = self.values()
-        hidden = sorted((str(values[name]) for name in self._secrets() if values[name]), key=len, reverse=True)
-        return [_hide(word, hidden) for word in ("python", sys.argv[0], *self.argv)]
+        return [hide(word) for word in ("python", sys.argv[0], *self.argv)]
 
     def _secrets(self) -> set[str]:
         return {item.name for _, fields in self.sections for item in fields if item.secret}
@@ -91,7 +99,7 @@ class Arguments:
 class CommandParser:
     """Reads a command line into argument groups.
 
-    `groups` are dataclasses of `argument()` fields. First `resolvers` settle the values that follow from others; then
+    `groups` are dataclasses of `argument()` fields. First `resolvers` set the values that follow from others; then
     the groups with a `problems()` method say what is wrong with them, and `checks` what is wrong with several together:
     both change nothing. TrainingArguments fields are taken only if `training_defaults` is given (it may be empty);
     `required` names those of them that must be typed. `positionals` name fields that may be given by place. `legacy` are
@@ -160,6 +168,7 @@ class CommandParser:
         for entry in typed:
             if entry.name == "config_file" and entry.words:
                 self._gather_file(gathering, Path(entry.words[0]))
+        self._remember_secrets(typed)
         gathering.add(typed, FROM_COMMAND_LINE)
         self._place_words(gathering, [(word, "") for word in leading] + gathering.stray)
         gathering.translate_old_flags()
@@ -170,10 +179,18 @@ class CommandParser:
         except UsageError as error:
             gathering.problems.extend(error.problems)
             return
+        self._remember_secrets(entries)
         nested = [entry for entry in entries if entry.name == "config_file"]
         found = "a config file cannot name another one"
         gathering.problems.extend(Problem(found, path=path, line=entry.line) for entry in nested)
         gathering.add((entry for entry in entries if entry not in nested), FROM_FILE)
+
+    def _remember_secrets(self, entries: Iterable[Typed]) -> None:
+        """Before anything can be said of them. A value that is no JSON, or a flag that does not exist, is searched too."""
+        secret = {name for item in self.fields.values() if item.secret for name in (item.name, *item.aliases)}
+        for entry in entries:
+            words = entry.words or ()
+            remember_secrets(words if entry.name in secret or is_secret_name(entry.flag) else find_in_words(words))
 
     def _place_words(self, gathering: Gathering, words: list[tuple[str, str]]) -> None:
         for item, (word, _) in zip(self.positionals, words, strict=False):
@@ -219,6 +236,9 @@ class CommandParser:
         for name, entry in given.items():
             try:
                 values[name] = read_value(self.fields[name], entry.words, entry.flag)
+                _require_typed(self.fields[name], values[name], entry)
+                problems.extend(check_dictionary(values[name], f"--{name}", entry.path, entry.line))
+                remember_secrets(find_secrets(values[name]))
             except UsageError as error:
                 problems.extend(replace(problem, path=entry.path, line=entry.line) for problem in error.problems)
         return values
@@ -235,7 +255,7 @@ class CommandParser:
         return {**self.training_defaults, **cast(TrainingValues, typed)}
 
     def _resolve(self, arguments: Arguments) -> None:
-        """Values that follow from others: what groups want of the Trainer, then what the command's resolvers settle."""
+        """Values that follow from others: what groups want of the Trainer, then what the command's resolvers set."""
         for group in arguments.groups.values():
             extra = getattr(group, "training_values", None)
             arguments.training.update(extra() if extra and self.has_training else {})
@@ -253,10 +273,11 @@ class CommandParser:
         return problems + [problem for check in self.checks for problem in check(arguments)]
 
 
-def _hide(word: str, hidden: Iterable[str]) -> str:
-    for secret in hidden:
-        word = word.replace(secret, HIDDEN)
-    return word
+def _require_typed(item: Field, value: Any, given: Given) -> None:
+    """A file may repeat the default of what is only taken from the command line, and say nothing else."""
+    if item.typed_only and given.path is not None and value != item.default:
+        found = f"{given.flag} in a file would let whoever wrote the file decide what is started here"
+        raise UsageError(Problem(found, remedy=f"type --{item.name} on the command line"))
 
 
 def _title(group: type) -> str:

@@ -55,7 +55,12 @@ class PredictArguments:
     )
     score: bool = argument(False, help="score the predictions against the right answers that the input holds")
     output_format: str = argument("jsonl", choices=OUTPUT_FORMATS, help="conll is for taggers only")
-    batch_size: int = argument(32, minimum=1, aliases=("per_device_eval_batch_size",), help="windows or texts at once")
+    batch_size: int = argument(
+        32,
+        minimum=1,
+        aliases=("per_device_eval_batch_size",),
+        help="windows or texts at once; more where they are short",
+    )
     max_length: int | None = argument(
         None,
         minimum=4,

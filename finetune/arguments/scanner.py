@@ -1,7 +1,7 @@
 """The words of a command line, cut into flags and the words that follow each.
 
 argparse stops at the first mistake, takes `-1e-5` for a flag and lets a list swallow positional arguments. Here
-nothing is judged: `parser.py` does that with the whole line in view, and so reports every mistake at once.
+nothing is checked: `parser.py` does that with the whole line in view, and so reports every mistake at once.
 """
 
 from __future__ import annotations

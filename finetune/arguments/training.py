@@ -40,6 +40,22 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "data_seed": (0, 2**32 - 1),
 }
 
+# What nobody set is settled once data and machine are known, and then stands in run.json (`training_arguments`).
+FOLLOWS = {
+    "bf16": "True where the hardware computes bfloat16 natively",
+    "fp16": "True on GPUs with tensor cores but without bfloat16",
+    "eval_strategy": "steps with --eval_steps, else epoch; no without --do_train and a validation set",
+    "eval_steps": "--logging_steps",
+    "save_strategy": "as --eval_strategy; steps with --save_steps, else epoch without a validation set",
+    "save_steps": "--eval_steps; 500 without evaluation",
+    "save_total_limit": "2, the best and the last",
+    "load_best_model_at_end": "True where every checkpoint is scored on validation",
+    "metric_for_best_model": "the main score of the task, on validation",
+    "greater_is_better": "as the metric has it",
+    "use_cpu": "True without an accelerator",
+    "dataloader_pin_memory": "True with an accelerator",
+}
+
 
 def training_fields(defaults: TrainingValues) -> list[Field]:
     """The table with a command's own defaults, the ranges and the choices added here."""
@@ -53,7 +69,8 @@ def _complete(field: Field, defaults: TrainingValues) -> Field:
     minimum, maximum = RANGES.get(field.name, (None, None))
     choices = (*field.choices, *OWN_CHOICES.get(field.name, ()))
     default = defaults.get(field.name, field.default)
-    return replace(field, default=default, minimum=minimum, maximum=maximum, choices=choices)
+    follows = "" if field.name in defaults else FOLLOWS.get(field.name, "")
+    return replace(field, default=default, minimum=minimum, maximum=maximum, choices=choices, follows=follows)
 
 
 def training_problems(training: Mapping[str, Any], explicit: TrainingValues) -> list[Problem]:
@@ -61,7 +78,7 @@ def training_problems(training: Mapping[str, Any], explicit: TrainingValues) -> 
 
     Args:
         training: every effective TrainingArguments value.
-        explicit: those that the user typed or the command sets. An evaluation rhythm that nobody set is no
+        explicit: those that the user typed or the command sets. An evaluation schedule that nobody set is no
             contradiction: it is chosen once the data is known.
     """
     return [

@@ -96,7 +96,7 @@ def _read_one(field: Field, word: str, flag: str) -> Any:
     raise UsageError(Problem(f"{flag} is {word!r}", f"it takes {expected(field)}"))
 
 
-def _require_allowed(field: Field, value: Any, word: str, flag: str) -> Any:
+def _require_allowed(field: Field, value: object, word: str, flag: str) -> Any:
     if isinstance(value, str) and field.choices:
         return _chosen(field, value, flag)
     if isinstance(value, int | float) and not isinstance(value, bool) and not _in_range(field, value):

@@ -77,6 +77,12 @@ class ColumnArguments:
     column_names: str | None = argument(
         None, help="the columns of CSV or TSV without a first line of names, separated by commas"
     )
+    field: str | None = argument(
+        None, metavar="KEY", help="the key that holds the rows, where a JSON file is one object"
+    )
+    normalize_labels: bool = argument(
+        False, help="labels that differ in case, white space or Unicode form only become the one that occurs most"
+    )
     csv_delimiter: str | None = argument(None, help="what separates CSV columns (by default: what the first line uses)")
     remove_columns: str | None = argument(None, help="columns to leave out, separated by commas")
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from finetune.arguments.nearest import nearest
+from finetune.classification.label_values import are_fractions, is_number
 from finetune.data.files import listed
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
@@ -26,6 +27,7 @@ TEXT_PAIRS = (
 )
 TEXTS = ("text", "sentence", "texts", "review", "content", "body", "comment", "title")
 LABELS = ("label", "labels", "category", "class", "target", "sentiment", "score")
+TAG_COLUMNS = ("ner_tags", "tags", "pos_tags", "chunk_tags", "ner", "spans", "entities")  # those of taggers
 NOT_TEXTS = ("id", "idx", "index", "guid", "uid")
 
 
@@ -59,6 +61,7 @@ def choose_columns(table: RowTable, choice: ColumnChoice, *, needs_label: bool) 
         DataError: a named column is not there (with the nearest that is), or none can be chosen.
     """
     names = list(table.columns)
+    choice = _match_names(choice, names)
     wanted = [
         *((name, "--text_column") for name in choice.text),
         *([(choice.text_pair, "--text_pair_column")] if choice.text_pair else []),
@@ -67,10 +70,10 @@ def choose_columns(table: RowTable, choice: ColumnChoice, *, needs_label: bool) 
     problems = [_no_column(name, flag, names, table) for name, flag in wanted if not has_column(table, name)]
     if problems:
         raise DataError(*problems)
-    label = choice.label or tuple(name for name in LABELS if name in names)[:1]
+    label = choice.label or tuple(found for name in LABELS if (found := _find(name, names)))[:1]
     if needs_label and not label:
         there = f"the columns are {listed(names)}"
-        raise DataError(Problem("no column is called label", there, "name it with --label_column", table.path))
+        raise DataError(Problem("no column is called label", there, _name_the_label(table), table.path))
     text, pair = (choice.text, choice.text_pair) if choice.text else _usual_texts(table, label)
     chosen = replace(choice, text=text, text_pair=pair or choice.text_pair, label=label)
     if choice.text and choice.label:
@@ -78,8 +81,42 @@ def choose_columns(table: RowTable, choice: ColumnChoice, *, needs_label: bool) 
     return chosen, [_describe_choice(chosen, table)]
 
 
+def _find(wanted: str, names: Sequence[str]) -> str | None:
+    """The column of that name, else the only one that differs from it in capitals and white space alone."""
+    if wanted in names:
+        return wanted
+    alike = [name for name in names if name.strip().casefold() == wanted.strip().casefold()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _match_names(choice: ColumnChoice, names: Sequence[str]) -> ColumnChoice:
+    """The choice with the names as the table spells them, where it has them."""
+    pair = choice.text_pair
+    return replace(
+        choice,
+        text=tuple(_find(name, names) or name for name in choice.text),
+        text_pair=pair if pair is None else _find(pair, names) or pair,
+        label=tuple(_find(name, names) or name for name in choice.label),
+    )
+
+
+def _name_the_label(table: RowTable) -> str:
+    """What to do where no column is called label: name it; or it is another command's file, or has no header."""
+    names = list(table.columns)
+    first = {name: next((value for value in table.columns[name] if value), None) for name in names}
+    lists = [name for name, value in first.items() if isinstance(value, list)]
+    if any(normal in TAG_COLUMNS for name in lists if (normal := name.lower())):
+        return "words with tags are learnt by run_ner.py; a label for the whole text is named with --label_column"
+    if table.are_texts and not any(_find(name, names) for name in (*TEXTS, *LABELS)):
+        return (
+            "name it with --label_column; or, if the first line is a row like the others, name all columns with "
+            f"--column_names (as in --column_names {','.join(('text', 'label', 'c', 'd', 'e')[: len(names)])})"
+        )
+    return "name it with --label_column"
+
+
 def _describe_choice(choice: ColumnChoice, table: RowTable) -> str:
-    pair = f" and {choice.text_pair}" if choice.text_pair else ""
+    pair = f" and {choice.text_pair}, as a pair" if choice.text_pair else ""
     label = f", label from {' and '.join(choice.label)}" if choice.label else ", no labels"
     place = f"{table.path}: " if table.path else ""
     return f"{place}text from {' and '.join(choice.text)}{pair}{label}."
@@ -89,21 +126,30 @@ def _usual_texts(table: RowTable, label: Sequence[str]) -> tuple[tuple[str, ...]
     """The usual names; else the only columns of text there are: one, or two as a pair."""
     names = [name for name in table.columns if name not in label]
     for first, second in TEXT_PAIRS:
-        if first in names and second in names:
-            return (first,), second
-    usual = next((name for name in TEXTS if name in names), None)
+        one, other = _find(first, names), _find(second, names)
+        if one and other:
+            return (one,), other
+    usual = next((found for name in TEXTS if (found := _find(name, names))), None)
     if usual:
         return (usual,), None
     texts = [name for name in names if name.lower() not in NOT_TEXTS and _holds_text(table, name)]
     if len(texts) in (1, 2):
         return (texts[0],), texts[1] if len(texts) == 2 else None
     there = f"the columns are {listed(list(table.columns))}"
+    words = next((name for name in ("tokens", "words") if _holds_lists(table, name)), None)
+    if words:
+        found = f"the column {words} holds lists of words and no column holds texts"
+        raise DataError(Problem(found, there, "words with tags are learnt by run_ner.py", table.path))
     raise DataError(Problem("the text column cannot be told", there, "name it with --text_column", table.path))
 
 
 def _holds_text(table: RowTable, name: str) -> bool:
     values = [value for value in table.columns[name][:1000] if value not in (None, "")]
     return bool(values) and all(isinstance(value, str) for value in values) and not all(map(is_number, values))
+
+
+def _holds_lists(table: RowTable, name: str) -> bool:
+    return any(isinstance(value, list) for value in table.columns.get(name, [])[:1000])
 
 
 def has_column(table: RowTable, name: str) -> bool:
@@ -137,23 +183,6 @@ def detect_problem_type(table: RowTable, choice: ColumnChoice) -> ProblemType:
     values = [value for value in column_values(table, choice.label[0]) if value not in (None, "")]
     if any(isinstance(value, list) for value in values):
         return ProblemType.MULTI
-    if choice.regression is None and _are_fractions(values):
+    if choice.regression is None and are_fractions(values):
         return ProblemType.REGRESSION
     return ProblemType.SINGLE
-
-
-def _are_fractions(values: Sequence[Any]) -> bool:
-    """Numbers throughout, at least one of which is not whole."""
-    if not values or not all(is_number(value) for value in values):
-        return False
-    return any(not float(value).is_integer() for value in values)
-
-
-def is_number(value: Any) -> bool:
-    if isinstance(value, bool) or value is None:
-        return False
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True

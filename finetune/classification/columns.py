@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
 
-from finetune.classification.column_choice import ColumnChoice, ProblemType, column_values, has_column, is_number
+from finetune.classification.column_choice import ColumnChoice, ProblemType, column_values, has_column
+from finetune.classification.label_values import is_missing, is_number, read_flag
 from finetune.data.files import MAX_LISTED, listed, raise_problems
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
@@ -20,8 +21,12 @@ UNLABELLED = (None, "", -1, "-1")  # -1 is what the hub writes into test sets wi
 class TableReading:
     """Reads one table into canonical columns; `problems` and `notes` gather what is wrong and what is unusual."""
 
-    def __init__(self, table: RowTable, choice: ColumnChoice, split: str) -> None:
+    def __init__(
+        self, table: RowTable, choice: ColumnChoice, split: str, *, classes: frozenset[str] = frozenset()
+    ) -> None:
+        """`classes` are those of train, which tell a class -1 from rows without a label."""
         self.table, self.choice, self.split = table, choice, split
+        self.classes = classes
         self.problems: list[Problem] = []
         self.notes = list(table.notes)
 
@@ -90,7 +95,7 @@ class TableReading:
         if not choice.label or not all(has_column(self.table, name) for name in choice.label):
             return None
         columns = [column_values(self.table, name) for name in choice.label]
-        if not needs_label and all(is_unlabelled(value) for values in columns for value in values):
+        if not needs_label and all(is_unlabelled(value, self.classes) for values in columns for value in values):
             return None
         if problem_type is ProblemType.REGRESSION:
             return pa.array([self._number(row, value) for row, value in enumerate(columns[0])], pa.float64())
@@ -105,10 +110,10 @@ class TableReading:
             self.notes.append(f"{self.split}: {bare:,} of {len(rows):,} rows have none of the labels; they are kept.")
         return pa.array(rows, pa.list_(pa.string()))
 
-    def _name(self, row: int, value: Any, column: str | None = None) -> str:
+    def _name(self, row: int, value: object, column: str | None = None) -> str:
         """A label as a name: declared names for class ids, the text of anything else."""
         names = self.table.label_names.get(column or self.choice.label[0])
-        if value is None or value == "":
+        if is_missing(value):
             self._complain(row, "the row has no label", "", "label it, or leave it out")
         elif isinstance(value, list | dict):
             self._complain(row, f"the label is {_shown(value)}", "one label is expected, as in the other rows")
@@ -134,19 +139,24 @@ class TableReading:
             yield list(dict.fromkeys(self._name(row, item) for item in value))
 
     def _flags(self, columns: Sequence[list[Any]]) -> Iterator[list[str]]:
-        for row, flags in enumerate(zip(*columns, strict=True)):
-            for name, flag in zip(self.choice.label, flags, strict=True):
-                if flag not in (0, 1, "0", "1", True, False, 0.0, 1.0):
-                    self._complain(row, f"{name} is {_shown(flag)}", "0 or 1 is expected in each label column")
-            yield [name for name, flag in zip(self.choice.label, flags, strict=True) if flag in (1, "1")]
+        for row, cells in enumerate(zip(*columns, strict=True)):
+            flags = [read_flag(cell) for cell in cells]
+            for name, flag, cell in zip(self.choice.label, flags, cells, strict=True):
+                if flag is None:
+                    self._complain(
+                        row, f"{name} is {_shown(cell)}", "0 or 1 (or True, False) is expected in each label column"
+                    )
+            yield [name for name, flag in zip(self.choice.label, flags, strict=True) if flag]
 
 
-def is_unlabelled(value: Any) -> bool:
-    """Whether a cell stands for no label."""
-    return not isinstance(value, list) and value in UNLABELLED
+def is_unlabelled(value: object, classes: Collection[str] = ()) -> bool:
+    """Whether a cell stands for no label: it is empty, or -1 where that is none of the `classes`."""
+    if isinstance(value, list):
+        return False
+    return is_missing(value) or (value in UNLABELLED and str(value) not in classes)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = "nothing" if value is None or value == "" else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -1,4 +1,4 @@
-"""The corpus of a classification run: a named one, a data set of the hub, or files; judged before anything is trained.
+"""The corpus of a classification run: a named one, a data set of the hub, or files; checked before anything is trained.
 
 All problems of all splits are raised together. Splits come out with the canonical columns of `finetune.data.corpus`.
 """
@@ -12,8 +12,9 @@ import numpy as np
 from datasets import Dataset
 
 from finetune.classification.arguments import ClassificationDataArguments, ColumnArguments, split_names
-from finetune.classification.checks import check_labels
+from finetune.classification.checks import check_labels, check_texts, normalize_labels
 from finetune.classification.column_choice import (
+    TEXT_PAIRS,
     ColumnChoice,
     ProblemType,
     choose_columns,
@@ -22,12 +23,13 @@ from finetune.classification.column_choice import (
 )
 from finetune.classification.columns import TableReading
 from finetune.classification.corpora import NAMED, NamedClassification, find_named, wanted_files
+from finetune.classification.label_columns import check_numbers, settle_labels
 from finetune.classification.tables import Tables, find_tables
 from finetune.data.corpus import SPLITS, Corpus, describe_duplicates, limit_samples, select_rows
 from finetune.data.row_files import RowTable, merge_tables
 from finetune.data.sources import find_corpus
 from finetune.data.splits import carve_validation
-from finetune.errors import ProblemList
+from finetune.errors import DataError, ProblemList
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ def load_classification_corpus(
     """
     name = find_named(data.dataset_name) if data.dataset_name else None
     corpus = load_named(name, data.data_dir, seed) if name else load_tables(data, columns)
+    corpus.notes += normalize_labels(corpus, wanted=columns.normalize_labels)
     prepare_splits(corpus, data, seed=seed, validation_needed=validation_needed)
     return corpus
 
@@ -130,8 +133,7 @@ def load_tables(data: ClassificationDataArguments, columns: ColumnArguments) -> 
     corpus = read_tables(name, tables, choice)
     corpus.files = files
     declared = next((names for table in tables.values() for names in _declared(table, label)), None)
-    flags = list(label) if len(label) > 1 else None
-    corpus.labels = flags or declared
+    corpus.labels = corpus.labels or declared
     return corpus
 
 
@@ -146,10 +148,16 @@ def read_tables(name: str, tables: Mapping[str, RowTable], choice: ColumnChoice)
     chosen, remarks = choose_columns(first, choice, needs_label=first_split != "test")
     for remark in remarks:
         logger.info("%s", remark)
+    for table in tables.values():
+        _take_names(table, chosen)
+    problems = ProblemList()
+    problems.extend(check_numbers(tables, chosen))
+    problems.extend(check_texts(first, chosen))
+    problems.raise_any(DataError)
+    corpus = Corpus(name, {}, list(chosen.label) if len(chosen.label) > 1 else None)
+    corpus.notes += settle_labels(tables, chosen) + _describe_pair(choice, chosen)
     labelled = all(has_column(first, column) for column in chosen.label) and bool(chosen.label)
     kind = detect_problem_type(first, chosen) if labelled else ProblemType.SINGLE
-    problems = ProblemList()
-    corpus = Corpus(name, {})
     for split, table in tables.items():
         rows = problems.attempt(_read_table, table, chosen, split, kind, corpus)
         if rows is not None:
@@ -158,11 +166,37 @@ def read_tables(name: str, tables: Mapping[str, RowTable], choice: ColumnChoice)
     return corpus
 
 
+def _take_names(table: RowTable, chosen: ColumnChoice) -> None:
+    """Columns of one split that differ in capitals and white space from those of the first are called as there."""
+    wanted = {name.strip().casefold(): name for name in (*chosen.text, chosen.text_pair, *chosen.label) if name}
+    for name in list(table.columns):
+        new = wanted.get(name.strip().casefold())
+        if new is not None and new not in table.columns:
+            table.columns = {new if own == name else own: values for own, values in table.columns.items()}
+
+
+def _describe_pair(choice: ColumnChoice, chosen: ColumnChoice) -> list[str]:
+    """Two columns are taken as a pair because they are the only ones of text: that may be a text and its author."""
+    if choice.text or not chosen.text_pair or (chosen.text[0].lower(), chosen.text_pair.lower()) in TEXT_PAIRS:
+        return []
+    first, second = chosen.text[0], chosen.text_pair
+    what = f"The columns {first} and {second} are the only ones that hold text: each row is taken as a pair of texts"
+    return [f"{what}. To read one of them alone, add --text_column {first}."]
+
+
 def _read_table(table: RowTable, choice: ColumnChoice, split: str, kind: ProblemType, corpus: Corpus) -> Dataset:
     choose_columns(table, choice, needs_label=split != "test")
-    reading = TableReading(table, choice, split)
+    reading = TableReading(table, choice, split, classes=_classes(corpus) if split != "train" else frozenset())
     rows = reading.read(kind, needs_label=split != "test")
     corpus.notes += reading.notes
     if "label" not in rows.column_names:
         corpus.notes.append(f"{split} has no labels: its texts are predicted, not scored.")
     return rows
+
+
+def _classes(corpus: Corpus) -> frozenset[str]:
+    """The classes of train, where its texts have one each."""
+    train = corpus.splits.get("train")
+    if train is None or getattr(train.features.get("label"), "dtype", None) != "string":
+        return frozenset()
+    return frozenset(train.unique("label"))

@@ -1,4 +1,4 @@
-"""What text classification adds to the Trainer: figures during training, and one row of outputs per text."""
+"""What text classification adds to the Trainer: metrics during training, and one row of outputs per text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from finetune.classification.metrics import pool_windows
 from finetune.training.losses import mean_loss
 
 Outputs = npt.NDArray[np.float64]
-Score = Callable[[Outputs, npt.NDArray], dict[str, float]]  # outputs (texts, labels), references -> figures
+Score = Callable[[Outputs, npt.NDArray], dict[str, float]]  # outputs (texts, labels), references -> metrics
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PredictedTexts:
 
 
 def build_text_metrics(encoded: EncodedClassification, score: Score) -> Callable[[EvalPrediction], dict[str, float]]:
-    """The `eval_*` figures of the validation split: windows of a text are averaged before anything is scored."""
+    """The `eval_*` metrics of the validation split: windows of a text are averaged before anything is scored."""
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         outputs, loss = _read_outputs(prediction)

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.encoding import EncodedClassification
+from finetune.encoding.padding import IGNORED
 
 EXAMPLES_SHOWN, SUBWORDS_SHOWN = 3, 40
 
@@ -35,7 +36,7 @@ def format_texts(
 
 
 def format_label(label: Any, labels: Sequence[str], problem_type: ProblemType) -> str:
-    if np.any(np.asarray(label) == -100):
+    if np.any(np.asarray(label) == IGNORED):
         return "no label"
     if problem_type is ProblemType.REGRESSION:
         return f"value {float(label):g}"

@@ -26,7 +26,7 @@ DIGITS = 6
 
 
 def format_result(split: str, summary: TextSummary) -> str:
-    """The figures and the table per class of one split."""
+    """The metrics and the table per class of one split."""
     number = int(summary.scores["nb_samples"])
     parts = [f"Processed: {number} / {number} [ {NAMES.get(split, split)} Result ]\n", pformat(summary.scores) + "\n"]
     if summary.classes:
@@ -70,8 +70,8 @@ def format_errors(errors: Iterable[ConfidentError], rows: Dataset) -> Iterator[s
         row = rows[error.row]
         pair = f" | {_shorten(row['text_pair'])}" if "text_pair" in row else ""
         line = f" (line {row['line']})" if row["line"] else ""
-        figures = f"{error.row:>7}{line}  {error.probability:.4f}  {error.predicted}  {error.expected}"
-        yield f"{figures}  {_shorten(row['text'])}{pair}\n"
+        numbers = f"{error.row:>7}{line}  {error.probability:.4f}  {error.predicted}  {error.expected}"
+        yield f"{numbers}  {_shorten(row['text'])}{pair}\n"
 
 
 def _shorten(text: str) -> str:
@@ -94,6 +94,18 @@ def format_decision(decision: Decision) -> str:
             for label, value in zip(thresholds.labels, thresholds.values, strict=True)
         ]
     return "".join(lines)
+
+
+def warn_of_fitting(decision: Decision) -> list[str]:
+    """That metrics of validation are of the very rows that temperature and thresholds were fitted on."""
+    fitted = ["the temperature (ece)"] if decision.temperature != 1.0 else []
+    if decision.problem_type is ProblemType.MULTI and decision.thresholds.scope != "fixed":
+        fitted.append("the thresholds (f1, precision, recall)")
+    if not fitted:
+        return []
+    return [
+        f"Validation is what {' and '.join(fitted)} were fitted on: there these metrics flatter, on test they do not."
+    ]
 
 
 def write_report(folder: Path, parts: Sequence[str], *, notes: Sequence[str] = ()) -> Path:
@@ -133,5 +145,5 @@ def describe_outputs(outputs: NDArray[Any], decision: Decision, labels: Sequence
     for choice, row in zip(chosen, probabilities, strict=True):
         is_single = decision.problem_type is ProblemType.SINGLE
         names = labels[int(choice)] if is_single else [labels[index] for index in np.flatnonzero(choice).tolist()]
-        figures = {label: round(float(value), DIGITS) for label, value in zip(labels, row, strict=True)}
-        yield {"predicted": names, "probabilities": figures}
+        rounded = {label: round(float(value), DIGITS) for label, value in zip(labels, row, strict=True)}
+        yield {"predicted": names, "probabilities": rounded}

@@ -19,6 +19,7 @@ from finetune.classification.report import (
     format_decision,
     format_details,
     format_result,
+    warn_of_fitting,
     write_predictions,
     write_report,
 )
@@ -28,6 +29,7 @@ from finetune.classification.thresholds import ThresholdScope, thresholds_from_j
 from finetune.models.settings import ClassifierSettings
 from finetune.run.folder import Run
 from finetune.supervised.results import write_supervised_results
+from finetune.training.settled import spell_settled
 
 logger = logging.getLogger(__name__)
 
@@ -147,17 +149,19 @@ def write_classification_results(run: Run, task: ClassificationTask, results: Re
         for name, result in results.splits.items()
         if result.summary is not None
     }
+    fitted = warn_of_fitting(results.decision)
 
     def write_files(folder: Path) -> None:
         for name, result in results.splits.items():
             rows = task.corpus.splits[name]
             write_predictions(folder, name, rows, result.outputs, results.decision, task.labels)
-        write_report(folder, format_report(task, results), notes=task.notes)
+        notes = [*task.notes, *spell_settled(run), *fitted]
+        write_report(folder, format_report(task, results), notes=notes)
 
-    write_supervised_results(run, task, metrics, write_files, headline=find_headline(task))
+    write_supervised_results(run, task, metrics, write_files, headline=find_headline(task), notes=fitted)
     main = task.options.metric_name or task.scoring.main
     shown = dict.fromkeys((*task.scoring.metrics, main, *(("f1_macro",) if "f1_macro" in task.scoring.names else ())))
-    return {name: {key: figures[key] for key in shown if key in figures} for name, figures in metrics.items()}
+    return {name: {key: scores[key] for key in shown if key in scores} for name, scores in metrics.items()}
 
 
 def find_headline(task: ClassificationTask) -> tuple[str, ...]:

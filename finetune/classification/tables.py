@@ -43,7 +43,10 @@ def find_tables(
     names, delimiter = split_names(columns.column_names), columns.csv_delimiter
     tables: Tables = {}
     for split, paths in files.items():
-        parts = [problems.attempt(read_row_file, path, column_names=names, delimiter=delimiter) for path in paths]
+        parts = [
+            problems.attempt(read_row_file, path, column_names=names, delimiter=delimiter, key=columns.field)
+            for path in paths
+        ]
         merged = [part for part in parts if part is not None]
         if len(merged) == len(paths):
             tables[split] = merge_tables(merged)

@@ -50,7 +50,7 @@ TASK = "sequence_classification"
 
 
 @dataclass(frozen=True)
-class Plan:
+class TaskDefinition:
     """What a command knows before it reads anything.
 
     `read` opens its corpus. `name` is that of the task in logs and files. `metrics` are those of `glue.metrics`,
@@ -70,7 +70,7 @@ class Plan:
 class ClassificationTask(SupervisedTask):
     """A task of whole texts; `settings` say how texts become input, `scoring` what they are scored by."""
 
-    plan: Plan
+    definition: TaskDefinition
     problem_type: ProblemType
     scoring: Scoring
     settings: ClassifierSettings
@@ -140,23 +140,23 @@ class ClassificationTask(SupervisedTask):
         return {"max_length": self.settings.max_length}
 
 
-def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
-    """Read data, tokenizer and configuration, judge them together, and encode.
+def open_task(arguments: Arguments, definition: TaskDefinition) -> ClassificationTask:
+    """Read data, tokenizer and configuration, check them together, and encode.
 
     Raises:
         DataError: with every problem of all of them.
     """
     problems = ProblemList()
     model, training, options = arguments[ModelArguments], arguments.training, arguments[ClassificationArguments]
-    corpus = problems.attempt(open_corpus, arguments, plan)
-    tokenizer = problems.attempt(load_tokenizer, model, space_token=plan.space_token)
+    corpus = problems.attempt(open_corpus, arguments, definition)
+    tokenizer = problems.attempt(load_tokenizer, model, space_token=definition.space_token)
     config = problems.attempt(load_config, model)
     problems.extend(check_pretrained(arguments, TASK, options.max_seq_length, "--max_seq_length", config, tokenizer))
     has_validation = bool(training.get("do_eval")) and (corpus is None or "validation" in corpus.splits)
     problem_type = find_problem_type(corpus) if corpus else ProblemType.SINGLE
     if problem_type is ProblemType.REGRESSION:
         problems.extend(check_regression(arguments))
-    scoring = Scoring(problem_type, plan.metrics)
+    scoring = Scoring(problem_type, definition.metrics)
     values = problems.attempt(resolve_values, training, options, scoring, has_validation)
     match, weights = LabelMatch([], new_head=False), None
     if config is not None and corpus is not None:
@@ -170,7 +170,7 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
     config.problem_type = problem_type.value
     task = ClassificationTask(
         arguments=arguments,
-        plan=plan,
+        definition=definition,
         corpus=corpus,
         problem_type=problem_type,
         tokenizer=tokenizer,
@@ -180,20 +180,22 @@ def open_task(arguments: Arguments, plan: Plan) -> ClassificationTask:
         values=values,
         class_weights=weights,
         scoring=scoring,
-        settings=resolve_settings(plan, corpus, problem_type, options, config, tokenizer, find_columns(arguments)),
+        settings=resolve_settings(
+            definition, corpus, problem_type, options, config, tokenizer, find_columns(arguments)
+        ),
         notes=corpus.notes,
     )
     task.encoded = encode_splits(task)
     return task
 
 
-def open_corpus(arguments: Arguments, plan: Plan) -> Corpus:
+def open_corpus(arguments: Arguments, definition: TaskDefinition) -> Corpus:
     """The corpus of the command; each stage that was asked for needs its split.
 
     Raises:
         DataError: the corpus is broken, or splits or labels are missing.
     """
-    corpus = plan.read(arguments)
+    corpus = definition.read(arguments)
     require_splits(corpus, arguments.training, "label")
     return corpus
 
@@ -237,7 +239,7 @@ def match_outputs(
 
 
 def resolve_settings(
-    plan: Plan,
+    definition: TaskDefinition,
     corpus: Corpus,
     problem_type: ProblemType,
     options: ClassificationArguments,
@@ -247,10 +249,10 @@ def resolve_settings(
 ) -> ClassifierSettings:
     """How texts become input, in full, as it is saved beside the model."""
     limit = resolve_max_length(None, config, tokenizer)
-    default = limit if plan.default_length is None else min(plan.default_length, limit)
+    default = limit if definition.default_length is None else min(definition.default_length, limit)
     first = next(iter(corpus.splits.values()))
     return replace(
-        plan.settings,
+        definition.settings,
         problem_type=problem_type.value,
         max_length=options.max_seq_length or default,
         long_text=options.long_text,

@@ -1,4 +1,4 @@
-"""The Thai sequence classification command's own steps: its model and texts, its log lines, its last figures."""
+"""The Thai sequence classification command's own steps: its model and texts, its log lines, its last metrics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from transformers import Trainer
+
 from finetune.arguments.parser import Arguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import ClassificationArguments, ClassificationDataArguments, ColumnArguments
@@ -17,7 +19,7 @@ from finetune.classification.corpora import NAMED, find_named
 from finetune.classification.corpus import load_classification_corpus
 from finetune.classification.published.cleaning import clean_corpus, clean_text
 from finetune.classification.results import Results
-from finetune.classification.task import ClassificationTask, Plan
+from finetune.classification.task import ClassificationTask, TaskDefinition
 from finetune.classification.thai_arguments import ThaiTextArguments
 from finetune.data.corpus import Corpus
 from finetune.models.settings import ClassifierSettings
@@ -25,18 +27,19 @@ from finetune.run.folder import Run
 from finetune.supervised.arguments import STAGES
 from finetune.tokenization.sefr import SefrCutter, require_sefr_cut
 from finetune.tokenization.segmentation import MARK
+from finetune.training.dry_run import count_steps
 
 logger = logging.getLogger(__name__)
 
 BEST = "checkpoint-best"
 
 
-def make_plan(arguments: Arguments) -> Plan:
+def define_task(arguments: Arguments) -> TaskDefinition:
     thai = arguments[ThaiTextArguments]
     settings = ClassifierSettings(
         lowercase=thai.lowercase, cleaning=thai.cleaning, space_token=thai.replacement if thai.cleaning else None
     )
-    return Plan(
+    return TaskDefinition(
         load_clean_corpus,
         name=arguments[ClassificationDataArguments].dataset_name or "",
         space_token=thai.replacement,
@@ -91,8 +94,8 @@ def drop_idle_stages(arguments: Arguments, corpus: Corpus) -> None:
             logger.info("There is no %s split: nothing is done with one.", split)
 
 
-def log_plan(task: ClassificationTask) -> None:
-    """The `[INFO]` lines before training."""
+def log_plan(task: ClassificationTask, trainer: Trainer) -> None:
+    """The `[INFO]` lines before training, with the values that training has: steps as numbers, the number format settled."""
     values, sizes = task.values, {name: len(rows) for name, rows in task.corpus.splits.items()}
     batch = int(values.get("per_device_train_batch_size") or 8)
     logger.info("[INFO] Task: %s", task.problem_type.value)
@@ -100,8 +103,11 @@ def log_plan(task: ClassificationTask) -> None:
     for name, size in sizes.items():
         logger.info("[INFO] Number of %s examples = %s", name, size)
         logger.info("[INFO] Number of batches per epoch (%s set) = %s", name, math.ceil(size / batch))
-    for name in ("warmup_steps", "learning_rate", "logging_steps", "fp16"):
-        logger.info("[INFO] %s: %s", name, values.get(name))
+    arguments = trainer.args
+    warmup = arguments.get_warmup_steps(count_steps(trainer)) if trainer.train_dataset is not None else 0
+    logger.info("[INFO] warmup_steps: %s", warmup)
+    for name in ("learning_rate", "logging_steps", "fp16", "bf16"):
+        logger.info("[INFO] %s: %s", name, getattr(arguments, name))
 
 
 def keep_best(run: Run) -> None:
@@ -136,7 +142,7 @@ def print_test_scores(task: ClassificationTask, results: Results) -> None:
     result = results.splits.get("test")
     if result is None or result.summary is None:
         return
-    print(f"Evaluation on test set (dataset: {task.plan.name or task.corpus.name})")
+    print(f"Evaluation on test set (dataset: {task.definition.name or task.corpus.name})")
     scores: dict[str, Any] = {"loss": result.loss, **result.summary.scores}
     for key, value in scores.items():
         print(f"{key} : {value:.4f}")

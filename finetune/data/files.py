@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from finetune.arguments.nearest import nearest
+from finetune.data.file_kinds import LOOKED_AT, check_text_file
 from finetune.errors import DataError, Problem
 
 GZIP_MAGIC = b"\x1f\x8b"
-ZIP_MAGIC = b"PK\x03\x04"
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 BYTE_ORDER_MARK = "\ufeff"
 MAX_LISTED = 20
 
@@ -125,6 +124,9 @@ def read_lines(path: Path) -> TextLines:
     if text.startswith(BYTE_ORDER_MARK):
         text = text[1:]
         notes.append(f"{path}: the byte order mark at its start was dropped.")
+    if "\n" not in text.rstrip("\r\n") and "\r" in text.rstrip("\r\n"):
+        text = text.replace("\r\n", "\r").replace("\r", "\n")
+        notes.append(f"{path}: its lines end at CR alone, as old Macs write them; they were cut there.")
     lines = text.removesuffix("\n").split("\n")
     dos_lines = sum(line.endswith("\r") for line in lines) if "\r" in text else 0
     if dos_lines:
@@ -142,6 +144,8 @@ def iterate_lines(path: Path) -> Iterator[str]:
     offset = 0
     with _file_problems(path), open_binary(path) as stream:
         for number, line in enumerate(stream, start=1):  # a binary stream cuts at b"\n" only
+            if number == 1:
+                raise_problems(check_text_file(line[:LOOKED_AT], path), path)
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -164,16 +168,13 @@ def decode_utf8(data: bytes, path: Path) -> str:
     """Bytes as text.
 
     Raises:
-        DataError: every line that is not UTF-8 (the first 20 of them), with its number and the byte's offset.
+        DataError: a workbook, an archive, UTF-16; every line that is not UTF-8 (the first 20 of them), with its number
+            and the byte's offset.
     """
+    raise_problems(check_text_file(data, path), path)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if data.startswith(ZIP_MAGIC):
-            raise DataError(Problem("this is a zip archive", remedy="unpack it first", path=path)) from error
-        if data.startswith(UTF16_MARKS):
-            found, remedy = "the file is UTF-16", f"save it as UTF-8: iconv -f UTF-16 -t UTF-8 {path.name}"
-            raise DataError(Problem(found, "UTF-8 is read", remedy, path, 1)) from error
         raise DataError(*capped(_undecodable_lines(data, path), path)) from error
 
 

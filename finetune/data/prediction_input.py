@@ -29,10 +29,10 @@ STDIN_SUFFIXES = {"conll": ".conll", "conllu": ".conllu", "jsonl": ".jsonl", "ta
 
 @dataclass(frozen=True)
 class PredictionScore:
-    """Predictions against the answers that the input holds: a report for people, figures for the last line."""
+    """Predictions against the answers that the input holds: a report for people, metrics for the last line."""
 
     report: str
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)

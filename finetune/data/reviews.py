@@ -78,7 +78,7 @@ def find_products(path: Path, category: str, key: str) -> set[str]:
     return found
 
 
-def _category_names(value: Any) -> Iterator[str]:
+def _category_names(value: object) -> Iterator[str]:
     """Names out of lists of lists (Amazon), lists, or one text with commas (Yelp)."""
     if isinstance(value, str):
         yield from (name.strip() for name in value.split(","))

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.data.files import listed, raise_problems, read_lines
-from finetune.data.json_values import read_json_lines, read_json_list
+from finetune.data.annotation_exports import flatten_annotations, flatten_record, is_export
+from finetune.data.fasttext import is_fasttext, read_fasttext
+from finetune.data.files import TextLines, raise_problems, read_lines
+from finetune.data.json_shapes import read_json_records
 from finetune.data.parquet_files import read_parquet_table
-from finetune.data.separated_rows import read_separated_rows, sniff_delimiter
+from finetune.data.separated_rows import read_separated_table
+from finetune.data.tagged_lines import TAGGED_SUFFIXES, are_tagged_lines
 from finetune.errors import DataError, Problem
 
 
@@ -33,13 +36,16 @@ class RowTable:
         return len(self.lines)
 
 
-def read_row_file(path: Path, *, column_names: Sequence[str] = (), delimiter: str | None = None) -> RowTable:
-    """The rows of a file, read as its extension says.
+def read_row_file(
+    path: Path, *, column_names: Sequence[str] = (), delimiter: str | None = None, key: str | None = None
+) -> RowTable:
+    """The rows of a file, read as its extension says; fastText's `__label__` lines whatever it is called.
 
     Args:
         path: `.jsonl`, `.json`, `.ndjson`, `.csv`, `.tsv`, `.parquet`; the text formats also with `.gz`.
         column_names: for CSV and TSV without a header: what their columns are.
         delimiter: for CSV; otherwise it is taken from the first line.
+        key: for JSON that is one object: which of its keys holds the rows.
 
     Raises:
         DataError: the extension is unknown, the file cannot be read, or rows of it are broken (each with its line).
@@ -48,67 +54,61 @@ def read_row_file(path: Path, *, column_names: Sequence[str] = (), delimiter: st
     if suffix == ".parquet":
         return _read_parquet(path)
     if suffix in (".jsonl", ".json", ".ndjson"):
-        return _read_json(path)
+        return _read_json(path, key)
+    source = read_lines(path)
+    if not column_names and is_fasttext(source.lines):
+        columns, lines = read_fasttext(source)
+        note = f"{path}: fastText; labels are the words that begin with __label__."
+        return RowTable(columns, lines, path, notes=[*source.notes, note])
     if suffix not in (".csv", ".tsv"):
-        allowed = ".jsonl, .json, .csv, .tsv and .parquet are read, the text formats also as .gz"
-        raise DataError(Problem(f"the extension {suffix or '(none)'} is not known", allowed, path=path))
-    return _read_separated(path, column_names, "\t" if suffix == ".tsv" else delimiter)
+        raise DataError(_unknown_kind(source, suffix))
+    return _read_separated(source, column_names, "\t" if suffix == ".tsv" else delimiter)
 
 
-def _read_separated(path: Path, column_names: Sequence[str], delimiter: str | None) -> RowTable:
+def _unknown_kind(source: TextLines, suffix: str) -> Problem:
+    """What a file is instead, where its first lines tell."""
+    allowed = ".jsonl, .json, .csv, .tsv and .parquet are read, the text formats also as .gz, and fastText's lines"
+    found, remedy = f"the extension {suffix or '(none)'} is not known", ""
+    if suffix in TAGGED_SUFFIXES or are_tagged_lines(source.lines):
+        found, remedy = "this file looks like tagged words, one a line", "run_ner.py learns to tag words"
+    elif suffix == ".txt":
+        remedy = "texts with labels come as columns: rename it to .tsv if tabs separate them, to .csv if commas do"
+    return Problem(found, allowed, remedy, source.path)
+
+
+def _read_separated(source: TextLines, column_names: Sequence[str], delimiter: str | None) -> RowTable:
+    table = read_separated_table(source, column_names=column_names, delimiter=delimiter)
+    columns = {name: [cells[index] for _, cells in table.rows] for index, name in enumerate(table.header)}
+    lines = [line for line, _ in table.rows]
+    return RowTable(columns, lines, source.path, are_texts=True, notes=source.notes + table.notes)
+
+
+def _read_json(path: Path, key: str | None) -> RowTable:
     source = read_lines(path)
-    used = delimiter or sniff_delimiter(source.lines)
-    rows = list(read_separated_rows(source.lines, used, path))
-    header, rows = (list(column_names), rows) if column_names else (rows[0][1], rows[1:])
-    problems = _header_problems(header, path) + _width_problems(rows, header, path, bool(column_names))
-    raise_problems(problems, path)
-    if not rows:
-        raise DataError(Problem("the file holds a header and no rows", path=path))
-    columns = {name: [cells[index] for _, cells in rows] for index, name in enumerate(header)}
-    return RowTable(columns, [line for line, _ in rows], path, are_texts=True, notes=source.notes)
-
-
-def _header_problems(header: list[str], path: Path) -> list[Problem]:
-    double = sorted({name for name in header if header.count(name) > 1})
-    return [Problem(f"the columns {listed(double)} occur twice", path=path, line=1)] if double else []
-
-
-def _width_problems(rows: list[tuple[int, list[str]]], header: list[str], path: Path, named: bool) -> list[Problem]:
-    wanted = f"{len(header)} are {'named with --column_names' if named else 'in the first line'}"
-    problems = [
-        Problem(f"the row has {len(cells)} columns", f"{wanted}: {listed(header)}", "", path, line)
-        for line, cells in rows
-        if len(cells) != len(header)
-    ]
-    return problems
-
-
-def _read_json(path: Path) -> RowTable:
-    source = read_lines(path)
-    table = parse_json_rows(source.lines, path)
-    table.notes += source.notes
+    table = parse_json_rows(source.lines, path, key=key)
+    table.notes = source.notes + table.notes
     return table
 
 
-def parse_json_rows(texts: list[str], path: Path) -> RowTable:
-    """The rows of JSON lines, or of the lines of one JSON list.
+def parse_json_rows(texts: list[str], path: Path, *, key: str | None = None) -> RowTable:
+    """The rows of JSON in any layout of `finetune.data.json_shapes`; exports of annotation tools come out flat.
 
     Raises:
         DataError: every line that is no JSON object; no rows.
     """
-    is_list = bool(texts) and texts[0].lstrip().startswith("[")
-    records, lines = (read_json_list if is_list else read_json_lines)(texts, path)
+    records = read_json_records(TextLines(path, texts), key=key, is_record=is_export)
     problems = [
-        Problem("this is no JSON object", 'one like {"text": ..., "label": ...} is allowed', "", path, line)
-        for record, line in zip(records, lines, strict=True)
-        if not isinstance(record, dict)
+        Problem("this is no JSON object", 'one like {"text": ..., "label": ...} is allowed', "", path, line or None)
+        for record, line in zip(records.values, records.lines, strict=True)
+        if flatten_record(record) is None
     ]
     raise_problems(problems, path)
-    if not records:
+    flat = flatten_annotations(records, path)
+    if not flat.values:
         raise DataError(Problem("the file holds no rows", path=path))
-    names = dict.fromkeys(name for record in records for name in record)
-    columns = {name: [record.get(name) for record in records] for name in names}
-    return RowTable(columns, lines, path)
+    names = dict.fromkeys(name for record in flat.values for name in record)
+    columns = {name: [record.get(name) for record in flat.values] for name in names}
+    return RowTable(columns, flat.lines, path, notes=flat.notes)
 
 
 def _read_parquet(path: Path) -> RowTable:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from finetune.data.files import iterate_lines, listed
 from finetune.data.parquet_files import open_parquet
@@ -65,7 +64,7 @@ def _read_json_lines(path: Path, column: str) -> Iterator[str]:
             raise DataError(_missing_column(column, list(row) if isinstance(row, dict) else [], path, number))
 
 
-def _as_text(value: Any, path: Path, number: int) -> str:
+def _as_text(value: object, path: Path, number: int) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):

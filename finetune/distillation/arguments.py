@@ -61,7 +61,7 @@ class DistillationArguments:
 
 
 @dataclass
-class TeachingArguments:
+class DistillationLossArguments:
     """Losses that compare with the teacher, whatever the task; each has a weight, 0 leaves it out."""
 
     temperature: float = argument(2.0, minimum=0.01, help="softmax temperature of --alpha_ce")
@@ -100,7 +100,7 @@ class TeachingArguments:
 
 
 @dataclass
-class LossArguments(TeachingArguments):
+class LossArguments(DistillationLossArguments):
     """Losses: a weight for each, 0 leaves it out."""
 
     alpha_mlm: float = argument(0.0, minimum=0, help="masked language modelling; needs --mlm")

@@ -165,7 +165,7 @@ def convert_pickle(source: Path, target: Path | None) -> dict[str, Any]:
     raise DataError(Problem(f"this pickle holds something else than {EXPECTED}", path=source))
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 0
 
 

@@ -9,7 +9,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
-from finetune.distillation.arguments import LossArguments, PredictionArguments, TeachingArguments
+from finetune.distillation.arguments import DistillationLossArguments, LossArguments, PredictionArguments
 from finetune.distillation.comparing import describe_difference
 from finetune.distillation.model import find_projections
 from finetune.distillation.teachers import Teacher, is_causal
@@ -76,7 +76,9 @@ def check_tokenizer(
     return []
 
 
-def check_relations(student: PreTrainedModel, teacher: PreTrainedModel, losses: TeachingArguments) -> list[Problem]:
+def check_relations(
+    student: PreTrainedModel, teacher: PreTrainedModel, losses: DistillationLossArguments
+) -> list[Problem]:
     """Relations need queries, keys and values of their own, and heads that divide both widths."""
     if not losses.alpha_relation:
         return []

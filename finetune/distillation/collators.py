@@ -21,14 +21,14 @@ class DistillationTaggingCollator(TaggingCollator):
     """A tagger's batch for student and teacher, with what of the teacher was kept."""
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """As a tagger's, and `decides` (batch, width): 1 at the subword of each word that its tag is read from."""
+        """As a tagger's, and `loss_mask` (batch, width): 1 at the subword of each word that its tag is read from."""
         batch = super().__call__(features)
         width = batch["input_ids"].shape[1]
         is_real = real_positions(np.array([len(row["input_ids"]) for row in features]), width, self.padding_side)
         places = pad_rows([row["word_positions"] for row in features], is_real, IGNORED)
         return {
             **batch,
-            "decides": torch.from_numpy((places != IGNORED).astype(np.int64)),
+            "loss_mask": torch.from_numpy((places != IGNORED).astype(np.int64)),
             **stack_teacher_logits(features),
         }
 
@@ -38,14 +38,14 @@ class DistillationClassificationCollator(ClassificationCollator):
     """A classifier's batch for student and teacher, with what of the teacher was kept."""
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """As a classifier's, and `decides`, ones in the shape of `labels`: every text is decided, labelled or not."""
+        """As a classifier's, and `loss_mask`, ones in the shape of `labels`: every text is decided, labelled or not."""
         batch = super().__call__(features)
-        decides = torch.ones_like(batch["labels"], dtype=torch.int64)
-        return {**batch, "decides": decides, **stack_teacher_logits(features)}
+        loss_mask = torch.ones_like(batch["labels"], dtype=torch.int64)
+        return {**batch, "loss_mask": loss_mask, **stack_teacher_logits(features)}
 
 
 def stack_teacher_logits(features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-    """`teacher_ids` (1, n, K) and `teacher_values` (1, n, K + 1) of all rows; nothing where a live teacher teaches."""
+    """`teacher_ids` (1, n, K) and `teacher_values` (1, n, K + 1) of all rows; nothing where a live teacher is asked."""
     if "teacher_ids" not in features[0]:
         return {}
     ids = np.concatenate([row["teacher_ids"] for row in features])[None].astype(np.int64)

@@ -43,19 +43,19 @@ def write_export(
     """
     save_pretrained(models["student"], tokenizer, folder)
     write_vocabulary(folder, tokenizer)
-    figures: dict[str, float] = {f"{name} parameters": model.num_parameters() for name, model in models.items()}
+    metrics: dict[str, float] = {f"{name} parameters": model.num_parameters() for name, model in models.items()}
     device = models["student"].device  # a teacher whose answers were kept has not been moved there
-    figures |= {f"{name} texts per second": measure_speed(model, device) for name, model in models.items()}
+    metrics |= {f"{name} texts per second": measure_speed(model, device) for name, model in models.items()}
     note = f"Speed: {TIMED[0]} texts of {TIMED[1]} ids a batch, float32, {torch.get_num_threads()} threads, "
     card = replace(
         card,
         origin="Distilled",
-        figures={**card.figures, "distillation": figures},
+        metrics={**card.metrics, "distillation": metrics},
         notes=(*card.notes, f"{note}{device}."),
     )
     write_model_card(folder, card)
     logger.info("The student can be handed on from %s.", folder)
-    return figures
+    return metrics
 
 
 def list_losses(alphas: Mapping[str, float], temperature: float) -> str:

@@ -1,4 +1,4 @@
-"""Distilling a language model, step by step: judge everything, load both models, train, save and export the student."""
+"""Distilling a language model, step by step: check everything, load both models, train, save and export the student."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ GROUPED_BATCHES = 50  # of shuffled examples are sorted by length together
 
 @dataclass
 class DistillationTask:
-    """Everything that is judged; nothing in it is wrong."""
+    """Everything that is checked; nothing in it is wrong."""
 
     arguments: Arguments
     tokenizer: PreTrainedTokenizerBase
@@ -97,7 +97,7 @@ class DistillationTask:
 
 
 def open_task(arguments: Arguments) -> DistillationTask:
-    """Open data, teacher, student and counts, and judge them together.
+    """Open data, teacher, student and counts, and check them together.
 
     Raises:
         DataError: with every problem of all of them.
@@ -291,7 +291,7 @@ def save_student(task: DistillationTask, path: Path) -> Path:
 
 
 def write_results(run: Run, task: DistillationTask, trainer: Trainer) -> dict[str, Any]:
-    """The student as a model folder, `pytorch_model.bin` beside it, and the export; returns the last line's figures."""
+    """The student as a model folder, `pytorch_model.bin` beside it, and the export; returns the last line's metrics."""
     assert run.folder is not None
     if trainer.is_world_process_zero():
         save_pretrained(task.student, task.tokenizer, run.folder)
@@ -299,11 +299,11 @@ def write_results(run: Run, task: DistillationTask, trainer: Trainer) -> dict[st
         save_student(task, run.folder / "pytorch_model.bin")
     logger.info("Training is finished")
     history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    figures = {"steps": trainer.state.global_step, **({"loss": history[-1]} if history else {})}
+    metrics = {"steps": trainer.state.global_step, **({"loss": history[-1]} if history else {})}
     if task.asked.export and trainer.is_world_process_zero():
-        figures |= export_student(task, Path(task.asked.export), trainer.state.global_step)
+        metrics |= export_student(task, Path(task.asked.export), trainer.state.global_step)
     logger.info("Let's go get some drinks.")
-    return figures
+    return metrics
 
 
 def export_student(task: DistillationTask, folder: Path, steps: int) -> dict[str, Any]:
@@ -314,7 +314,7 @@ def export_student(task: DistillationTask, folder: Path, steps: int) -> dict[str
         task="feature-extraction",  # no head is handed on
         base_model=task.asked.teacher_name,
         dataset=Path(task.asked.data_file).name,
-        figures={},
+        metrics={},
         headline=(),
         sizes={"train": len(task.examples)},
         facts={"losses": list_losses(losses.alphas(), losses.temperature), "steps": steps, **facts},
@@ -323,5 +323,5 @@ def export_student(task: DistillationTask, folder: Path, steps: int) -> dict[str
     )
     models = {"student": task.student, "teacher": task.teacher.model}
     encoders = {name: cast(PreTrainedModel, model.base_model) for name, model in models.items()}
-    figures = write_export(folder, encoders, task.tokenizer, card)
-    return {"export": str(folder), **{name.replace(" ", "_"): value for name, value in figures.items()}}
+    metrics = write_export(folder, encoders, task.tokenizer, card)
+    return {"export": str(folder), **{name.replace(" ", "_"): value for name, value in metrics.items()}}

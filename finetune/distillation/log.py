@@ -69,7 +69,7 @@ class DistillationLog(TrainerCallback):
             self.save(f"model_epoch_{number}.pth")
 
     def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         if self.board is not None and (state.global_step + 1) % max(int(state.logging_steps), 1) == 0:
             self.statistics = dict(describe_parameters(kwargs["model"]))

@@ -102,7 +102,7 @@ class Distillation(nn.Module):
         return {"logits": own["logits"], "sums": self.compare(own, target, attention_mask)}
 
     @torch.no_grad()
-    def teach(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor, counted: Tensor) -> Tensor:
+    def teacher_logits(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor, counted: Tensor) -> Tensor:
         """The teacher's logits alone, (counted positions, vocabulary)."""
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
         return self._run(self._teacher_on(input_ids.device), batch, positions, counted)["logits"]
@@ -157,7 +157,7 @@ class Distillation(nn.Module):
             sums["relation"] = self.relation(own["relations"], target["relations"], mask)
         return sums
 
-    def gradient_checkpointing_enable(self, **options: Any) -> None:
+    def gradient_checkpointing_enable(self, **options: object) -> None:
         """`--gradient_checkpointing`, of the student alone: the teacher keeps nothing for a backward pass."""
         self.student.gradient_checkpointing_enable(**options)
 
@@ -170,7 +170,7 @@ class Distillation(nn.Module):
             for name, value in module.named_parameters()
         }
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+    def state_dict(self, *args: object, **kwargs: object) -> dict[str, Any]:  # type: ignore[override]
         """The student's weights, each once, and the projections."""
         weights = self.student.state_dict()
         seen: dict[int, str] = {}

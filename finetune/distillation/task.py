@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class SupervisedDistillation:
-    """Everything that is judged; nothing in it is wrong. `task` is the teacher's; `train` holds unlabelled texts, too."""
+    """Everything that is checked; nothing in it is wrong. `task` is the teacher's; `train` holds unlabelled texts, too."""
 
     arguments: Arguments
     task: TaggingTask | ClassificationTask

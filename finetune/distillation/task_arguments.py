@@ -15,7 +15,7 @@ from finetune.arguments.parser import Arguments
 from finetune.arguments.scanner import scan
 from finetune.arguments.training_table import TrainingValues
 from finetune.classification.arguments import check_classification
-from finetune.distillation.arguments import TASKS, TeachingArguments
+from finetune.distillation.arguments import TASKS, DistillationLossArguments
 from finetune.errors import Problem, UsageError
 from finetune.tagging.arguments import check_tagging
 
@@ -75,7 +75,7 @@ class TaskDistillationArguments:
 
 
 @dataclass
-class TaskLossArguments(TeachingArguments):
+class TaskLossArguments(DistillationLossArguments):
     """Losses: a weight for each, 0 leaves it out."""
 
     alpha_hard: float = argument(0.5, minimum=0, help="the labels of the data, as without a teacher")

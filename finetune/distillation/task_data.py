@@ -21,7 +21,7 @@ from finetune.classification.glue.arguments import GlueArguments
 from finetune.classification.prediction import read_pair
 from finetune.classification.prediction_input import ClassificationInputs
 from finetune.classification.published.cleaning import clean_corpus, clean_text
-from finetune.classification.task import ClassificationTask, Plan
+from finetune.classification.task import ClassificationTask, TaskDefinition
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.files import find_paths
@@ -90,8 +90,8 @@ def open_classification(arguments: Arguments) -> SupervisedDistillation:
         DataError: with what is wrong of the data, then with what is wrong of the models.
     """
     asked = arguments[TaskDistillationArguments]
-    plan = read_as_teacher(arguments, ClassifierSettings.load(Path(asked.teacher_name)))
-    task = classification.open_task(arguments, plan)
+    definition = read_as_teacher(arguments, ClassifierSettings.load(Path(asked.teacher_name)))
+    task = classification.open_task(arguments, definition)
     refuse(check_teacher(asked, task.labels, is_numeric=task.problem_type is ProblemType.REGRESSION))
     unlabelled = PredictArguments(input_file=asked.unlabelled_file)
     texts, files = read_unlabelled(asked, ClassificationInputs(unlabelled, task.settings, task.labels))
@@ -101,10 +101,10 @@ def open_classification(arguments: Arguments) -> SupervisedDistillation:
     return open_pair(arguments, task, max_length=length, unlabelled=encode_texts(task, kept), files=files)
 
 
-def read_as_teacher(arguments: Arguments, saved: ClassifierSettings | None) -> Plan:
-    """The plan of run_glue.py with the teacher's cleaning, lengths and casing, wherever no flag says otherwise."""
+def read_as_teacher(arguments: Arguments, saved: ClassifierSettings | None) -> TaskDefinition:
+    """The definition of run_glue.py with the teacher's cleaning, lengths and casing, wherever no flag says otherwise."""
     if saved is None:
-        return glue.make_plan(arguments)
+        return glue.define_task(arguments)
     options = arguments[ClassificationArguments]
     trained_with = {"max_seq_length": saved.max_length, "long_text": saved.long_text, "stride": saved.stride}
     for name, value in trained_with.items():
@@ -112,13 +112,13 @@ def read_as_teacher(arguments: Arguments, saved: ClassifierSettings | None) -> P
             setattr(options, name, value)
     if saved.lowercase and not saved.cleaning and "do_lower_case" not in arguments.typed:
         arguments[GlueArguments].do_lower_case = True
-    plan = glue.make_plan(arguments)
-    lowercase = plan.settings.lowercase or saved.lowercase
-    settings = replace(plan.settings, cleaning=saved.cleaning, space_token=saved.space_token, lowercase=lowercase)
+    definition = glue.define_task(arguments)
+    lowercase = definition.settings.lowercase or saved.lowercase
+    settings = replace(definition.settings, cleaning=saved.cleaning, space_token=saved.space_token, lowercase=lowercase)
     shown = ", ".join(f"{name} {value}" for name, value in {**trained_with, "cleaning": saved.cleaning}.items())
     logger.info("As the teacher was trained: %s.", shown)
-    read = partial(read_cleaned, plan.read, make_cleaner(settings)) if saved.cleaning else plan.read
-    return replace(plan, read=read, space_token=saved.space_token, settings=settings)
+    read = partial(read_cleaned, definition.read, make_cleaner(settings)) if saved.cleaning else definition.read
+    return replace(definition, read=read, space_token=saved.space_token, settings=settings)
 
 
 def read_cleaned(read: Callable[[Arguments], Corpus], clean: Callable[[str], str], arguments: Arguments) -> Corpus:

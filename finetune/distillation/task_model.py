@@ -52,18 +52,18 @@ class TaskDistillation(Distillation):
         input_ids: Tensor,
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
-        decides: Tensor | None = None,
+        loss_mask: Tensor | None = None,
         teacher_ids: Tensor | None = None,
         teacher_values: Tensor | None = None,
     ) -> dict[str, Any]:
         """Logits of the student, as it gives them, and in training the sum of each loss that compares with the teacher.
 
-        `decides` is 1 where an answer is read, (batch, length) or (batch,); `teacher_*` as in `Distillation`.
+        `loss_mask` is 1 where an answer is read, (batch, length) or (batch,); `teacher_*` as in `Distillation`.
         """
         batch = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        if not self.training or decides is None:
+        if not self.training or loss_mask is None:
             return {"logits": call_model(self.student, batch).logits}
-        own, logits = self._read(self.student, batch, decides)
+        own, logits = self._read(self.student, batch, loss_mask)
         if teacher_ids is not None and teacher_values is not None:
             return {
                 "logits": logits,
@@ -72,37 +72,37 @@ class TaskDistillation(Distillation):
         if not (self.weights.ce or self.weights.mse or self.needs_states or self.recorders):
             return {"logits": logits, "sums": {}}
         with torch.no_grad():
-            target, _ = self._read(self._teacher_on(input_ids.device), batch, decides)
+            target, _ = self._read(self._teacher_on(input_ids.device), batch, loss_mask)
         return {"logits": logits, "sums": self.compare(own, target, attention_mask)}
 
     @torch.no_grad()
-    def teach(  # type: ignore[override]
-        self, input_ids: Tensor, attention_mask: Tensor, decides: Tensor, token_type_ids: Tensor | None = None
+    def teacher_logits(  # type: ignore[override]
+        self, input_ids: Tensor, attention_mask: Tensor, loss_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """The teacher's logits alone, (deciding places, labels)."""
+        """The teacher's logits alone, (places in the loss mask, labels)."""
         batch = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         teacher = self._teacher_on(input_ids.device)
-        return select(call_model(teacher, batch).logits, decides)
+        return select(call_model(teacher, batch).logits, loss_mask)
 
     def _read(
-        self, model: PreTrainedModel, batch: Mapping[str, Tensor | None], decides: Tensor
+        self, model: PreTrainedModel, batch: Mapping[str, Tensor | None], loss_mask: Tensor
     ) -> tuple[dict[str, Any], Tensor]:
-        """What the losses need, with logits of deciding places only; and all logits."""
+        """What the losses need, with logits of places in the loss mask only; and all logits."""
         outputs = call_model(model, batch, output_hidden_states=self.needs_states)
         found = self.read_states(model, outputs, cast(Tensor, batch["attention_mask"]))
-        return found | {"logits": select(outputs.logits, decides)}, outputs.logits
+        return found | {"logits": select(outputs.logits, loss_mask)}, outputs.logits
 
     def get_input_embeddings(self) -> nn.Module:
         """The student's, of which rows that the data cannot reach may rest."""
         return self.student.get_input_embeddings()
 
 
-def select(logits: Tensor, decides: Tensor) -> Tensor:
+def select(logits: Tensor, loss_mask: Tensor) -> Tensor:
     """Logits (places, labels) of the places that decide; all of them where each label is a decision of its own."""
-    return logits if decides.shape == logits.shape else logits[decides.bool()]
+    return logits if loss_mask.shape == logits.shape else logits[loss_mask.bool()]
 
 
-def call_model(model: PreTrainedModel, batch: Mapping[str, Tensor | None], **options: Any) -> Any:
+def call_model(model: PreTrainedModel, batch: Mapping[str, Tensor | None], **options: object) -> Any:
     """Student and teacher may be of different families: token types go to those that know them."""
     taken = taken_inputs(type(model))
     return model(**{name: value for name, value in batch.items() if value is not None and name in taken}, **options)
@@ -133,5 +133,5 @@ class TaskDistillationLoss(DistillationLoss):
 
 def count_decisions(batch: Mapping[str, Tensor]) -> Tensor:
     """(3,): places that decide, labels, real tokens."""
-    decides = batch["decides"] if "decides" in batch else batch["labels"] != IGNORED
-    return torch.stack([decides.sum(), (batch["labels"] != IGNORED).sum(), batch["attention_mask"].sum()])
+    loss_mask = batch["loss_mask"] if "loss_mask" in batch else batch["labels"] != IGNORED
+    return torch.stack([loss_mask.sum(), (batch["labels"] != IGNORED).sum(), batch["attention_mask"].sum()])

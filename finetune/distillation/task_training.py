@@ -127,7 +127,7 @@ def prepare_teacher(distilled: SupervisedDistillation, trainer: Trainer) -> None
         answers=len(distilled.task.labels),
         temperature=losses.temperature,
         facts={"task": distilled.asked.task, "rows": hash_rows(distilled)},
-        numbers_of=count_deciding,
+        numbers_of=count_in_loss_mask,
         per_epoch=False,
     )
     prepare_caches(trainer, cast(TaskDistillation, trainer.model), rows, request, epochs=1)
@@ -144,10 +144,10 @@ def hash_rows(distilled: SupervisedDistillation) -> str:
     return digest.hexdigest()
 
 
-def count_deciding(batch: Any) -> list[int]:
+def count_in_loss_mask(batch: Any) -> list[int]:
     """How many places of each row of a batch decide, (rows,)."""
-    decides: torch.Tensor = batch["decides"]
-    return decides.reshape(len(decides), -1).sum(1).tolist()
+    loss_mask: torch.Tensor = batch["loss_mask"]
+    return loss_mask.reshape(len(loss_mask), -1).sum(1).tolist()
 
 
 def save_student(trainer: Trainer, distilled: SupervisedDistillation, decision: Decision | None = None) -> None:
@@ -162,7 +162,7 @@ def save_student(trainer: Trainer, distilled: SupervisedDistillation, decision: 
 def export_student(
     trainer: Trainer, distilled: SupervisedDistillation, results: dict[str, Any], decision: Decision | None = None
 ) -> dict[str, Any]:
-    """`--export`: the student with a card of its scores, size and speed; returns figures for the last line."""
+    """`--export`: the student with a card of its scores, size and speed; returns metrics for the last line."""
     if not distilled.asked.export or not trainer.is_world_process_zero():
         return {}
     folder, task = Path(distilled.asked.export), distilled.task
@@ -184,6 +184,6 @@ def export_student(
         },
         notes=task.corpus.notes,
     )
-    figures = write_export(folder, {"student": distilled.student, "teacher": distilled.teacher}, task.tokenizer, card)
+    metrics = write_export(folder, {"student": distilled.student, "teacher": distilled.teacher}, task.tokenizer, card)
     find_settings(distilled, decision).save(folder)
-    return {"export": str(folder), **{name.replace(" ", "_"): value for name, value in figures.items()}}
+    return {"export": str(folder), **{name.replace(" ", "_"): value for name, value in metrics.items()}}

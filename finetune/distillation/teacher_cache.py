@@ -108,7 +108,7 @@ def make_cache(
     with writer.writing(facts):
         for indices, batch in draw_batches(trainer, rows):
             with trainer.accelerator.autocast():
-                logits = module.teach(**{name: value for name, value in batch.items() if name != "labels"})
+                logits = module.teacher_logits(**{name: value for name, value in batch.items() if name != "labels"})
             ids, values = choose_top_k(logits, request.kept, request.temperature)
             if not writer.positions:  # the first batch tells how much it will be
                 require_room(

@@ -14,7 +14,18 @@ from datasets.table import InMemoryTable
 
 from finetune.data.corpus import Corpus
 from finetune.encoding.tag_column import TagColumn
-from finetune.encoding.tags import LETTERS, TagScheme, canonical_spellings, count_ill_formed, detect_scheme, repair_tags
+from finetune.encoding.tags import (
+    LETTERS,
+    OUTSIDE,
+    TagScheme,
+    canonical_spellings,
+    count_ill_formed,
+    detect_scheme,
+    is_end_marked,
+    read_end_marked,
+    repair_tags,
+    split_tag,
+)
 from finetune.encoding.unknown_labels import describe_known
 from finetune.errors import DataError, Problem
 
@@ -49,6 +60,12 @@ def prepare_tags(corpus: Corpus, *, fix_labels: bool = False, scheme: TagScheme 
     columns = {n: TagColumn.of_split(rows) for n, rows in corpus.splits.items() if "tags" in rows.column_names}
     if not columns:
         return PreparedTags(corpus, scheme or TagScheme.IOB2, notes)
+    if is_end_marked(TagColumn.joined(columns.values()).names):
+        corpus = _read_ends(corpus, columns)
+        notes.append(
+            "The tags mark where spans end (IOE1 or IOE2); they are read so, and go on as IOB2 with the same spans."
+        )
+        columns = {name: TagColumn.of_split(corpus.splits[name]) for name in columns}
     scheme = scheme or detect_scheme(TagColumn.joined(columns.values()))
     if scheme is TagScheme.POS:
         return PreparedTags(corpus, scheme, [*notes, "Tags are one label per word (no spans)."])
@@ -59,9 +76,24 @@ def prepare_tags(corpus: Corpus, *, fix_labels: bool = False, scheme: TagScheme 
     if fix_labels:
         repaired = {name: [repair_tags(tags, scheme) for tags in columns[name].to_lists()] for name in broken}
         arrays = {name: pa.array(tags, type=pa.list_(pa.string())) for name, tags in repaired.items()}
-        splits = {name: _set_tags(rows, arrays.get(name)) for name, rows in corpus.splits.items()}
+        splits = {name: set_tags(rows, arrays.get(name)) for name, rows in corpus.splits.items()}
         corpus = replace(corpus, splits=splits)
     return PreparedTags(corpus, scheme, notes)
+
+
+def _read_ends(corpus: Corpus, columns: Mapping[str, TagColumn]) -> Corpus:
+    """The corpus with IOB2 tags where it had IOE1 or IOE2; a declared label list gets the begins that it lacks."""
+    kind = pa.list_(pa.string())
+    arrays = {
+        name: pa.array([read_end_marked(tags) for tags in column.to_lists()], type=kind)
+        for name, column in columns.items()
+    }
+    labels = corpus.labels
+    if labels is not None:
+        types = list(dict.fromkeys(split_tag(label)[1] for label in labels if label != OUTSIDE))
+        labels = [OUTSIDE, *(f"{letter}-{name}" for name in types for letter in "BI")]
+    splits = {name: set_tags(rows, arrays.get(name)) for name, rows in corpus.splits.items()}
+    return replace(corpus, splits=splits, labels=labels)
 
 
 def _describe_ill_formed(name: str, count: int, scheme: TagScheme, fix_labels: bool) -> str:
@@ -89,10 +121,10 @@ def _distinct(split: Dataset) -> list[str]:
 def _rename(split: Dataset, spellings: Mapping[str, str]) -> Dataset:
     if "tags" not in split.column_names:
         return split
-    return _set_tags(split, TagColumn.of_split(split).respelt(spellings))
+    return set_tags(split, TagColumn.of_split(split).respelt(spellings))
 
 
-def _set_tags(split: Dataset, tags: pa.ListArray | None) -> Dataset:
+def set_tags(split: Dataset, tags: pa.ListArray | None) -> Dataset:
     """The split with other tags in the same column; nothing changes for None."""
     if tags is None:
         return split

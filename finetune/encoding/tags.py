@@ -8,6 +8,10 @@ Tags are spelt `B-PER` here: one letter, a hyphen, the type; `O` is outside. `ca
 - BIOE: as IOB2, and `E-` ends every span of several words (LST20)
 - BIOES, BILOU: also one letter for spans of one word (`S-`, `U-`); the end is `E-` or `L-`
 - IO: only `I-`; two spans of one type cannot touch
+
+BMES (`M-` inside, ResumeNER) and BMEWO (`W-` alone) are BIOES in other letters and are read as it. IOE1 and IOE2, which
+mark ends (`E-`) and no begins, are read with their own rules and go on as IOB2 (`read_end_marked`).
+
 - POS: no spans, one free tag per word
 """
 
@@ -26,6 +30,9 @@ from finetune.encoding.tag_column import TagColumn
 from finetune.errors import DataError, Problem
 
 OUTSIDE = "O"
+BMES_LETTERS = str.maketrans("MW", "IS")  # BMES and BMEWO -> BIOES
+BMES_PREFIXED = re.compile(r"([BMESW])[-_:](.+)", re.DOTALL)
+BMES_SUFFIXED = re.compile(r"(.+)[-_:]([BMESW])", re.DOTALL)
 PREFIXED = re.compile(r"([BIESLU])[-_:](.+)", re.DOTALL)
 SUFFIXED = re.compile(r"(.+)[-_:]([BIESLU])", re.DOTALL)
 BARE = re.compile(r"([BIESLU])")
@@ -79,6 +86,9 @@ def canonical_spellings(tags: Iterable[str]) -> dict[str, str]:
     """
     distinct = dict.fromkeys(tags)
     inside = [tag for tag in distinct if tag != OUTSIDE]
+    in_bmes = _read_bmes(inside)
+    if in_bmes is not None:
+        return {tag: in_bmes.get(tag, tag) for tag in distinct}
     readings = [_read_all(inside, read) for read in (_read_prefixed, _read_suffixed, _read_bare)]
     best = max(readings, key=len)  # the first of equals: `B-PER-E` is PER-E with a prefix
     if len(best) * 2 < len(inside) or (best is readings[2] and OUTSIDE not in distinct):
@@ -87,6 +97,41 @@ def canonical_spellings(tags: Iterable[str]) -> dict[str, str]:
     if strange:
         raise DataError(*(_strange_tag(tag, next(iter(best))) for tag in strange))
     return {tag: best.get(tag, tag) for tag in distinct}
+
+
+def _read_bmes(tags: Sequence[str]) -> dict[str, str] | None:
+    """Tags of BMES or BMEWO in the letters of BIOES; None where they are none: a begin, an end, and `M` or `W` beside."""
+    for form, letter, name in ((BMES_PREFIXED, 1, 2), (BMES_SUFFIXED, 2, 1)):
+        matches = {tag: form.fullmatch(tag) for tag in tags}
+        letters = {match[letter] for match in matches.values() if match}
+        if tags and all(matches.values()) and {"B", "E"} <= letters and letters & {"M", "W"}:
+            return {
+                tag: f"{match[letter].translate(BMES_LETTERS)}-{match[name]}" for tag, match in matches.items() if match
+            }
+    return None
+
+
+def is_end_marked(tags: Iterable[str]) -> bool:
+    """Whether canonically spelt tags are IOE1 or IOE2: ends are marked, and neither begins nor single words are."""
+    names = list(tags)
+    letters = {split_tag(tag)[0] for tag in names if PREFIXED.fullmatch(tag)}
+    return letters <= {"I", "E"} and "E" in letters and all(tag == OUTSIDE or PREFIXED.fullmatch(tag) for tag in names)
+
+
+def read_end_marked(tags: Sequence[str]) -> list[str]:
+    """IOE1 or IOE2 as IOB2 with the same spans: an `E-` ends a span, as does a change of type.
+
+    In IOE1 only a span that another of its type follows ends in `E-`; the rule serves both.
+
+    >>> read_end_marked(["I-PER", "E-PER", "E-LOC", "O"])
+    ['B-PER', 'I-PER', 'B-LOC', 'O']
+    """
+    written, open_type = [], ""
+    for tag in tags:
+        letter, kind = split_tag(tag)
+        written.append(tag if not kind else f"{'I' if kind == open_type else 'B'}-{kind}")
+        open_type = "" if letter == "E" else kind
+    return written
 
 
 def _read_all(tags: Iterable[str], read: Callable[[str], str | None]) -> dict[str, str]:

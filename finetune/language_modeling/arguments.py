@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.fields import argument
@@ -242,5 +242,5 @@ def check_streaming(arguments: Arguments) -> list[Problem]:
     return problems + [Problem(f"--{name} needs the whole text", remedy="drop --streaming") for name in needing]
 
 
-def _is_positive(value: Any) -> bool:
+def _is_positive(value: object) -> bool:
     return isinstance(value, int) and value > 0

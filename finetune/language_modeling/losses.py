@@ -74,8 +74,8 @@ class LanguageEvaluation:
         else:
             predicted, expected = logits.argmax(-1), self.loss.select(logits, labels)
         counted = expected != IGNORED
-        figures = [self.loss.per_position(logits, labels), counted, (predicted == expected) & counted]
-        values = torch.stack([figure.double() for figure in figures], dim=-1)
+        sums = [self.loss.per_position(logits, labels), counted, (predicted == expected) & counted]
+        values = torch.stack([part.double() for part in sums], dim=-1)
         if not getattr(self.loss, "gathered", False):
             return values.sum(1)
         rows = (labels != IGNORED).nonzero()[:, 0]

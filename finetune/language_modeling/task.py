@@ -70,7 +70,7 @@ class Objective(StrEnum):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TaskDefinition:
     """What a command knows before it reads anything.
 
     `length_flag` names `length` in messages. `settings` gives the packing for a length. The rest is for masking.
@@ -91,7 +91,7 @@ class LanguageTask:
     """Everything that is known before weights are read; nothing in it is wrong."""
 
     arguments: Arguments
-    plan: Plan
+    definition: TaskDefinition
     tokenizer: PreTrainedTokenizerBase
     config: PretrainedConfig
     values: TrainingValues  # TrainingArguments by name, settled
@@ -105,8 +105,8 @@ class LanguageTask:
         return int(self.arguments.get("seed", 42))
 
 
-def open_task(arguments: Arguments, plan: Plan) -> LanguageTask:
-    """Find the text, open tokenizer and configuration, judge them together, and tokenize.
+def open_task(arguments: Arguments, definition: TaskDefinition) -> LanguageTask:
+    """Find the text, open tokenizer and configuration, check them together, and tokenize.
 
     Raises:
         DataError: with every problem of all of them.
@@ -120,16 +120,16 @@ def open_task(arguments: Arguments, plan: Plan) -> LanguageTask:
     has_validation = bool(arguments.training.get("do_eval")) and (files is None or can_validate(files, text))
     values = problems.attempt(resolve_schedule, arguments.training, has_validation=has_validation)
     if config is not None:
-        problems.extend(check_head(config, plan.objective) or check_objective(config, plan.objective))
-        problems.extend(check_length(plan, config))
+        problems.extend(check_head(config, definition.objective) or check_objective(config, definition.objective))
+        problems.extend(check_length(definition, config))
     if config is not None and tokenizer is not None:
         problems.extend(check_vocabulary(config, tokenizer))
-    if tokenizer is not None and plan.objective is Objective.MASKED:
+    if tokenizer is not None and definition.objective is Objective.MASKED:
         problems.attempt(Masker.for_tokenizer, tokenizer)
     problems.raise_any(DataError)
     assert files is not None and tokenizer is not None and config is not None and values is not None
-    max_length = resolve_length(plan, config, tokenizer)
-    task = LanguageTask(arguments, plan, tokenizer, config, values, max_length, files)
+    max_length = resolve_length(definition, config, tokenizer)
+    task = LanguageTask(arguments, definition, tokenizer, config, values, max_length, files)
     prepare_splits(task, has_validation=has_validation)
     return task
 
@@ -152,26 +152,32 @@ def check_objective(config: PretrainedConfig, objective: Objective) -> list[Prob
     return []
 
 
-def check_length(plan: Plan, config: PretrainedConfig) -> list[Problem]:
+def check_length(definition: TaskDefinition, config: PretrainedConfig) -> list[Problem]:
     return [
         replace(
-            problem, found=problem.found.replace("--max_length", plan.length_flag), remedy="nothing is lost by less"
+            problem,
+            found=problem.found.replace("--max_length", definition.length_flag),
+            remedy="nothing is lost by less",
         )
-        for problem in check_max_length(plan.length, config)
+        for problem in check_max_length(definition.length, config)
     ]
 
 
-def resolve_length(plan: Plan, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+def resolve_length(definition: TaskDefinition, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
     """What was typed, else what model and tokenizer allow (causal models: at most 1024, as in run_clm.py)."""
-    length = resolve_max_length(plan.length, config, tokenizer)
-    if plan.length is None and plan.objective is Objective.CAUSAL:
+    length = resolve_max_length(definition.length, config, tokenizer)
+    if definition.length is None and definition.objective is Objective.CAUSAL:
         return min(find_position_limit(config) or length, LONGEST_CAUSAL_BLOCK)
     return length
 
 
 def prepare_splits(task: LanguageTask, *, has_validation: bool) -> None:
     """Tokenize the text, or find it tokenized; hold examples out where there is no text to validate on."""
-    text, plan, settings = task.arguments[TextArguments], task.plan, task.plan.settings(task.max_length)
+    text, definition, settings = (
+        task.arguments[TextArguments],
+        task.definition,
+        task.definition.settings(task.max_length),
+    )
     trains = bool(task.arguments.training.get("do_train")) or text.build_dataset_only
     if has_validation or text.build_dataset_only:
         task.validation = prepare_texts(
@@ -180,7 +186,7 @@ def prepare_splits(task: LanguageTask, *, has_validation: bool) -> None:
             settings,
             text,
             seed=task.seed + SEED_OF_VALIDATION,
-            references=plan.references.get("validation"),
+            references=definition.references.get("validation"),
         )
         task.validation = task.validation.fixed() if task.validation is not None else None
     if not trains:
@@ -192,7 +198,7 @@ def prepare_splits(task: LanguageTask, *, has_validation: bool) -> None:
         task.train = StreamedExamples(stream, seed=task.seed)
         return
     train = prepare_texts(
-        task.files.train, task.tokenizer, settings, text, seed=task.seed, references=plan.references.get("train")
+        task.files.train, task.tokenizer, settings, text, seed=task.seed, references=definition.references.get("train")
     )
     if train is not None and has_validation and task.validation is None:
         train, task.validation = hold_out(train, text.validation_split_percentage)
@@ -218,7 +224,7 @@ def build_language_trainer(task: LanguageTask, run: Run) -> Trainer:
         task.arguments[LanguageModelArguments],
         task.config,
         task.tokenizer,
-        task=task.plan.objective,
+        task=task.definition.objective,
         seed=task.seed,
     )
     smoothing, values = take_label_smoothing(task.values)
@@ -249,19 +255,19 @@ def build_language_trainer(task: LanguageTask, run: Run) -> Trainer:
 
 
 def build_collator(task: LanguageTask, model: PreTrainedModel) -> MaskingCollator | CausalCollator:
-    tokenizer, plan = task.tokenizer, task.plan
+    tokenizer, definition = task.tokenizer, task.definition
     pad_id = next((index for index in (tokenizer.pad_token_id, tokenizer.eos_token_id) if index is not None), 0)
-    if plan.objective is Objective.CAUSAL:
-        apart = plan.settings(task.max_length).end_documents
+    if definition.objective is Objective.CAUSAL:
+        apart = definition.settings(task.max_length).end_documents
         if apart:
             require_documents_apart(model)
         return CausalCollator(pad_token_id=pad_id, apart=apart)
-    masker = Masker.for_tokenizer(tokenizer, probability=plan.probability, whole_words=plan.whole_words)
+    masker = Masker.for_tokenizer(tokenizer, probability=definition.probability, whole_words=definition.whole_words)
     return MaskingCollator(
         masker,
         pad_token_id=pad_id,
         padding_side=tokenizer.padding_side,
-        max_length=task.max_length if plan.pad_to_max_length else None,
+        max_length=task.max_length if definition.pad_to_max_length else None,
         sparse=choose_sparse_labels(model, task),
     )
 

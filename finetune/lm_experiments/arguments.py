@@ -73,19 +73,19 @@ REDUCTION = ObjectKind(
 IDENTITY, DEFAULT_LOSS = PREPROCESSING.names[0], LOSS.names[0]
 
 
-def per_split(value: Any, splits: Iterable[str] = SPLITS) -> dict[str, Any]:
+def per_split(value: object, splits: Iterable[str] = SPLITS) -> dict[str, Any]:
     """A value for each split: a dictionary by split has them, anything else is meant for all."""
     if isinstance(value, Mapping) and set(value) & set(SPLITS):
         return {split: value.get(split) for split in splits}
     return dict.fromkeys(splits, value)
 
 
-def as_list(value: Any) -> list[Any]:
+def as_list(value: object) -> list[Any]:
     """What was typed as one or more values: the command line makes no list of one."""
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def check_keys(flag: str, value: Any, known: Iterable[str]) -> list[Problem]:
+def check_keys(flag: str, value: object, known: Iterable[str]) -> list[Problem]:
     """The keys of a dictionary that are not known, each with the nearest."""
     keys = list(value) if isinstance(value, Mapping) else []
     known = list(known)

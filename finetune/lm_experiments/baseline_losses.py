@@ -36,7 +36,7 @@ Arrays = dict[str, torch.Tensor]
 class OutputsDefaultLoss:
     """The loss that the model itself computed, unchanged."""
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, model: object, tokenizer: PreTrainedTokenizerBase) -> None:
         del model, tokenizer
 
     def __call__(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
@@ -255,7 +255,7 @@ def resolve_reduction(reduction: str, size_average: bool | None, reduce: bool | 
     return "none" if reduce is False else "sum" if size_average is False else "mean"
 
 
-def _one_each(value: Any, paths: Sequence[str], name: str) -> list[Any]:
+def _one_each(value: object, paths: Sequence[str], name: str) -> list[Any]:
     """One value for all data sets, or one each.
 
     Raises:

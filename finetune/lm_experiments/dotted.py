@@ -85,7 +85,7 @@ def _read_json(text: str, flag: str) -> Any:
         raise UsageError(Problem(f"{flag} is not valid JSON: {error}", remedy="put it in single quotes")) from error
 
 
-def as_if_typed(value: Any, flag: str) -> Any:
+def as_if_typed(value: object, flag: str) -> Any:
     """A value of a config file, its texts read as if they stood on a command line."""
     if isinstance(value, dict):
         return {key: as_if_typed(item, flag) for key, item in value.items()}
@@ -94,7 +94,7 @@ def as_if_typed(value: Any, flag: str) -> Any:
     return read_word(value, flag) if isinstance(value, str) else value
 
 
-def merge(default: Any, given: Any, flag: str) -> Any:
+def merge(default: object, given: object, flag: str) -> Any:
     """`given` laid over `default`, dictionary by dictionary; a key set to `__delete_field__` is removed.
 
     Raises:
@@ -131,11 +131,7 @@ class DottedGathering(Gathering):
     def _add_one(self, typed: Typed, rank: int) -> None:
         head, *keys = typed.flag.lstrip("-").split(".")
         name = self.names.get(head.replace("-", "_"))
-        if name == ALLOW_IMPORT and rank == FROM_FILE and typed.words:
-            found = "allow_import stands in a config file"
-            remedy = "type --allow_import yourself: a file cannot open what it imports"
-            self.problems.append(Problem(found, remedy=remedy, path=typed.path, line=typed.line))
-        elif name is None or "dict" not in self.fields[name].kinds:
+        if name is None or "dict" not in self.fields[name].kinds:
             self._add_plain(typed, rank, keys, name)
         elif keys or not self._is_one_word(typed, self.fields[name]):
             self._add_key(typed, rank, name, keys)
@@ -166,7 +162,7 @@ class DottedGathering(Gathering):
         except UsageError as error:
             self.problems.extend(replace(problem, path=typed.path, line=typed.line) for problem in error.problems)
 
-    def _put(self, typed: Typed, rank: int, path: tuple[str, ...], value: Any) -> None:
+    def _put(self, typed: Typed, rank: int, path: tuple[str, ...], value: object) -> None:
         if len(path) == 1 and not isinstance(value, dict):
             shown = " ".join(typed.words or ()) or "without a value"
             allowed = f"it takes a dictionary: {typed.flag}.KEY VALUE, or json:{{...}}"
@@ -179,7 +175,7 @@ class DottedGathering(Gathering):
         self.trees[slot] = _overlay(self.trees.get(slot, {}), tree[path[0]])
         self.last[path[0]] = typed
 
-    def _require_again(self, typed: Typed, rank: int, path: tuple[str, ...], value: Any) -> None:
+    def _require_again(self, typed: Typed, rank: int, path: tuple[str, ...], value: object) -> None:
         """The same key again: the last one wins, said. A key of what has a plain value: a contradiction."""
         key = (str(rank), *path)
         for other, before in self.set_by.items():
@@ -226,7 +222,7 @@ def _shown(typed: Typed) -> str:
     return " ".join((typed.flag, *(typed.words or ())))
 
 
-def as_typed(value: Any, default: Any) -> Any:
+def as_typed(value: object, default: object) -> Any:
     """A value that, read from a config file and merged into `default`, comes back: `as_if_typed` and `merge` reversed."""
     if isinstance(value, dict):
         base = default if isinstance(default, dict) else {}
@@ -280,7 +276,7 @@ class DottedParser(CommandParser):
             values[name] = self._name_objects(name, value, allow, problems)
         return values
 
-    def _name_objects(self, path: str, value: Any, allow: Sequence[str], problems: list[Problem]) -> Any:
+    def _name_objects(self, path: str, value: object, allow: Sequence[str], problems: list[Problem]) -> Any:
         if isinstance(value, dict):
             return {key: self._name_objects(f"{path}.{key}", item, allow, problems) for key, item in value.items()}
         if isinstance(value, list):

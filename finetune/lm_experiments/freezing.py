@@ -39,7 +39,7 @@ class FrozenModelCallback:
                 parameter.register_hook(_zeroing(mask))
                 self.kept.append((parameter, mask, parameter.detach()[mask].clone()))
 
-    def __call__(self, epoch: int, batch: Any) -> None:
+    def __call__(self, epoch: int, batch: object) -> None:
         """Set the gradients of frozen entries to zero."""
         del epoch, batch
         for parameter, mask, _ in self.kept:
@@ -91,7 +91,7 @@ class FreezeWordTokensCallback(FrozenModelCallback):
 
     def __init__(
         self,
-        model: Any,
+        model: object,
         tokenizer: PreTrainedTokenizerBase,
         *,
         words_to_freeze: str | Sequence[str],

@@ -1,4 +1,4 @@
-"""Fine-tuning for surprisals, what it is made of: every argument judged, then model, texts, losses and callbacks built."""
+"""Fine-tuning for surprisals, what it is made of: every argument checked, then model, texts, losses and callbacks built."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def require_optimizer(settings: ExperimentSettings) -> None:
 
 
 def open_parts(settings: ExperimentSettings, splits: Iterable[str]) -> ExperimentParts:
-    """Check everything that can be judged without weights, then load the model and change it as asked.
+    """Check everything that can be checked without weights, then load the model and change it as asked.
 
     Args:
         settings: all arguments.

@@ -43,7 +43,7 @@ def call_preprocessing(
     kwargs: Mapping[str, Any],
     *,
     rng: np.random.Generator,
-    model: Any = None,
+    model: object = None,
 ) -> Batch:
     """One function over one batch; it gets `rng` and `model` where it asks for them."""
     asked = inspect.signature(function).parameters

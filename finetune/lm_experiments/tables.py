@@ -21,7 +21,7 @@ from finetune.lm_experiments.preprocessing import Batch
 from finetune.lm_experiments.scored_batches import read_batch_tokens
 from finetune.lm_experiments.texts import AnnotatedTexts
 from finetune.lm_experiments.trainer import SeenBatch
-from finetune.run.checkpoints import step_of
+from finetune.run.checkpoints import read_position, read_state
 from finetune.surprisal.inference import ScoredTokens, SurprisalModel
 from finetune.surprisal.input import widest
 from finetune.surprisal.row_inference import QueriedLogits, SlotScores
@@ -188,12 +188,12 @@ class TrainingTables:
     def flush(self, checkpoint: Path) -> None:
         """Keep what was seen up to a checkpoint."""
         for table in (self.metrics, self.losses):
-            table.close_part(step_of(checkpoint))
+            table.close_part(part_number(checkpoint))
 
-    def resume_from(self, step: int) -> None:
-        """Forget what was seen after the checkpoint of that step."""
+    def resume_from(self, checkpoint: Path | None) -> None:
+        """Forget what was seen after a checkpoint; without one, everything."""
         for table in (self.metrics, self.losses):
-            table.drop_after(step)
+            table.drop_after(part_number(checkpoint) if checkpoint else 0)
 
     def finish(self, *, whole: bool = False) -> None:
         """Make files of the parts; `whole`: what was seen since the last checkpoint counts, for there are none."""
@@ -206,6 +206,12 @@ class TrainingTables:
             write_loss_curves(self.folder / CURVES, pa.concat_tables(chunks))
         self.metrics.finish(self.folder / f"{METRICS}{self.suffix}")
         self.losses.finish(self.folder / f"{LOSSES}{self.suffix}")
+
+
+def part_number(checkpoint: Path) -> int:
+    """Rises from checkpoint to checkpoint, and from that of an epoch's last step to that of the epoch's end."""
+    state = read_state(checkpoint)
+    return 2 * state.get("global_step", 0) + bool(read_position(state).get("epoch_ended", True))
 
 
 def open_training_tables(

@@ -180,7 +180,7 @@ def finish_run(
 
 
 def describe_task(settings: ExperimentSettings, tests: Sequence[AnnotatedTexts]) -> dict[str, Any]:
-    """`--dry_run`: everything is read, judged and built; how much there is."""
+    """`--dry_run`: everything is read, checked and built; how much there is."""
     counts: dict[str, Any] = {"test": sum(map(len, tests))}
     if settings.texts.train_file:
         task = resolve_task(settings)

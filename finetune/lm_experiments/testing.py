@@ -198,7 +198,7 @@ def sum_up(name: str, scored: ScoredTokens) -> pa.Table:
 def run_tests(
     parts: ExperimentParts, tests: Sequence[AnnotatedTexts], run: Run, *, epoch: int | None
 ) -> dict[str, Any]:
-    """Score all test files into one table, `<model>-test_results.csv.gz`; the figures of each file by its name.
+    """Score all test files into one table, `<model>-test_results.csv.gz`; the metrics of each file by its name.
 
     Raises:
         Preempted: a signal asked to stop; what `save_tmp_test_files` keeps stays.

@@ -19,6 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from finetune.lm_experiments.batches import TextBatch, TextBatches
 from finetune.lm_experiments.hooks import Hooks
 from finetune.lm_experiments.losses import SplitLoss, count_labels, row_losses
+from finetune.training.resuming import EndsTraining
 from finetune.training.trainer import FinetuneTrainer
 
 MADE = "made"  # where a batch carries what it was made of, past the model
@@ -212,7 +213,7 @@ def collate_numbers(rows: list[int]) -> dict[str, torch.Tensor]:
     return {"rows": torch.tensor(rows)}
 
 
-class Patience(TrainerCallback):
+class Patience(EndsTraining):
     """Stop after `patience` epochs in which the validation loss has not come more than `delta` below its best.
 
     The best is that of the last improvement, so that many small steps add up to one. At least `min_epochs` are trained.
@@ -221,6 +222,9 @@ class Patience(TrainerCallback):
 
     def __init__(self, patience: int, delta: float = 0.0, min_epochs: int = 0) -> None:
         self.patience, self.delta, self.min_epochs = patience, delta, min_epochs
+
+    def has_ended(self, args: TrainingArguments, state: TrainerState) -> bool:
+        return self.is_exhausted(state)
 
     def is_exhausted(self, state: TrainerState) -> bool:
         losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]

@@ -55,7 +55,7 @@ class TrainingResult:
 
 @dataclass
 class ExperimentTask:
-    """All that a training is made of, judged."""
+    """All that a training is made of, checked."""
 
     parts: ExperimentParts
     texts: dict[str, TextBatches]
@@ -203,7 +203,7 @@ def _train(trainer: ExperimentTrainer, run: Run, patience: Patience | None, kept
     """Train, or take the best state of a training whose patience was at its end when it was interrupted."""
     state = TrainerState.load_from_json(str(run.checkpoint / TRAINER_STATE)) if run.checkpoint else TrainerState()
     if kept is not None:
-        kept.resume_from(state.global_step)
+        kept.resume_from(run.checkpoint)
     if patience is not None and patience.is_exhausted(state):
         trainer.state = state
         trainer._load_best_model()

@@ -1,4 +1,4 @@
-"""What a model's configuration allows, judged before its weights are read: lengths, vocabulary, heads, labels."""
+"""What a model's configuration allows, checked before its weights are read: lengths, vocabulary, heads, labels."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Name or folder -> configuration and model with the right head, in float32, with every mismatch told before training.
 
-A configuration is opened first and judged (`models/checks.py`) together with everything else a user gave; weights are
+A configuration is opened first and checked (`models/checks.py`) together with everything else a user gave; weights are
 only read once nothing is wrong.
 """
 
@@ -122,7 +122,7 @@ def load_model(
 
     Args:
         arguments: where the weights are.
-        config: the judged configuration, its labels already set.
+        config: the checked configuration, its labels already set.
         tokenizer: gives the size that the embedding must have.
         task: a key of `HEADS`.
         new_head: the head of the checkpoint, if it has one, belongs to other labels and is made anew.
@@ -140,7 +140,7 @@ def load_model(
                 resolve_name(arguments.model_name_or_path),
                 config=config,
                 **{"dtype": torch.float32, **hub_arguments(arguments), **(more or {})},
-                ignore_mismatched_sizes=True,  # judged below, with the names and both shapes
+                ignore_mismatched_sizes=True,  # checked below, with the names and both shapes
                 output_loading_info=True,
             )
     except (SafetensorError, UnpicklingError, OSError) as error:

@@ -41,7 +41,7 @@ def _map(matrix: Tensor, size: int) -> Tensor:
     folder = Path(tempfile.gettempdir())
     if shutil.disk_usage(folder).free < _ROOM * size:
         raise OSError(f"{folder} has no room for {size / 2**20:.0f} MiB")
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="finetune-resting-rows-") as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="finetune-rows-without-gradient-") as file:
         # Written, not assigned through the map: a full disk is an error here and a fatal signal there.
         matrix.numpy().tofile(file)
         file.flush()

@@ -11,6 +11,7 @@ from typing import Self
 from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import TagScheme, canonical_spellings, detect_scheme
 from finetune.errors import DataError, Problem
+from finetune.run.atomic_files import atomic_text_file
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ class SavedSettings:
     """Dataclasses that are kept beside a model's weights."""
 
     def save(self, folder: Path) -> None:
-        (folder / FILE).write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        with atomic_text_file(folder / FILE) as file:
+            file.write(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:

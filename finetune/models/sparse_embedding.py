@@ -25,13 +25,13 @@ from transformers import PreTrainedModel
 
 from finetune.models.rows_without_gradient import make_room, move_to_file
 
-WORTHWHILE = 0.9  # of the vocabulary reachable: beyond this, trimming saves nothing
+WORTHWHILE = 0.9  # of the vocabulary reachable: beyond this, a sparse embedding saves nothing
 DECOUPLED_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused"})
 PLAIN_OPTIMIZERS = frozenset({"sgd", "rmsprop", "adagrad"})
 
 
 class SparseEmbedding(nn.Embedding):
-    """An embedding of `num_embeddings` ids of which only some rows are a parameter. Made by `trim_vocabulary`."""
+    """An embedding of `num_embeddings` ids of which only some rows are a parameter. Made by `use_sparse_embedding`."""
 
     row_of: Tensor  # (num_embeddings,) row of `weight` of each id, -1 where the row rests
     trained_ids: Tensor  # (rows,) id of each row of `weight`
@@ -46,7 +46,7 @@ class SparseEmbedding(nn.Embedding):
             if rows.device.type == "cpu" and bool((rows < 0).any()):
                 strangers = sorted(set(input[rows < 0].tolist()))[:5]
                 raise IndexError(
-                    f"token ids {strangers} were not among the reachable ids that trim_vocabulary was given"
+                    f"token ids {strangers} were not among the reachable ids that use_sparse_embedding was given"
                 )
             return self._embed(rows)
         embedded = self._embed(rows.clamp(min=0))
@@ -87,11 +87,11 @@ class SparseEmbedding(nn.Embedding):
 
 
 def serves_optimizer(name: str, weight_decay: float) -> bool:
-    """Whether trimming gives what the full matrix would, under the optimizer of `TrainingArguments.optim`."""
+    """Whether a sparse embedding gives what the full matrix would, under the optimizer of `TrainingArguments.optim`."""
     return name in DECOUPLED_OPTIMIZERS or (name in PLAIN_OPTIMIZERS and weight_decay == 0)
 
 
-def trim_vocabulary(model: PreTrainedModel, reachable_ids: Iterable[int]) -> str | None:
+def use_sparse_embedding(model: PreTrainedModel, reachable_ids: Iterable[int]) -> str | None:
     """Make the rows of `reachable_ids` (and of the padding id) the only trained ones of the input embedding, in place.
 
     Call before the optimizer is built and before the model is wrapped for several processes. Returns None, or the reason
@@ -150,8 +150,8 @@ def _trim(embedding: nn.Embedding, ids: Tensor) -> None:
     embedding.full_rows, embedding.pending_decay = move_to_file(full.cpu()), 1.0
 
 
-def restore_vocabulary(model: nn.Module) -> None:
-    """Undo `trim_vocabulary`: one parameter with all rows again. An optimizer built before is of no use afterwards."""
+def use_full_embedding(model: nn.Module) -> None:
+    """Undo `use_sparse_embedding`: one parameter with all rows again. An optimizer built before is of no use afterwards."""
     for embedding in _sparse_embeddings(model):
         weight = nn.Parameter(embedding.resolve().to(embedding.weight.device))
         for name in ("row_of", "trained_ids", "full_rows", "pending_decay"):
@@ -170,7 +170,7 @@ class _Decay:
     def __init__(self, embedding: SparseEmbedding) -> None:
         self.embedding = embedding
 
-    def __call__(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+    def __call__(self, optimizer: torch.optim.Optimizer, _args: object, _kwargs: object) -> None:
         overflow = getattr(optimizer, "found_inf", None)  # set by a GradScaler: then a fused step changes nothing
         if overflow is not None and bool(overflow):
             return

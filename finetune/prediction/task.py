@@ -106,7 +106,7 @@ def tell_score(predictor: Predictor, options: PredictArguments, count: int) -> d
         print(score.report)
     else:
         logger.info("%s", score.report)
-    return {"scored": scored, "input": score.figures}
+    return {"scored": scored, "input": score.metrics}
 
 
 def write_results(file: IO[str], results: Iterator[dict[str, Any]], write: Callable[[dict[str, Any]], str]) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of
 from finetune.errors import DataError, Problem
 from finetune.pregeneration.instances import Instances
@@ -198,7 +199,7 @@ class PregeneratedEpoch:
         index = int(index) % len(self)
         ids = self.arrays.ids[self._offsets[index] : self._offsets[index + 1]].astype(np.int64)
         masked = slice(self._masked_offsets[index], self._masked_offsets[index + 1])
-        labels = np.full(len(ids), -100, dtype=np.int64)
+        labels = np.full(len(ids), IGNORED, dtype=np.int64)
         labels[self.arrays.masked_positions[masked]] = self.arrays.masked_labels[masked]
         return {
             "input_ids": ids,

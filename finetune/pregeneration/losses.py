@@ -24,7 +24,7 @@ NEXT_SENTENCE = 0  # column of the batch's labels; the columns behind it are tho
 
 
 class PretrainingLoss(TokenLoss):
-    """Masked-piece loss plus next-sentence loss, each a global mean (Devlin et al. 2019, appendix A.2).
+    """Masked-token loss plus next-sentence loss, each a global mean (Devlin et al. 2019, appendix A.2).
 
     `labels` (batch, 1 + length): column 0 is the next-sentence label, the others are those of the subwords. Counts come as
     a pair: masked subwords and rows of the whole global batch. `gathered`: vocabulary logits are of masked positions only.

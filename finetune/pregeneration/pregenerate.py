@@ -29,6 +29,7 @@ from finetune.pregeneration.epoch_files import OutputFormat, join_arrays, metric
 from finetune.pregeneration.epoch_json import join_lines, write_shard_lines
 from finetune.pregeneration.instances import InstanceSettings, InstanceTokens, build_instances
 from finetune.pregeneration.sentence_store import DESCRIPTION, SHARD_TOKENS, SentenceStore, SentenceStoreWriter
+from finetune.run.atomic_files import atomic_text_file
 from finetune.run.manifest import write_json_atomically
 from finetune.run.progress import Progress
 from finetune.run.workers import map_in_order
@@ -157,7 +158,8 @@ def claim_work_folder(work: Path, key: str, output_dir: Path) -> None:
         if EPOCH_FILE.fullmatch(path.name):
             path.unlink()
     work.mkdir(parents=True)
-    key_file.write_text(key, encoding="utf-8")
+    with atomic_text_file(key_file) as file:
+        file.write(key)
 
 
 def tokenize_sentences(task: Pregeneration, encoder: SubwordEncoder, folder: Path) -> SentenceStore:

@@ -69,7 +69,7 @@ class PretrainingTask:
 
 
 def open_task(arguments: Arguments, *, max_seq_len: int | None = None) -> PretrainingTask:
-    """Open tokenizer and configuration, and judge them together; the data comes later.
+    """Open tokenizer and configuration, and check them together; the data comes later.
 
     Raises:
         DataError: with every problem of all of them.
@@ -182,17 +182,17 @@ def show_plan(trainer: Trainer, task: PretrainingTask) -> dict[str, Any]:
 
 
 def write_results(run: Run, task: PretrainingTask, trainer: Trainer) -> dict[str, Any]:
-    """Save model, tokenizer and README.md; returns the figures of the last line."""
+    """Save model, tokenizer and README.md; returns the metrics of the last line."""
     assert run.folder is not None and task.data is not None
     save_trained(trainer)
     losses = logged_losses(trainer.state.log_history)
-    figures = {"first_loss": losses[0][1], "last_loss": losses[-1][1]} if losses else {}
+    metrics = {"first_loss": losses[0][1], "last_loss": losses[-1][1]} if losses else {}
     card = ModelCard(
         name=run.folder.name,
         task="fill-mask",
         base_model=task.model.model_name_or_path,
         dataset="pregenerated next sentences and masked subwords",
-        figures={"train": figures} if figures else {},
+        metrics={"train": metrics} if metrics else {},
         headline=(),
         sizes={f"epoch {number}": len(cast(Sized, epoch)) for number, epoch in enumerate(task.data.epochs)},
         facts={name: task.arguments.get(name) for name in CARD_FACTS},
@@ -201,4 +201,4 @@ def write_results(run: Run, task: PretrainingTask, trainer: Trainer) -> dict[str
     )
     if run.writes:
         write_model_card(run.folder, card)
-    return {"steps": trainer.state.global_step, **figures}
+    return {"steps": trainer.state.global_step, **metrics}

@@ -24,7 +24,7 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_metrics(folder: Path, splits: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Write metrics.json: one object per split; a figure that is not a finite number becomes null."""
+    """Write metrics.json: one object per split; a metric that is not a finite number becomes null."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json_atomically(folder / METRICS, splits)
     return folder / METRICS

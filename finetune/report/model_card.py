@@ -1,4 +1,4 @@
-"""README.md of an output folder: a model card with the real figures, readable by people and by the Hugging Face hub."""
+"""README.md of an output folder: a model card with the real metrics, readable by people and by the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CARD = "README.md"
 class ModelCard:
     """What a card says. Nothing here is invented: what is empty is left out.
 
-    `figures` are per split, name -> number, the ones to show; `headline` names that of them which the hub shows.
+    `metrics` are per split, name -> number, the ones to show; `headline` names that of them which the hub shows.
     `hub_dataset` is the data set's name on the hub, empty where it is not there.
     `sizes` are examples per split, `facts` further rows of the training table (seed, epochs, learning rate, device).
     """
@@ -29,7 +29,7 @@ class ModelCard:
     task: str  # the hub's name: token-classification, text-classification, fill-mask
     base_model: str
     dataset: str
-    figures: Mapping[str, Mapping[str, float]]
+    metrics: Mapping[str, Mapping[str, float]]
     headline: Sequence[str]
     labels: Sequence[str] = ()
     hub_dataset: str = ""
@@ -46,7 +46,7 @@ class ModelCard:
 def write_model_card(folder: Path, card: ModelCard) -> Path:
     """Write README.md."""
     front = yaml.safe_dump(front_matter(card), sort_keys=False, allow_unicode=True)
-    sections = [_training(card), _figures(card), _usage(card), _labels(card), _command(card), _versions(card)]
+    sections = [_training(card), _metrics(card), _usage(card), _labels(card), _command(card), _versions(card)]
     body = "\n".join(section for section in sections if section)
     return write_text(folder / CARD, f"---\n{front}---\n\n# {one_line(card.name)}\n\n{_summary(card)}\n{body}")
 
@@ -60,7 +60,7 @@ def front_matter(card: ModelCard) -> dict[str, Any]:
         front["base_model"] = card.base_model
     if not _is_local(card.hub_dataset):
         front["datasets"] = [card.hub_dataset]
-    results = [_hub_result(card, split) for split, figures in card.figures.items() if set(figures) & set(card.headline)]
+    results = [_hub_result(card, split) for split, metrics in card.metrics.items() if set(metrics) & set(card.headline)]
     if results:
         front["model-index"] = [{"name": card.name, "results": results}]
     return front
@@ -68,13 +68,12 @@ def front_matter(card: ModelCard) -> dict[str, Any]:
 
 def _hub_result(card: ModelCard, split: str) -> dict[str, Any]:
     name = Path(card.dataset).name
-    figures = card.figures[split]
+    metrics = card.metrics[split]
+    shown = [key for key in dict.fromkeys(card.headline) if key in metrics]
     return {
         "task": {"type": card.task},
         "dataset": {"name": name, "type": name, "split": split},
-        "metrics": [
-            {"type": key.split("_")[0], "name": key, "value": figures[key]} for key in card.headline if key in figures
-        ],
+        "metrics": [{"type": key.split("_")[0], "name": key, "value": metrics[key]} for key in shown],
     }
 
 
@@ -95,13 +94,13 @@ def _training(card: ModelCard) -> str:
     return "\n".join(part for part in ("## Training\n", table, notes) if part) if table or notes else ""
 
 
-def _figures(card: ModelCard) -> str:
-    if not card.figures:
+def _metrics(card: ModelCard) -> str:
+    if not card.metrics:
         return ""
-    splits = list(card.figures)
-    keys = list(dict.fromkeys(key for figures in card.figures.values() for key in figures))
+    splits = list(card.metrics)
+    keys = list(dict.fromkeys(key for metrics in card.metrics.values() for key in metrics))
     rows = [
-        f"| {table_cell(key)} | {' | '.join(_number(card.figures[split].get(key)) for split in splits)} |"
+        f"| {table_cell(key)} | {' | '.join(_number(card.metrics[split].get(key)) for split in splits)} |"
         for key in keys
     ]
     head = ["| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]

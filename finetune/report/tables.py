@@ -29,8 +29,8 @@ def class_table(
 
 
 def _class_row(row: ClassScore, width: int, digits: int) -> str:
-    figures = "".join(f" {figure:>9.{digits}f}" for figure in (row.precision, row.recall, row.f1))
-    return f"{row.label:>{width}} {figures} {row.support:>9}"
+    numbers = "".join(f" {number:>9.{digits}f}" for number in (row.precision, row.recall, row.f1))
+    return f"{row.label:>{width}} {numbers} {row.support:>9}"
 
 
 def count_table(counts: Mapping[str, int], total: int) -> str:

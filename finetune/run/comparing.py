@@ -37,7 +37,7 @@ def argument_differences(before: Mapping[str, Any], now: Mapping[str, Any], type
     ]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=False) if value == "" else str(value)
 
 

@@ -28,14 +28,17 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def _out_of_memory(error: BaseException) -> str | None:
-    """torch.OutOfMemoryError, recognised by name, because torch may not be imported at all."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """torch.OutOfMemoryError, recognised by name, because torch may not be imported at all; or the machine's own."""
     text = str(error).casefold()
-    of_torch = type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-    )
-    if not of_torch and not isinstance(error, MemoryError):
+    says_so = isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    return says_so or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _out_of_memory(error: BaseException) -> str | None:
+    if not is_out_of_memory(error):
         return None
+    text = str(error).casefold()
     where = "the accelerator ran" if "cuda" in text or "mps" in text else "the machine ran"
     return (
         f"{where} out of memory; lower --per_device_train_batch_size (and raise --gradient_accumulation_steps by the "

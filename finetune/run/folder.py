@@ -9,10 +9,22 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from finetune.arguments.secrets import hide_in
 from finetune.arguments.unattended import UnattendedArguments
 from finetune.errors import Problem, UsageError
 from finetune.run.atomic_files import remove_leftovers
-from finetune.run.checkpoints import newest_whole, set_broken_aside, step_of
+from finetune.run.attempts import describe_attempt
+from finetune.run.changes import basis_differences, record_basis
+from finetune.run.checkpoints import (
+    MARKER,
+    TRAINER_STATE,
+    newest_whole,
+    remove_outlived,
+    restore_replaced,
+    set_broken_aside,
+    step_of,
+    why_broken,
+)
 from finetune.run.comparing import argument_differences, fingerprints, input_differences
 from finetune.run.leftovers import list_files, remove_files, written_by_run
 from finetune.run.lock import FolderLock
@@ -30,7 +42,6 @@ from finetune.run.signals import StopRequest
 logger = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 5
-TRAINER_STATE = "trainer_state.json"
 
 
 class Action(StrEnum):
@@ -53,6 +64,8 @@ class Request:
     checkpoint: str | None = None  # asked for by --resume_from_checkpoint
     overwrite: bool = False
     restart: bool = False
+    if_changed: bool = False
+    script: Path = Path()
 
 
 def decide(folder: Path, request: Request) -> Action:
@@ -67,13 +80,13 @@ def decide(folder: Path, request: Request) -> Action:
         return _decide_without_run(folder, request)
     if request.restart:
         return Action.DISCARD
-    differences = _differences(before, request)
     finished = before["status"] == "done"
+    differences = _differences(before, request, folder if finished else None)
     if not differences and not finished:
         return Action.RESUME
-    if not differences and not request.overwrite:
+    if not differences and (request.if_changed or not request.overwrite):
         return Action.ALREADY_DONE
-    if request.overwrite or not (finished or _holds_work(folder)):
+    if request.overwrite or request.if_changed or not (finished or _holds_work(folder)):
         return Action.DISCARD
     raise UsageError(_holds_another_run(folder, finished), *(Problem(difference) for difference in differences))
 
@@ -88,12 +101,16 @@ def _decide_without_run(folder: Path, request: Request) -> Action:
     return Action.START
 
 
-def _differences(before: Mapping[str, Any], request: Request) -> list[str]:
+def _differences(before: Mapping[str, Any], request: Request, finished: Path | None) -> list[str]:
+    """What is not as it was; of a `finished` run (its folder) code and named files, too, where that was asked for."""
     program = before.get("program", request.program)
     other = [f"the command was {program}, is now {request.program}"] if program != request.program else []
     asked = before.get("asked", before["arguments"])  # what was asked for; `arguments` is what came of it
     differences = argument_differences(asked, request.arguments, request.typed)
-    return other + differences + input_differences(before.get("inputs", {}))
+    differences += input_differences(before.get("inputs", {}))
+    if request.if_changed and finished is not None:
+        differences += basis_differences(before, plain(request.arguments), finished, request.script)
+    return other + differences
 
 
 def _holds_work(folder: Path) -> bool:
@@ -127,6 +144,7 @@ class Run:
     _lock: FolderLock | None = None
     _made: list[Path] = field(default_factory=list)
     _started: bool = False
+    _request: Request | None = None
     _on_start: list[Any] = field(default_factory=list)
 
     @classmethod
@@ -151,10 +169,14 @@ class Run:
         assert self.folder is not None
         if self._lock:
             _acquire(self._lock)
+        self._request = request
         self._action = decide(self.folder, request)
         self.already_done = self._action is Action.ALREADY_DONE
         self.resumed = self._action is Action.RESUME
         before = read_manifest(self.folder) or {}
+        if self._action is Action.DISCARD and request.if_changed and not request.restart:
+            for difference in _differences(before, request, self.folder if before["status"] == "done" else None):
+                logger.info("Changed since the run in %s: %s.", self.folder, difference)
         if self.already_done or self.resumed:
             self._manifest = before
         else:
@@ -188,6 +210,11 @@ class Run:
         """Whether this process writes results into the folder: the first of those that share a run."""
         return self._lock is not None
 
+    def header(self) -> list[str]:
+        """The first lines of this attempt in the log."""
+        command = self._request.command if self._request else ()
+        return describe_attempt(1 + len(self._manifest.get("resumed", ())), command)
+
     def when_started(self, action: Any) -> None:
         """Call `action(folder)` once the run writes to its folder, at once if it does already."""
         self._on_start.append(action)
@@ -208,12 +235,21 @@ class Run:
             self._discard()
         if self.resumed:
             set_broken_aside(self.folder)
+            restore_replaced(self.folder)
+            remove_outlived(self.folder)
             self._manifest.setdefault("resumed", []).append(now())
+        elif self._request is not None:
+            self._manifest |= self._basis(self._request)
         self._manifest["status"] = "running"
         self._write()
         for action in self._on_start:
             action(self.folder)
         self._log_how()
+
+    def _basis(self, request: Request) -> dict[str, Any]:
+        assert self.folder is not None
+        inputs = self._manifest.get("inputs", {})
+        return record_basis(plain(request.arguments), self.folder, request.script, inputs)
 
     def _discard(self) -> None:
         assert self.folder is not None
@@ -230,7 +266,7 @@ class Run:
         if changes:
             logger.warning("The run goes on with other versions than it began with: %s.", ", ".join(changes))
 
-    def record(self, **facts: Any) -> None:
+    def record(self, **facts: object) -> None:
         """Add facts to run.json, at once if the run has started, else when it starts."""
         for name, value in facts.items():
             self._manifest[name] = plain(value)
@@ -265,7 +301,7 @@ class Run:
         assert self.folder is not None
         foreign = set(self._manifest.get("foreign", ()))
         self._manifest["files"] = [name for name in list_files(self.folder) if name not in foreign]
-        write_json_atomically(self.folder / MANIFEST, self._manifest)
+        write_json_atomically(self.folder / MANIFEST, hide_in(plain(self._manifest)))
 
     def close(self) -> None:
         """Give the folder free; folders that were made for a run that never started go again."""
@@ -284,6 +320,9 @@ def _asked_checkpoint(request: Request) -> Path | None:
     if not (folder / TRAINER_STATE).is_file():
         found = f"--resume_from_checkpoint: there is no {TRAINER_STATE} in this folder"
         raise UsageError(Problem(found, remedy="name a checkpoint-N folder of an earlier run", path=folder))
+    if (folder / MARKER).exists() and (reason := why_broken(folder)):
+        found = f"--resume_from_checkpoint: the checkpoint is not whole ({reason})"
+        raise UsageError(Problem(found, remedy="name another checkpoint-N folder", path=folder))
     return folder
 
 

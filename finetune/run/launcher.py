@@ -4,6 +4,31 @@ from __future__ import annotations
 
 import os
 
+from finetune.errors import Problem
+
+NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+
+def check_launcher() -> list[Problem]:
+    """Variables of a launcher that hold no numbers."""
+    given = {name: os.environ.get(name, "") for name in NAMES}
+    wrong = {name: value for name, value in given.items() if value.strip() and not _is_number(value)}
+    remedy = "unset it, or start with torchrun, which sets it"
+    return [
+        Problem(f"the variable {name} is {value!r}", "it must be a whole number", remedy)
+        for name, value in wrong.items()
+    ]
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().removeprefix("-").isdecimal()
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0 of a launch on several processes, or the only process."""
+    rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")).strip()
+    return rank in ("", "-1") or not _is_number(rank) or int(rank) == 0
+
 
 def count_processes() -> int:
     """How many processes were started for one training; 1 without a launcher."""

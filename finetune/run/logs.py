@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from logging.handlers import MemoryHandler
 from pathlib import Path
+
+from finetune.arguments.secrets import hide
 
 FORMAT = "%(asctime)s - %(levelname)s - %(name)s -   %(message)s"
 DATE_FORMAT = "%m/%d/%Y %H:%M:%S"
@@ -15,6 +18,13 @@ OWN = ("finetune", "__main__")
 # Libraries with handlers of their own, some of which do not propagate: the log file has to be attached to each.
 SEPARATE = ("transformers", "datasets", "huggingface_hub")
 KEPT_AT_MOST = 100_000
+
+
+class WithoutSecrets(logging.Formatter):
+    """Every line of every log, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide(super().format(record))
 
 
 class ForReaders(logging.Filter):
@@ -62,10 +72,12 @@ class LogFile:
         self._current: logging.Handler = self._kept
         _attach(self._kept)
 
-    def open_in(self, folder: Path) -> None:
-        """Write to `<folder>/run.log` from now on, after what is there, beginning with what was kept."""
+    def open_in(self, folder: Path, header: Sequence[str] = ()) -> None:
+        """Write to `<folder>/run.log` from now on, after what is there: the header, what was kept, what is to come."""
         file = CarefulFileHandler(folder / LOG_FILE, encoding="utf-8", errors="backslashreplace")
-        file.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
+        file.setFormatter(WithoutSecrets(FORMAT, DATE_FORMAT))
+        for line in header:
+            file.handle(logging.LogRecord(__name__, logging.INFO, __file__, 0, "%s", (line,), None))
         self._kept.setTarget(file)
         self._kept.flush()
         self.close()
@@ -99,7 +111,7 @@ def set_up_logging(*, verbose: bool = False, only_warnings: bool = False) -> Log
     `only_warnings` is for the further processes of one run, which would say everything again.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
+    handler.setFormatter(WithoutSecrets(FORMAT, DATE_FORMAT))
     handler.addFilter(ForReaders(verbose=verbose, only_warnings=only_warnings))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)

@@ -31,7 +31,7 @@ PACKAGES = (
 )
 
 
-def write_json_atomically(path: Path, value: Any) -> None:
+def write_json_atomically(path: Path, value: object) -> None:
     """Write a value as JSON: a reader sees the old file or the new one.
 
     Raises:
@@ -42,7 +42,7 @@ def write_json_atomically(path: Path, value: Any) -> None:
         file.write("\n")
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A value as JSON can hold it: numpy and torch numbers as numbers, paths as text, not-a-number as null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
@@ -86,7 +86,7 @@ def new_manifest(arguments: Mapping[str, Any], argv: Iterable[str]) -> dict[str,
         "seed": arguments.get("seed"),
         "started": now(),
         "versions": library_versions(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "host": platform.node(),
         "working_directory": str(Path.cwd()),
     }
@@ -107,7 +107,7 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of the checkout that this code runs from, with `+changes` where files differ from it; None outside one."""
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():

@@ -25,6 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 IN_FLIGHT_PER_WORKER = 3  # enough that no worker waits for the reader, few enough that memory stays flat
+SECONDS_AFTER_TERM = 120  # longer than a step and a checkpoint take
 TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
 
 _function: Callable[[Any], Any] | None = None  # of this worker process
@@ -89,6 +90,25 @@ def _start_worker(function: Callable[[Any], Any]) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
+class LeaveToParent:
+    """A data loader's `worker_init_fn`: what a batch system sends to a whole group of processes does not end the worker.
+
+    The parent finishes its step, which may need more batches, saves and ends; it lets its workers end before that. A
+    worker that was told to end and still lives after `SECONDS_AFTER_TERM` goes by itself.
+    """
+
+    def __init__(self, further: Callable[[int], None] | None = None) -> None:
+        self.further = further
+
+    def __call__(self, worker: int) -> None:
+        for number in LEFT_TO_PARENT:
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_TERM))
+        if self.further is not None:
+            self.further(worker)
+
+
 def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -96,6 +116,6 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _call(item: Any) -> Any:
+def _call(item: object) -> Any:
     assert _function is not None, "the worker was started without its function"
     return _function(item)

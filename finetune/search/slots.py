@@ -143,7 +143,7 @@ class Slots:
             return _start_of(owner["pid"]) != owner["started"]
         return self._unchanged_for(trial.number, trial.user_attrs.get(HEARTBEAT, 0)) > STALE_AFTER
 
-    def _unchanged_for(self, number: int, beat: Any) -> float:
+    def _unchanged_for(self, number: int, beat: object) -> float:
         """Seconds since this process first saw that beat of a trial."""
         now = time.monotonic()
         return now - self._seen.setdefault((number, beat), now)

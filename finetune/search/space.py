@@ -128,7 +128,7 @@ def apply_values(groups: Sequence[Any], dimensions: Sequence[Dimension], values:
     ]
 
 
-def _put(tree: Any, path: Place, value: Any) -> None:
+def _put(tree: Any, path: Place, value: object) -> None:
     for key, following in pairwise(path):
         if isinstance(tree, dict) and not isinstance(tree.get(key), dict | list):
             tree[key] = {} if isinstance(following, str) else []
@@ -239,7 +239,7 @@ def _find(name: str, groups: Sequence[Any]) -> _Target:
     return target
 
 
-def _own(name: str, value: Any, declared: Field) -> _Target:
+def _own(name: str, value: object, declared: Field) -> _Target:
     return _Target({name: (name,)}, value, declared)
 
 
@@ -257,7 +257,7 @@ def _keywords(values: Mapping[str, Any], groups: Sequence[Any]) -> dict[str, _Ta
     return found
 
 
-def _keyword(name: str, path: Place, value: Any) -> dict[str, _Target]:
+def _keyword(name: str, path: Place, value: object) -> dict[str, _Target]:
     """A keyword of a loss; where it has one value per data set, also each of them."""
     if not isinstance(value, list) or path[-1] == "dataset":
         return {name: _Target({name: path}, value)}

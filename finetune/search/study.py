@@ -177,7 +177,7 @@ def _fit_keywords(kind: type, keywords: Mapping[str, Any], flag: str, allow: Seq
     return fitting
 
 
-def _sampler_of(key: str, value: Any, keywords: Any, allow: Sequence[str]) -> Any:
+def _sampler_of(key: str, value: object, keywords: Any, allow: Sequence[str]) -> Any:
     """`independent_sampler` and `base_sampler` are made from their names; all else is taken as it is."""
     if key not in ("independent_sampler", "base_sampler") or not isinstance(value, str):
         return value

@@ -47,7 +47,7 @@ OF_NO_INFLUENCE = NOT_COMPARED | {
 
 
 @dataclass
-class Plan:
+class SearchSetup:
     """What a search is, before anything is written: judged arguments, dimensions, sampler and pruner."""
 
     arguments: Arguments
@@ -67,29 +67,29 @@ def run_search(arguments: Arguments, run: Run) -> dict[str, Any]:
         DataError, UsageError: with every problem, before anything is written.
         Preempted: a signal asked to stop; the same command goes on.
     """
-    plan = make_plan(arguments, run)
-    tell_device(plan.settings)
-    counts = {split: len(texts) for split, texts in resolve_task(plan.settings).texts.items()}
+    setup = build_setup(arguments, run)
+    tell_device(setup.settings)
+    counts = {split: len(texts) for split, texts in resolve_task(setup.settings).texts.items()}
     if arguments[RunArguments].dry_run:
         return {
             "dry_run": True,
             "texts": counts,
-            "study": plan.name,
-            "searched": [item.name for item in plan.dimensions],
+            "study": setup.name,
+            "searched": [item.name for item in setup.dimensions],
         }
     folder = run.folder
     if folder is None:
         raise UsageError(Problem("--output_dir is missing", remedy="name the folder for the results"))
     run.start()
-    run.record_inputs(input_files(plan.settings, []))
-    run.record(study=plan.name, study_seed=plan.settings.seed)
-    trials = open_trials(plan, run, folder)
-    describe_search(plan)
-    run_trials(trials, plan.options)
-    return write_search(plan, trials, folder)
+    run.record_inputs(input_files(setup.settings, []))
+    run.record(study=setup.name, study_seed=setup.settings.seed)
+    trials = open_trials(setup, run, folder)
+    describe_search(setup)
+    run_trials(trials, setup.options)
+    return write_search(setup, trials, folder)
 
 
-def make_plan(arguments: Arguments, run: Run) -> Plan:
+def build_setup(arguments: Arguments, run: Run) -> SearchSetup:
     """Check and build what needs no folder.
 
     Raises:
@@ -115,7 +115,7 @@ def make_plan(arguments: Arguments, run: Run) -> Plan:
     pruner = build_pruner(
         options.study_kwargs, lambda test: TextwisePruner(test, lambda: losses.current, losses.of_trial), allow
     )
-    return Plan(arguments, options, settings, dimensions, str(name), make_sampler, losses, pruner)
+    return SearchSetup(arguments, options, settings, dimensions, str(name), make_sampler, losses, pruner)
 
 
 def with_groups(arguments: Arguments, *changed: Any) -> Arguments:
@@ -127,48 +127,50 @@ def with_groups(arguments: Arguments, *changed: Any) -> Arguments:
     return replace(arguments, groups=groups)
 
 
-def open_trials(plan: Plan, run: Run, folder: Path) -> Trials:
+def open_trials(setup: SearchSetup, run: Run, folder: Path) -> Trials:
     """Begin the study or join it.
 
     Raises:
         UsageError: the study of that name is of another setting; the storage is none.
     """
-    storage = open_storage(plan.options.study_kwargs, folder)
-    study = open_study(storage, plan.name, shared_setting(plan), plan.make_sampler(0), plan.pruner)
-    slots = Slots(study, total=plan.options.max_trials, here=plan.options.trials_here, folder=folder, stop=run.stop)
-    garbage = bool(plan.options.optimize_kwargs.get("gc_after_trial", True))
-    trials = Trials(study, slots, plan.settings, plan.dimensions, plan.make_sampler, plan.losses, run, folder, garbage)
+    storage = open_storage(setup.options.study_kwargs, folder)
+    study = open_study(storage, setup.name, shared_setting(setup), setup.make_sampler(0), setup.pruner)
+    slots = Slots(study, total=setup.options.max_trials, here=setup.options.trials_here, folder=folder, stop=run.stop)
+    garbage = bool(setup.options.optimize_kwargs.get("gc_after_trial", True))
+    trials = Trials(
+        study, slots, setup.settings, setup.dimensions, setup.make_sampler, setup.losses, run, folder, garbage
+    )
     trials.drop_models()
     return trials
 
 
-def shared_setting(plan: Plan) -> dict[str, Any]:
+def shared_setting(setup: SearchSetup) -> dict[str, Any]:
     """What all trials of a study must have in common to be compared: arguments, seed, contents of the files."""
-    values = plan.arguments.effective()
+    values = setup.arguments.effective()
     names = [item.name for group in SHARED_GROUPS for item in fields(group) if item.name not in OF_NO_INFLUENCE]
-    files = [fingerprint(path)["sha256"] for path in input_files(plan.settings, [])]
+    files = [fingerprint(path)["sha256"] for path in input_files(setup.settings, [])]
     setting = {name: values.get(name) for name in names}
-    return {**setting, "seed": plan.settings.seed, "params": plan.options.params, "sha256 of input files": files}
+    return {**setting, "seed": setup.settings.seed, "params": setup.options.params, "sha256 of input files": files}
 
 
-def describe_search(plan: Plan) -> None:
+def describe_search(setup: SearchSetup) -> None:
     """What is searched how, in the log."""
-    options = plan.options
-    here = f"{plan.options.trials_here} in this folder" if plan.options.trials_here else "as many as needed here"
+    options = setup.options
+    here = f"{setup.options.trials_here} in this folder" if setup.options.trials_here else "as many as needed here"
     logger.info(
         "Study %s: %s trials in all, %s; %s.",
-        *(plan.name, options.max_trials or "any number of", here, ", ".join(item.name for item in plan.dimensions)),
+        *(setup.name, options.max_trials or "any number of", here, ", ".join(item.name for item in setup.dimensions)),
     )
-    logger.info("Sampler: %s. Pruning: %s.", plan.make_sampler.kind.__name__, describe_pruner(plan.pruner))
-    experiment = plan.settings.experiment
-    waits = patience_of(plan.pruner)
+    logger.info("Sampler: %s. Pruning: %s.", setup.make_sampler.kind.__name__, describe_pruner(setup.pruner))
+    experiment = setup.settings.experiment
+    waits = patience_of(setup.pruner)
     if experiment.patience and waits is not None and max(experiment.patience, experiment.min_epochs) <= waits:
         logger.warning(
             "Nothing will be pruned: the pruner waits for %d epochs without improvement, and training stops by itself "
             "after --patience %d. --study_kwargs.pruner_kwargs.patience sets the first.",
             *(waits, experiment.patience),
         )
-    if plan.settings.results.evaluate or plan.settings.texts.test_file:
+    if setup.settings.results.evaluate or setup.settings.texts.test_file:
         logger.info("Tests and evaluations wait for the training with the values that are found.")
     if holds_password(options.study_kwargs):
         logger.warning("The database URL holds a password, which is written to run.json; env:NAME reads it from $NAME.")
@@ -198,41 +200,41 @@ def list_trials(trials: Trials) -> list[FrozenTrial]:
     return [trial for trial in trials.study.get_trials(deepcopy=False) if SURPLUS not in trial.user_attrs]
 
 
-def write_search(plan: Plan, trials: Trials, folder: Path) -> dict[str, Any]:
+def write_search(setup: SearchSetup, trials: Trials, folder: Path) -> dict[str, Any]:
     """Table, plots, the options tried, and the arguments of the best trial; returns what the last line says."""
     trials.drop_models()  # others may have overtaken the best of this folder meanwhile
     found, best = list_trials(trials), find_best(trials.study)
     write_optimization_results(folder / RESULTS, found)
     for reason in write_optimization_plots(folder / PLOTS, trials.study):
         logger.info("%s: a page is left out: %s.", PLOTS, reason)
-    write_text(folder / CONFIG, describe_trials(plan, found))
+    write_text(folder / CONFIG, describe_trials(setup, found))
     states = Counter(trial.state.name.lower() for trial in found)
-    facts: dict[str, Any] = {"study": plan.name, "seed": plan.settings.seed, "trials": dict(sorted(states.items()))}
+    facts: dict[str, Any] = {"study": setup.name, "seed": setup.settings.seed, "trials": dict(sorted(states.items()))}
     if best is None:
         logger.warning("No trial of the study is complete.")
         return facts
-    facts |= write_best(plan, trials, best, folder)
+    facts |= write_best(setup, trials, best, folder)
     write_metrics(folder, {"validation": {"validation_loss": best.value, "trial": best.number}})
     return facts
 
 
-def describe_trials(plan: Plan, found: Sequence[FrozenTrial]) -> str:
+def describe_trials(setup: SearchSetup, found: Sequence[FrozenTrial]) -> str:
     """`config.txt`: the arguments, then the values of each trial with what they came to."""
     lines = []
     for trial in found:
         loss = f", validation loss {trial.values[0]:.6g}" if trial.values else ""
         lines.append(f"# trial {trial.number}: {describe_values(trial.params)}: {trial.state.name.lower()}{loss}")
-    return "\n".join([plan.arguments.as_yaml().rstrip("\n"), "", *lines, ""])
+    return "\n".join([setup.arguments.as_yaml().rstrip("\n"), "", *lines, ""])
 
 
-def write_best(plan: Plan, trials: Trials, best: FrozenTrial, folder: Path) -> dict[str, Any]:
+def write_best(setup: SearchSetup, trials: Trials, best: FrozenTrial, folder: Path) -> dict[str, Any]:
     """`best_trial.yaml` trains the best trial again, tests included; its model, where it is kept."""
     values, model = trials.values_of(best), find_folder(best)
     settings = trials.settings_of(values)
-    once = replace(plan.options, do_optimize=False)
+    once = replace(setup.options, do_optimize=False)
     results: ExperimentResultArguments = replace(settings.results, output_dir=None)
     experiment = replace(settings.experiment, seed=settings.seed)
-    arguments = with_groups(plan.arguments, settings.texts, experiment, results, once)
+    arguments = with_groups(setup.arguments, settings.texts, experiment, results, once)
     write_text(folder / BEST_CONFIG, f"# trial {best.number}, validation loss {best.value:.10g}\n{arguments.as_yaml()}")
     logger.info(
         "Best: trial %d, validation loss %.6g, %s. Its model is in %s; --config_file %s trains it again.",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from finetune.report.model_card import CARD, ModelCard, predict_usage, write_mod
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
 from finetune.supervised.task import SupervisedTask
+from finetune.training.settled import describe_settled, warn_of_choice
 
 CARD_FACTS = ("learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "seed")
 
@@ -23,6 +25,7 @@ def write_supervised_results(
     write_files: Callable[[Path], None],
     *,
     headline: tuple[str, ...],
+    notes: Sequence[str] = (),
 ) -> None:
     """Write metrics.json, the task's own files, and the model card.
 
@@ -34,6 +37,7 @@ def write_supervised_results(
         metrics: of each split that has labels.
         write_files: writes the report and the predictions into a folder.
         headline: the metrics that the card shows first.
+        notes: sentences for the card, beside those of the data.
     """
     assert run.folder is not None
     if not run.writes:
@@ -41,7 +45,9 @@ def write_supervised_results(
     write_files(run.folder)
     write_metrics(run.folder, metrics)
     if task.trains or not (run.folder / CARD).exists():
-        write_model_card(run.folder, make_card(run.folder, task, metrics, headline))
+        more = {"notes": [*task.notes, *warn_of_choice(run), *notes]}
+        card = make_card(run.folder, task, metrics, headline, **more)
+        write_model_card(run.folder, replace(card, facts={**card.facts, **describe_settled(run)}))
 
 
 def make_card(
@@ -58,7 +64,7 @@ def make_card(
         "task": task.hub_task,
         "base_model": arguments[ModelArguments].model_name_or_path,
         **task.describe_data(),
-        "figures": {
+        "metrics": {
             name: {key: value for key, value in row.items() if isinstance(value, int | float)}
             for name, row in metrics.items()
         },

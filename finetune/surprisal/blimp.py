@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from finetune.data.files import iterate_lines, listed, raise_problems
 from finetune.errors import DataError, Problem, ProblemList
@@ -69,7 +68,7 @@ def _read_pairs(path: Path, problems: list[Problem]) -> Iterator[MinimalPair]:
         yield MinimalPair(record["sentence_good"], record["sentence_bad"], paradigm, field, term, pair)
 
 
-def _missing_keys(record: Any) -> list[str]:
+def _missing_keys(record: object) -> list[str]:
     if not isinstance(record, dict):
         return ["every key (it is no object)"]
     needed = (*((name, str) for name in TEXT_KEYS), ("UID", str), ("field", str))

@@ -260,7 +260,7 @@ def _row_width(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, ask
 
 
 def open_surprisal_model(arguments: ModelArguments, options: ScoreArguments) -> SurprisalModel:
-    """Load a model for scoring, everything about it judged first.
+    """Load a model for scoring, everything about it checked first.
 
     Raises:
         DataError: the model has no head for tokens, no weights, or cannot be read.

@@ -1,7 +1,7 @@
 """Texts to score, one example at a time, with their labels and whatever stands beside them.
 
 `X.txt(.gz)` has one text a line, `X.json(.gz)` and `.jsonl(.gz)` one object with `text` and perhaps `labels`. Beside
-either, `X_metadata.json(.gz)` may hold one object a line about the text of that line. Files are read twice: to judge them
+either, `X_metadata.json(.gz)` may hold one object a line about the text of that line. Files are read twice: to check them
 and to learn the columns, then to score; a file of any size takes the memory of one line.
 """
 
@@ -36,7 +36,7 @@ class ScoringExample:
 
 @dataclass
 class InputFile:
-    """A judged file: the types of its facts (`bool`, `int`, `float` or `str`), and whether every example has labels."""
+    """A checked file: the types of its facts (`bool`, `int`, `float` or `str`), and whether every example has labels."""
 
     path: Path
     metadata: Path | None
@@ -63,7 +63,7 @@ def name_apart(paths: Sequence[Path]) -> list[str]:
 
 
 def resolve_input_files(patterns: Sequence[str], *, flag: str) -> list[InputFile]:
-    """Read every file once and judge it.
+    """Read every file once and check it.
 
     Raises:
         DataError: files that are missing or not UTF-8, lines that are not what their suffix says, a metadata file with
@@ -78,7 +78,7 @@ def resolve_input_files(patterns: Sequence[str], *, flag: str) -> list[InputFile
 
 
 def read_scoring_file(file: InputFile) -> Iterator[ScoringExample]:
-    """The examples of a judged file in their order."""
+    """The examples of a checked file in their order."""
     metadata = iterate_lines(file.metadata) if file.metadata else iter(())
     for number, line in enumerate(iterate_lines(file.path)):
         record = json.loads(line) if _is_json(file.path) else {"text": line}
@@ -104,7 +104,7 @@ def find_metadata(path: Path) -> Path | None:
 
 
 def resolve_input_file(path: Path) -> InputFile:
-    """Read a file and the metadata beside it once and judge them.
+    """Read a file and the metadata beside it once and check them.
 
     Raises:
         DataError: with the problems of both.

@@ -171,7 +171,7 @@ def _first_words(scored: ScoredTexts) -> npt.NDArray[np.int64]:
     return before[scored.offsets[:-1]]
 
 
-def _repeated(value: Any, size: int) -> pa.Array:
+def _repeated(value: object, size: int) -> pa.Array:
     """The same value on each row; texts once, as a dictionary."""
     if isinstance(value, str):
         return pa.DictionaryArray.from_arrays(pa.array(np.zeros(size, dtype=np.int32)), pa.array([value]))

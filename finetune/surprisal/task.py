@@ -220,7 +220,7 @@ def _fact_column(chunk: Sequence[ScoringExample], name: str, kind: type) -> pa.A
     return pa.array([None if value is None else spell(value) for value in values], FACT_TYPES[kind])
 
 
-def spell_fact(value: Any) -> str:
+def spell_fact(value: object) -> str:
     """A fact that is no number as text: lists and objects as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -270,7 +270,7 @@ def evaluate_blimp(
     """Score minimal pairs, print the report, write it with the pairs to `folder`.
 
     Returns:
-        The figures of all pairs; those of each group of them.
+        The metrics of all pairs; those of each group of them.
     """
     good = score_sentences(surprisal_model, [pair.good for pair in pairs])
     bad = score_sentences(surprisal_model, [pair.bad for pair in pairs])

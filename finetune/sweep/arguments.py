@@ -30,7 +30,7 @@ class SweepArguments:
     )
     collect: bool = argument(False, help="start nothing: write the table of the runs that are there")
     sort_by: str | None = argument(
-        None, metavar="METRIC", help="a validation figure of the table: the best first (lowest for losses)"
+        None, metavar="METRIC", help="a validation metric of the table: the best first (lowest for losses)"
     )
     words: list[str] = field(init=False, default_factory=list)
 

@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from finetune.arguments.config_file import read_config_file
+from finetune.arguments.remote_code import explain_only_typed, may_stand_in_file
 from finetune.errors import Problem, ProblemList, UsageError
 
 NAME_LENGTH = 120
@@ -56,7 +57,13 @@ def read_grid(flags: Sequence[str], path: Path | None) -> dict[str, list[str]]:
 
 def _read_file(path: Path) -> dict[str, list[str]]:
     """Texts as they stand there: `1e-5` stays `1e-5`."""
-    return {_clean(entry.name): list(entry.words or ["None"]) for entry in read_config_file(path)}
+    entries = read_config_file(path)
+    closed = [
+        item for item in entries for word in item.words or () if not may_stand_in_file(_clean(item.name), (word,))
+    ]
+    if closed:
+        raise UsageError(*(explain_only_typed(_clean(item.name), item.path, item.line) for item in closed))
+    return {_clean(entry.name): list(entry.words or ["None"]) for entry in entries}
 
 
 def _clean(name: str) -> str:

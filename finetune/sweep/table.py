@@ -1,4 +1,4 @@
-"""The table of a sweep: a row a run, its values, how it ended, and its figures on validation data, never on tests."""
+"""The table of a sweep: a row a run, its values, how it ended, and its metrics on validation data, never on tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from finetune.report.files import write_text
 TABLE = "sweep_results.csv"
 SEEDS_TABLE = "sweep_results_over_seeds.csv"
 SEED = "seed"
-OF_TESTS = ("test", "predict", "blimp")  # figures that must not choose among runs
+OF_TESTS = ("test", "predict", "blimp")  # metrics that must not choose among runs
 LOWER_IS_BETTER = ("loss", "perplexity", "error", "entropy", "bits", "brier", "calibration")
 NOT_AVAILABLE = "NA"
 
@@ -31,28 +31,28 @@ class SweepRow:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def validation_figures(result: Mapping[str, Any], above: str = "") -> dict[str, float]:
+def validation_metrics(result: Mapping[str, Any], above: str = "") -> dict[str, float]:
     """The numbers of a run's last line by dotted name, but for those of tests, and its seed."""
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for name, value in result.items():
         if name == SEED or any(
             word in part for part in name.casefold().replace(".", "_").split("_") for word in OF_TESTS
         ):
             continue
         if isinstance(value, Mapping):
-            figures |= validation_figures(value, f"{above}{name}.")
+            metrics |= validation_metrics(value, f"{above}{name}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            figures[above + name] = value
-    return figures
+            metrics[above + name] = value
+    return metrics
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a figure is one of those that should be small."""
+    """Whether a metric is one of those that should be small."""
     return any(word in metric.casefold() for word in LOWER_IS_BETTER)
 
 
 def sort_rows(rows: Sequence[SweepRow], metric: str) -> list[SweepRow]:
-    """The best first; runs without the figure last, in their order."""
+    """The best first; runs without the metric last, in their order."""
     known = [row for row in rows if metric in row.metrics]
     known.sort(key=lambda row: row.metrics[metric], reverse=not lower_is_better(metric))
     return known + [row for row in rows if metric not in row.metrics]
@@ -67,8 +67,8 @@ def write_sweep_table(folder: Path, rows: Sequence[SweepRow]) -> str:
     metrics, axes = list_metrics(rows), list(dict.fromkeys(name for row in rows for name in row.values))
     lines = [["run", *axes, "status", *metrics, "reason"]]
     for row in rows:
-        figures = [_shown(row.metrics.get(name)) for name in metrics]
-        lines.append([row.name, *(row.values.get(axis, "") for axis in axes), row.status, *figures, row.reason])
+        cells = [_shown(row.metrics.get(name)) for name in metrics]
+        lines.append([row.name, *(row.values.get(axis, "") for axis in axes), row.status, *cells, row.reason])
     text = _as_csv(lines)
     write_text(folder / TABLE, text)
     if SEED in axes and len({row.values.get(SEED) for row in rows}) > 1:
@@ -83,17 +83,17 @@ def _over_seeds(rows: Sequence[SweepRow], axes: Sequence[str], metrics: Sequence
             groups.setdefault(tuple(row.values.get(axis, "") for axis in axes), []).append(row)
     lines = [[*axes, "runs", *(f"{name} {kind}" for name in metrics for kind in ("mean", "deviation"))]]
     for values, members in groups.items():
-        figures = []
+        cells = []
         for name in metrics:
             found = [row.metrics[name] for row in members if name in row.metrics]
-            figures.append(_shown(statistics.fmean(found)) if found else NOT_AVAILABLE)
-            figures.append(_shown(statistics.stdev(found)) if len(found) > 1 else NOT_AVAILABLE)
-        lines.append([*values, str(len(members)), *figures])
+            cells.append(_shown(statistics.fmean(found)) if found else NOT_AVAILABLE)
+            cells.append(_shown(statistics.stdev(found)) if len(found) > 1 else NOT_AVAILABLE)
+        lines.append([*values, str(len(members)), *cells])
     return lines
 
 
-def _shown(figure: float | None) -> str:
-    return NOT_AVAILABLE if figure is None else str(figure) if isinstance(figure, int) else f"{figure:.6g}"
+def _shown(value: float | None) -> str:
+    return NOT_AVAILABLE if value is None else str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def _as_csv(lines: Sequence[Sequence[str]]) -> str:

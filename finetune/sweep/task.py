@@ -1,4 +1,4 @@
-"""A sweep: every run of a grid is judged first, then started, or written as a Slurm array; a table at the end."""
+"""A sweep: every run of a grid is checked first, then started, or written as a Slurm array; a table at the end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from finetune.sweep.arguments import SweepArguments
 from finetune.sweep.grid import Cell, make_cells, read_grid
 from finetune.sweep.local_processes import Job, run_jobs
 from finetune.sweep.slurm import LOGS, write_array_script
-from finetune.sweep.table import TABLE, SweepRow, list_metrics, sort_rows, validation_figures, write_sweep_table
+from finetune.sweep.table import TABLE, SweepRow, list_metrics, sort_rows, validation_metrics, write_sweep_table
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +68,9 @@ def run_sweep(script: Path, options: SweepArguments, behaviour: RunArguments, st
         RunError: runs failed, or are in use by other processes; the table is written.
         Preempted: a signal came.
     """
-    if options.sort_by and not validation_figures({options.sort_by: 0.0}):
-        remedy = "name a figure of validation: tests choose nothing"
-        raise UsageError(Problem(f"--sort_by {options.sort_by} is a figure of tests", remedy=remedy))
+    if options.sort_by and not validation_metrics({options.sort_by: 0.0}):
+        remedy = "name a metric of validation: tests choose nothing"
+        raise UsageError(Problem(f"--sort_by {options.sort_by} is a metric of tests", remedy=remedy))
     runs = plan_runs(script, options, behaviour)
     folder = Path(options.output_dir)
     if behaviour.dry_run:
@@ -90,7 +90,7 @@ def run_sweep(script: Path, options: SweepArguments, behaviour: RunArguments, st
 
 
 def plan_runs(script: Path, options: SweepArguments, behaviour: RunArguments) -> list[SweepRun]:
-    """Every run of the grid, its command line judged by the command's own parser.
+    """Every run of the grid, its command line checked by the command's own parser.
 
     Raises:
         UsageError, DataError: with every problem, each once.
@@ -211,7 +211,7 @@ def finish_sweep(
 
     Raises:
         RunError, Preempted: not all runs are done.
-        UsageError: there is no figure to sort by.
+        UsageError: there is no metric to sort by.
     """
     rows = [describe_run(run, codes.get(run.cell.name), folder) for run in runs]
     failed = [row for row in rows if row.status in ("failed", "locked")]
@@ -232,8 +232,8 @@ def finish_sweep(
 def _sort(rows: list[SweepRow], metric: str) -> list[SweepRow]:
     known = list_metrics(rows)
     if metric not in known:
-        allowed = allowed_values(metric, known) if known else "no run has a validation figure yet"
-        raise UsageError(Problem(f"--sort_by is {metric!r}, which no run has among its validation figures", allowed))
+        allowed = allowed_values(metric, known) if known else "no run has a validation metric yet"
+        raise UsageError(Problem(f"--sort_by is {metric!r}, which no run has among its validation metrics", allowed))
     return sort_rows(rows, metric)
 
 
@@ -248,7 +248,7 @@ def describe_run(run: SweepRun, code: int | None, folder: Path) -> SweepRow:
     if code is not None and code != EXIT_DONE:
         status = _status(code)
     reason = "" if status == "done" else str((record or {}).get("reason") or (last.get("reason") if code else "") or "")
-    metrics = validation_figures(record.get("result", {})) if record and status == "done" else {}
+    metrics = validation_metrics(record.get("result", {})) if record and status == "done" else {}
     return SweepRow(run.cell.name, run.cell.values, status, reason, metrics)
 
 

@@ -52,6 +52,15 @@ class TaggingDataArguments:
         None, metavar="FILE", help="file with one label a line, in order; without it the training data's labels, sorted"
     )
     delimiter: str | None = argument(None, metavar="TEXT", help="what separates columns; without it tab, else spaces")
+    field: str | None = argument(
+        None, metavar="KEY", help="the key that holds the records, where a JSON file is one object"
+    )
+    allow_no_entities: bool = argument(
+        False, help="train even where every word of the training data has the same tag, or none is in an entity"
+    )
+    normalize_labels: bool = argument(
+        False, help="tags that differ in case, white space or Unicode form only become the one that occurs most"
+    )
     lst20_data_dir: str | None = argument(None, metavar="FOLDER", help="folder of LST20, which has to be asked for")
     fix_labels: bool = argument(False, help="repair ill-formed tag sequences (an I- that follows nothing becomes B-)")
     max_train_samples: int | None = argument(None, minimum=1, help="use only the first N training sentences")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from datasets import Dataset
 
 from finetune.data.corpus import Corpus
 from finetune.data.files import capped, listed, read_lines
+from finetune.data.label_spellings import describe_alike, unify_labels
+from finetune.encoding.labels import set_tags
 from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.unknown_labels import unknown_label
 from finetune.errors import DataError, Problem
@@ -22,23 +24,51 @@ SEVERAL_TAGS = re.compile(r"(?:O|[BIESLU][-_][^,;|]+)(?:[,;|](?:O|[BIESLU][-_][^
 TRAINING = "training"  # has the tags that its examples have
 
 
-def check_tags(corpus: Corpus) -> list[Problem]:
+def check_tags(corpus: Corpus, *, trains: bool = True) -> list[Problem]:
     """What is wrong with the tags of a corpus, and, as notes, what cannot be learnt from it.
 
     A tag in train that a label list lacks and a tag in validation that neither train nor the list has are problems. A
-    tag that only test has is noted: it counts in the scores and cannot be predicted.
+    tag that only test has is noted: it counts in the scores and cannot be predicted. Where nothing is trained, a model
+    has its labels already, and the tags are judged by those.
     """
     problems = [problem for split in corpus.splits for problem in _several_tags(corpus, split)]
     train = corpus.splits.get("train")
-    if problems or train is None:
+    if problems or train is None or not trains:
         return problems
     trained = _tags_of(corpus, "train")
     if corpus.labels is not None:
         problems += _unknown(corpus, "train", trained, set(corpus.labels), "the list of labels")
     allowed = trained | set(corpus.labels or ())
     problems += _unknown(corpus, "validation", _tags_of(corpus, "validation"), allowed, TRAINING)
-    corpus.notes += _unlearnable(corpus, allowed)
+    corpus.notes += describe_unlearnable(corpus, allowed, "training")
     return problems
+
+
+def check_entities(corpus: Corpus) -> list[Problem]:
+    """Training data whose words all have one tag teach nothing: a wrong column, or texts that nobody annotated."""
+    rows = corpus.splits.get("train")
+    names = [] if rows is None else TagColumn.of_split(rows).names
+    if len(names) != 1:
+        return []
+    found = f"every word of train has the tag {names[0]!r}" + ("; no entity is marked" if names[0] == "O" else "")
+    remedy = "check --label_column_name and the annotation, or add --allow_no_entities"
+    files = corpus.files.get("train", [])
+    return [Problem(found, "two tags or more can be learnt", remedy, files[0] if len(files) == 1 else None)]
+
+
+def normalize_tags(corpus: Corpus, *, wanted: bool) -> list[str]:
+    """Tags that look alike: made one in place where that is wanted; either way the sentences say which they are."""
+    columns = {split: TagColumn.of_split(rows) for split, rows in corpus.splits.items() if "tags" in rows.column_names}
+    counts: Counter[str] = Counter()
+    for column in columns.values():
+        counts.update(column.counts())
+    spellings = unify_labels(counts)
+    if wanted and spellings:
+        every = {tag: spellings.get(tag, tag) for tag in counts}
+        for split, column in columns.items():
+            corpus.splits[split] = set_tags(corpus.splits[split], column.respelt(every))
+        corpus.labels = corpus.labels and list(dict.fromkeys(every.get(name, name) for name in corpus.labels))
+    return describe_alike(counts, unified=wanted, noun="tags")
 
 
 def declare_labels(corpus: Corpus) -> None:
@@ -96,17 +126,15 @@ def _unknown_tag(
     return unknown_label(tag, allowed, noun="tag", place=split, uses=uses, by=by, remedy=remedy, path=path, line=line)
 
 
-def _unlearnable(corpus: Corpus, allowed: set[str]) -> list[str]:
-    """Notes about tags that only the test set has."""
-    unknown = _tags_of(corpus, "test") - allowed
+def describe_unlearnable(corpus: Corpus, allowed: Collection[str], by: str) -> list[str]:
+    """Notes about tags that only the test set has, and `by` (training, the model) lacks."""
+    unknown = _tags_of(corpus, "test") - set(allowed)
     if not unknown:
         return []
     counts = TagColumn.of_split(corpus.splits["test"]).counts()
     count = sum(counts[tag] for tag in unknown)
     names = listed(sorted(unknown), limit=12)
-    return [
-        f"{count:,} words of test have tags that training lacks ({names}): they are scored, and cannot be predicted."
-    ]
+    return [f"{count:,} words of test have tags that {by} lacks ({names}): they are scored, and cannot be predicted."]
 
 
 def _places(corpus: Corpus, split: str, tags: set[str]) -> Iterator[tuple[str, str, Path | None, int | None]]:
@@ -118,10 +146,10 @@ def _places(corpus: Corpus, split: str, tags: set[str]) -> Iterator[tuple[str, s
     for tag, row, index in TagColumn.of_split(rows).places(tags):
         path = paths[file_indices[row]] if file_indices[row] < len(paths) else None
         word = words[row][index].as_py()
-        yield tag, word, path, _line_of(path, lines[row], index, word)
+        yield tag, word, path, find_line(path, lines[row], index, word)
 
 
-def _line_of(path: Path | None, line: int, index: int, word: str) -> int | None:
+def find_line(path: Path | None, line: int, index: int, word: str) -> int | None:
     """The line of a word: `index` lines on, where the file has one word a line, else where its sentence begins."""
     if path is None or not line:
         return None

@@ -1,4 +1,4 @@
-"""The corpus of a tagging run: a named one, a folder, a data set of the hub, or files; judged before anything is trained.
+"""The corpus of a tagging run: a named one, a folder, a data set of the hub, or files; checked before anything is trained.
 
 All problems of all splits are raised together. Splits come out with the canonical columns of `finetune.data.corpus`.
 """
@@ -20,7 +20,7 @@ from finetune.data.files import find_paths, listed, read_lines
 from finetune.data.sources import Patterns, find_corpus, find_in_folder
 from finetune.data.splits import carve_validation
 from finetune.errors import DataError, Problem, ProblemList
-from finetune.tagging.checks import check_tags, declare_labels, require_label_list
+from finetune.tagging.checks import check_entities, check_tags, declare_labels, normalize_tags, require_label_list
 from finetune.tagging.corpora import NAMED, NamedCorpus, choose_task, wanted_files
 from finetune.tagging.formats.choice import read_sentences
 from finetune.tagging.formats.parquet import read_rows
@@ -44,17 +44,22 @@ NAMES_WITH_PREFIX: Patterns = {
 
 
 def load_tagging_corpus(
-    arguments: TaggingDataArguments, *, seed: int, validation_needed: bool = True, segmenter: str = "auto"
+    arguments: TaggingDataArguments,
+    *,
+    seed: int,
+    validation_needed: bool = True,
+    segmenter: str = "auto",
+    trains: bool = True,
 ) -> Corpus:
     """Read the corpus that the arguments name, split it, check it, and say what was found.
 
     Where there is no validation set, one is made of a tenth of train with `seed`, unless `validation_needed` is False.
-    `segmenter` finds the words of raw text.
+    `segmenter` finds the words of raw text. Where nothing `trains`, tags are left to be judged by the labels of a model.
 
     Raises:
         DataError: every problem of every split: files that are missing, empty, not UTF-8, ragged; columns that are not
             there; a corpus that is nowhere to be found; spans outside of their text; tags in validation that training
-            lacks; a split without sentences.
+            lacks; one tag throughout in training; a split without sentences.
     """
     problems = ProblemList()
     labels = problems.attempt(_read_labels, arguments.labels)
@@ -64,6 +69,7 @@ def load_tagging_corpus(
         task=arguments.label_name,
         delimiter=arguments.delimiter,
         labels=labels,
+        json_key=arguments.field,
         segmenter=segmenter,
     )
     corpus = problems.attempt(_load, arguments, columns, seed, problems)
@@ -71,7 +77,10 @@ def load_tagging_corpus(
         raise DataError(*problems)
     corpus.labels = list(labels) if labels else corpus.labels
     problems.add(_empty_splits(corpus))
-    problems.add(check_tags(corpus))
+    corpus.notes += normalize_tags(corpus, wanted=arguments.normalize_labels)
+    problems.add(check_tags(corpus, trains=trains))
+    if trains and not arguments.allow_no_entities:
+        problems.add(check_entities(corpus))
     problems.raise_any()
     if validation_needed:
         carve_validation(corpus, seed, text="words", label="tags")

@@ -1,9 +1,9 @@
 """Rows of words and tags -> rows of ids and labels that a token classifier takes, and its predictions back to words.
 
 Encoded columns, one row per window: `input_ids`, `labels` (-100 where nothing is trained), `token_type_ids` if the
-tokenizer has them, `word_positions` (index of the word in its sentence at the subword that decides that word, -100
+tokenizer has them, `word_positions` (index of the word in its sentence at the subword that its tag is read from, -100
 elsewhere), `sentence` (row of the split), `length` (subwords with special tokens). Over all windows of a sentence every
-word has exactly one deciding subword, so no word is lost and none counts twice.
+word has exactly one subword in the loss mask, so no word is lost and none counts twice.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
 from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.unknown_labels import unknown_label
 from finetune.errors import DataError, Problem, UsageError
+from finetune.tagging.checks import find_line
 from finetune.tagging.windows import Windows, own_words, plan_windows, window_words
 from finetune.tagging.words import EncodedWords, WordEncoder
 
 logger = logging.getLogger(__name__)
+
+UNKNOWN = -1  # the label id of a tag that the labels lack
 
 
 @dataclass
@@ -59,6 +62,7 @@ def encode_tagging(
     encoder: WordEncoder | None = None,
     name: str = "split",
     files: Sequence[Path] = (),
+    others_scored: bool = False,
 ) -> EncodedTagging:
     """Encode a split with columns `words` and, where it is labelled, `tags`.
 
@@ -75,7 +79,7 @@ def encode_tagging(
     stride
         Subwords that two windows of a sentence share at most.
     label_all_tokens
-        Label every subword of a word, not only its first. Only the first decides the word's prediction.
+        Label every subword of a word, not only its first. The word's prediction is read from the first alone.
     continue_labels
         With `label_all_tokens`: later subwords of a `B-X` word are `I-X` where there is such a label (as `run_ner.py`
         does), not `B-X` again (as thai2transformers does).
@@ -86,6 +90,9 @@ def encode_tagging(
         `lowercase` are then its own.
     name, files
         How log lines and problems call the split, and the files it was read from.
+
+    others_scored
+        Whether a tag that `label_list` lacks is no error: it adds nothing to the loss, and the word is scored by name.
 
     Raises
     ------
@@ -98,7 +105,7 @@ def encode_tagging(
     special = find_special_tokens(tokenizer)
     capacity = _capacity(max_length, stride, len(special))
     words = encoder.encode(split.with_format("arrow")[:]["words"])
-    tags = _tag_ids(split, label_list, name, files)
+    tags = _tag_ids(split, label_list, name, files, others_scored=others_scored)
     lengths = np.diff(words.word_offsets)
     windows = plan_windows(lengths, words.sentence_offsets, capacity=capacity, stride=stride)
     owned = own_words(windows, lengths, capacity)
@@ -117,14 +124,15 @@ def encode_tagging(
 def tag_problems(
     split: Dataset, label_list: Sequence[str], *, name: str = "split", files: Sequence[Path] = ()
 ) -> list[Problem]:
-    """One problem for each tag of the split that `label_list` lacks, at the first sentence that has it."""
+    """One problem for each tag of the split that `label_list` lacks, at the first word that has it."""
     tags = TagColumn.of_split(split)
     counts = tags.counts()
     problems = []
     for tag in (tag for tag in tags.names if tag not in label_list):
-        row = split[next(tags.places([tag]))[1]]
+        _, place, index = next(tags.places([tag]))
+        row = split[place]
         path = files[row.get("file") or 0] if files else None
-        line = (row.get("line") or None) if files else None
+        line = find_line(path, row.get("line") or 0, index, row["words"][index])
         problem = unknown_label(
             tag, label_list, noun="tag", place=name, uses=counts[tag], by="the label list", path=path, line=line
         )
@@ -133,15 +141,17 @@ def tag_problems(
 
 
 def _tag_ids(
-    split: Dataset, label_list: Sequence[str], name: str, files: Sequence[Path]
+    split: Dataset, label_list: Sequence[str], name: str, files: Sequence[Path], *, others_scored: bool
 ) -> npt.NDArray[np.int64] | None:
-    """Label id of every word of the split, (words,); None where it has no tags."""
+    """Label id of every word of the split, (words,), `UNKNOWN` for a tag that the list lacks; None where it has no tags."""
     if "tags" not in split.column_names:
         return None
-    problems = tag_problems(split, label_list, name=name, files=files)
+    problems = [] if others_scored else tag_problems(split, label_list, name=name, files=files)
     if problems:
         raise DataError(*problems)
-    return TagColumn.of_split(split).numbered({label: index for index, label in enumerate(label_list)})
+    tags = TagColumn.of_split(split)
+    numbers = dict.fromkeys(tags.names, UNKNOWN) | {label: index for index, label in enumerate(label_list)}
+    return tags.numbered(numbers)
 
 
 def _capacity(max_length: int, stride: int, special: int) -> int:
@@ -165,12 +175,13 @@ def _capacity(max_length: int, stride: int, special: int) -> int:
 
 
 def _subword_labels(label_list: Sequence[str], all_tokens: bool, continue_labels: bool) -> npt.NDArray[np.int64]:
-    """Label of the later subwords of a word, by the label of its first subword, (labels,)."""
+    """Label of the later subwords of a word, by the label of its first subword, (labels + 1,)."""
     if not all_tokens:
-        return np.full(len(label_list), IGNORED)
+        return np.full(len(label_list) + 1, IGNORED)
     ids = {label: index for index, label in enumerate(label_list)}
     inside = {label: "I-" + label[2:] if label.startswith("B-") else label for label in label_list}
-    return np.array([ids.get(inside[label], ids[label]) if continue_labels else ids[label] for label in label_list])
+    later = [ids.get(inside[label], ids[label]) if continue_labels else ids[label] for label in label_list]
+    return np.array([*later, IGNORED])  # the last is that of UNKNOWN
 
 
 def _columns(
@@ -194,7 +205,7 @@ def _columns(
     labels = np.full(len(ids), IGNORED)
     if tags is not None and len(numbers):
         labels = np.repeat(np.where(owned, later_labels[tags[numbers]], IGNORED), counts)
-        labels[first] = np.where(owned, tags[numbers], IGNORED)
+        labels[first] = np.where(owned & (tags[numbers] != UNKNOWN), tags[numbers], IGNORED)
     offsets = subword_offsets[offsets_of(windows.last - windows.first)]
     blank_before, blank_after = np.full(len(special.prefix), IGNORED), np.full(len(special.suffix), IGNORED)
     template: dict[str, tuple[npt.NDArray, npt.NDArray, npt.NDArray]] = {

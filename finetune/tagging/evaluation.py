@@ -1,4 +1,4 @@
-"""What token classification adds to the Trainer: figures during training, and predictions for words."""
+"""What token classification adds to the Trainer: metrics during training, and predictions for words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Decode = Callable[[npt.NDArray, npt.NDArray[np.int64]], npt.NDArray[np.int64]]
 
 
 def build_subword_metrics(score: ScoreSubwords) -> Callable[[EvalPrediction], dict[str, float]]:
-    """The `eval_*` figures: scores over all labelled subwords (as thai2transformers and run_ner.py), and the mean loss.
+    """The `eval_*` metrics: scores over all labelled subwords (as thai2transformers and run_ner.py), and the mean loss.
 
     The loss is the sum over labelled subwords of the whole split divided by their number; it replaces the Trainer's own
     mean of batch means, which depends on the batches.

@@ -27,10 +27,10 @@ def write_legacy_results(
 ) -> Path:
     """Write `eval_results.txt` or `test_results.txt` (`key = value`) and log the same, for the split validation or test.
 
-    The figures are those of words (lenient, for entities); the keys begin with `eval_` in both files, as they did.
+    The metrics are those of words (lenient, for entities); the keys begin with `eval_` in both files, as they did.
     """
     micro = scores.micro
-    figures = {
+    metrics = {
         "eval_loss": loss,
         "eval_accuracy_score": scores.accuracy,
         "eval_precision": micro.precision,
@@ -41,7 +41,7 @@ def write_legacy_results(
     }
     name, title = FILES[split]
     return write_results(
-        folder / name, {key: value for key, value in figures.items() if value is not None}, title=title
+        folder / name, {key: value for key, value in metrics.items() if value is not None}, title=title
     )
 
 

@@ -25,7 +25,7 @@ from finetune.report.class_scores import ClassScore
 LENIENT, STRICT, WORDS = "lenient", "strict", "words"
 
 # What the last line of a command shows, by whether tags spell entities.
-MAIN_FIGURES = {True: ("f1_micro", "precision_micro", "recall_micro"), False: ("accuracy", "f1_macro")}
+MAIN_METRICS = {True: ("f1_micro", "precision_micro", "recall_micro"), False: ("accuracy", "f1_macro")}
 
 
 @dataclass(frozen=True)
@@ -197,16 +197,16 @@ def _average(label: str, rows: Sequence[ClassScore], weights: Sequence[int]) -> 
     return ClassScore(label, precision, recall, f1, sum(row.support for row in rows))
 
 
-PIECE_FIGURES = ("precision", "recall", "f1", "accuracy")
+SUBWORD_METRICS = ("precision", "recall", "f1", "accuracy")
 
 
 def score_subwords(
     predicted: ArrayLike, labels: ArrayLike, label_list: Sequence[str], scheme: TagScheme = TagScheme.IOB2
 ) -> dict[str, float]:
-    """Overall figures as of seqeval figures over the labelled subwords: watched during training, not reported.
+    """Overall metrics as of seqeval metrics over the labelled subwords: watched during training, not reported.
 
     Takes label ids (rows, width) of predictions and labels; places with the label -100 do not count. Windows and every
-    labelled subword of a word count by themselves, so these figures are not those of the final, word-level report.
+    labelled subword of a word count by themselves, so these metrics are not those of the final, word-level report.
     """
     predicted, labels = np.asarray(predicted), np.asarray(labels)
     counted = labels != IGNORED
@@ -218,8 +218,8 @@ def score_subwords(
         scheme,
     )
     scores = score_spans(tagging)
-    figures = (scores.micro.precision, scores.micro.recall, scores.micro.f1, scores.accuracy)
-    return dict(zip(PIECE_FIGURES, figures, strict=True))
+    metrics = (scores.micro.precision, scores.micro.recall, scores.micro.f1, scores.accuracy)
+    return dict(zip(SUBWORD_METRICS, metrics, strict=True))
 
 
 def name_tags(ids: ArrayLike, offsets: ArrayLike, label_list: Sequence[str]) -> list[list[str]]:

@@ -56,14 +56,14 @@ def _average(tagging: Tagging, average: str) -> ClassScore:
     return ClassScore(f"{average} avg", float(precision), float(recall), float(f1), support)
 
 
-PIECE_FIGURES = (
+SUBWORD_METRICS = (
     *("accuracy", "f1_macro", "f1_micro", "nb_samples"),
     *("precision_macro", "precision_micro", "recall_macro", "recall_micro"),
 )
 
 
 def score_subword_tags(predicted: ArrayLike, labels: ArrayLike, label_list: Sequence[str]) -> dict[str, float]:
-    """The same figures over the labelled subwords: watched during training, not reported.
+    """The same metrics over the labelled subwords: watched during training, not reported.
 
     Takes label ids (rows, width) of predictions and labels; places with the label -100 do not count.
     """

@@ -25,7 +25,7 @@ from finetune.models.loading import check_weights, load_config, load_model
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
 from finetune.tagging.encoding import encode_tagging
-from finetune.tagging.metrics import MAIN_FIGURES, compare_tags
+from finetune.tagging.metrics import MAIN_METRICS, compare_tags
 from finetune.tagging.prediction_input import TaggingInputs
 from finetune.tagging.report import format_columns, format_result
 from finetune.tagging.summary import summarise_tagging
@@ -145,9 +145,9 @@ class Tagger:
         for note in prepared.notes:
             logger.info("%s", note)
         summary = summarise_tagging(compare_tags(predicted, prepared.corpus.splits["test"]["tags"][:], scheme))
-        figures = {**summary.main.as_dict()}
-        main = MAIN_FIGURES[scheme is not TagScheme.POS]
-        return PredictionScore(format_result("input", summary), {name: figures[name] for name in main})
+        metrics = {**summary.main.as_dict()}
+        main = MAIN_METRICS[scheme is not TagScheme.POS]
+        return PredictionScore(format_result("input", summary), {name: metrics[name] for name in main})
 
 
 def find_entities(

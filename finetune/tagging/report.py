@@ -19,8 +19,8 @@ def format_result(split: str, summary: TaggingSummary) -> str:
     """What thai2transformers prints for a split: how many sentences, the dict of averages, the table per class."""
     number = summary.main.nb_samples
     name = RESULT_NAMES.get(split, split)
-    figures = pformat(summary.main.as_dict())
-    return f"Processed: {number} / {number} [ {name} Result ]\n\n{figures}\n\n{score_table(summary.main)}"
+    metrics = pformat(summary.main.as_dict())
+    return f"Processed: {number} / {number} [ {name} Result ]\n\n{metrics}\n\n{score_table(summary.main)}"
 
 
 def format_details(summary: TaggingSummary) -> str:

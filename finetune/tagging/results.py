@@ -14,10 +14,11 @@ from finetune.run.folder import Run
 from finetune.supervised.results import write_supervised_results
 from finetune.tagging import legacy_files as legacy_ner
 from finetune.tagging.decoding import predict_split
-from finetune.tagging.metrics import MAIN_FIGURES, compare_tags, name_tags
+from finetune.tagging.metrics import MAIN_METRICS, compare_tags, name_tags
 from finetune.tagging.report import format_result, write_predictions, write_report
 from finetune.tagging.summary import TaggingSummary, summarise_tagging
 from finetune.tagging.task import TaggingTask
+from finetune.training.settled import spell_settled
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +70,10 @@ def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitR
         for name, result in results.items():
             if name != "train":
                 write_predictions(folder, name, result.words, result.predicted, result.expected)
-        write_report(folder, summaries, notes=task.notes)
+        write_report(folder, summaries, notes=[*task.notes, *spell_settled(run)])
 
     write_supervised_results(run, task, metrics, write_files, headline=HEADLINE)
-    return {name: {key: metrics[name][key] for key in MAIN_FIGURES[task.is_entities]} for name in metrics}
+    return {name: {key: metrics[name][key] for key in MAIN_METRICS[task.is_entities]} for name in metrics}
 
 
 def as_metrics(task: TaggingTask, result: SplitResult) -> dict[str, Any]:
@@ -86,11 +87,11 @@ def as_metrics(task: TaggingTask, result: SplitResult) -> dict[str, Any]:
 
 def flatten_classes(summary: TaggingSummary) -> dict[str, float]:
     """`PER_precision`, `PER_recall`, `PER_f1`, `PER_number`: run_ner.py's --return_entity_level_metrics."""
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for row in summary.main.classes:
         named = {"precision": row.precision, "recall": row.recall, "f1": row.f1, "number": row.support}
-        figures |= {f"{row.label}_{name}": value for name, value in named.items()}
-    return figures
+        metrics |= {f"{row.label}_{name}": value for name, value in named.items()}
+    return metrics
 
 
 def write_legacy_results(run: Run, task: TaggingTask, results: dict[str, SplitResult], trainer: Trainer) -> None:

@@ -15,7 +15,7 @@ from finetune.arguments.parser import Arguments
 from finetune.data.corpus import Corpus
 from finetune.encoding.labels import PreparedTags, build_label_list, prepare_tags
 from finetune.encoding.tag_column import TagColumn
-from finetune.encoding.tags import TagScheme, detect_scheme
+from finetune.encoding.tags import OUTSIDE, TagScheme, detect_scheme
 from finetune.errors import DataError, ProblemList
 from finetune.models.checks import list_labels, match_head, name_labels, resolve_max_length
 from finetune.models.loading import load_config
@@ -26,6 +26,7 @@ from finetune.supervised.training import open_class_weights, resolve_class_weigh
 from finetune.tagging import metrics as tagging
 from finetune.tagging import pos_metrics as pos
 from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
+from finetune.tagging.checks import describe_unlearnable
 from finetune.tagging.corpora import NAMED
 from finetune.tagging.corpus import load_tagging_corpus
 from finetune.tagging.encoding import EncodedTagging, encode_tagging
@@ -131,7 +132,7 @@ class TaggingTask(SupervisedTask):
 
 
 def open_task(arguments: Arguments) -> TaggingTask:
-    """Read data, tokenizer and configuration, judge them together, and encode.
+    """Read data, tokenizer and configuration, check them together, and encode.
 
     Raises:
         DataError: with every problem of all of them.
@@ -147,7 +148,7 @@ def open_task(arguments: Arguments) -> TaggingTask:
     has_validation = bool(training.get("do_eval")) and has_split(opened, "validation")
     main = "accuracy" if is_pos else "f1"
     values = problems.attempt(resolve_schedule, training, has_validation=has_validation, main_metric=main)
-    known = ("loss", *(pos.PIECE_FIGURES if is_pos else tagging.PIECE_FIGURES))
+    known = ("loss", *(pos.SUBWORD_METRICS if is_pos else tagging.SUBWORD_METRICS))
     problems.extend(check_best_metric(training.get("metric_for_best_model"), known) if opened else [])
     problems.extend(check_pretrained(arguments, TASK, options.max_length, "--max_length", config, tokenizer))
     labels = problems.attempt(find_labels, opened, config, trains=bool(training.get("do_train")))
@@ -183,7 +184,7 @@ def open_task(arguments: Arguments) -> TaggingTask:
 
 
 def has_split(opened: PreparedTags | None, name: str) -> bool:
-    """Whether the split is there; a corpus that could not be read is taken to have it, to judge the rest."""
+    """Whether the split is there; a corpus that could not be read is taken to have it, to check the rest."""
     return opened is None or name in opened.corpus.splits
 
 
@@ -199,9 +200,29 @@ def find_labels(opened: PreparedTags | None, config: PretrainedConfig | None, *,
     """
     if opened is None:
         return None
-    if trains or config is None or is_labelled(opened) or opened.corpus.labels:
+    if trains or config is None:
         return build_label_list(opened.corpus)
-    return guess_tagger_settings(list_labels(config))[0]
+    known = guess_tagger_settings(list_labels(config))[0]
+    if not is_labelled(opened) and not opened.corpus.labels:
+        return known
+    return leave_unknown_tests(opened.corpus, build_label_list(opened.corpus), known)
+
+
+def leave_unknown_tests(corpus: Corpus, labels: list[str], known: list[str]) -> list[str]:
+    """The labels that a model must have to be scored: without those of test alone that it lacks, as they are scored as
+    missed; all of them where it shares none but the one of words outside.
+    """
+    tags = {name: set(TagColumn.of_split(rows).names) for name, rows in corpus.splits.items()}
+    elsewhere = set().union(*(names for name, names in tags.items() if name not in ("test", "train")))
+    kept = [label for label in labels if label in known or label in elsewhere]
+    missing = tags.get("test", set()) - set(known)
+    if missing and {*kept} & {*known} - {OUTSIDE}:
+        notes = describe_unlearnable(corpus, known, "the model")
+        for note in notes:
+            logger.warning("%s", note)
+        corpus.notes += notes
+        return kept
+    return labels
 
 
 def open_corpus(arguments: Arguments, saved: TaggerSettings | None) -> PreparedTags:
@@ -216,6 +237,7 @@ def open_corpus(arguments: Arguments, saved: TaggerSettings | None) -> PreparedT
         seed=int(arguments.get("seed", 42)),
         validation_needed=needs_validation,
         segmenter=arguments[TaggingArguments].word_segmenter or "auto",
+        trains=bool(training.get("do_train")),
     )
     filter_tests(corpus, arguments)
     is_pos = task_name == "pos" or "pos" in (data.label_name or "")
@@ -261,6 +283,7 @@ def encode_splits(task: TaggingTask) -> dict[str, EncodedTagging]:
             encoder=encoder,
             name=name,
             files=task.corpus.files.get(name, ()),
+            others_scored=name == "test",
         )
         for name, split in task.corpus.splits.items()
     }

@@ -27,7 +27,7 @@ class WordPredictions:
 def collect_word_predictions(
     predictions: npt.NDArray | Sequence[npt.NDArray], encoded: EncodedTagging, *, padding_side: str = "right"
 ) -> WordPredictions:
-    """Take each word's prediction from the subword that decides it.
+    """Take each word's prediction from its subword in the loss mask.
 
     Parameters
     ----------
@@ -51,13 +51,13 @@ def collect_word_predictions(
     if len(predictions) != len(lengths):
         raise ValueError(f"{len(predictions)} rows of predictions for {len(lengths)} encoded rows")
     flat = positions.flatten().to_numpy()  # (subwords of all windows,)
-    deciding = np.flatnonzero(flat != IGNORED)
-    window = np.repeat(np.arange(len(lengths)), lengths)[deciding]
-    column = ranges(np.zeros(len(lengths)), lengths)[deciding]
+    masked_in = np.flatnonzero(flat != IGNORED)
+    window = np.repeat(np.arange(len(lengths)), lengths)[masked_in]
+    column = ranges(np.zeros(len(lengths)), lengths)[masked_in]
     chosen = _choose(predictions, window, column, lengths, padding_side)
     offsets = offsets_of(encoded.sentence_lengths)
     sentence = dataset[:]["sentence"].to_numpy()
-    words = offsets[sentence[window]] + flat[deciding]
+    words = offsets[sentence[window]] + flat[masked_in]
     values = np.empty((offsets[-1], *chosen.shape[1:]), dtype=chosen.dtype)
     values[words] = chosen
     return WordPredictions(values, offsets)

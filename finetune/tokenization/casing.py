@@ -14,7 +14,7 @@ PROBE = "HELLO World"
 
 
 def lowers_case(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether upper and lower case make no difference to the pieces, also where Latin letters are unknown to it."""
+    """Whether upper and lower case make no difference to the subwords, also where Latin letters are unknown to it."""
     if getattr(tokenizer, "is_fast", False):
         normalizer = tokenizer.backend_tokenizer.normalizer
         return normalizer is not None and normalizer.normalize_str(PROBE) == normalizer.normalize_str(PROBE.lower())

@@ -138,5 +138,5 @@ def read_pickled_cache(path: Path) -> dict[str, list[str]]:
     return cache
 
 
-def _is_entry(text: Any, segments: Any) -> bool:
+def _is_entry(text: object, segments: object) -> bool:
     return isinstance(text, str) and isinstance(segments, list) and all(isinstance(item, str) for item in segments)

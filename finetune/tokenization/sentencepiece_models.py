@@ -70,7 +70,7 @@ class ThaiCamembertTokenizer(PieceTokenizer):
     """Ids are those of the pieces + 4. Its own name keeps `AutoTokenizer` from rebuilding it the stock way."""
 
 
-def load_raw_pieces(model_file: Path, *, extra_tokens: tuple[str, ...] = (), **options: Any) -> ThaiRobertaTokenizer:
+def load_raw_pieces(model_file: Path, *, extra_tokens: tuple[str, ...] = (), **options: object) -> ThaiRobertaTokenizer:
     """The tokenizer whose ids are those of the pieces.
 
     Special tokens that are no pieces, and `extra_tokens` that are not, are added behind the pieces.
@@ -87,7 +87,7 @@ def load_raw_pieces(model_file: Path, *, extra_tokens: tuple[str, ...] = (), **o
 
 
 def load_camembert_pieces(
-    model_file: Path, *, extra_tokens: tuple[str, ...] = (), **options: Any
+    model_file: Path, *, extra_tokens: tuple[str, ...] = (), **options: object
 ) -> ThaiCamembertTokenizer:
     """The tokenizer whose ids are those of the pieces + 4, `<unk>` 3 and `<mask>` the last.
 

@@ -53,9 +53,9 @@ class SubwordSettings:
 
 @dataclass(frozen=True)
 class SubwordVocabulary:
-    """Pieces with their ids, and the merges of BPE in order (None for WordPiece)."""
+    """Tokens with their ids, and the merges of BPE in order (None for WordPiece)."""
 
-    pieces: dict[str, int]
+    tokens: dict[str, int]
     merges: list[tuple[str, str]] | None
 
 
@@ -118,10 +118,10 @@ def train_subwords(text: TrainingText, settings: SubwordSettings) -> SubwordVoca
     affixed = _collect_affixed(text, settings, dropped) if settings.algorithm in AFFIXES else []
     _require_alphabet(settings, affixed)
     model = _train(text, settings, dropped, [*settings.special_tokens, *affixed], settings.vocab_size)
-    pieces: dict[str, int] = model["vocab"]
-    _require_size(pieces, settings, text)
+    tokens: dict[str, int] = model["vocab"]
+    _require_size(tokens, settings, text)
     merges = [tuple(merge) for merge in model["merges"]] if "merges" in model else None
-    return SubwordVocabulary(pieces, merges)  # type: ignore[arg-type]
+    return SubwordVocabulary(tokens, merges)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _collect_affixed(text: TrainingText, settings: SubwordSettings, dropped: dic
     """The single characters with a prefix or suffix that the text has, sorted: a training pass without any merge."""
     affix = AFFIXES[settings.algorithm]
     model = _train(text, settings, dropped, list(settings.special_tokens), 1)
-    return sorted(piece for piece in model["vocab"] if len(piece) > len(affix) and affix in piece)
+    return sorted(token for token in model["vocab"] if len(token) > len(affix) and affix in token)
 
 
 def _require_alphabet(settings: SubwordSettings, affixed: list[str]) -> None:
@@ -214,15 +214,15 @@ def _require_alphabet(settings: SubwordSettings, affixed: list[str]) -> None:
         raise _too_small(settings, needed)
 
 
-def _require_size(pieces: Mapping[str, int], settings: SubwordSettings, text: TrainingText) -> None:
-    if len(pieces) > settings.vocab_size:
-        raise _too_small(settings, len(pieces))
-    if len(pieces) == len(settings.special_tokens):
+def _require_size(tokens: Mapping[str, int], settings: SubwordSettings, text: TrainingText) -> None:
+    if len(tokens) > settings.vocab_size:
+        raise _too_small(settings, len(tokens))
+    if len(tokens) == len(settings.special_tokens):
         raise text.nothing_left()
-    if len(pieces) < settings.vocab_size:
+    if len(tokens) < settings.vocab_size:
         logger.warning(
-            "The text gives only %s of the %s pieces asked for: no further pair of pieces occurs %s times.",
-            f"{len(pieces):,}",
+            "The text gives only %s of the %s tokens asked for: no further pair of tokens occurs %s times.",
+            f"{len(tokens):,}",
             f"{settings.vocab_size:,}",
             f"{settings.min_frequency:,}",
         )

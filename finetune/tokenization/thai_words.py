@@ -69,7 +69,7 @@ class ThaiWordsTokenizer(TokenizersBackend):
     vocab_files_names = {"vocab_file": ""}  # noqa: RUF012
     model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012
 
-    def __init__(self, vocab_file: str | Path | None = None, **options: Any) -> None:
+    def __init__(self, vocab_file: str | Path | None = None, **options: object) -> None:
         if vocab_file is None:
             name = self.vocab_files_names["vocab_file"]
             raise DataError(Problem(f"{type(self).__name__} found no vocabulary", f"it needs the file {name}"))
@@ -81,7 +81,7 @@ class ThaiWordsTokenizer(TokenizersBackend):
         self._tokenizer.post_processor = sentence_layout(self)
 
     @classmethod
-    def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG003
+    def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: object) -> dict[str, Any]:  # noqa: ARG003
         """Leave the vocabulary to `__init__`; a tokenizer.json beside it belongs to something else."""
         kwargs.pop("tokenizer_file", None)
         return kwargs
@@ -185,7 +185,7 @@ class ThaiWordsTokenizer(TokenizersBackend):
         return (*file_names, *self.save_vocabulary(str(save_directory), filename_prefix))
 
 
-def _asks_only_for_ids(texts: Any, options: dict[str, Any]) -> bool:
+def _asks_only_for_ids(texts: object, options: dict[str, Any]) -> bool:
     if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
         return False
     pads = options.get("padding_strategy", PaddingStrategy.DO_NOT_PAD) != PaddingStrategy.DO_NOT_PAD

@@ -143,8 +143,8 @@ def _train_byte_level(
     vocabulary = train_subwords(text, settings)
     write_subwords(vocabulary, output, output.with_name("merges.txt"))
     merges: Any = vocabulary.merges
-    RobertaTokenizer(vocab=vocabulary.pieces, merges=merges).save_pretrained(output.parent)
-    return len(vocabulary.pieces)
+    RobertaTokenizer(vocab=vocabulary.tokens, merges=merges).save_pretrained(output.parent)
+    return len(vocabulary.tokens)
 
 
 def _train_wordpiece(
@@ -164,19 +164,19 @@ def _train_wordpiece(
     text = _text(paths, arguments, LineRules(), arguments.input_sentence_size)
     vocabulary = train_subwords(text, settings)
     write_subwords(vocabulary, output, None)
-    tokenizer = BertTokenizer(vocab=vocabulary.pieces, do_lower_case=arguments.lowercase, strip_accents=False)
+    tokenizer = BertTokenizer(vocab=vocabulary.tokens, do_lower_case=arguments.lowercase, strip_accents=False)
     tokenizer.save_pretrained(output.parent)
-    return len(vocabulary.pieces)
+    return len(vocabulary.tokens)
 
 
 TRAINERS = {"spm": _train_pieces, "bpe": _train_byte_level, "wordpiece": _train_wordpiece}
 
 
 def write_subwords(vocabulary: SubwordVocabulary, vocab_file: Path, merges_file: Path | None) -> None:
-    """Write pieces as JSON with ids (BPE) or one a line (WordPiece), and merges one a line."""
-    ordered = dict(sorted(vocabulary.pieces.items(), key=lambda item: item[1]))
+    """Write subword tokens as JSON with ids (BPE) or one a line (WordPiece), and merges one a line."""
+    ordered = dict(sorted(vocabulary.tokens.items(), key=lambda item: item[1]))
     if merges_file is None:
-        vocab_file.write_text("".join(f"{piece}\n" for piece in ordered), encoding="utf-8")
+        vocab_file.write_text("".join(f"{token}\n" for token in ordered), encoding="utf-8")
         return
     vocab_file.write_text(json.dumps(ordered, ensure_ascii=False), encoding="utf-8")
     merges = "".join(f"{left} {right}\n" for left, right in vocabulary.merges or [])
@@ -228,4 +228,4 @@ def train_roberta_tokenizer(arguments: RobertaTokenizerArguments) -> TrainedToke
     vocabulary = train_subwords(TrainingText(paths, LineRules(), workers=arguments.num_workers), settings)
     with files_written_aside(folder) as aside:
         write_subwords(vocabulary, aside / files[0], None if is_wordpiece else aside / files[1])
-    return TrainedTokenizer([folder / file for file in files], len(vocabulary.pieces))
+    return TrainedTokenizer([folder / file for file in files], len(vocabulary.tokens))

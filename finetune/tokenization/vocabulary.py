@@ -77,7 +77,7 @@ def _write_entries(path: Path, entries: Mapping[str, Any]) -> None:
     path.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
 
 
-def _dump(value: Any) -> str:
+def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -88,7 +88,7 @@ def _read_json(path: Path) -> Any:
         raise DataError(Problem(f"not valid JSON: {error.msg}", path=path, line=error.lineno)) from error
 
 
-def _is_segmentation(value: Any) -> bool:
+def _is_segmentation(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(segment, str) for segment in value)
 
 

@@ -7,6 +7,7 @@ divided by the global number of items), `preprocess_logits_for_metrics` (no logi
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +24,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Preempted, Problem, UsageError
+from finetune.models.prediction import tell_missing_gpus
 from finetune.run.folder import Run
+from finetune.training.batch_parts import cut_batches
 from finetune.training.callbacks import (
     CheckpointKeeper,
     EarlyStopping,
@@ -35,6 +38,7 @@ from finetune.training.callbacks import (
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
+from finetune.training.settled import record_arguments, record_choice
 from finetune.training.trackers import prepare_trackers
 from finetune.training.trainer import FinetuneTrainer
 from finetune.training.unattended import build_unattended, count_passed_over
@@ -78,11 +82,16 @@ def build_training_arguments(values: TrainingValues) -> TrainingArguments:
         "disable_tqdm": not sys.stderr.isatty(),
         **values,
         "logging_nan_inf_filter": False,  # a loss that is not finite ends the run (NonFiniteGuard), it is not hidden
+        "auto_find_batch_size": False,  # it would change the effective batch: `batch_parts.py`
         "remove_unused_columns": False,  # the collators choose the columns
         "save_total_limit": None,  # CheckpointKeeper deletes, after the new checkpoint is known to be whole
     }
     if settled.get("optim") == APEX_OPTIMIZER:
         settled.pop("optim")
+    if token := settled.pop("hub_token", None):
+        os.environ["HF_TOKEN"] = (
+            token  # the hub's own variable: every model folder has these arguments in training_args.bin
+        )
     with refusing(ValueError, TypeError, ImportError, RuntimeError):
         return TrainingArguments(**settled)
 
@@ -125,6 +134,7 @@ def build_trainer(
     configs = [module.config for module in parts.model.modules() if isinstance(module, PreTrainedModel)]
     values = resolve_evaluation(resolve_precision(values, fast_path, configs))
     arguments = build_training_arguments(values)
+    record_arguments(run, arguments)
     prepare_trackers(arguments)
     trained = parts.train if values.get("do_train", True) else None
     prepare_model(
@@ -160,13 +170,15 @@ def build_trainer(
             optimizers=(parts.optimizer, None),
             optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
         )
+    if values.get("auto_find_batch_size"):
+        trainer.batch_parts = cut_batches(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
     return trainer
 
 
 def log_in_full(trainer: Trainer) -> None:
-    """Figures as `LogLine` writes them, to the log; transformers' own callbacks write them rounded, to standard output."""
+    """Metrics as `LogLine` writes them, to the log; transformers' own callbacks write them rounded, to standard output."""
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(ProgressBar)
@@ -174,7 +186,8 @@ def log_in_full(trainer: Trainer) -> None:
 
 
 def log_arguments(arguments: TrainingArguments) -> None:
-    """The two lines that every script of transformers begins with."""
+    """The two lines that every script of transformers begins with, and one where GPUs were asked for and are not there."""
+    tell_missing_gpus()
     logger.warning(
         "Process rank: %s, device: %s, n_gpu: %s, distributed training: %s, 16-bits training: %s",
         arguments.process_index if arguments.world_size > 1 else -1,
@@ -220,7 +233,7 @@ class SavedLines(logging.Filter):
         return False
 
 
-def relay_trainer_log(model: Any) -> None:
+def relay_trainer_log(model: object) -> None:
     """Let the Trainer's lines into our log, whatever transformers' own verbosity is."""
     for name in ("transformers.configuration_utils", "transformers.modeling_utils"):
         saving = logging.getLogger(name)
@@ -243,6 +256,8 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
         NonFiniteError: the loss left the finite numbers.
     """
     checkpoint = None if run.checkpoint is None else str(run.checkpoint)
+    if checkpoint:
+        trainer.args.eval_on_start = False  # it was, at its start
     with run.stop.deferred():
         result = trainer.train(resume_from_checkpoint=checkpoint)
         if run.stop.requested:
@@ -253,6 +268,7 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
     if passed_over := count_passed_over(trainer.state):
         logger.warning("%d of %d steps changed nothing: no finite numbers.", passed_over, trainer.state.global_step)
         run.record(steps_passed_over=passed_over)
+    record_choice(run, trainer)
     return result.metrics
 
 

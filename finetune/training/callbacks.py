@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from finetune.errors import NonFiniteError
-from finetune.run.checkpoints import list_checkpoints, mark_complete
+from finetune.run.checkpoints import delete, list_checkpoints, mark_complete, remove_outlived
 from finetune.run.signals import StopRequest
 from finetune.training.losses import TokenLoss
+from finetune.training.resuming import EndsTraining
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class LogLine(TrainerCallback):
 
 
 class ProgressBar(ProgressCallback):
-    """transformers' bar without its on_log, which would write the figures to standard output, rounded."""
+    """transformers' bar without its on_log, which would write the metrics to standard output, rounded."""
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: object
@@ -66,29 +66,27 @@ def sum_over_processes(value: float, args: TrainingArguments) -> float:
 class GracefulStop(TrainerCallback):
     """Save at the end of the running step and stop, once a signal asked for it: all processes in the same step.
 
-    A signal reaches them at different moments, or one alone; whoever went on would wait for the others for ever.
+    A signal reaches them at different moments, or one alone; whoever went on would wait for the others for ever. What an
+    epoch ends with is left to the start that goes on: an epoch that is cut off has no end, and time is short.
     """
 
     def __init__(self, stop: StopRequest) -> None:
         self.stop = stop
+        self.agreed = False
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         if sum_over_processes(self.stop.requested, args):
             self.stop.join()
-            control.should_save = control.should_training_stop = True
+            self.agreed = control.should_save = control.should_training_stop = True
 
     def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Transformers ends the epoch of a training that stops within it: nothing is logged, scored or saved for that."""
-        if self.stop.requested and state.global_step < state.max_steps and not is_whole(state.epoch or 0.0):
+        if self.agreed:
+            self.stop.hold()  # the state is saved
             control.should_log = control.should_evaluate = control.should_save = False
-
-
-def is_whole(epochs: float) -> bool:
-    return abs(epochs - round(epochs)) < 1e-9
 
 
 class NonFiniteGuard(TrainerCallback):
@@ -148,7 +146,8 @@ class CheckpointKeeper(TrainerCallback):
     def keep(self, folder: Path, state: TrainerState) -> None:
         mark_complete(folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
         for old in self.find_superfluous(folder, state):
-            shutil.rmtree(old.rename(old.with_name(f"{old.name}.deleted")))  # a kill leaves no half checkpoint
+            delete(old)
+        remove_outlived(folder)
 
     def find_superfluous(self, folder: Path, state: TrainerState) -> list[Path]:
         """Checkpoints beyond the limit, oldest first; never the best, never the newest."""
@@ -159,7 +158,7 @@ class CheckpointKeeper(TrainerCallback):
         return others[: max(len(others) - room, 0)]
 
 
-class EarlyStopping(TrainerCallback):
+class EarlyStopping(EndsTraining):
     """Stop after `patience` evaluations without an improvement of more than `threshold`.
 
     Counts from the log history that every checkpoint holds, so that a resumed run stops where an undisturbed one would.
@@ -168,7 +167,7 @@ class EarlyStopping(TrainerCallback):
     def __init__(self, patience: int, threshold: float = 0.0) -> None:
         self.patience, self.threshold = patience, threshold
 
-    def is_exhausted(self, args: TrainingArguments, state: TrainerState) -> bool:
+    def has_ended(self, args: TrainingArguments, state: TrainerState) -> bool:
         """Whether the newest `patience` validation scores all failed to beat the best before them."""
         name = args.metric_for_best_model or "loss"
         key = name if name.startswith("eval_") else f"eval_{name}"
@@ -182,13 +181,6 @@ class EarlyStopping(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        if self.is_exhausted(args, state):
+        if self.has_ended(args, state):
             logger.info("No improvement in %d evaluations: training ends at step %d.", self.patience, state.global_step)
             control.should_training_stop = True
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        if self.is_exhausted(args, state):  # resumed from a checkpoint behind the end: add nothing to it
-            control.should_training_stop = True
-            control.should_evaluate = control.should_save = False

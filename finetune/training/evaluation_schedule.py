@@ -62,7 +62,7 @@ def resolve_without_validation(values: TrainingValues) -> TrainingValues:
 
 
 def resolve_saving(values: TrainingValues) -> None:
-    """Save when evaluating, unless the user set a rhythm of their own."""
+    """Save when evaluating, unless the user set a schedule of their own."""
     if "save_strategy" not in values:
         values["save_strategy"] = "steps" if "save_steps" in values else values["eval_strategy"]
     if values["save_strategy"] == "steps":

@@ -30,15 +30,15 @@ from finetune.models.fast_dropout import use_fast_dropout
 from finetune.models.native.serving import use_native_encoder
 from finetune.models.sparse_embedding import (
     follow_weight_decay,
-    restore_vocabulary,
     serves_optimizer,
-    trim_vocabulary,
+    use_full_embedding,
+    use_sparse_embedding,
 )
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import is_unpadded, unpad_encoder
 from finetune.training.allocator import keep_freed_memory
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
-from finetune.training.precision import PrecisionChoice, choose_precision
+from finetune.training.precision import LONG_NAMES, PrecisionChoice, choose_precision
 from finetune.training.trainer import FinetuneTrainer
 from finetune.training.unpadded_batches import annotate_batches
 
@@ -141,12 +141,16 @@ def describe_sparse_embedding(
     if options.no_trim_vocabulary or several_in_one_process or values.get("torch_compile"):
         return ""
     if not serves_optimizer(optimizer, float(values.get("weight_decay") or 0.0)):
-        return f"no trimmed vocabulary (--optim {optimizer} moves rows that have no gradient)"
+        return f"all embedding rows trained (--optim {optimizer} moves rows that have no gradient)"
     written = np.unique(train.with_format("arrow")[:]["input_ids"].combine_chunks().flatten().to_numpy()).tolist()
     size = getattr(model.get_input_embeddings(), "num_embeddings", 0)
     ids = {*written, *(number for number in special_ids if number < size)}
-    reason = trim_vocabulary(model, ids)
-    return f"{len(ids):,} of {size:,} embedding rows trained" if reason is None else f"no trimmed vocabulary ({reason})"
+    reason = use_sparse_embedding(model, ids)
+    return (
+        f"{len(ids):,} of {size:,} embedding rows trained"
+        if reason is None
+        else f"all embedding rows trained ({reason})"
+    )
 
 
 def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> None:
@@ -176,23 +180,29 @@ def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> Non
 
 
 def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> bool:
-    """Switch on what speeds up prediction, in place; returns whether to compute in bfloat16."""
+    """Switch on what speeds up prediction, in place; returns whether to compute under autocast to bfloat16.
+
+    The native step needs none: it rounds what enters its products, and embeddings, norms and heads stay in float32.
+    """
     on_cpu = model.device.type == "cpu"
     if on_cpu:
         keep_freed_memory()
-    reason = "it was switched off" if options.no_unpad else unpad_encoder(model)
-    if reason is not None:
-        logger.info("Padding is computed, too: %s.", reason)
-    elif on_cpu and not options.no_native:
-        native = use_native_encoder(model)
-        logger.info("Encoder: %s.", describe("native step", native, False))
     asked: TrainingValues = {"use_cpu": on_cpu}
     if options.bf16 is not None:
         asked["bf16"] = options.bf16
     choice = choose_precision(asked, [model.config])
-    if options.bf16 and choice.dtype != "bf16":
+    bf16 = choice.dtype == "bf16"
+    if options.bf16 and not bf16:
         logger.warning("Predicting in float32 because %s.", choice.reason)
-    return choice.dtype == "bf16"
+    reason = "it was switched off" if options.no_unpad else unpad_encoder(model)
+    if reason is not None:
+        logger.info("Padding is computed, too: %s.", reason)
+    if reason is not None or not on_cpu or options.no_native:
+        return bf16
+    native = use_native_encoder(model, torch.bfloat16 if bf16 else torch.float32)
+    number = LONG_NAMES["bf16" if bf16 else "fp32"]
+    logger.info("Encoder: %s.", describe(f"native step in {number}", native, False))
+    return bf16 and native is not None
 
 
 def row_lengths(rows: Any) -> np.ndarray:
@@ -204,7 +214,7 @@ def row_lengths(rows: Any) -> np.ndarray:
 
 
 class DecayRowsWithoutGradient(TrainerCallback):
-    """Rows of a trimmed vocabulary shrink by the weight decay of each step, as they would untrimmed."""
+    """Rows without a gradient shrink by the weight decay of each step, as they would with one."""
 
     def __init__(self) -> None:
         self.handles: list[Any] = []
@@ -220,4 +230,4 @@ class DecayRowsWithoutGradient(TrainerCallback):
     ) -> None:
         for handle in self.handles:
             handle.remove()
-        restore_vocabulary(kwargs["model"])
+        use_full_embedding(kwargs["model"])

@@ -1,7 +1,7 @@
 """The one subclass of transformers' Trainer: what has no extension point of its own, each method with what it replaces.
 
 Everything else is a callback, a collator or a loss (`building.py`). `OVERRIDDEN` names the methods that a test compares
-with the installed transformers, so that an upgrade which drops one of them is told in a sentence.
+with the installed transformers (first those of `resuming.py`), so that an upgrade which drops one is told in a sentence.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import torch
 from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import Trainer
 
+from finetune.run.workers import LeaveToParent
+from finetune.training.batch_parts import BatchParts
 from finetune.training.even_shares import EvenShares, repeats_rows
 from finetune.training.folded_clipping import can_fold, fold_into
+from finetune.training.resuming import ResumingTrainer
 
 OVERRIDDEN = (
-    "_run_epoch",
+    "training_step",
+    *("_init_training_state", "get_batch_samples", "_maybe_log_save_evaluate", "_save_checkpoint", "log"),
     "_get_num_items_in_batch",
     "_get_train_sampler",
     "_get_eval_sampler",
@@ -29,25 +32,22 @@ OVERRIDDEN = (
 )
 
 
-class FinetuneTrainer(Trainer):
+class FinetuneTrainer(ResumingTrainer):
     """A Trainer whose runs end where they end, whose items are counted by the loss, and which evaluates every row.
 
-    `count_items`, `train_sampler` and `clips_in_optimizer` may be set until training begins.
+    `count_items`, `train_sampler`, `clips_in_optimizer` and `batch_parts` may be set until training begins.
     """
 
     count_items: Callable[[Mapping[str, Tensor]], Tensor] | None = None  # of a batch: what its losses are divided by
     train_sampler: Sampler | None = None
     clips_in_optimizer = False
+    batch_parts: BatchParts | None = None
 
-    def _run_epoch(self, *words: Any, **options: Any) -> None:
-        """Replaces nothing but the epoch of a run that is resumed at its last step.
-
-        transformers asks whether the last step is reached only after a step, so that such a run would train one too many.
-        """
-        if self.state.global_step >= self.state.max_steps:
-            self.control.should_training_stop = True
-            return
-        super()._run_epoch(*words, **options)
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Replaces `auto_find_batch_size`, which changes the effective batch, by batches in parts (`batch_parts.py`)."""
+        if self.batch_parts is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        return self.batch_parts.step(super().training_step, model, inputs, num_items_in_batch)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor | int | None:
         """Replaces the count of labels that are not -100 where a loss is divided by other numbers, or by several.
@@ -72,7 +72,7 @@ class FinetuneTrainer(Trainer):
         return SequentialSampler(eval_dataset)
 
     def _get_dataloader(self, *words: Any, **options: Any) -> DataLoader:
-        """Replaces `dataloader_drop_last` and `even_batches` in evaluation.
+        """Replaces `dataloader_drop_last` and `even_batches` in evaluation, and what ends a worker.
 
         The one would leave out the last rows, the other wait for ever for a process that has no batch left.
         """
@@ -81,7 +81,9 @@ class FinetuneTrainer(Trainer):
         if not options.get("is_training"):
             self.args.dataloader_drop_last, shards.even_batches = False, True
         try:
-            return super()._get_dataloader(*words, **options)
+            loader = super()._get_dataloader(*words, **options)
+            loader.worker_init_fn = LeaveToParent(loader.worker_init_fn)
+            return loader
         finally:
             self.args.dataloader_drop_last, shards.even_batches = asked
 

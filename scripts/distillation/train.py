@@ -8,7 +8,7 @@ As DistilBERT was trained, on text that binarized_data.py and token_counts.py ha
         --freeze_pos_embs --data_file data/dump.bert-base-uncased --token_counts data/token_counts.json \\
         --dump_path serialization_dir/my_first_distillation --export distilbert.v1
 
-A teacher of another width or without a trained head teaches by its states and relations:
+A teacher of another width or without a trained head is learnt from by its states and relations:
 
     ... --alpha_ce 0 --alpha_mlm 1 --alpha_hidden 1 --alpha_relation 1
 
@@ -128,8 +128,8 @@ def distil_tagger(arguments: Arguments, run: Run) -> dict[str, Any]:
     train(trainer, run)
     training.save_student(trainer, distilled)
     results = tagging_results.score_splits(trainer, task, list_scored(arguments))
-    figures = tagging_results.write_tagging_results(run, task, results)
-    return figures | training.export_student(trainer, distilled, figures)
+    metrics = tagging_results.write_tagging_results(run, task, results)
+    return metrics | training.export_student(trainer, distilled, metrics)
 
 
 def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
@@ -153,8 +153,8 @@ def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
     training.save_student(trainer, distilled, decision)
     results = classification_results.score_splits(outputs, task, decision, glue.reported_splits(task))
     glue.write_glue_results(run, task, results, trainer)
-    figures = classification_results.write_classification_results(run, task, results)
-    return figures | training.export_student(trainer, distilled, figures, decision)
+    metrics = classification_results.write_classification_results(run, task, results)
+    return metrics | training.export_student(trainer, distilled, metrics, decision)
 
 
 if __name__ == "__main__":

@@ -78,9 +78,9 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.supervised.training import build_supervised_trainer, save_supervised, show_estimate
     from finetune.training.building import train
 
-    task = classification.open_task(arguments, thai_texts.make_plan(arguments))
-    thai_texts.log_plan(task)
+    task = classification.open_task(arguments, thai_texts.define_task(arguments))
     trainer = build_supervised_trainer(task, run)
+    thai_texts.log_plan(task, trainer)
     if arguments[RunArguments].dry_run:
         return show_estimate(trainer, task)
     run.record_inputs(task.corpus.files)

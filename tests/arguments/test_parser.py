@@ -328,5 +328,7 @@ def test_a_printed_configuration_reads_back(tmp_path_factory, names, **values):
 
 def test_training_fields_that_nobody_set_are_printed_as_comments():
     lines = parse("--seed", "3").as_yaml().splitlines()
-    assert "seed: 3" in lines and '# eval_strategy: "no"' in lines and "stride: 0" in lines
+    assert "seed: 3" in lines and '# lr_scheduler_type: "linear"' in lines and "stride: 0" in lines
+    assert any(line.startswith("# eval_strategy follows: steps with --eval_steps") for line in lines)
+    assert "bf16: true" in parse("--bf16").as_yaml().splitlines()
     assert not any(line.startswith(("print_config", "config_file")) for line in lines)

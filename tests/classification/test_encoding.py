@@ -12,6 +12,7 @@ from finetune.classification.column_choice import ProblemType
 from finetune.classification.encoding import encode_classification, encode_labels
 from finetune.classification.special_token_template import find_template
 from finetune.classification.truncation import LongText
+from finetune.encoding.control_tokens import CONTROL_ROLES
 from finetune.errors import UsageError
 
 TEXTS = [
@@ -147,3 +148,16 @@ def test_lengths_that_cannot_be_are_refused(bert) -> None:
         encode(bert, TEXTS, PAIRS, max_length=3)
     with pytest.raises(UsageError, match="--stride 9 does not fit windows of 8 subwords"):
         encode(bert, TEXTS, max_length=10, long_text=LongText.WINDOWS, stride=9)
+
+
+@pytest.mark.parametrize("with_pairs", [False, True])
+def test_control_tokens_stand_only_where_the_template_has_them(any_tokenizer, with_pairs: bool, caplog) -> None:
+    """BART and T5 read a text up to its only end token; a second one that a text spells ended them with an error."""
+    tokens = sorted({getattr(any_tokenizer, role) for role in CONTROL_ROLES} - {None, any_tokenizer.unk_token})
+    texts = [f"The fox {token} jumps{token}" for token in tokens] + ["The fox jumps"]
+    with caplog.at_level(logging.WARNING):
+        rows = encode(any_tokenizer, texts, texts[::-1] if with_pairs else None, max_length=200).dataset["input_ids"][:]
+    counts = {token: {row.count(any_tokenizer.convert_tokens_to_ids(token)) for row in rows} for token in tokens}
+    assert all(len(found) == 1 for found in counts.values()), counts
+    number = len(tokens) * (2 if with_pairs else 1)
+    assert f"{number} texts spell a control token of the tokenizer" in caplog.text or not tokens

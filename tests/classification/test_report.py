@@ -18,6 +18,7 @@ from finetune.classification.report import (
     format_decision,
     format_details,
     format_result,
+    warn_of_fitting,
     write_predictions,
 )
 from finetune.classification.summary import summarise_texts
@@ -102,3 +103,13 @@ def test_submissions_pass_the_check(tmp_path: Path) -> None:
     assert lines[:3] == ["index\tprediction", "0\t5.000", "1\t0.000"]
     path = write_glue_predictions(tmp_path / "test_results_stsb.txt", [2.55555])
     assert path.read_text(encoding="utf-8") == "index\tprediction\n0\t2.556\n"
+
+
+def test_what_was_fitted_on_validation_is_said():
+    fitted = Decision(ProblemType.SINGLE, plain_decision(ProblemType.SINGLE, LABELS).thresholds, temperature=1.25)
+    assert warn_of_fitting(plain_decision(ProblemType.SINGLE, LABELS)) == []
+    (sentence,) = warn_of_fitting(fitted)
+    assert "the temperature (ece)" in sentence and "thresholds" not in sentence
+    scope = Thresholds(tuple(LABELS), (0.3,) * len(LABELS), ThresholdScope.GLOBAL)
+    (sentence,) = warn_of_fitting(Decision(ProblemType.MULTI, scope))
+    assert "the thresholds (f1, precision, recall)" in sentence

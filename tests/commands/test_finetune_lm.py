@@ -175,8 +175,8 @@ def test_words_and_totals_are_those_of_score(tune, call_command, folders, data, 
     done = tune("lm", "--test_file", data["items"], "--metrics_detail", "word", epochs=0)
     options = ("--device", "cpu", "--metrics_detail", "word", "--output_dir", tmp_path / "score")
     scored = call_command("score.py", "--model_name_or_path", folders["lm"], "--test_file", data["items"], *options)
-    figures = {name: scored.last[name] for name in ("texts", "tokens", "mean_surprisal", "perplexity")}
-    assert done.last["test"]["items"] == pytest.approx(figures)
+    metrics = {name: scored.last[name] for name in ("texts", "tokens", "mean_surprisal", "perplexity")}
+    assert done.last["test"]["items"] == pytest.approx(metrics)
     ours, theirs = (read(next((tmp_path / name).glob("*-test_results.csv.gz"))) for name in ("out", "score"))
     for name in ("word", "n_tokens", "word_num", "item"):
         assert ours[name].tolist() == theirs[name].tolist()
@@ -319,6 +319,10 @@ class Recorder:
         if deadly.is_file() and json.loads(deadly.read_text()) == [self.point, epoch, batch]:
             deadly.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
+        term = self.path.with_name("term")
+        if term.is_file() and json.loads(term.read_text()) == [self.point, epoch, batch]:
+            term.unlink()
+            os.kill(os.getpid(), signal.SIGTERM)
         stop = self.path.with_name("stop")
         if stop.is_file() and json.loads(stop.read_text()) == [self.point, batch]:
             stop.unlink()
@@ -497,3 +501,34 @@ def test_dry_run_and_folders_that_are_not_named(call_command, folders, data, tmp
     assert first["output_dir"] != second["output_dir"] and first["seed"] != second["seed"]
     assert first["output_dir"].startswith(f"outputs/train/{label}/20")
     assert f"--seed {first['seed']}" in Path(first["output_dir"], "config.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        [("post_train_batch", 1, 2)],
+        [("post_train_batch", 2, 3)],
+        [("end_epoch", 1, 1)],
+        [("pre_train_batch", 1, 1), ("post_train_batch", 2, 1), ("post_train_batch", 3, 3)],
+    ],
+)
+def test_signals_within_epochs_leave_the_tables_as_they_were(tune, tmp_path, monkeypatch, signals):
+    """Row for row, text for text, whichever batch a signal comes in; the weights too."""
+    hooks = with_hooks(tmp_path, monkeypatch, "pre_train_batch", "post_train_batch", "end_epoch")
+    options = (*LR, *hooks, "--per_device_train_batch_size", 2)
+    assert tune("lm", *options, out="whole", epochs=3).code == 0
+    for point in signals:
+        (tmp_path / "term").write_text(json.dumps(point))
+        stopped = tune("lm", *options, out="cut", epochs=3)
+        assert stopped.code == 75, stopped.stderr
+    done = tune("lm", *options, out="cut", epochs=3)
+    assert done.code == 0, done.stderr
+    for name in ("metrics.csv.gz", "losses.csv.gz"):
+        assert read_text(tmp_path / "cut" / name) == read_text(tmp_path / "whole" / name), name
+    assert (tmp_path / "cut" / "loss_curves.pdf").read_bytes() == (tmp_path / "whole" / "loss_curves.pdf").read_bytes()
+    old, new = (weights(tmp_path / out / "model") for out in ("whole", "cut"))
+    assert all(torch.equal(old[name], new[name]) for name in old)
+
+
+def read_text(path: Path) -> str:
+    return gzip.decompress(path.read_bytes()).decode()

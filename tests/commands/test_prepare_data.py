@@ -64,6 +64,8 @@ def test_semeval_with_upsampling(call_command, shared_data: Path, tmp_path: Path
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"train.xml", "dev.xml", "train_split.xml"}
     counts = count_labels(read_semeval(tmp_path / "out" / "train.xml"))
     assert abs(counts["POS"] / counts.total() - 0.4) < 0.01
+    assert f"Label Counts {counts.most_common()}" in done.stdout  # of what is written, not of what it was made from
+    assert f"#SentencePairs {counts.total()}" in done.stdout
     dev = {sentence.text for sentence in read_semeval(tmp_path / "out" / "dev.xml")}
     training = {sentence.text for sentence in read_semeval(tmp_path / "out" / "train_split.xml")}
     assert len(dev) == 50
@@ -71,6 +73,35 @@ def test_semeval_with_upsampling(call_command, shared_data: Path, tmp_path: Path
     assert call_command(*words, "--output_dir", tmp_path / "again").code == 0
     for name in ("train.xml", "dev.xml", "train_split.xml"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_what_semeval_files_lose_is_counted_and_ids_are_kept(call_command, tmp_path: Path) -> None:
+    def sentence(number: int, *polarities: str) -> str:
+        terms = "".join(f'<aspectTerm term="a" polarity="{word}" from="0" to="1"/>' for word in polarities)
+        inside = f"<aspectTerms>{terms}</aspectTerms>" if polarities else ""
+        return f'<sentence id="r{number}"><text>a b {number}</text>{inside}</sentence>'
+
+    rows = [
+        sentence(7, "positive", "conflict"),
+        sentence(3, "conflict"),
+        sentence(5),
+        sentence(9, "negative", "neutral"),
+    ]
+    (tmp_path / "a.xml").write_text(f"<sentences>{''.join(rows)}</sentences>", encoding="utf-8")
+    words = (
+        "prepare_semeval_datasets.py",
+        "--files",
+        tmp_path / "a.xml",
+        "--output_dir",
+        tmp_path / "out",
+        "--noconfl",
+    )
+    done = call_command(*words)
+    assert done.code == 0, done.stderr
+    assert "1 of 4 sentences have no aspect and are left out" in done.stderr
+    assert "2 conflicting aspects were dropped, and with them 1 sentences of no other" in done.stderr
+    assert [item.id for item in read_semeval(tmp_path / "out" / "test.xml")] == ["r7", "r9", "r9"]
+    assert "#Sentences with minimum 1 label 2" in done.stdout and "#SentencePairs 3" in done.stdout
 
 
 def test_broken_xml_is_told(call_command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""run_glue.py from end to end: real data, figures recomputed from the files it leaves, the documented command lines."""
+"""run_glue.py from end to end: real data, metrics recomputed from the files it leaves, the documented command lines."""
 
 from __future__ import annotations
 

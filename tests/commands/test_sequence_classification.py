@@ -57,6 +57,7 @@ def test_wisesight_as_documented(call_command, tiny_bert, shared_data, tmp_path)
     log = (output / "run.log").read_text(encoding="utf-8")
     for line in ("[INFO] Dataset: wisesight_sentiment", "[INFO] Number of train examples = 24", "Class weights: pos"):
         assert line in log
+    assert re.search(r"\[INFO\] warmup_steps: \d+\n", log) and re.search(r"\[INFO\] fp16: (True|False)\n", log)
     report = (output / "report.txt").read_text(encoding="utf-8")
     assert "Confusion matrix" in report
     assert "Most confident errors of test" in report

@@ -1,4 +1,4 @@
-"""The tagging commands from end to end: real data, real tokenizers, figures recomputed from the files they leave."""
+"""The tagging commands from end to end: real data, real tokenizers, metrics recomputed from the files they leave."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_log_has_the_lines_that_users_of_transformers_look_for(wnut17_run):
         assert f" -   {start}" in lines, start
 
 
-def test_logged_figures_are_numbers_in_full_and_the_learning_rate_that_of_the_next_step(wnut17_run):
+def test_logged_metrics_are_numbers_in_full_and_the_learning_rate_that_of_the_next_step(wnut17_run):
     """Linear decay from 5e-3 to nothing at step 15, logged every 5 steps, as transformers 2 to 4 did."""
     _, done = wnut17_run
     logged = [ast.literal_eval(text) for text in re.findall(r"\{'loss'.*\}", done.stderr)]

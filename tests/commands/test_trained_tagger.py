@@ -17,6 +17,7 @@ def trained(tmp_path_factory, run_command, tiny_bert) -> Path:
     done = run_command(
         "run_ner.py", "--model_name_or_path", tiny_bert, "--dataset_name", "sample", "--output_dir", output, "--do_train",
         "--do_eval", "--max_train_samples", 400, "--max_eval_samples", 60, "--max_steps", 100, "--learning_rate", 3e-3,
+        "--metric_for_best_model", "loss",
         "--max_seq_length", 12, "--stride", 4, "--lowercase", "--constrained_decoding", "learned", "--bf16", "False",
     )  # fmt: skip
     assert done.code == 0, done.stderr

@@ -91,7 +91,7 @@ def test_training_starts_the_documented_command(wrappers):
     assert line == (
         "--data_dir data --labels labels.txt --model_name_or_path ./roberta-base --output_dir engeval-model "
         "--max_seq_length 180 --num_train_epochs 8 --per_device_train_batch_size 32 --learning_rate 5e-5 "
-        "--warmup_steps 0 --logging_steps 50 --save_steps 100 --eval_strategy steps --seed 1 "
+        "--warmup_steps 0 --logging_steps 50 --save_steps 100 --eval_strategy steps --report_to tensorboard --seed 1 "
         "--do_train --do_eval --do_predict"
     )
 
@@ -167,6 +167,19 @@ def test_a_label_file_that_lacks_labels_is_refused(wrappers):
     assert done.returncode == 2 and not wrappers.called.exists()
     assert "labels.txt lacks labels of data: B-MISC B-ORG I-LOC; remove it" in done.stderr
     assert (wrappers.folder / "labels.txt").read_text() == "O\nB-LOC\n"
+
+
+def test_labels_that_the_wrapper_made_follow_mended_data(wrappers):
+    wrappers("train-ner.sh")
+    train = wrappers.folder / "data" / "train.txt"
+    train.write_text(train.read_text().replace("B-MISC", "B-PER"))
+    done = wrappers("train-ner.sh")
+    assert done.returncode == 0 and "labels.txt was made from other data; it is made anew" in done.stderr
+    assert (wrappers.folder / "labels.txt").read_text().splitlines() == ["B-LOC", "B-ORG", "B-PER", "I-LOC", "O"]
+    (wrappers.folder / "labels.txt").write_text("O\nB-LOC\nB-ORG\nB-PER\nI-LOC\nB-NEW\n")  # somebody's own
+    train.write_text(train.read_text().replace("B-PER", "B-ORG"))
+    done = wrappers("train-ner.sh")
+    assert "labels.txt is kept" in done.stderr and "B-NEW" in (wrappers.folder / "labels.txt").read_text()
 
 
 def test_a_label_file_with_more_or_in_another_order_is_kept_and_said(wrappers):

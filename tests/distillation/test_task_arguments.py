@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.distillation.arguments import TeachingArguments
+from finetune.distillation.arguments import DistillationLossArguments
 from finetune.distillation.task_arguments import TaskDistillationArguments, find_task
 
 
@@ -47,6 +47,6 @@ def test_one_student_is_needed(given, expected):
     ],
 )
 def test_what_cannot_be_cached_is_told(given, expected):
-    (problem,) = TeachingArguments(**given).problems()
+    (problem,) = DistillationLossArguments(**given).problems()
     assert expected in str(problem)
-    assert TeachingArguments(cache_teacher=8).problems() == []
+    assert DistillationLossArguments(cache_teacher=8).problems() == []

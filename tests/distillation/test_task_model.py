@@ -97,7 +97,7 @@ def test_evaluated_it_is_the_student_alone():
     module = TaskDistillation(student, teacher, ALL).eval()
     labels = batch.pop("labels")
     outputs = module(**batch)
-    del batch["decides"]
+    del batch["loss_mask"]
     assert set(outputs) == {"logits"} and torch.equal(outputs["logits"], student(**batch).logits)
     loss = TaskDistillationLoss(ALL, TokenLoss())(outputs, labels, torch.tensor([3, 2, 8]))
     assert loss.item() == pytest.approx(TokenLoss()(outputs, labels).item())

@@ -1,4 +1,4 @@
-"""The course's chapter 3 and the three small examples, as programs of their own; the figures the documents print."""
+"""The course's chapter 3 and the three small examples, as programs of their own; the metrics the documents print."""
 
 from __future__ import annotations
 

@@ -93,8 +93,8 @@ def test_language_models_are_those_of_one_process(task, tmp_path, call_command, 
     ]
     losses = [[entry["loss"] for entry in history if "loss" in entry] for history in histories]
     assert len(losses[0]) == 6 and losses[1] == pytest.approx(losses[0], rel=1e-5)
-    for figure in ("loss", "accuracy"):
-        assert done.last[figure] == pytest.approx(alone.last[figure], rel=1e-5)
+    for metric in ("loss", "accuracy"):
+        assert done.last[metric] == pytest.approx(alone.last[metric], rel=1e-5)
 
 
 def signal_second(command: list[str], once: Path) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Unpadded, trimmed models under DistributedDataParallel give the gradients of one process with the whole batch."""
+"""Unpadded models with sparse embeddings under DistributedDataParallel: gradients of one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import BertForTokenClassification
 from transformers.models.bert import BertConfig
 from finetune.models.unpadding.hooks import unpad_encoder
-from finetune.models.sparse_embedding import trim_vocabulary
+from finetune.models.sparse_embedding import use_sparse_embedding
 from finetune.run.process_exit import leave
 
 dist.init_process_group("gloo")
@@ -21,7 +21,7 @@ config = BertConfig(vocab_size=101, hidden_size=32, num_hidden_layers=2, num_att
                     hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_labels=3)
 plain = BertForTokenClassification(config)
 fast = copy.deepcopy(plain)
-assert unpad_encoder(fast) is None and trim_vocabulary(fast, range(5, 60)) is None
+assert unpad_encoder(fast) is None and use_sparse_embedding(fast, range(5, 60)) is None
 lengths = torch.tensor([11, 3, 5, 7])
 mask = (torch.arange(11) < lengths[:, None]).long()
 ids = torch.randint(5, 60, mask.shape) * mask

@@ -17,8 +17,8 @@ CARD = ModelCard(
     base_model="airesearch/wangchanberta-base-att-spm-uncased",
     dataset="thainer",
     hub_dataset="thainer",
-    figures={"validation": {"f1_micro": 0.8712, "nb_samples": 635}, "test": {"f1_micro": 0.89479, "accuracy": 0.98}},
-    headline=("f1_micro", "accuracy"),
+    metrics={"validation": {"f1_micro": 0.8712, "nb_samples": 635}, "test": {"f1_micro": 0.89479, "accuracy": 0.98}},
+    headline=("f1_micro", "accuracy", "f1_micro"),
     labels=["B-PER", "O"],
     language="th",
     sizes={"train": 5078, "test": 635},
@@ -29,7 +29,7 @@ CARD = ModelCard(
 )
 
 
-def test_the_hub_reads_the_card_with_its_figures(tmp_path):
+def test_the_hub_reads_the_card_with_its_metrics(tmp_path):
     card = HubCard.load(write_model_card(tmp_path, CARD))
     results = {(r.dataset_split, r.metric_name): r.metric_value for r in card.data.eval_results}
     assert results == {
@@ -65,7 +65,7 @@ def test_a_corpus_is_named_as_the_hub_names_it():
 
 
 def test_what_is_empty_is_left_out(tmp_path):
-    card = ModelCard("m", "token-classification", "", "wnut17", figures={}, headline=())
+    card = ModelCard("m", "token-classification", "", "wnut17", metrics={}, headline=())
     text = write_model_card(tmp_path, card).read_text(encoding="utf-8")
     assert text.endswith("# m\n\nTrained from scratch for token-classification on `wnut17`.\n\n")
     assert "model-index" not in text and "##" not in text

@@ -186,3 +186,49 @@ def test_forked_workers_leave_ctrl_c_to_their_parent_and_can_be_terminated(repos
         [sys.executable, "-c", CHILD], capture_output=True, text=True, cwd=repository, timeout=20, check=False
     )
     assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+IMPORTING = """
+import os, signal, sys, time
+from pathlib import Path
+from finetune.errors import Preempted
+from finetune.run.signals import StopRequest
+sys.path.insert(0, sys.argv[1])
+stop = StopRequest()
+stop.install()
+try:
+    import slow
+    time.sleep(20)
+except Preempted:
+    print("imported", slow.DONE)
+"""
+
+
+def test_a_signal_waits_for_the_end_of_an_import(repository, tmp_path):
+    """An exception in the middle of `import torch` makes its C++ abort."""
+    lines = "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.3)\nDONE = True\n"
+    (tmp_path / "slow.py").write_text(lines)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING, str(tmp_path)], capture_output=True, text=True, cwd=repository, timeout=15,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "imported True\n"), done.stderr
+
+
+def test_once_the_state_is_saved_further_signals_change_nothing(stop):
+    with pytest.raises(Preempted), stop.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        stop.hold()  # saved
+        for number in SIGNALS:
+            os.kill(os.getpid(), number)
+
+
+def test_nohup_is_heeded():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    others = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        StopRequest().install()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        for number, handler in {**others, signal.SIGHUP: before}.items():
+            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The table of a sweep shows validation figures only; the array script runs what it says."""
+"""The table of a sweep shows validation metrics only; the array script runs what it says."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from finetune.sweep.arguments import SweepArguments
 from finetune.sweep.slurm import write_array_script
-from finetune.sweep.table import SEEDS_TABLE, SweepRow, sort_rows, validation_figures, write_sweep_table
+from finetune.sweep.table import SEEDS_TABLE, SweepRow, sort_rows, validation_metrics, write_sweep_table
 
 ROWS = [
     SweepRow("lr=1,seed=1", {"lr": "1", "seed": "1"}, "done", metrics={"validation.f1": 0.5}),
@@ -23,7 +23,7 @@ ROWS = [
 ]
 
 
-def test_figures_of_tests_are_left_out():
+def test_metrics_of_tests_are_left_out():
     result = {
         "validation": {"f1": 0.5, "loss": 1.25},
         "test": {"f1": 0.9},
@@ -35,7 +35,7 @@ def test_figures_of_tests_are_left_out():
         "resumed": True,
         "name": "x",
     }
-    assert validation_figures(result) == {"validation.f1": 0.5, "validation.loss": 1.25, "eval_loss": 2.0}
+    assert validation_metrics(result) == {"validation.f1": 0.5, "validation.loss": 1.25, "eval_loss": 2.0}
 
 
 def test_the_table_and_the_one_over_seeds(tmp_path):

@@ -72,7 +72,7 @@ def test_a_folder_with_the_usual_names(tmp_path: Path, name: str) -> None:
 def test_a_folder_with_prefixed_names_of_one_corpus(shared_data: Path, tmp_path: Path) -> None:
     for split in ("train", "dev", "test"):
         (tmp_path / f"th_tud-ud-{split}.conllu").write_text("1\ta\t_\tX\t_\t_\t_\t_\t_\t_\n")
-    assert list(load(data_dir=tmp_path).splits) == ["train", "validation", "test"]
+    assert list(load(data_dir=tmp_path, allow_no_entities=True).splits) == ["train", "validation", "test"]
     (found,) = problems_of(data_dir=shared_data / "ud")
     assert "this folder holds several corpora" in found
 
@@ -263,7 +263,7 @@ def test_formats_are_told_by_content_where_names_say_nothing(tmp_path: Path) -> 
     for name, text in contents.items():
         path = tmp_path / name
         path.write_text(text)
-        corpus = load(train_file=path, validation_needed=False)
+        corpus = load(train_file=path, validation_needed=False, allow_no_entities=True)
         assert corpus.splits["train"]["words"][:] == [["a"]], name
         assert corpus.splits["train"]["tags"][:] == [["O"]], name
 

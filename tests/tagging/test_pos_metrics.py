@@ -11,7 +11,7 @@ from sklearn.metrics import classification_report, f1_score
 
 from finetune.encoding.tags import TagScheme
 from finetune.tagging.metrics import compare_tags
-from finetune.tagging.pos_metrics import PIECE_FIGURES, count_word_confusions, score_subword_tags, score_words
+from finetune.tagging.pos_metrics import SUBWORD_METRICS, count_word_confusions, score_subword_tags, score_words
 
 tags = st.sampled_from(["NOUN", "VERB", "PROPN", "X"])
 corpora = st.lists(st.lists(st.tuples(tags, tags), max_size=6), min_size=1, max_size=5).filter(any)
@@ -51,7 +51,7 @@ def test_no_letter_of_a_tag_is_eaten():
 
 def test_pieces_without_a_label_do_not_count():
     scores = score_subword_tags([[1, 0, 1], [2, 2, 0]], [[1, 1, -100], [-100, 2, -100]], ["A", "B", "C"])
-    assert tuple(scores) == PIECE_FIGURES
+    assert tuple(scores) == SUBWORD_METRICS
     assert scores["accuracy"] == pytest.approx(2 / 3)
     assert scores["f1_macro"] == pytest.approx(f1_score([1, 1, 2], [1, 0, 2], average="macro"))
 

@@ -26,7 +26,7 @@ def byte_level_folder(tmp_path: Path) -> Path:
     settings = SubwordSettings("ByteLevelBPETokenizer", vocab_size=300)
     trained = train_subwords(TrainingText([text], LineRules(), workers=1), settings)
     folder = tmp_path / "roberta"
-    RobertaTokenizer(vocab=trained.pieces, merges=trained.merges).save_pretrained(folder)
+    RobertaTokenizer(vocab=trained.tokens, merges=trained.merges).save_pretrained(folder)
     return folder
 
 

@@ -206,7 +206,7 @@ for algorithm in ALGORITHMS:
     settings = SubwordSettings(algorithm, 900, limit_alphabet=120)
     text = TrainingText([Path(name) for name in sys.argv[1:]], LineRules(), workers=1)
     trained = train_subwords(text, settings)
-    print(algorithm, hashlib.sha256(json.dumps([trained.pieces, trained.merges]).encode()).hexdigest(), len(trained.pieces))
+    print(algorithm, hashlib.sha256(json.dumps([trained.tokens, trained.merges]).encode()).hexdigest(), len(trained.tokens))
 """
 
 
@@ -234,7 +234,7 @@ def test_bpe_equals_the_stock_trainer(algorithm, stock, corpus):
     reference.train_from_iterator(
         read_all(corpus), vocab_size=900, min_frequency=2, special_tokens=special, show_progress=False, **options
     )
-    assert trained.pieces == reference.get_vocab()
+    assert trained.tokens == reference.get_vocab()
 
 
 def test_wordpiece_is_as_good_as_the_stock_trainer(corpus):
@@ -245,17 +245,17 @@ def test_wordpiece_is_as_good_as_the_stock_trainer(corpus):
     reference.train_from_iterator(
         read_all(corpus), vocab_size=900, special_tokens=list(BERT_TOKENS), show_progress=False
     )
-    ours = BertWordPieceTokenizer(vocab=trained.pieces, lowercase=False, strip_accents=False)
+    ours = BertWordPieceTokenizer(vocab=trained.tokens, lowercase=False, strip_accents=False)
     encoded = [one.encode_batch(read_all(corpus), add_special_tokens=False) for one in (ours, reference)]
     lengths = [sum(len(line.ids) for line in lines) for lines in encoded]
     assert lengths[0] == pytest.approx(lengths[1], rel=0.01)
-    assert len(trained.pieces.keys() & reference.get_vocab().keys()) > 850
+    assert len(trained.tokens.keys() & reference.get_vocab().keys()) > 850
 
 
 def test_the_alphabet_is_limited_by_count_then_order(tmp_path, caplog):
     paths = write_lines(tmp_path / "a.txt", ["aab bba cd dc e " * 3])
     settings = SubwordSettings("SentencePieceBPETokenizer", 60, limit_alphabet=3)
-    pieces = train_subwords(plain_text(paths), settings).pieces
+    pieces = train_subwords(plain_text(paths), settings).tokens
     assert {piece for piece in pieces if len(piece) == 1} == {"a", "b", "▁", "c"}  # c and d are equally frequent
     assert "The 2 rarest of 5 characters" in caplog.text
 

@@ -61,9 +61,9 @@ def run(folder, tokenizer, fast_path: FastPathArguments, *, dropout: float = 0.0
 
 @pytest.mark.slow
 def test_the_whole_fast_path_trains_what_the_plain_recipe_trains(tmp_path, tokenizer):
-    fast, (unpadded, trimmed) = run(tmp_path / "fast", tokenizer, FastPathArguments())
+    fast, (unpadded, sparse) = run(tmp_path / "fast", tokenizer, FastPathArguments())
     plain, before = run(tmp_path / "plain", tokenizer, PLAIN)
-    assert unpadded and trimmed and before == (False, False)
+    assert unpadded and sparse and before == (False, False)
     expected = dict(plain.model.named_parameters())
     for name, weight in fast.model.named_parameters():
         torch.testing.assert_close(

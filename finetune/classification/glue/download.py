@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from finetune.classification.glue.tasks import TASKS, GlueTask, find_task
 from finetune.data.files import read_text
 from finetune.errors import DataError, Problem, ProblemList, RunError, UsageError
+from finetune.run.atomic_files import AtomicFile, atomic_text_file
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +86,9 @@ def download_task(task: GlueTask, data_dir: Path, mrpc_folder: Path | None = Non
     if task.name == "mrpc":
         write_mrpc(data_dir / task.folder, *_mrpc_texts(mrpc_folder), fetch(MRPC_DEV_IDS).decode("utf-8-sig"))
     elif task.name == "ax":
-        (data_dir / task.folder).mkdir(parents=True, exist_ok=True)
-        (data_dir / task.folder / "AX.tsv").write_bytes(fetch(DIAGNOSTICS))
+        content = fetch(DIAGNOSTICS)
+        with AtomicFile(data_dir / task.folder / "AX.tsv") as file:
+            file.stream.write(content)
     else:
         address = f"{BASE}/{ARCHIVES[task.name]}"
         unpack(fetch(address), address, data_dir / task.folder)
@@ -139,10 +141,9 @@ def unpack(data: bytes, address: str, folder: Path) -> None:
         members = [name for name in archive.namelist() if _is_table(name)]
         if not members:
             raise DataError(Problem(f"the archive at {address} holds no .tsv file"))
-        folder.mkdir(parents=True, exist_ok=True)
         for name in members:
-            with archive.open(name) as source, (folder / PurePosixPath(name).name).open("wb") as target:
-                shutil.copyfileobj(source, target)
+            with archive.open(name) as source, AtomicFile(folder / PurePosixPath(name).name) as target:
+                shutil.copyfileobj(source, target.stream)
 
 
 def _is_table(name: str) -> bool:
@@ -174,10 +175,9 @@ def write_mrpc(folder: Path, train: str, test: str, dev_ids: str) -> None:
         "dev": (MRPC_HEADER, [fields for fields in pairs if (fields[1], fields[2]) in chosen]),
         "test": (MRPC_TEST_HEADER, [[str(index), *fields[1:]] for index, fields in enumerate(tests)]),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for name, (header, rows) in tables.items():
-        text = "".join("\t".join(fields) + "\n" for fields in [[header], *rows])
-        (folder / f"{name}.tsv").write_text(text, encoding="utf-8", newline="")
+        with atomic_text_file(folder / f"{name}.tsv") as file:
+            file.writelines("\t".join(fields) + "\n" for fields in [[header], *rows])
 
 
 def _lines(text: str) -> list[str]:

@@ -22,7 +22,7 @@ from finetune.classification.glue.report import write_glue_predictions, write_su
 from finetune.classification.glue.tasks import GLUE_ON_HUB, GlueTask, find_task, is_glue_task, known_names
 from finetune.classification.published.cleaning import clean_corpus
 from finetune.classification.results import Results, name_predictions
-from finetune.classification.task import ClassificationTask, Plan
+from finetune.classification.task import ClassificationTask, TaskDefinition
 from finetune.data import hub
 from finetune.data.corpus import Corpus, select_rows
 from finetune.data.row_files import rows_of_dataset
@@ -45,7 +45,7 @@ EXTRA_SPLITS = {
 }
 
 
-def make_plan(arguments: Arguments) -> Plan:
+def define_task(arguments: Arguments) -> TaskDefinition:
     """What the command line asks for; files are opened later.
 
     Raises:
@@ -55,9 +55,9 @@ def make_plan(arguments: Arguments) -> Plan:
     task = glue_task(arguments)
     settings = ClassifierSettings(lowercase=bool(arguments[GlueArguments].do_lower_case))
     if typed is None:
-        return Plan(load_any_corpus, "", (), DEFAULT_LENGTH, settings=settings)
+        return TaskDefinition(load_any_corpus, "", (), DEFAULT_LENGTH, settings=settings)
     metrics = task.metrics if task else NAMED[str(find_named(typed))].metrics
-    return Plan(load_task_corpus, typed.lower(), metrics, DEFAULT_LENGTH, settings=settings)
+    return TaskDefinition(load_task_corpus, typed.lower(), metrics, DEFAULT_LENGTH, settings=settings)
 
 
 def glue_task(arguments: Arguments) -> GlueTask | None:
@@ -168,7 +168,7 @@ def reported_splits(task: ClassificationTask) -> list[str]:
     for split in ("validation", "test"):
         if split in names:
             names += [name for name in EXTRA_SPLITS if name in task.encoded and name.startswith(split)]
-    is_aspects = find_named(task.plan.name) is not None and not is_glue_task(task.plan.name)
+    is_aspects = find_named(task.definition.name) is not None and not is_glue_task(task.definition.name)
     if is_aspects and "validation" in names and "test" in task.encoded and "test" not in names:
         names.append("test")
     return names
@@ -176,7 +176,7 @@ def reported_splits(task: ClassificationTask) -> list[str]:
 
 def task_of_split(task: ClassificationTask, split: str) -> str:
     """What the task is called in the files of a split: `sst2`, or `mnli-mm` for MNLI's mismatched sets."""
-    return EXTRA_SPLITS[split][0] if split in EXTRA_SPLITS else task.plan.name or "task"
+    return EXTRA_SPLITS[split][0] if split in EXTRA_SPLITS else task.definition.name or "task"
 
 
 def write_glue_results(run: Run, task: ClassificationTask, results: Results, trainer: Trainer) -> None:

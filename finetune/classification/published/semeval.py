@@ -1,8 +1,12 @@
 """Aspect sentiment: SemEval-2014 Task 4 XML (Pontiki et al. 2014), and MAMS (Jiang et al. 2019), which has no ids.
 
+SemEval-2015 and 2016 (Pontiki et al. 2015) are read as well, whose aspects stand in <Opinions>: the target is the term (NULL
+where the text has none), the category is the category.
+
 <sentences><sentence id="1"><text>Good food, slow service.</text>
   <aspectTerms><aspectTerm term="food" polarity="positive" from="5" to="9"/>...</aspectTerms>
   <aspectCategories><aspectCategory category="service" polarity="negative"/>...</aspectCategories>
+  <Opinions><Opinion target="food" category="FOOD#QUALITY" polarity="positive" from="5" to="9"/>...</Opinions>
 </sentence>...</sentences>
 """
 
@@ -16,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from finetune.arguments.nearest import nearest
-from finetune.data.files import capped, raise_problems, read_bytes
+from finetune.data.files import capped, listed, raise_problems, read_bytes
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
 
@@ -32,6 +36,14 @@ class AspectKind(StrEnum):
     CATEGORY = "categories"
 
 
+ROOTS = ("sentences", "Reviews")  # SemEval-2015 has reviews around its sentences
+OPINION, NO_TARGET = "Opinion", "NULL"
+OPINION_NAMES = {AspectKind.TERM: "target", AspectKind.CATEGORY: "category"}
+OTHER_COMMANDS = {
+    AspectKind.TERM: "--dataset_name semeval2014-atsc reads terms (prepare_semeval_datasets.py: --aspects terms)",
+    AspectKind.CATEGORY: "--dataset_name semeval2014-acsc reads categories (prepare_semeval_datasets.py: "
+    "--aspects categories)",
+}
 ELEMENTS = {AspectKind.TERM: ("aspectTerm", "term"), AspectKind.CATEGORY: ("aspectCategory", "category")}
 
 
@@ -60,7 +72,8 @@ def read_semeval(path: Path, kind: AspectKind = AspectKind.TERM) -> list[ReviewS
     """The sentences of a file, those without aspects of this kind included.
 
     Raises:
-        DataError: it is no well-formed XML, has another structure, or aspects lack a name, a polarity or offsets.
+        DataError: it is no well-formed XML, has another structure, has no aspect of this kind, or aspects lack a name, a
+            polarity or offsets.
     """
     reader = _Reader(path, kind)
     parser = xml.parsers.expat.ParserCreate()
@@ -75,6 +88,8 @@ def read_semeval(path: Path, kind: AspectKind = AspectKind.TERM) -> list[ReviewS
         reader.complain(f"the XML is broken here ({reason})", "", "repair the file", line=error.lineno)
     if not reader.problems and not reader.sentences:
         reader.complain("the file holds no <sentence>", "", "check that it is SemEval-2014 Task 4 XML", line=None)
+    if not reader.problems and not any(sentence.aspects for sentence in reader.sentences):
+        reader.complain(*reader.describe_none(), line=None)
     raise_problems(reader.problems, path)
     return reader.sentences
 
@@ -83,7 +98,8 @@ class _Reader:
     """Collects sentences from the events of expat, which knows line numbers."""
 
     def __init__(self, path: Path, kind: AspectKind) -> None:
-        self.path, (self.element, self.attribute) = path, ELEMENTS[kind]
+        self.path, self.kind, (self.element, self.attribute) = path, kind, ELEMENTS[kind]
+        self.seen: Counter[str] = Counter()
         self.sentences: list[ReviewSentence] = []
         self.problems: list[Problem] = []
         self.text: list[str] | None = None
@@ -96,8 +112,9 @@ class _Reader:
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         line, self.depth = self.parser.CurrentLineNumber, self.depth + 1
-        if self.depth == 1 and name != "sentences":
-            self.complain(f"the first element is <{name}>", "<sentences> is expected", line=line)
+        self.seen[name] += 1
+        if self.depth == 1 and name not in ROOTS:
+            self.complain(f"the first element is <{name}>", "<sentences> or <Reviews> is expected", line=line)
         if name == "sentence":
             self.has_text = False
             self.sentences.append(ReviewSentence("", line, attributes.get("id")))
@@ -105,6 +122,24 @@ class _Reader:
             self.text = []
         elif name == self.element and self.sentences:
             self.add_aspect(attributes, line)
+        elif name == OPINION and self.sentences:
+            self.add_opinion(attributes, line)
+
+    def add_opinion(self, attributes: dict[str, str], line: int) -> None:
+        """An aspect of SemEval-2015: a target that stands in the text, or a category, which a sentence has once a label."""
+        attribute = OPINION_NAMES[self.kind]
+        if attribute == "target" and attributes.get("target", NO_TARGET) == NO_TARGET:
+            return
+        renamed = {**attributes, self.attribute: attributes.get(attribute, "")}
+        self.add_aspect(renamed, line)
+
+    def describe_none(self) -> tuple[str, str, str]:
+        """What the file holds instead of aspects of this kind, and what reads that."""
+        other = AspectKind.CATEGORY if self.kind is AspectKind.TERM else AspectKind.TERM
+        found = f"the file holds no <{self.element}> and no <{OPINION}> with a {OPINION_NAMES[self.kind]}"
+        if self.seen[ELEMENTS[other][0]] or self.seen[OPINION]:
+            return f"{found}, but aspect {other}", "", OTHER_COMMANDS[other]
+        return found, f"it holds {listed([f'<{name}>' for name in self.seen])}", "check that it is the annotated file"
 
     def characters(self, data: str) -> None:
         if self.text is not None:

@@ -6,6 +6,7 @@ the seed is used, sentences and labels are shuffled together, offsets are kept, 
 
 from __future__ import annotations
 
+import logging
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from finetune.classification.published.semeval import (
     read_semeval,
 )
 from finetune.errors import Problem, ProblemList, UsageError
+
+logger = logging.getLogger(__name__)
 
 DEV_SHARE = 0.1
 SUM_TOLERANCE = 1e-6
@@ -58,8 +61,10 @@ def _divide(part: int, whole: int) -> str:
     return f"{part / whole:.6g}" if whole else "undefined"
 
 
-def describe_pairs(name: str, sentences: Sequence[ReviewSentence]) -> PairStatistics:
-    return PairStatistics(name, sum(bool(sentence.aspects) for sentence in sentences), count_labels(sentences))
+def describe_pairs(name: str, pairs: Sequence[ReviewSentence]) -> PairStatistics:
+    """Statistics of pairs as they are written, repeated ones included; a sentence of several pairs counts once."""
+    distinct = {(pair.line, pair.id, pair.text) for pair in pairs if pair.aspects}
+    return PairStatistics(name, len(distinct), count_labels(pairs))
 
 
 def keep_labelled(sentences: Sequence[ReviewSentence], *, drop_conflicts: bool) -> list[ReviewSentence]:
@@ -71,6 +76,19 @@ def keep_labelled(sentences: Sequence[ReviewSentence], *, drop_conflicts: bool) 
         for sentence in sentences
     ]
     return [sentence for sentence in kept if sentence.aspects]
+
+
+def describe_dropped(path: Path, sentences: Sequence[ReviewSentence], *, drop_conflicts: bool) -> list[str]:
+    """What of a file is in no set, counted: conflicting aspects, and sentences without any other or without any at all."""
+    bare = sum(not sentence.aspects for sentence in sentences)
+    notes = [f"{path}: {bare:,} of {len(sentences):,} sentences have no aspect and are left out."] if bare else []
+    conflicts = [[item.label == CONFLICT for item in sentence.aspects] for sentence in sentences]
+    count, only = sum(map(sum, conflicts)), sum(bool(marks) and all(marks) for marks in conflicts)
+    if count and drop_conflicts:
+        notes.append(
+            f"{path}: {count:,} conflicting aspects were dropped, and with them {only:,} sentences of no other."
+        )
+    return notes
 
 
 def split_sentences(
@@ -125,12 +143,15 @@ def upsample_pairs(pairs: Sequence[ReviewSentence], shares: dict[str, float], se
 
 
 def write_semeval(path: Path, sentences: Sequence[ReviewSentence], kind: AspectKind = AspectKind.TERM) -> None:
-    """Write SemEval-2014 XML, ids counted from 0; offsets are written where they are known."""
+    """Write SemEval-2014 XML; offsets are written where they are known.
+
+    Sentences keep their ids, so that pairs of one sentence share its id; those without are counted from 0.
+    """
     element, attribute = ELEMENTS[kind]
     polarities = {label: polarity for polarity, label in POLARITIES.items()}
     root = ElementTree.Element("sentences")
     for number, sentence in enumerate(sentences):
-        node = ElementTree.SubElement(root, "sentence", id=str(number))
+        node = ElementTree.SubElement(root, "sentence", id=str(number) if sentence.id is None else sentence.id)
         ElementTree.SubElement(node, "text").text = sentence.text
         group = ElementTree.SubElement(node, "aspectTerms" if kind is AspectKind.TERM else "aspectCategories")
         for aspect in sentence.aspects:
@@ -150,8 +171,8 @@ def prepare_sets(
     drop_conflicts: bool,
     shares: dict[str, float] | None,
     seed: int,
-) -> dict[str, tuple[list[ReviewSentence], list[ReviewSentence]]]:
-    """Sentences for statistics, and pairs to write, of train, dev and train_split, or of test.
+) -> dict[str, list[ReviewSentence]]:
+    """The pairs to write of train, dev and train_split, or of test.
 
     Each file gives a tenth of its sentences to dev. With `shares`, pairs of train and train_split are repeated.
 
@@ -161,10 +182,14 @@ def prepare_sets(
     problems = ProblemList()
     read = [problems.attempt(read_semeval, path, kind) for path in paths]
     problems.raise_any()
-    files = [keep_labelled(sentences, drop_conflicts=drop_conflicts) for sentences in read if sentences is not None]
+    known = [sentences for sentences in read if sentences is not None]
+    for path, sentences in zip(paths, known, strict=True):
+        for note in describe_dropped(path, sentences, drop_conflicts=drop_conflicts):
+            logger.warning("%s", note)
+    files = [keep_labelled(sentences, drop_conflicts=drop_conflicts) for sentences in known]
     merged = [sentence for sentences in files for sentence in sentences]
     if not is_train:
-        return {"test": (merged, split_pairs(merged))}
+        return {"test": split_pairs(merged)}
     parts = [split_sentences(sentences, seed) for sentences in files]
     sets = {
         "train": merged,
@@ -174,4 +199,4 @@ def prepare_sets(
     pairs = {name: split_pairs(sentences) for name, sentences in sets.items()}
     for name in ("train", "train_split") if shares else ():
         pairs[name] = upsample_pairs(pairs[name], shares or {}, seed)
-    return {name: (sets[name], pairs[name]) for name in sets}
+    return pairs

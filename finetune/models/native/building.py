@@ -4,8 +4,8 @@
 The library's name carries a digest of the sources, the compiler and the processor's features: another machine with the same
 home directory builds its own. It is written aside and renamed, so two runs that start at once do not disturb each other.
 
-Environment: FINETUNE_CACHE names the cache's folder; CXX the compiler; FINETUNE_NATIVE=0 leaves the kernels
-alone, FINETUNE_NATIVE=1 takes them on CPUs where they were not measured, too.
+The library lies in the cache folder (run/cache.py). Environment: CXX names the compiler; FINETUNE_NATIVE=0 leaves the
+kernels alone, FINETUNE_NATIVE=1 takes them on CPUs where they were not measured, too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
+
+from finetune.run.atomic_files import files_written_aside
+from finetune.run.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -84,15 +86,6 @@ def load_library(target: Target | None = None) -> ctypes.CDLL:
         raise NoLibraryError(f"{path} cannot be loaded: {error}") from error
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels lie: $FINETUNE_CACHE, else $XDG_CACHE_HOME/finetune, else ~/.cache/finetune."""
-    own = os.environ.get("FINETUNE_CACHE")
-    if own:
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "finetune"
-
-
 def find_compiler() -> str:
     """The path of a C++ compiler. Raises NoLibraryError where there is none."""
     asked = os.environ.get("CXX")
@@ -125,22 +118,16 @@ def _digest(target: Target, compiler: str) -> str:
 def _compile(target: Target, compiler: str, path: Path) -> None:
     logger.info("Compiling the native encoder step for this machine into %s (once, some seconds).", path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+        with files_written_aside(path.parent) as folder:
+            command = [compiler, str(KERNELS / "encoder.cpp"), "-o", str(folder / path.name), *target.flags]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+            if done.returncode:
+                said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
+                raise NoLibraryError(f"{compiler} could not compile the kernels: {said}")
     except OSError as error:
         raise NoLibraryError(f"{path.parent} cannot be written: {error}") from error
-    os.close(handle)
-    try:
-        command = [compiler, str(KERNELS / "encoder.cpp"), "-o", aside, *target.flags]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
-            raise NoLibraryError(f"{compiler} could not compile the kernels: {said}")
-        Path(aside).replace(path)
-    except (OSError, subprocess.SubprocessError) as error:
+    except subprocess.SubprocessError as error:
         raise NoLibraryError(f"{compiler} could not compile the kernels: {error}") from error
-    finally:
-        Path(aside).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":  # `make install` builds ahead; a machine without a compiler is no failure

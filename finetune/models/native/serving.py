@@ -21,12 +21,15 @@ from finetune.models.unpadding.layout import TokenLayout
 
 logger = logging.getLogger(__name__)
 
+NO_BFLOAT16 = "this CPU does not multiply bfloat16 natively"
 
-def use_native_encoder(model: nn.Module) -> str | None:
+
+def use_native_encoder(model: nn.Module, dtype: torch.dtype | None = None) -> str | None:
     """Let the layers of every encoder in `model` run as one native step on packed tokens, in place.
 
     The encoder has to be unpadded (`unpad_encoder`); calls without a layout run as before. Modules, parameters and the
-    state dict stay what they are. Returns None when the step is in use, else the reason why nothing was changed.
+    state dict stay what they are. `dtype` is that of the numbers in its products, float32 or bfloat16; without it that of
+    autocast, and float32 outside. Returns None when the step is in use, else the reason why nothing was changed.
     """
     bases = list(_base_models(model))
     if not bases:
@@ -37,12 +40,14 @@ def use_native_encoder(model: nn.Module) -> str | None:
         return reason
     try:
         _require_measured_cpu()
-        load_library()
+        library = load_library()
     except NoLibraryError as error:
         return str(error)
+    if dtype is torch.bfloat16 and not library.encoder_has_bfloat16():
+        return NO_BFLOAT16
     for stack in stacks:
         assert isinstance(stack, Stack)
-        stack.module.__dict__["forward"] = partial(_forward, _Served(stack))
+        stack.module.__dict__["forward"] = partial(_forward, _Served(stack, dtype))
     return None
 
 
@@ -73,6 +78,7 @@ def _base_models(model: nn.Module) -> Iterator[PreTrainedModel]:
 @dataclass(eq=False)
 class _Served:
     stack: Stack
+    dtype: torch.dtype | None  # of numbers in products; None: that of autocast
     weights: PackedWeights = field(default_factory=PackedWeights)
     said: set[str] = field(default_factory=set)
 
@@ -101,7 +107,7 @@ def _why_not(layers: Layers, hidden: Tensor) -> str | None:
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return f"autocast is to {torch.get_autocast_dtype('cpu')}"
     if torch.is_autocast_enabled("cpu") and not load_library().encoder_has_bfloat16():
-        return "this CPU does not multiply bfloat16 natively"
+        return NO_BFLOAT16
     return layers.why_not() or layers.why_not_now()
 
 
@@ -110,7 +116,7 @@ def _run(served: _Served, layers: Layers, hidden: Tensor, layout: TokenLayout) -
     read = layout.read
     rows = None if read is None else (read.read_of_row < len(read.rows)).to(torch.uint8)
     batch = Batch(torch.tensor(layout.lengths, dtype=torch.int32), rows)
-    dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+    dtype = served.dtype or (torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32)
     (rates,) = layers.rates()
     step = Step(layers.shape(), batch, rates, dtype, served.weights)
     output = run_layers(hidden.squeeze(0), step, layers.parameters()).unsqueeze(0)

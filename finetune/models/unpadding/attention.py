@@ -37,7 +37,7 @@ def unpadded_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     token_layout: TokenLayout | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> tuple[Tensor, Tensor | None]:
     """Attend within each sentence of `token_layout`.
 

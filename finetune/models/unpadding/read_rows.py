@@ -102,20 +102,22 @@ def _forward(layer: nn.Module, selecting: Callable[..., Tensor], *args: Any, **k
     return selecting(layer, layout.read, *args, **kwargs)
 
 
-def _select_in_bert(layer: Any, read: ReadRows, hidden: Tensor, mask: Tensor | None, *_: Any, **kwargs: Any) -> Tensor:
+def _select_in_bert(
+    layer: Any, read: ReadRows, hidden: Tensor, mask: Tensor | None, *_: Any, **kwargs: object
+) -> Tensor:
     """The layer of BERT, RoBERTa, XLM-R, CamemBERT and ELECTRA."""
     context, _ = layer.attention.self(hidden, attention_mask=mask, **kwargs)
     attended = layer.attention.output(read.select(context), read.select(hidden))
     return layer.feed_forward_chunk(attended)
 
 
-def _select_in_distilbert(layer: Any, read: ReadRows, hidden: Tensor, mask: Tensor | None, **kwargs: Any) -> Tensor:
+def _select_in_distilbert(layer: Any, read: ReadRows, hidden: Tensor, mask: Tensor | None, **kwargs: object) -> Tensor:
     attended, _ = layer.attention(hidden, attention_mask=mask, **kwargs)
     attended = layer.sa_layer_norm(read.select(attended + hidden))
     return layer.output_layer_norm(layer.ffn(attended) + attended)
 
 
-def _select_in_modernbert(layer: Any, read: ReadRows, hidden: Tensor, **kwargs: Any) -> Tensor:
+def _select_in_modernbert(layer: Any, read: ReadRows, hidden: Tensor, **kwargs: object) -> Tensor:
     attended, _ = layer.attn(layer.attn_norm(hidden), **kwargs)
     hidden = read.select(hidden + attended)
     return hidden + layer.mlp(layer.mlp_norm(hidden))

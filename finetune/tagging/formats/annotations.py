@@ -2,37 +2,51 @@
 
 Read are doccano (`{"text", "label": [[start, end, name]]}`, also `entities` with `start_offset`), prodigy and spaCy
 (`{"text", "spans": [{"start", "end", "label"}]}`, `ents`, `entities`, `[text, {"entities": [...]}]`) and Label Studio
-(`{"data": {"text"}, "annotations": [{"result": [...]}]}`, and its JSON-MIN). Offsets count characters.
+(`{"data": {"text"}, "annotations": [{"result": [...]}]}`, and its JSON-MIN), dataturks
+(`{"content", "annotation": [{"label", "points"}]}`). Offsets count characters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import html
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from finetune.data.annotation_exports import RESULTS, find_skip_reason, flatten_record
 from finetune.tagging.formats.spans import Places, Span
 
 SPAN_COLUMNS = ("label", "labels", "spans", "entities", "ents", "tags")
 STARTS = ("start", "start_offset", "begin")
 ENDS = ("end", "end_offset", "stop")
+HTML_TAG = re.compile(r"<[^>]*>")
 LABELS = ("label", "labels", "entity", "entity_group", "tag", "type", "class")
 
 
-def unwrap_record(record: Any) -> dict[str, Any] | None:
-    """A record as a dictionary with its text at the top; None where it is neither a dictionary nor a spaCy pair."""
-    if isinstance(record, dict):
-        return _unwrap_task(record) if isinstance(record.get("data"), dict) else record
-    if isinstance(record, list) and len(record) == 2 and isinstance(record[0], str) and isinstance(record[1], dict):
-        return {"text": record[0], **record[1]}
-    return None
+def unwrap_record(value: object) -> dict[str, Any] | None:
+    """A record with its text and spans at the top; None where it is neither an object nor a spaCy pair.
+
+    Of Label Studio's results those that label spans are kept, whatever their type; `other_results` names the others.
+    dataturks counts the last character of a span in, which is put right here.
+    """
+    record = flatten_record(value)
+    if record is None:
+        return None
+    if RESULTS in record:
+        return _with_spans(record)
+    if "annotation" in record and not record.keys() & set(SPAN_COLUMNS):
+        items = record["annotation"] or []  # null: nothing was found in the text
+        if isinstance(items, list):
+            return {**record, "spans": [span for item in items for span in _dataturks_spans(item)]}
+    return record
 
 
 def is_rejected(record: Mapping[str, Any]) -> bool:
-    """Whether the annotator refused or skipped the text (prodigy's answer, Label Studio's cancelled task)."""
-    return record.get("answer", "accept") in ("reject", "ignore")
+    """Whether the annotator refused or skipped the text, or never saw it."""
+    return find_skip_reason(record) != ""
 
 
-def read_span(item: Any, text: str) -> Span | str:
+def read_span(item: object, text: str) -> Span | str:
     """One span of any of the tools, or the sentence that says why it is none."""
     if isinstance(item, list | tuple):
         if len(item) != 3:
@@ -41,7 +55,8 @@ def read_span(item: Any, text: str) -> Span | str:
     if not isinstance(item, dict):
         return f"{item!r} is no span; [start, end, name] or an object with start, end and label is"
     value = item["value"] if isinstance(item.get("value"), dict) else item
-    span = _checked(_first(value, STARTS), _first(value, ENDS), _first(value, LABELS), item)
+    start, end = _offsets(value)
+    span = _checked(start, end, _first(value, LABELS) or _span_labels(value), item)
     if isinstance(span, Span) and isinstance(value.get("text"), str) and text[span.start : span.end] != value["text"]:
         here = text[span.start : span.end]
         return f"the span {span} says that it covers {value['text']!r}, but the text has {here!r} there"
@@ -62,23 +77,54 @@ def given_words(record: Mapping[str, Any]) -> Places | None:
     return places  # type: ignore[return-value]
 
 
-def _unwrap_task(task: dict[str, Any]) -> dict[str, Any]:
-    """A Label Studio task: the first annotation that was not cancelled counts; without any it is unlabelled."""
-    annotations = [item for item in task.get("annotations", []) if not item.get("was_cancelled")]
-    record = {**task["data"]}
-    if annotations:
-        record["spans"] = [item for item in annotations[0].get("result", []) if item.get("type", "labels") == "labels"]
-        record["annotators"] = len(annotations)
-    elif task.get("annotations"):
-        record["answer"] = "ignore"
+def _with_spans(record: dict[str, Any]) -> dict[str, Any]:
+    """A task of Label Studio with its spans; the text of an HTML page is what a reader sees of it."""
+    results = record.pop(RESULTS)
+    spans = [item for item in results if _span_labels(item.get("value"))]
+    record["spans"] = spans
+    record["other_results"] = [str(item.get("type")) for item in results if item not in spans]
+    if any("globalOffsets" in item["value"] for item in spans):
+        pages = {name: strip_html(value) for name, value in record.items() if isinstance(value, str) and "<" in value}
+        record.update(pages)
     return record
+
+
+def strip_html(page: str) -> str:
+    """The text nodes of a page, one after another, as Label Studio counts its global offsets."""
+    return html.unescape(HTML_TAG.sub("", page))
+
+
+def _span_labels(value: Any) -> Any:
+    """The labels of a result that is a span of text (its type is `labels`, `hypertextlabels`, `paragraphlabels`)."""
+    if not isinstance(value, dict) or not any(name in value for name in ("start", "startOffset", "globalOffsets")):
+        return None
+    return next((value[name] for name in value if name.endswith("labels")), None)
+
+
+def _dataturks_spans(item: Any) -> Iterator[Any]:
+    if not isinstance(item, dict) or not isinstance(item.get("points"), list):
+        yield item
+        return
+    for point in item["points"]:
+        for label in item.get("label") or [None]:
+            yield {**point, "end": point["end"] + 1, "label": label} if isinstance(point.get("end"), int) else point
+
+
+def _offsets(value: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Where a span begins and ends: in the whole text, where it is an HTML page or a paragraph that says so."""
+    whole = value.get("globalOffsets")
+    if isinstance(whole, dict):
+        return whole.get("start"), whole.get("end")
+    if "startOffset" in value and value.get("start") == value.get("end"):  # one paragraph, or one node of a page
+        return value["startOffset"], value.get("endOffset")
+    return _first(value, STARTS), _first(value, ENDS)
 
 
 def _first(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((value[name] for name in names if name in value), None)
 
 
-def _checked(start: Any, end: Any, label: Any, item: Any) -> Span | str:
+def _checked(start: object, end: object, label: object, item: object) -> Span | str:
     if isinstance(label, list) and len(label) == 1:
         label = label[0]
     if not isinstance(start, int) or not isinstance(end, int) or isinstance(start, bool):

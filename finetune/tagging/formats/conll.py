@@ -6,43 +6,49 @@ breaks that are empty, or only a tab (WNUT17); `-DOCSTART-` lines; comments; no 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from finetune.data.files import TextLines, raise_problems, read_lines
+from finetune.data.tagged_lines import SPAN_TAG
 from finetune.errors import DataError, Problem
-from finetune.tagging.formats.sentences import (
-    Sentences,
-    TagColumns,
-    find_column,
-    require_not_empty,
-    task_names,
+from finetune.tagging.formats.column_roles import (
+    COLUMN_NAMES,
+    SENTENCE_END,
+    check_roles,
+    choose_roles,
+    is_header,
 )
+from finetune.tagging.formats.sentences import Sentences, TagColumns, require_not_empty
 
 DOCUMENT_MARK = "-DOCSTART-"
 GLOBAL_COLUMNS = "# global.columns ="
-# What the columns of a file without a header are called, by their number (CoNLL-2000, CoNLL-2003, ThaiNER).
-COLUMN_NAMES = {
-    1: ["tokens"],
-    2: ["tokens", "tags"],
-    3: ["tokens", "pos_tags", "ner_tags"],
-    4: ["tokens", "pos_tags", "chunk_tags", "ner_tags"],
-}
-LINES_LOOKED_AT = 5000  # more lines than these tell no more about the columns
+LINES_LOOKED_AT = 2000  # more lines than these tell no more about the columns
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}
+# Comments inside a sentence: a word `#` would have a tag beside it, which the width tells.
+INNER_COMMENT = re.compile(r"#\s*\S.*[\s=:]")
+TAG_LIKE = re.compile(r"[A-Z][A-Z0-9$.]*|[-_.,:;$#'`(){}\[\]]{1,3}")  # parts of speech
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the lines of one file are cut: `width` columns, the word at `word`, the tag at `tag` (None: unlabelled)."""
+    """How the lines of one file are cut: `width` columns, the word at `word`, the tag at `tag` (None: unlabelled).
+
+    `header` is the line that names the columns; `tags` are those seen beside words, which tell words like `#` from
+    comments; a cell that holds `EndOfSentence` at `sentence_end` ends a sentence.
+    """
 
     delimiter: str
     width: int
     word: int
     tag: int | None
+    header: str | None = None
+    tags: frozenset[str] = frozenset()
+    sentence_end: int | None = None
 
     @property
     def name(self) -> str:
@@ -50,7 +56,18 @@ class Layout:
         return {"\t": "tabs", " ": "spaces"}.get(self.delimiter, repr(self.delimiter))
 
     def cut(self, line: str) -> list[str]:
-        """The columns of a line. Runs of spaces are one delimiter; every tab counts."""
+        """The columns of a line, without empty ones at the end that are more than `width`."""
+        row = self.split(line)
+        return row if len(row) <= self.width or not self.width else _trimmed(row, self.width)
+
+    def split_all(self, lines: Sequence[str]) -> list[list[str]]:
+        """What the delimiter separates in each line."""
+        if self.delimiter == " ":
+            return [self.split(line) for line in lines]
+        return [line.split(self.delimiter) for line in lines]
+
+    def split(self, line: str) -> list[str]:
+        """What the delimiter separates. Runs of spaces are one delimiter; every tab counts."""
         if self.delimiter == " ":
             return [part for part in line.split(" ") if part]
         return line.split(self.delimiter)
@@ -63,7 +80,7 @@ class Layout:
         if not line or line.startswith(DOCUMENT_MARK):
             return True
         if not line.isspace():
-            return False
+            return self.delimiter not in "\t " and not line.strip(self.delimiter)
         return not line.strip("\t") or (self.width > 1 and not line.strip(" "))
 
 
@@ -71,8 +88,8 @@ def read_conll(path: Path, columns: TagColumns) -> Sentences:
     """The sentences of a CoNLL file.
 
     Raises:
-        DataError: the file cannot be opened or decoded; a column that is not there; no label column; every ragged line
-            and every empty word or tag, with its line; no sentence.
+        DataError: the file cannot be opened or decoded; a column that is not there; no label column; columns that are
+            none of words and tags; every ragged line and every empty word or tag, with its line; no sentence.
     """
     source = read_lines(path)
     layout = find_layout(source, columns)
@@ -89,7 +106,8 @@ def find_layout(source: TextLines, columns: TagColumns) -> Layout:
     """How a file is cut, told by its lines and by what the user said.
 
     Raises:
-        DataError: no sentence, a column that is not there, or no label column where one is needed.
+        DataError: no sentence, a column that is not there, no label column where one is needed, or columns that hold
+            neither words nor tags.
     """
     lines = (line for line in source.lines if line and not line.isspace() and not line.startswith(DOCUMENT_MARK))
     content = list(islice(lines, LINES_LOOKED_AT))
@@ -98,12 +116,28 @@ def find_layout(source: TextLines, columns: TagColumns) -> Layout:
     typical = [line for line in content if not line.startswith("#")] or content
     delimiter = _find_delimiter(typical, columns.delimiter)
     cut = Layout(delimiter, 0, 0, None).cut
-    widths = Counter(len(cut(line)) for line in typical)
+    rows = [_trimmed(cut(line), 1) for line in typical]
+    widths = Counter(map(len, rows))
     width = max(widths, key=lambda number: (widths[number], number))
-    names = _column_names(source, width)
-    word = 0 if columns.words is None else _named(names, columns.words, source.path, "--text_column_name", 0)
+    named = width > 1 and len(rows[0]) == width and is_header(rows[0], rows[1:])
+    names = [name.strip() for name in rows[0]] if named else _column_names(source, width)
+    fitting = [row for row in rows[named:] if len(row) == width]
+    if not fitting:
+        raise DataError(Problem("the file holds a header and no words", path=source.path))
+    roles = choose_roles(names, fitting, columns, source.path, named=named)
+    raise_problems(check_roles(fitting, roles, columns, source.path), source.path)
+    tags = frozenset() if roles.tag is None else frozenset(row[roles.tag].strip() for row in fitting)
+    header = typical[0] if named else None
     # A line of the only column is a word as it stands, spaces included.
-    return Layout("\t" if width == 1 else delimiter, width, word, _find_tag(names, columns, source.path))
+    return Layout("\t" if width == 1 else delimiter, width, roles.word, roles.tag, header, tags, roles.sentence_end)
+
+
+def _trimmed(row: list[str], width: int) -> list[str]:
+    """A row without the empty cells at its end that are more than `width`."""
+    end = len(row)
+    while end > width and not row[end - 1].strip():
+        end -= 1
+    return row[:end]
 
 
 def _find_delimiter(content: list[str], given: str | None) -> str:
@@ -124,26 +158,6 @@ def _column_names(source: TextLines, width: int) -> list[str]:
     return COLUMN_NAMES.get(width, [f"column_{number}" for number in range(width)])
 
 
-def _named(names: list[str], wanted: str, path: Path, flag: str, usual: int) -> int:
-    """A column by name or number; any usual name of a column without a header means its usual place."""
-    if wanted in ("tokens", "words", "word", "token") and names[0] == "tokens":
-        return usual
-    return find_column(names, wanted, path, flag, numbered=True)
-
-
-def _find_tag(names: list[str], columns: TagColumns, path: Path) -> int | None:
-    """The label column: what was asked for, else that of the task, else the last one; None where unlabelled."""
-    if len(names) == 1:
-        if columns.required:
-            found, allowed = "there is one column only, so there are no labels", "words and tags are needed"
-            raise DataError(Problem(found, allowed, "separate them with a tab or spaces", path))
-        return None
-    if columns.tags is not None and columns.tags not in task_names(columns.task):
-        return find_column(names, columns.tags, path, "--label_column_name", numbered=True)
-    wanted = (name for name in (columns.tags, *task_names(columns.task)) if name in names)
-    return next((names.index(name) for name in wanted), len(names) - 1)
-
-
 def split_blocks(lines: Sequence[str], is_break: Callable[[str], bool]) -> Iterator[tuple[int, list[str]]]:
     """Runs of lines between breaks, each with the 1-based number of its first line."""
     block: list[str] = []
@@ -160,24 +174,53 @@ def split_blocks(lines: Sequence[str], is_break: Callable[[str], bool]) -> Itera
 def _parse(source: TextLines, layout: Layout) -> tuple[Sentences, list[Problem]]:
     sentences = Sentences([], None if layout.tag is None else [], [])
     problems: list[Problem] = []
-    comments = 0
+    comments = headers = 0
     for first, block in split_blocks(source.lines, layout.is_break):
+        if block[0] == layout.header:
+            first, block, headers = first + 1, block[1:], headers + 1
         skipped = _count_comments(block, layout)
+        kept = block[skipped:] if skipped else block
+        numbers: Sequence[int] = range(first + skipped, first + len(block))
         comments += skipped
-        rows = [layout.cut(line) for line in block[skipped:]]
-        problems += _row_problems(rows, first + skipped, layout, source.path)
+        rows = layout.split_all(kept)
+        wrong = _row_problems(rows, numbers, layout, source.path)
+        if wrong:  # rarely: cells at the end that are empty, comments inside the sentence
+            inner = [place for place, line in enumerate(kept) if not _is_inner_comment(line, layout)]
+            comments += len(kept) - len(inner)
+            rows, numbers = [layout.cut(kept[place]) for place in inner], [numbers[place] for place in inner]
+            wrong = _row_problems(rows, numbers, layout, source.path)
+        problems += wrong
         if rows and not problems:
-            sentences.words.append([row[layout.word] for row in rows])
-            sentences.lines.append(first + skipped)
-            if sentences.tags is not None and layout.tag is not None:
-                sentences.tags.append([row[layout.tag].strip() for row in rows])
+            _add_rows(sentences, rows, numbers, layout)
     if comments:
         sentences.notes.append(f"{source.path}: {comments:,} comment lines were skipped.")
+    if headers:
+        sentences.notes.append(
+            f"{source.path}: {headers:,} lines name the columns ({layout.header!r}); they are no words."
+        )
     return sentences, problems
 
 
+def _add_rows(sentences: Sentences, rows: list[list[str]], numbers: Sequence[int], layout: Layout) -> None:
+    """The rows between two breaks: one sentence, or several where a column says where they end."""
+    for start, end in _sentence_borders(rows, layout.sentence_end):
+        own = rows if end - start == len(rows) else rows[start:end]
+        sentences.words.append([row[layout.word] for row in own])
+        sentences.lines.append(numbers[start])
+        if sentences.tags is not None and layout.tag is not None:
+            sentences.tags.append([row[layout.tag].strip() for row in own])
+
+
+def _sentence_borders(rows: list[list[str]], marks: int | None) -> Iterator[tuple[int, int]]:
+    if marks is None:
+        yield 0, len(rows)
+        return
+    ends = [place + 1 for place, row in enumerate(rows) if SENTENCE_END in row[marks]]
+    yield from pairwise(dict.fromkeys([0, *ends, len(rows)]))
+
+
 def _count_comments(block: list[str], layout: Layout) -> int:
-    """Comment lines at the start of a sentence: those with `#` that cannot be words, as their columns are not those."""
+    """Comment lines at the start of a sentence: those with `#` that cannot be words."""
     count = 0
     for line in block:
         if not line.startswith("#") or not _is_comment(line, layout):
@@ -187,15 +230,27 @@ def _count_comments(block: list[str], layout: Layout) -> int:
 
 
 def _is_comment(line: str, layout: Layout) -> bool:
+    """Whether a line with `#` has not the columns of a word, or has beside it what is no tag of any word."""
     if layout.width == 1:
         return line.startswith("# ")
-    return len(layout.cut(line)) != layout.width
+    row = layout.cut(line)
+    if len(row) != layout.width or layout.tag is None:
+        return len(row) != layout.width
+    tag = row[layout.tag].strip()
+    return tag not in layout.tags and not SPAN_TAG.fullmatch(tag) and not TAG_LIKE.fullmatch(tag)
 
 
-def _row_problems(rows: list[list[str]], first: int, layout: Layout, path: Path) -> list[Problem]:
+def _is_inner_comment(line: str, layout: Layout) -> bool:
+    """Whether a line inside a sentence is a comment: `# key = value` without the columns of a word (HIPE)."""
+    if not line.startswith("#") or layout.width == 1 or not INNER_COMMENT.match(line):
+        return False
+    return _is_comment(line, layout)
+
+
+def _row_problems(rows: list[list[str]], numbers: Sequence[int], layout: Layout, path: Path) -> list[Problem]:
     """A complaint for each row that has too many or too few columns, no word, or no tag."""
     problems = []
-    for number, row in enumerate(rows, start=first):
+    for number, row in zip(numbers, rows, strict=True):
         if len(row) != layout.width:
             problems.append(_ragged(row, number, layout, path))
         elif not row[layout.word]:

@@ -7,14 +7,16 @@ character spans.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from finetune.data.files import raise_problems
+from finetune.data.annotation_exports import SKIPPED, UNANNOTATED, find_skip_reason
+from finetune.data.files import listed, raise_problems
+from finetune.data.tagged_lines import SPAN_TAG
 from finetune.data.words import holds_thai, holds_unspaced
 from finetune.errors import DataError, Problem
-from finetune.tagging.formats.annotations import SPAN_COLUMNS, given_words, is_rejected, read_span
+from finetune.tagging.formats.annotations import SPAN_COLUMNS, given_words, read_span
 from finetune.tagging.formats.sentences import (
     TAG_COLUMNS,
     WORD_COLUMNS,
@@ -27,6 +29,7 @@ from finetune.tagging.formats.sentences import (
 from finetune.tagging.formats.spans import Span, span_complaints, tag_text, trim_span
 
 Record = Mapping[str, Any]
+RECORDS_LOOKED_AT = 1000
 
 
 @dataclass
@@ -68,7 +71,9 @@ def read_records(
     reading = RecordReading(path, columns, names or {})
     present = list(dict.fromkeys(name for record in records for name in record))
     word_column = _word_column(records, present, reading)
-    kind = _read_word_lists if _holds_words(records, word_column) else _read_texts
+    require_tagged(records, present, replace(columns, words=word_column), path)
+    are_words = _holds_words(records, word_column) or _holds_split_words(records, word_column, reading.columns)
+    kind = _read_word_lists if are_words else _read_texts
     sentences = kind(records, lines, word_column, present, reading)
     raise_problems(reading.problems, path)
     sentences.notes += reading.notes()
@@ -79,7 +84,8 @@ def _word_column(records: Sequence[Record], present: Sequence[str], reading: Rec
     if reading.columns.words is not None:
         return present[find_column(present, reading.columns.words, reading.path, "--text_column_name", numbered=True)]
     usable = [name for name in present if _holds_words(records, name) or _holds_text(records, name)]
-    found = next((name for name in WORD_COLUMNS if name in usable), None)
+    by_lower = {name.strip().lower(): name for name in reversed(usable)}
+    found = next((by_lower[name] for name in WORD_COLUMNS if name in by_lower), None)
     if found is None:
         there = f"the columns are {', '.join(present)}"
         remedy = "name the one that holds words or text with --text_column_name"
@@ -96,6 +102,38 @@ def _holds_text(records: Sequence[Record], name: str) -> bool:
     return isinstance(next((record[name] for record in records if record.get(name)), None), str)
 
 
+def _holds_split_words(records: Sequence[Record], name: str, columns: TagColumns) -> bool:
+    """Whether texts are words apart by spaces: all have as many as the tags beside them, apart by spaces too."""
+    names = [columns.tags] if columns.tags else [*task_names(columns.task), *TAG_COLUMNS]
+    tags = next((other for other in names if other != name and any(record.get(other) for record in records)), None)
+    pairs = [(record.get(name), record.get(tags)) for record in records[:RECORDS_LOOKED_AT]] if tags else []
+    if not pairs or not all(isinstance(words, str) and isinstance(own, str) for words, own in pairs):
+        return False
+    widths = [(len(str(words).split()), len(str(own).split())) for words, own in pairs]
+    return all(words == own for words, own in widths) and any(words > 1 for words, _ in widths)
+
+
+def require_tagged(records: Sequence[Record], present: Sequence[str], columns: TagColumns, path: Path) -> None:
+    """Nothing, unless the records are whole texts with one label each.
+
+    Raises:
+        DataError: they are; the sentence names the command that learns from them.
+    """
+    text = columns.words or next((name for name in WORD_COLUMNS if name in present), None)
+    wanted = [columns.tags] if columns.tags else [*task_names(columns.task), *TAG_COLUMNS, "category", "class"]
+    label = next((name for name in wanted if name != text and name in present), None)
+    if text is None or label is None or not columns.required:
+        return
+    pairs = [(record.get(text), record.get(label)) for record in records[:RECORDS_LOOKED_AT]]
+    whole = [(text, label) for text, label in pairs if isinstance(text, str) and isinstance(label, str | int | float)]
+    longer = sum(len(text.split()) > 1 and len(str(label).split()) == 1 for text, label in whole)
+    are_tags = all(label == "O" or SPAN_TAG.fullmatch(str(label)) for _, label in whole)
+    if len(whole) == len(pairs) and longer * 10 > len(pairs) * 8 and not are_tags:
+        found = f"each text of the column {text} has one label in the column {label}, and no tags of its words"
+        labels = listed(sorted({str(label) for _, label in pairs}), limit=4)
+        raise DataError(Problem(found, f"the labels are {labels}", "texts with labels are learnt by run_glue.py", path))
+
+
 def _tag_column(
     records: Sequence[Record], present: Sequence[str], usual: Sequence[str], word_column: str, reading: RecordReading
 ) -> str | None:
@@ -104,7 +142,8 @@ def _tag_column(
     if columns.tags is not None and (columns.required or columns.tags in present):
         return present[find_column(present, columns.tags, reading.path, "--label_column_name", numbered=True)]
     names = [name for name in (*task_names(columns.task), *usual) if name != word_column]
-    candidates = [name for name in names if any(isinstance(record.get(name), list) for record in records)]
+    kinds = (list, str) if _holds_split_words(records, word_column, columns) else (list,)
+    candidates = [name for name in names if any(isinstance(record.get(name), kinds) for record in records)]
     if candidates and columns.tags is None:
         return candidates[0]
     if not columns.required:
@@ -120,11 +159,18 @@ def _read_word_lists(
     names = _tag_names(tag_column, reading)
     sentences = Sentences([], None if tag_column is None else [], [], labels=names)
     for record, line in zip(records, lines, strict=True):
-        words = record.get(word_column)
-        if not _are_words(words, line, word_column, reading) or words is None:
+        given = record.get(word_column)
+        words = _split_words(given, word_column, reading) if isinstance(given, str) else given
+        reason = _skip_reason(record, reading) if "answer" in record else ""
+        if reason:
+            reading.count(SKIPPED[reason])
+            continue
+        if not _are_words(words, line, word_column, reading) or not isinstance(words, list):
             continue
         if sentences.tags is not None and tag_column is not None:
-            tags = _named_tags(record.get(tag_column), names, line, tag_column, reading)
+            own = record.get(tag_column)
+            own = _split_words(own, tag_column, reading) if isinstance(given, str) else own
+            tags = _named_tags(own, names, line, tag_column, reading)
             if tags is None or not _fits(words, tags, line, word_column, tag_column, reading):
                 continue
             sentences.tags.append(tags)
@@ -133,6 +179,14 @@ def _read_word_lists(
     which = f"words from {word_column}" + (f", tags from {tag_column}" if tag_column else ", no tags")
     sentences.remarks.append(f"{reading.path}: {which}.")
     return sentences
+
+
+def _split_words(value: object, column: str, reading: RecordReading) -> object:
+    """The items of a cell that holds them apart by spaces instead of as a list; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    reading.count(f"records hold {column} as one text; what its spaces separate is read")
+    return value.split()
 
 
 def _are_words(words: object, line: int, column: str, reading: RecordReading) -> bool:
@@ -161,8 +215,11 @@ def _named_tags(
         reading.complain(line, f"{column} is no list of tags")
     elif all(isinstance(tag, str) for tag in tags):
         return tags
-    elif not all(type(tag) is int for tag in tags):  # a bool is an int too
+    elif not all(type(tag) is int or (type(tag) is float and tag.is_integer()) for tag in tags):  # a bool is an int too
         reading.complain(line, f"{column} holds something that is neither a name nor a number")
+    elif any(type(tag) is float for tag in tags):
+        reading.count("records have tag ids written as fractions (1.0); they are read as whole numbers")
+        return _named_tags([int(tag) for tag in tags], names, line, column, reading)
     elif names is None:
         reading.count("records have tags that are numbers without names; give the names with --labels")
         return [str(tag) for tag in tags]
@@ -191,8 +248,9 @@ def _read_texts(
     thai = unspaced = 0
     for record, line in zip(records, lines, strict=True):
         text = record.get(text_column)
-        if not isinstance(text, str) or is_rejected(record):
-            _skip(text, line, text_column, reading)
+        reason = _skip_reason(record, reading)
+        if reason or not isinstance(text, str):
+            _skip(reason, line, text_column, reading)
             continue
         spans = None if span_column is None else _spans(record, text, line, span_column, reading)
         _add_text(sentences, text, line, spans, record, reading)
@@ -206,9 +264,15 @@ def _read_texts(
     return sentences
 
 
-def _skip(text: object, line: int, column: str, reading: RecordReading) -> None:
-    if isinstance(text, str):
-        reading.count("texts were skipped because their annotator rejected or skipped them")
+def _skip_reason(record: Record, reading: RecordReading) -> str:
+    """Why a record is no example; a text that nobody annotated is one to predict where no tags are needed."""
+    reason = find_skip_reason(record)
+    return "" if reason == UNANNOTATED and not reading.columns.required else reason
+
+
+def _skip(reason: str, line: int, column: str, reading: RecordReading) -> None:
+    if reason:
+        reading.count(SKIPPED[reason])
     else:
         reading.complain(line, f"{column} is no text")
 
@@ -223,8 +287,12 @@ def _spans(record: Record, text: str, line: int, column: str, reading: RecordRea
         reading.complain(line, f"{column} is no list of spans")
         return None
     reading.count("texts have several annotations; the first counts", int(record.get("annotators", 1) > 1))
+    for kind in record.get("other_results", ()):
+        reading.count(f"results of the type {kind} are no spans of text; they were left out")
     read = [read_span(item, text) for item in items]
-    spans = [span for span in read if isinstance(span, Span)]
+    found = [span for span in read if isinstance(span, Span)]
+    spans = list(dict.fromkeys(found))
+    reading.count("spans are there twice, with the same label; each counts once", len(found) - len(spans))
     complaints = [item for item in read if isinstance(item, str)] + span_complaints(spans, text)
     for complaint in complaints:
         reading.complain(line, complaint)

@@ -45,6 +45,7 @@ class TagColumns:
     delimiter: str | None = None
     labels: tuple[str, ...] | None = None
     required: bool = True
+    json_key: str | None = None  # the key that holds the records, where a JSON file is one object
     segmenter: str = "auto"  # how words are found in raw text (`finetune.data.words`)
 
 
@@ -118,6 +119,9 @@ def find_column(names: Sequence[str], wanted: str, path: Path | None, flag: str,
     """
     if wanted in names:
         return names.index(wanted)
+    folded = [name.strip().casefold() for name in names]
+    if folded.count(wanted.strip().casefold()) == 1:  # capitals and spaces of spreadsheets
+        return folded.index(wanted.strip().casefold())
     if numbered and wanted.removeprefix("-").isdigit():
         number = int(wanted)
         if -len(names) <= number < len(names):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
 from finetune.data.files import TextLines, raise_problems, read_lines
-from finetune.data.separated_rows import Row, read_separated_rows, sniff_delimiter
+from finetune.data.list_cells import is_list_cell, parse_list
+from finetune.data.separated_rows import Row, SeparatedTable, read_separated_table, sniff_delimiter
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.conll import DELIMITER_NAMES
-from finetune.tagging.formats.records import read_records
+from finetune.tagging.formats.records import read_records, require_tagged
 from finetune.tagging.formats.sentences import (
     TAG_COLUMNS,
     WORD_COLUMNS,
@@ -27,8 +26,7 @@ from finetune.tagging.formats.sentences import (
 )
 
 SENTENCE_COLUMNS = ("sentence_id", "sent_id", "sentence #", "sentence", "sentence_idx", "sentence_number", "sid", "id")
-LIST_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+"""
-PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{LIST_ITEM})\s*(?:,\s*(?:{LIST_ITEM})\s*)*,?\s*)?\]")
+WORDS_OF_TOKENS = ("word", "words", "token", "tokens", "form")
 
 Rows = list[Row]
 
@@ -38,22 +36,45 @@ def read_table(path: Path, columns: TagColumns) -> Sentences:
 
     Raises:
         DataError: the file cannot be opened or decoded; a column that is not there; no label column; every row with other
-            columns than the header, every empty word or tag, with its line; no sentence.
+            columns than the header, every empty word or tag, with its line; whole texts with one label each; no sentence.
     """
     source = read_lines(path)
-    delimiter = _delimiter(source, columns.delimiter)
-    header, rows = _read_rows(source, delimiter)
+    table = read_separated_table(source, delimiter=_delimiter(source, columns.delimiter))
+    header, rows = table.header, table.rows
     columns = replace(columns, words=_named(header, columns.words), tags=_named(header, columns.tags))
-    listed = [name for index, name in enumerate(header) if rows and _is_list(rows[0][1][index])]
-    sentence_id = None if listed else _sentence_column(header, rows)
-    if sentence_id is None:
+    listed = [name for index, name in enumerate(header) if rows and is_list_cell(rows[0][1][index])]
+    word, sentence_id = (None, None) if listed else _token_columns(header, rows, columns)
+    if word is None:
         raise_problems(_list_problems(header, rows, listed, path), path)
+        if not listed:
+            require_tagged([dict(zip(header, cells, strict=True)) for _, cells in rows], header, columns, path)
         records = _records(header, rows, listed, columns)
         sentences = read_records(records, [line for line, _ in rows], path, columns)
     else:
-        sentences = _read_tokens(header, rows, sentence_id, path, columns)
-    sentences.notes = source.notes + sentences.notes
+        sentences = _read_tokens(table, word, sentence_id, path, columns)
+    sentences.notes = source.notes + table.notes + sentences.notes
     return require_not_empty(sentences, path)
+
+
+def is_table(lines: Sequence[str], columns: TagColumns, suffix: str) -> bool:
+    """Whether the first lines are those of a table, not of a CoNLL file that names its columns.
+
+    A table has sentence ids, or a whole sentence in each row.
+    """
+    content = [line for line in lines if line.strip()]
+    if not content:
+        return False
+    delimiter = "\t" if suffix == ".tsv" else sniff_delimiter(content)
+    header = [cell.strip().strip('"') for cell in content[0].split(delimiter)]
+    if not has_table_header(content[0], columns):
+        return False
+    if _pick(header, None, SENTENCE_COLUMNS) is not None:
+        return True
+    words = _pick(header, columns.words, WORD_COLUMNS)
+    place = header.index(words) if words in header else 0
+    rows = [line for line in content[1:] if not line.startswith("# ")]
+    cells = [row[place].strip() for line in rows if len(row := line.split(delimiter)) > place]
+    return suffix == ".tsv" and any(" " in cell or cell.startswith(("[", '"[')) for cell in cells)
 
 
 def has_table_header(line: str, columns: TagColumns) -> bool:
@@ -63,21 +84,11 @@ def has_table_header(line: str, columns: TagColumns) -> bool:
     return len(names) > 1 and (bool(names & wanted) or (bool(names & {*WORD_COLUMNS}) and bool(names & {*TAG_COLUMNS})))
 
 
-def _delimiter(source: TextLines, given: str | None) -> str:
-    """The one asked for; else the tab of a .tsv file, or that which the header has most of."""
+def _delimiter(source: TextLines, given: str | None) -> str | None:
+    """The one asked for; else the tab of a .tsv file; None leaves it to the first line."""
     if given:
         return DELIMITER_NAMES.get(given.lower(), given)
-    if ".tsv" in source.path.suffixes:
-        return "\t"
-    return sniff_delimiter(source.lines)
-
-
-def _read_rows(source: TextLines, delimiter: str) -> tuple[list[str], Rows]:
-    """The header and the rows, each with the line that it begins at."""
-    rows = list(read_separated_rows(source.lines, delimiter, source.path))
-    header = [name.strip() for name in rows[0][1]]
-    raise_problems(_ragged_rows(rows, header, source.path), source.path)
-    return header, rows[1:]
+    return "\t" if ".tsv" in source.path.suffixes else None
 
 
 def _named(header: Sequence[str], wanted: str | None) -> str | None:
@@ -86,39 +97,6 @@ def _named(header: Sequence[str], wanted: str | None) -> str | None:
         return wanted
     number = int(wanted)
     return header[number] if -len(header) <= number < len(header) else wanted
-
-
-def _ragged_rows(rows: Rows, header: list[str], path: Path) -> list[Problem]:
-    return [
-        Problem(f"{len(cells)} cells where the header has {len(header)}", path=path, line=line)
-        for line, cells in rows
-        if len(cells) != len(header)
-    ]
-
-
-def _is_list(cell: str) -> bool:
-    return _unquoted(cell).startswith("[") and _unquoted(cell).endswith("]")
-
-
-def _unquoted(cell: str) -> str:
-    """The list in a cell of a TSV file that was written with quotes all the same."""
-    cell = cell.strip()
-    if cell.startswith('"[') and cell.endswith(']"'):
-        return cell[1:-1].replace('""', '"')
-    return cell
-
-
-def parse_list(cell: str) -> list[Any] | None:
-    """A cell as a list: JSON, or what Python and pandas print; None where it is neither.
-
-    numpy prints `['a' 'b']`, without commas, which Python would read as the one word `ab`: that is refused.
-    """
-    cell = _unquoted(cell)
-    try:
-        value = json.loads(cell)
-    except json.JSONDecodeError:
-        value = ast.literal_eval(cell) if PYTHON_LIST.fullmatch(cell) else None
-    return value if isinstance(value, list) else None
 
 
 def _list_problems(header: Sequence[str], rows: Rows, listed: Sequence[str], path: Path) -> list[Problem]:
@@ -152,19 +130,26 @@ def _space_separated(header: Sequence[str], columns: TagColumns) -> list[str]:
     return [name for name in (words, tags) if name is not None]
 
 
-def _sentence_column(header: Sequence[str], rows: Rows) -> str | None:
-    """The column of sentence ids, where there is also one of single words.
+def _token_columns(header: Sequence[str], rows: Rows, columns: TagColumns) -> tuple[str | None, str | None]:
+    """The column of single words, where each row is a word, and the column of sentence ids, where there is one.
 
     An `id` that is another in every row may count sentences as well as words: then the cells decide.
     """
-    words = _pick(header, None, ("word", "words", "token", "tokens", "form"))
-    sentence_id = _pick(header, None, SENTENCE_COLUMNS)
-    if words is None or sentence_id is None:
-        return None
-    ids = [cells[header.index(sentence_id)] for _, cells in rows]
-    repeats = len(set(ids)) < len(ids)
-    single_words = not any(" " in cells[header.index(words)].strip() for _, cells in rows)
-    return sentence_id if repeats or single_words else None
+    words = _pick(header, columns.words, WORDS_OF_TOKENS)
+    if words is None:
+        return None, None
+    place = header.index(words)
+
+    def are_single_words() -> bool:
+        return sum(" " not in cells[place].strip() for _, cells in rows) * 20 >= 19 * len(rows)
+
+    sentence_id = _pick(header, None, [name for name in SENTENCE_COLUMNS if name != words.lower()])
+    if sentence_id is not None:
+        ids = [cells[header.index(sentence_id)] for _, cells in rows]
+        repeats = len(set(ids)) < len(ids)
+        return (words, sentence_id) if repeats or are_single_words() else (None, None)
+    tags = _pick(header, columns.tags, (*task_names(columns.task), *TAG_COLUMNS))
+    return (words, None) if tags is not None and are_single_words() else (None, None)
 
 
 def _pick(header: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
@@ -175,20 +160,32 @@ def _pick(header: Sequence[str], wanted: str | None, usual: Sequence[str]) -> st
     return next((by_lower[name] for name in usual if name in by_lower), None)
 
 
-def _read_tokens(header: list[str], rows: Rows, sentence_id: str, path: Path, columns: TagColumns) -> Sentences:
-    word = _index(header, columns.words, [name for name in WORD_COLUMNS if name != sentence_id.lower()], path)
+def _read_tokens(
+    table: SeparatedTable, words: str, sentence_id: str | None, path: Path, columns: TagColumns
+) -> Sentences:
+    header, rows = table.header, table.rows
+    word = _index(header, columns.words, [words.lower()], path)
     tag = _tag_index(header, columns, path)
-    groups = _sentence_groups(rows, header.index(sentence_id))
+    raise_problems(_empty_cells(rows, word, tag, path), path)
+    ends = "empty lines" if sentence_id is None else sentence_id
+    groups = _blocks(table) if sentence_id is None else _sentence_groups(rows, header.index(sentence_id))
     sentences = Sentences([], None if tag is None else [], [])
     for group in groups:
         sentences.words.append([cells[word] for _, cells in group])
         sentences.lines.append(group[0][0])
         if sentences.tags is not None and tag is not None:
             sentences.tags.append([cells[tag].strip() for _, cells in group])
-    raise_problems(_empty_cells(rows, word, tag, path), path)
     which = f"words from {header[word]}" + ("" if tag is None else f", tags from {header[tag]}")
-    sentences.remarks.append(f"{path}: one token a row; {which}, sentences from {sentence_id}.")
+    sentences.remarks.append(f"{path}: one token a row; {which}, sentences from {ends}.")
+    if sentence_id is None and len(sentences.words) == 1 and len(rows) > 1:
+        sentences.notes.append(f"{path}: no empty row ends a sentence; its {len(rows):,} words are taken as one.")
     return sentences
+
+
+def _blocks(table: SeparatedTable) -> list[Rows]:
+    """Rows between empty lines, or between rows of nothing but separators."""
+    borders = sorted({0, *table.find_breaks(), len(table.rows)})
+    return [table.rows[start:end] for start, end in pairwise(borders)]
 
 
 def _index(header: list[str], wanted: str | None, usual: Sequence[str], path: Path) -> int:

@@ -31,9 +31,9 @@ def main(arguments: Arguments, _: Run) -> dict[str, Any]:
     refuse_overwriting([asked.folder], overwrite=asked.overwrite, flag="--overwrite")
     paths = find_text_files(asked.file_path, ext=asked.ext, flag="--file_path")
     tokenizer = load_tokenizer(ModelArguments(model_name_or_path=asked.tokenizer_name))
-    figures = binarize(paths, tokenizer, asked.folder, workers=asked.num_workers)
-    print(f"{figures['sequences']:,} sequences of {figures['tokens']:,} ids written to {asked.folder}")
-    return {"data_file": str(asked.folder), **figures}
+    counts = binarize(paths, tokenizer, asked.folder, workers=asked.num_workers)
+    print(f"{counts['sequences']:,} sequences of {counts['tokens']:,} ids written to {asked.folder}")
+    return {"data_file": str(asked.folder), **counts}
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ BUILD = [sys.executable, "-m", "finetune.models.native.building"]
 
 
 def test_two_builds_at_once_leave_one_library_and_a_third_compiles_nothing(tmp_path):
-    environment = {**os.environ, "FINETUNE_CACHE": str(tmp_path / "cache")}
+    environment = {**os.environ, "FINETUNE_CACHE_DIR": str(tmp_path / "cache")}
     started = [subprocess.Popen(BUILD, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=300)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0]
@@ -37,12 +37,12 @@ def test_two_builds_at_once_leave_one_library_and_a_third_compiles_nothing(tmp_p
     [
         ({"CXX": "no-such-compiler"}, "CXX=no-such-compiler is no program"),
         ({"CXX": "false"}, "failed"),
-        ({"FINETUNE_CACHE": "/proc/nowhere"}, "cannot be written"),
+        ({"FINETUNE_CACHE_DIR": "/proc/nowhere"}, "cannot be written"),
         ({"FINETUNE_NATIVE": "0"}, "FINETUNE_NATIVE=0"),
     ],
 )
 def test_without_a_library_one_line_says_why_and_nothing_fails(tmp_path, changes, said):
-    environment = {**os.environ, "FINETUNE_CACHE": str(tmp_path), **changes}
+    environment = {**os.environ, "FINETUNE_CACHE_DIR": str(tmp_path), **changes}
     done = subprocess.run(BUILD, env=environment, capture_output=True, text=True, check=True)
     assert said in done.stderr and "Traceback" not in done.stderr
 
@@ -75,7 +75,7 @@ def test_other_processors_kernels_give_the_same(tmp_path, architecture, products
     needed = {"x86-64": "sse2", "x86-64-v3": "avx2", "x86-64-v4": "avx512_bw", "native": "avx512_bf16"}[architecture]
     if not capabilities.get(needed):
         pytest.skip(f"this CPU has no {needed}")
-    environment = {**os.environ, "FINETUNE_CACHE": str(tmp_path)}
+    environment = {**os.environ, "FINETUNE_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", SMALL, architecture, products, str(Path(__file__).parent)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == f"equal {bfloat16}", done.stderr[-2000:]

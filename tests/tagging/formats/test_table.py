@@ -85,7 +85,7 @@ def test_text_with_spans_and_text_without_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "columns", "expected"),
     [
-        ("id,word,tag\n1,a\n1,b,O\n", {}, [(2, "2 cells where the header has 3")]),
+        ("id,word,tag\n1,a\n1,b,O\n", {}, [(2, "the row has 2 columns")]),
         ("id,word,tag\n1,,O\n1,a,\n", {}, [(2, "the word is empty"), (3, "the word 'a' has an empty tag")]),
         ("id,word,tag\n1,a,O\n", {"tags": "ner"}, [(None, "there is no column 'ner'")]),
         ("id,word,tag\n1,a,O\n", {"words": "wrod"}, [(None, "there is no column 'wrod'")]),
@@ -93,7 +93,7 @@ def test_text_with_spans_and_text_without_labels(tmp_path: Path) -> None:
         ('id,word,tag\n1,a,O\n1,"b,O\n1,c,O\n', {}, [(3, UNCLOSED_QUOTE)]),
         ("tokens,tags\n['a' 'b'],['O']\n", {}, [(2, "the cell of tokens is no list: \"['a' 'b']\"")]),
         ("id,word,tag\n1,a,O\n", {"delimiter": "ab"}, [(None, "'ab' is no delimiter")]),
-        ("id,word,tag\n", {}, [(None, "the file holds no sentence")]),
+        ("id,word,tag\n", {}, [(None, "the file holds a header and no rows")]),
         ("a,b\n1,2\n", {}, [(None, "no column is called words, tokens or text")]),
     ],
 )

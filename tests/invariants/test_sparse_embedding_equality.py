@@ -18,9 +18,9 @@ from transformers.models.bert import BertConfig
 from finetune.models.sparse_embedding import (
     SparseEmbedding,
     follow_weight_decay,
-    restore_vocabulary,
     serves_optimizer,
-    trim_vocabulary,
+    use_full_embedding,
+    use_sparse_embedding,
 )
 
 SIZES = {
@@ -80,24 +80,24 @@ def assert_same_weights(found: dict[str, torch.Tensor], expected: dict[str, torc
 @pytest.mark.parametrize("config", [BertConfig(**SIZES), RobertaConfig(**SIZES)], ids=["bert", "roberta"])
 def test_weights_after_training_are_equal(config, decay):
     whole = make_model(copy.deepcopy(config))
-    trimmed = copy.deepcopy(whole)
+    sparse = copy.deepcopy(whole)
     untouched = whole.get_input_embeddings().weight.detach().clone()
-    assert trim_vocabulary(trimmed, REACHABLE) is None
+    assert use_sparse_embedding(sparse, REACHABLE) is None
     batches = make_batches(12)
     for batch in batches:
         batch["input_ids"][batch["attention_mask"] == 0] = config.pad_token_id
-    for model in (whole, trimmed):
+    for model in (whole, sparse):
         Run(model, decay).train(batches)
-    assert trimmed.get_input_embeddings().weight.shape == (len({*REACHABLE, config.pad_token_id}), 16)
+    assert sparse.get_input_embeddings().weight.shape == (len({*REACHABLE, config.pad_token_id}), 16)
     expected = whole.state_dict()
-    assert_same_weights(trimmed.state_dict(), expected)
+    assert_same_weights(sparse.state_dict(), expected)
     if decay:  # the test would notice a decay that is not applied
         full_rows = untouched[90] - whole.get_input_embeddings().weight[90]
         assert full_rows.abs().max() > 1e-3
-    restore_vocabulary(trimmed)
-    assert type(trimmed.get_input_embeddings()) is nn.Embedding
-    assert_same_weights(dict(trimmed.named_parameters()), dict(whole.named_parameters()))
-    assert trimmed.get_input_embeddings().padding_idx == whole.get_input_embeddings().padding_idx
+    use_full_embedding(sparse)
+    assert type(sparse.get_input_embeddings()) is nn.Embedding
+    assert_same_weights(dict(sparse.named_parameters()), dict(whole.named_parameters()))
+    assert sparse.get_input_embeddings().padding_idx == whole.get_input_embeddings().padding_idx
 
 
 @pytest.mark.parametrize("in_file", [False, True])
@@ -105,36 +105,36 @@ def test_weights_after_training_are_equal(config, decay):
 def test_saving_evaluating_and_resuming_in_between(tmp_path, monkeypatch, decay, in_file):
     monkeypatch.setattr("finetune.models.rows_without_gradient.WORTHWHILE", 1 if in_file else 2**40)
     whole = make_model()
-    trimmed = copy.deepcopy(whole)
-    trim_vocabulary(trimmed, REACHABLE)
+    sparse = copy.deepcopy(whole)
+    use_sparse_embedding(sparse, REACHABLE)
     batches = make_batches(10)
     strangers = torch.randint(97, (3, 9))
-    runs = [Run(whole, decay), Run(trimmed, decay)]
+    runs = [Run(whole, decay), Run(sparse, decay)]
     for run in runs:
         run.train(batches[:6])
     with torch.no_grad():
-        expected, found = (model.eval()(strangers).logits for model in (whole, trimmed))
+        expected, found = (model.eval()(strangers).logits for model in (whole, sparse))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
-    trimmed.save_pretrained(tmp_path)
+    sparse.save_pretrained(tmp_path)
     states = copy.deepcopy((runs[1].optimizer.state_dict(), runs[1].schedule.state_dict()))
     for run in runs:
         run.train(batches[6:])
     resumed = AutoModelForTokenClassification.from_pretrained(tmp_path)
     assert resumed.get_input_embeddings().weight.shape == (97, 16)
-    trim_vocabulary(resumed, REACHABLE)
+    use_sparse_embedding(resumed, REACHABLE)
     run = Run(resumed, decay)
     run.optimizer.load_state_dict(states[0])
     run.schedule.load_state_dict(states[1])
     run.train(batches[6:])
-    for name, weight in trimmed.state_dict().items():
+    for name, weight in sparse.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], weight), name
     assert_same_weights(resumed.state_dict(), whole.state_dict())
 
 
 def test_loading_a_state_dict_brings_back_every_row():
     model = make_model()
-    trim_vocabulary(model, REACHABLE)
+    use_sparse_embedding(model, REACHABLE)
     best = copy.deepcopy(model.state_dict())
     Run(model, 0.1).train(make_batches(3))
     assert not torch.equal(model.state_dict()["bert.embeddings.word_embeddings.weight"][90], best[
@@ -146,29 +146,29 @@ def test_loading_a_state_dict_brings_back_every_row():
 
 def test_unreachable_ids_in_training_are_an_error():
     model = make_model()
-    trim_vocabulary(model, REACHABLE)
+    use_sparse_embedding(model, REACHABLE)
     with pytest.raises(IndexError, match=r"\[90\]"):
         model(torch.tensor([[2, 90]]))
     with pytest.raises(IndexError, match="from 0 to 97"):
-        trim_vocabulary(make_model(), [2, 97])
+        use_sparse_embedding(make_model(), [2, 97])
 
 
 def test_shared_frozen_or_almost_fully_used_matrices_stay_whole():
     tied = AutoModelForMaskedLM.from_config(BertConfig(**SIZES))
-    reason = trim_vocabulary(tied, REACHABLE)
+    reason = use_sparse_embedding(tied, REACHABLE)
     assert reason == "the embedding matrix is shared by bert.embeddings.word_embeddings and cls.predictions.decoder"
     frozen = make_model()
     frozen.get_input_embeddings().requires_grad_(False)
-    assert trim_vocabulary(frozen, REACHABLE) == "the input embedding is frozen"
-    assert trim_vocabulary(make_model(), range(95)) == "the data reaches 95 of 97 embedding rows"
+    assert use_sparse_embedding(frozen, REACHABLE) == "the input embedding is frozen"
+    assert use_sparse_embedding(make_model(), range(95)) == "the data reaches 95 of 97 embedding rows"
     twice = make_model()
-    assert trim_vocabulary(twice, REACHABLE) is None
-    assert trim_vocabulary(twice, REACHABLE) == "the input embedding is a SparseEmbedding"
+    assert use_sparse_embedding(twice, REACHABLE) is None
+    assert use_sparse_embedding(twice, REACHABLE) == "the input embedding is a SparseEmbedding"
 
 
 def test_copies_are_independent():
     model = make_model()
-    trim_vocabulary(model, REACHABLE)
+    use_sparse_embedding(model, REACHABLE)
     twin = copy.deepcopy(model)
     Run(twin, 0.5).train(make_batches(2))
     assert isinstance(twin.get_input_embeddings(), SparseEmbedding)
@@ -182,7 +182,7 @@ def test_only_elementwise_optimizers_with_decoupled_decay_are_served():
 
 def test_a_step_that_a_gradient_scaler_skips_decays_nothing():
     model = make_model()
-    trim_vocabulary(model, REACHABLE)
+    use_sparse_embedding(model, REACHABLE)
     run = Run(model, 0.5)
     embedding = model.get_input_embeddings()
     for overflow, decays in ((1.0, False), (0.0, True)):

@@ -1,4 +1,4 @@
-"""How each language-model command packs its text."""
+"""What each language-model command is: its objective, its lengths, how it packs text."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from finetune.arguments.parser import Arguments
 from finetune.encoding.corpus import CorpusSettings, Packing, Template
 from finetune.encoding.lines import Boundary, LineRules
 from finetune.language_modeling.arguments import CausalArguments, MaskingArguments, ObjectiveArguments, TextArguments
-from finetune.language_modeling.task import SPACE_TOKEN, Objective, Plan
+from finetune.language_modeling.task import SPACE_TOKEN, Objective, TaskDefinition
 
 
-def plan_masked(arguments: Arguments) -> Plan:
+def define_masked(arguments: Arguments) -> TaskDefinition:
     """Lines, whole lines as many as fit, or one stream with special tokens around each line, as run_mlm.py has it."""
     asked, text = arguments[MaskingArguments], arguments[TextArguments]
     packing = Packing.STREAM
@@ -34,8 +34,8 @@ def plan_masked(arguments: Arguments) -> Plan:
     return _masked(asked, settings)
 
 
-def _masked(asked: MaskingArguments, settings: Callable[[int], CorpusSettings]) -> Plan:
-    return Plan(
+def _masked(asked: MaskingArguments, settings: Callable[[int], CorpusSettings]) -> TaskDefinition:
+    return TaskDefinition(
         objective=Objective.MASKED,
         length=asked.length,
         length_flag="--max_seq_length",
@@ -47,7 +47,7 @@ def _masked(asked: MaskingArguments, settings: Callable[[int], CorpusSettings]) 
     )
 
 
-def plan_causal(arguments: Arguments) -> Plan:
+def define_causal(arguments: Arguments) -> TaskDefinition:
     """The text as one stream cut into blocks, none of it lost; documents apart on request."""
     asked, text = arguments[CausalArguments], arguments[TextArguments]
 
@@ -67,19 +67,19 @@ def plan_causal(arguments: Arguments) -> Plan:
             keep_flags=asked.document_attention,
         )
 
-    return Plan(Objective.CAUSAL, asked.block_size, "--block_size", settings)
+    return TaskDefinition(Objective.CAUSAL, asked.block_size, "--block_size", settings)
 
 
-def plan_legacy(arguments: Arguments) -> Plan:
+def define_legacy(arguments: Arguments) -> TaskDefinition:
     """run_language_modeling.py: masked with --mlm, else causal."""
     return _legacy_masked(arguments) if arguments[ObjectiveArguments].mlm else _legacy_causal(arguments)
 
 
-def _legacy_masked(arguments: Arguments) -> Plan:
+def _legacy_masked(arguments: Arguments) -> TaskDefinition:
     """Lines, or the text with its line ends cut into blocks, each with special tokens."""
     asked, text = arguments[MaskingArguments], arguments[TextArguments]
     if asked.line_by_line or asked.datasets_type:
-        return plan_masked(arguments)
+        return define_masked(arguments)
 
     def settings(max_length: int) -> CorpusSettings:
         return CorpusSettings(
@@ -95,7 +95,7 @@ def _legacy_masked(arguments: Arguments) -> Plan:
     return _masked(asked, settings)
 
 
-def _legacy_causal(arguments: Arguments) -> Plan:
+def _legacy_causal(arguments: Arguments) -> TaskDefinition:
     """Lines, or the text with its line ends cut into blocks."""
     asked, text = arguments[MaskingArguments], arguments[TextArguments]
 
@@ -108,4 +108,4 @@ def _legacy_causal(arguments: Arguments) -> Plan:
             template=Template.BLOCKS,
         )
 
-    return Plan(Objective.CAUSAL, asked.length, "--block_size", settings)
+    return TaskDefinition(Objective.CAUSAL, asked.length, "--block_size", settings)

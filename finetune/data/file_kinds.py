@@ -1,0 +1,61 @@
+"""What a file is that is no UTF-8 text: a workbook, an archive, UTF-16; told by its bytes, with what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from finetune.errors import Problem
+
+ZIP_MAGIC = b"PK\x03\x04"
+OLD_OFFICE_MAGIC = b"\xd0\xcf\x11\xe0"  # .xls, .doc
+PDF_MAGIC = b"%PDF-"
+PARQUET_MAGIC = b"PAR1"
+WORKBOOK_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods")
+WORKBOOK_MEMBERS = (b"xl/workbook", b"xl/worksheets", b"[Content_Types].xml", b"opendocument.spreadsheet")
+MARKS = {b"\xff\xfe\x00\x00": "UTF-32LE", b"\x00\x00\xfe\xff": "UTF-32BE", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+LOOKED_AT = 4096
+
+
+def check_text_file(data: bytes, path: Path) -> list[Problem]:
+    """What speaks against reading bytes (a whole file, or its beginning) as UTF-8 text; nothing where they may be it."""
+    if data.startswith((ZIP_MAGIC, OLD_OFFICE_MAGIC)):
+        return [_workbook(path) if _is_workbook(data, path) else _archive(path)]
+    if data.startswith(PDF_MAGIC):
+        return [Problem("this is a PDF document", "text is read", "copy its text into a file", path)]
+    if data.startswith(PARQUET_MAGIC):
+        return [Problem("this is a Parquet file", "its name ends in .parquet then", "rename it", path)]
+    encoding = guess_wide_encoding(data)
+    if encoding is None:
+        return []
+    remedy = f"save it as UTF-8: iconv -f {encoding} -t UTF-8 {path.name} > utf8-{path.name}"
+    return [Problem(f"the file is {encoding}", "UTF-8 is read", remedy, path, 1)]
+
+
+def guess_wide_encoding(data: bytes) -> str | None:
+    """UTF-16 or UTF-32, told by its mark, or by the zero bytes beside letters; None for anything else."""
+    for mark, name in MARKS.items():
+        if data.startswith(mark):
+            return name
+    head = data[:LOOKED_AT]
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if even + odd < max(2, len(head) // 20):  # a stray zero byte is none of it
+        return None
+    return "UTF-16LE" if odd > even else "UTF-16BE"
+
+
+def _is_workbook(data: bytes, path: Path) -> bool:
+    old_office = data.startswith(OLD_OFFICE_MAGIC) and path.suffix.lower() != ".doc"
+    named = path.suffix.lower() in WORKBOOK_SUFFIXES
+    return named or old_office or any(member in data for member in WORKBOOK_MEMBERS)
+
+
+def _workbook(path: Path) -> Problem:
+    named = "" if path.suffix.lower() in WORKBOOK_SUFFIXES else f", whatever its name {path.name} says"
+    found = f"this is a workbook of a spreadsheet program (Excel, LibreOffice){named}"
+    remedy = "open it there and save the sheet as 'CSV UTF-8'"
+    return Problem(found, "CSV, TSV, JSON lines and Parquet are read", remedy, path)
+
+
+def _archive(path: Path) -> Problem:
+    found = "this is a zip archive, as workbooks of spreadsheet programs (.xlsx, .ods) are, too"
+    return Problem(found, "", "unpack it; or open it in such a program and save the sheet as 'CSV UTF-8'", path)

@@ -1,0 +1,37 @@
+"""Lists in the cells of a table: JSON, or what Python and pandas print."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from typing import Any
+
+LIST_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?"""
+PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{LIST_ITEM})\s*(?:,\s*(?:{LIST_ITEM})\s*)*,?\s*)?\]")
+
+
+def is_list_cell(cell: str) -> bool:
+    """Whether a cell looks like a list."""
+    return _unquoted(cell).startswith("[") and _unquoted(cell).endswith("]")
+
+
+def parse_list(cell: str) -> list[Any] | None:
+    """A cell as a list: JSON, or what Python and pandas print; None where it is neither.
+
+    numpy prints `['a' 'b']`, without commas, which Python would read as the one word `ab`: that is refused.
+    """
+    cell = _unquoted(cell)
+    try:
+        value = json.loads(cell)
+    except json.JSONDecodeError:
+        value = ast.literal_eval(cell) if PYTHON_LIST.fullmatch(cell) else None
+    return value if isinstance(value, list) else None
+
+
+def _unquoted(cell: str) -> str:
+    """The list in a cell of a TSV file that was written with quotes all the same."""
+    cell = cell.strip()
+    if cell.startswith('"[') and cell.endswith(']"'):
+        return cell[1:-1].replace('""', '"')
+    return cell

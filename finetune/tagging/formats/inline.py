@@ -1,0 +1,54 @@
+"""One sentence a line, each word with its tag: `Mira|B-PER saw|O`, with a bar, a slash or an underscore between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from finetune.data.files import raise_problems, read_lines
+from finetune.data.tagged_lines import SPAN_TAG
+from finetune.errors import DataError, Problem
+from finetune.tagging.formats.sentences import Sentences, TagColumns, require_not_empty
+
+SEPARATORS = "|/_"
+LINES_LOOKED_AT = 100
+
+
+def find_separator(lines: Sequence[str]) -> str | None:
+    """What stands between words and tags, where nearly every word of the first lines has a tag of spans; else None."""
+    words = [word for line in islice(lines, LINES_LOOKED_AT) for word in line.split()]
+    for separator in SEPARATORS:
+        tags = [tag for word in words for stem, _, tag in [word.rpartition(separator)] if stem]
+        good = [tag for tag in tags if tag == "O" or SPAN_TAG.fullmatch(tag)]
+        if words and len(good) * 10 >= len(words) * 9 and any(tag != "O" for tag in good):
+            return separator
+    return None
+
+
+def read_inline(path: Path, columns: TagColumns) -> Sentences:
+    """The sentences of a file of one sentence a line.
+
+    Raises:
+        DataError: every word without a tag; a column was named, and there is none; no sentence.
+    """
+    source = read_lines(path)
+    separator = find_separator(source.lines) or SEPARATORS[0]
+    if columns.words is not None or columns.tags is not None:
+        found = f"this file has a sentence in each line, its tags behind {separator!r}, and no columns to choose"
+        raise DataError(Problem(found, remedy="leave --text_column_name and --label_column_name out", path=path))
+    tags_of: list[list[str]] = []
+    sentences = Sentences([], tags_of, [])
+    problems = []
+    for number, line in enumerate(source.lines, start=1):
+        pairs = [word.rpartition(separator) for word in line.split()]
+        bare = [tag for word, _, tag in pairs if not word or not tag]
+        problems += [Problem(f"the word {word!r} has no tag", "", "", path, number) for word in bare]
+        if pairs and not bare:
+            sentences.words.append([word for word, _, _ in pairs])
+            tags_of.append([tag for _, _, tag in pairs])
+            sentences.lines.append(number)
+    raise_problems(problems, path)
+    sentences.notes = list(source.notes)
+    sentences.remarks.append(f"{path}: one sentence a line, words and tags apart by {separator!r}.")
+    return require_not_empty(sentences, path)

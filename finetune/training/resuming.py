@@ -1,0 +1,141 @@
+"""Going on where a checkpoint was written, to the same end as a training that nothing disturbed.
+
+transformers goes on by the number of the step alone. It so trains a step more when that step was the last, forgets what an
+epoch ends with (its log, evaluation and checkpoint) when it was stopped before that, and the sums of which it logs means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import PartialState
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from finetune.run.checkpoints import POSITION, make_way, read_position, read_state
+
+
+class EndsTraining(TrainerCallback):
+    """A callback that may end training before its last step."""
+
+    def has_ended(self, args: TrainingArguments, state: TrainerState) -> bool:
+        """Whether training is at its end, by what the state alone says."""
+        raise NotImplementedError
+
+
+class EpochEnds(TrainerCallback):
+    """Knows whether the end of the running epoch is being dealt with, and ends epochs that have nothing left."""
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self.begin = begin
+        self.reached = False
+        self.nothing_left = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.begin()
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        control.should_training_stop = control.should_training_stop or self.nothing_left
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.reached = False
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.reached = True
+
+
+class ResumingTrainer(Trainer):
+    """A Trainer that ends with the same weights and figures, however often it was interrupted."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._epoch_ends = EpochEnds(self.recall_sums)
+        self.add_callback(self._epoch_ends)
+        self._checkpoint: str | None = None  # gone on from at an epoch's last step: its random state is still to load
+        self._recalled: dict[str, Any] = {}
+
+    def _init_training_state(  # type: ignore[override]
+        self, max_steps: int, num_update_steps_per_epoch: int, num_train_epochs: int, checkpoint: str | None, trial: Any
+    ) -> tuple[int, int]:
+        """Where to begin (epoch, batch of it). Replaces what follows from the number of the step alone."""
+        place = super()._init_training_state(max_steps, num_update_steps_per_epoch, num_train_epochs, checkpoint, trial)
+        state = read_state(Path(checkpoint)) if checkpoint else {}
+        self._recalled = read_position(state)
+        self._find_best(state.get("best_model_checkpoint"))
+        self._epoch_ends.nothing_left = bool(checkpoint) and self._has_ended(max_steps)
+        if not self._recalled:
+            return place
+        if self._recalled["epoch_ended"]:
+            return (num_train_epochs, 0) if self._epoch_ends.nothing_left else place
+        if place[1] == 0 and place[0] > 0 and not self.args.ignore_data_skip:
+            self._checkpoint = checkpoint
+            return place[0] - 1, num_update_steps_per_epoch * self.args.gradient_accumulation_steps
+        return place
+
+    def _find_best(self, recorded: str | None) -> None:
+        """The best checkpoint before an interruption, also where the folder of the run has moved since."""
+        folder = Path(str(self.args.output_dir), Path(recorded).name) if recorded else None
+        if folder is not None and folder.is_dir():
+            self.state.best_model_checkpoint = str(folder)
+
+    def _has_ended(self, max_steps: int) -> bool:
+        callbacks = [item for item in self.callback_handler.callbacks if isinstance(item, EndsTraining)]
+        by_callback = any(item.has_ended(self.args, self.state) for item in callbacks)
+        return self.state.global_step >= max_steps or by_callback
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
+        """Replaces the batches of an update by none where training is at its end already."""
+        if self._epoch_ends.nothing_left:
+            return [], None
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    def _maybe_log_save_evaluate(self, tr_loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        """Replaces the random state before the end of an epoch that was cut off by that in which it would have been."""
+        if self._checkpoint is not None:
+            self._load_rng_state(self._checkpoint)
+            self._checkpoint = None
+        super()._maybe_log_save_evaluate(tr_loss, *args, **kwargs)
+
+    def recall_sums(self) -> None:
+        """Go on with the sums of which means are logged. Called when training begins, after transformers' own reset."""
+        if self._recalled:
+            self._tr_loss += self._recalled["loss"]
+            self._total_loss_scalar = self._recalled["logged_loss"]
+            self._globalstep_last_logged = self._recalled["logged_step"]
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Replaces no checkpoint of the same step before the new one is whole; notes where training stands."""
+        states = cast(dict[str, Any], self.state.stateful_callbacks)  # a dictionary once training has begun
+        states[POSITION] = {
+            "epoch_ended": self._epoch_ends.reached,
+            "loss": self._mean_over_processes(self._tr_loss),
+            "logged_loss": self._total_loss_scalar,
+            "logged_step": self._globalstep_last_logged,
+        }
+        if self.args.should_save:
+            make_way(Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        PartialState().wait_for_everyone()
+        super()._save_checkpoint(model, trial)
+
+    def _mean_over_processes(self, loss: torch.Tensor) -> float:
+        total = loss.detach().clone()
+        if self.args.world_size > 1:
+            torch.distributed.all_reduce(total)
+        return (total / self.args.world_size).item()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Replaces the mean loss of the steps since an interruption by that of all steps."""
+        if "train_loss" in logs and self._recalled:
+            logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
+        super().log(logs, start_time)

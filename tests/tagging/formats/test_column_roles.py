@@ -1,0 +1,133 @@
+"""Columns of words and tags: told by what they hold, by a header, by flags; refused where they are the wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune.errors import DataError
+from finetune.tagging.formats.choice import read_sentences
+from finetune.tagging.formats.sentences import Sentences, TagColumns
+
+WORDS = [["Ann", "Lee", "met", "Bob", "in", "Oslo"], ["It", "rained"]]
+TAGS = [["B-PER", "I-PER", "O", "B-PER", "O", "B-LOC"], ["O", "O"]]
+
+
+def write_rows(path: Path, rows: list[list[list[str]]], delimiter: str = "\t", before: str = "") -> Path:
+    blocks = ["\n".join(delimiter.join(cells) for cells in block) for block in rows]
+    path.write_text(before + "\n\n".join(blocks) + "\n", encoding="utf-8")
+    return path
+
+
+def with_columns(*columns: str) -> list[list[list[str]]]:
+    """Rows of the two sentences; `{w}`, `{t}`, `{n}` stand for word, tag and number."""
+    return [
+        [
+            [column.format(w=w, t=t, n=n) for column in columns]
+            for n, (w, t) in enumerate(zip(words, tags, strict=True), 1)
+        ]
+        for words, tags in zip(WORDS, TAGS, strict=True)
+    ]
+
+
+def read(path: Path, **columns: str) -> Sentences:
+    return read_sentences(path, TagColumns(**columns))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("germeval.tsv", ("{n}", "{w}", "{t}", "O")),
+        ("uner.iob2", ("{n}", "{w}", "{t}", "-", "annotator")),
+        ("deft.deft", ("{w}", " file_{n}.deft", " {n}7", " {n}9", " {t}", " -1", " -1", " 0")),
+        ("nerd.txt", ("{w}", "NN", "{t}")),
+        ("trailing.conll", ("{w}", "{t}", "")),
+        ("trailing3.conll", ("{w}", "{t}", "", "")),
+    ],
+)
+def test_columns_of_known_files_are_found(tmp_path: Path, name: str, columns: tuple[str, ...]) -> None:
+    sentences = read(write_rows(tmp_path / name, with_columns(*columns)))
+    assert (sentences.words, sentences.tags) == (WORDS, TAGS)
+
+
+@pytest.mark.parametrize("header", ["word\ttag", "Token\tNER_Tag", "form\tlabel", "TOKEN\tNE-COARSE-LIT"])
+@pytest.mark.parametrize("gap", ["\n", "\n\n"])
+@pytest.mark.parametrize("suffix", ["txt", "tsv", "conll"])
+def test_a_line_of_names_is_no_sentence(tmp_path: Path, header: str, gap: str, suffix: str) -> None:
+    path = write_rows(tmp_path / f"a.{suffix}", with_columns("{w}", "{t}"), before=header + gap)
+    sentences = read(path)
+    assert (sentences.words, sentences.tags) == (WORDS, TAGS)
+    assert any("lines name the columns" in note for note in sentences.notes)
+
+
+def test_hipe_names_its_columns_and_ends_of_sentences(tmp_path: Path) -> None:
+    rows = [
+        ["Ann", "B-pers", "O", "_"],
+        [".", "O", "O", "NoSpaceAfter|EndOfSentence"],
+        ["Oslo", "B-loc", "B-pers", "_"],
+    ]
+    before = "TOKEN\tNE-COARSE-LIT\tNE-COARSE-METO\tMISC\n# document_id = 1\n"
+    path = write_rows(tmp_path / "hipe.tsv", [rows], before=before)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("# segment = 2\nfell\tO\tO\t_\n")
+    sentences = read(path)
+    assert sentences.words == [["Ann", "."], ["Oslo", "fell"]]
+    assert sentences.tags == [["B-pers", "O"], ["B-loc", "O"]]
+    assert read(path, tags="ne-coarse-meto").tags == [["O", "O"], ["B-pers", "O"]]
+    assert any("2 comment lines" in note for note in sentences.notes)
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        (("{t}", "{w}"), r"column 0, taken for the words, looks like tags.*--text_column_name 1 --label_column_name 0"),
+        (("doc", "{w}", "{t}"), r"column 0, taken for the words, holds 'doc' throughout"),
+        (("{n}", "{w}"), r"column 0, taken for the words, holds only numbers"),
+        (("{w}", "x", "on {n} May"), r"column 2, taken for the tags, holds values with spaces"),
+        (("{w}", "a", "_"), r"column 2, taken for the tags, holds '_' throughout"),
+        (("{w}", "a{n}", "{w}{n}"), r"column 2, taken for the tags, has \d+ values in \d+ rows"),
+    ],
+)
+def test_wrong_columns_are_refused_with_what_each_holds(tmp_path: Path, columns: tuple[str, ...], found: str) -> None:
+    rows = with_columns(*columns) * 6
+    with pytest.raises(DataError, match=found) as caught:
+        read(write_rows(tmp_path / "a.conll", rows if "{w}{n}" not in columns else unique_rows()))
+    assert "the columns begin with column 0:" in str(caught.value)
+
+
+def unique_rows() -> list[list[list[str]]]:
+    return [[[f"w{i}", "a", f"x{i}"] for i in range(40)]]
+
+
+def test_columns_that_were_named_are_taken_as_they_are(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "a.conll", with_columns("{t}", "{w}") * 6)
+    assert read(path, words="1", tags="0").words[0] == WORDS[0]
+    assert read(path, words="0", tags="1").words[0] == TAGS[0]
+
+
+COMMENT_TEXT = st.text(alphabet="abc=:/.?#[]7-", min_size=1, max_size=8)
+
+
+@given(st.lists(COMMENT_TEXT, min_size=1, max_size=3), st.sampled_from(["\t", " "]), st.sampled_from(["#", "# ", "#x"]))
+def test_comments_are_no_words_whatever_their_columns(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[str], delimiter: str, mark: str
+) -> None:
+    comment = mark + delimiter.join(cells)
+    if len(cells) == 1 and delimiter == " " and mark == "# ":
+        comment += "="
+    path = write_rows(tmp_path_factory.mktemp("c") / "a.conll", with_columns("{w}", "{t}"), delimiter, comment + "\n")
+    sentences = read(path)
+    tag = comment.split(delimiter)[-1] if delimiter == "\t" else comment.split()[-1]
+    if tag in ("-", "#", ":", ".", "[", "]", "[]", "--", "::", "..") or set(tag) <= set("-#:.[]"):
+        return  # a tag of punctuation, as of parts of speech
+    assert (sentences.words, sentences.tags) == (WORDS, TAGS)
+
+
+@pytest.mark.parametrize("tag", ["O", "B-PER", "SYM"])
+def test_a_word_that_is_a_hash_stays_one(tmp_path: Path, tag: str) -> None:
+    rows = [[["#", tag], ["one", "O"]], [["#tag", tag], ["Ann", "B-PER"]]]
+    sentences = read(write_rows(tmp_path / "a.conll", rows))
+    assert sentences.words == [["#", "one"], ["#tag", "Ann"]]
