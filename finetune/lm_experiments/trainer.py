@@ -83,6 +83,9 @@ class MadeBatch:
     batch: TextBatch
 
 
+OVERRIDDEN = ("get_batch_samples", "compute_loss", "_issue_warnings_after_load", "evaluate")
+
+
 class ExperimentTrainer(FinetuneTrainer):
     """A Trainer whose batches are row numbers until they are needed: preprocessing may look at the model's state.
 
@@ -100,7 +103,7 @@ class ExperimentTrainer(FinetuneTrainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | int | None]:
-        """Make the batches of one update."""
+        """Replaces batches as the loader gives them: those of one update are made from their row numbers, and counted."""
         picked, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         updates = math.ceil(self.batches_per_epoch / self.args.gradient_accumulation_steps)
         first = self.state.global_step % updates * self.args.gradient_accumulation_steps + 1
@@ -126,7 +129,7 @@ class ExperimentTrainer(FinetuneTrainer):
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The weighted loss of a training batch."""
+        """Replaces the model's own loss by the weighted one of a training batch, from several losses."""
         inputs = dict(inputs)
         made: MadeBatch = inputs.pop(MADE)
         self.setup.hooks.move(made.epoch, made.number)
@@ -139,7 +142,7 @@ class ExperimentTrainer(FinetuneTrainer):
         return (total * share, outputs) if return_outputs else total * share
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Transformers misses weights that are tied to others, which a checkpoint holds once."""
+        """Replaces a warning about weights that are tied to others: a checkpoint holds them once, so none is missing."""
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
         missing = [name for name in load_result.missing_keys if name not in tied]
         super()._issue_warnings_after_load(type(load_result)(missing, load_result.unexpected_keys))  # type: ignore[misc]
@@ -147,7 +150,7 @@ class ExperimentTrainer(FinetuneTrainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Look at the validation texts, log what is seen, and ask `watch` whether to go on."""
+        """Replaces the evaluation loop: look at the validation texts, log what is seen, ask `watch` whether to go on."""
         started = time.perf_counter()
         seen = self.validate(max(round(self.state.epoch or 0), 1))
         self.setup.history.append(seen)

@@ -10,6 +10,7 @@ import torch
 from tokenizers import processors
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, PretrainedConfig
 
+from finetune.models import prediction
 from finetune.models.families import FAMILIES
 from tests import tiny
 from tests.tiny_families import PAD, ROWS, SIZES, make_config
@@ -122,7 +123,8 @@ def run_both(call_command, script: str, model: Path, data: Path, output: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ENCODERS + DECODERS)
-def test_a_tagger_of_every_family(family, tmp_path, call_command):
+def test_a_tagger_of_every_family(family, tmp_path, call_command, monkeypatch):
+    monkeypatch.setattr(prediction, "TOKENS_AT_ONCE", 1)  # else one short text shares its batch with others
     model = make_folder(family, tmp_path / "model", AutoModelForTokenClassification)
     run_both(call_command, "run_ner.py", model, write_tags(tmp_path / "train.conll"), tmp_path)
     texts = tmp_path / "new.txt"
@@ -136,7 +138,8 @@ def test_a_tagger_of_every_family(family, tmp_path, call_command):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", (*DECODERS, "bert", "modernbert", "roberta-prelayernorm", "xlnet", "deberta"))
-def test_a_classifier_of_families_that_read_their_texts_differently(family, tmp_path, call_command):
+def test_a_classifier_of_families_that_read_their_texts_differently(family, tmp_path, call_command, monkeypatch):
+    monkeypatch.setattr(prediction, "TOKENS_AT_ONCE", 1)
     model = make_folder(family, tmp_path / "model", AutoModelForSequenceClassification)
     run_both(call_command, "run_glue.py", model, write_texts(tmp_path / "train.csv"), tmp_path)
     texts = tmp_path / "new.txt"

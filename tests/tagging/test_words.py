@@ -174,3 +174,33 @@ def test_a_pre_tokenizer_written_in_python_is_no_obstacle():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), unk_token="[UNK]")
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.PreTokenizer.custom(Letters())
     assert WordEncoder(tokenizer).encode([["ab", "c"]]).rows() == [[[0, 1], [2]]]
+
+
+@pytest.mark.parametrize(
+    "design", ["byte level", "split first (Qwen2, Llama 3)", "punctuation first (Falcon)"], ids=lambda name: name[:5]
+)
+def test_a_word_is_encoded_as_in_the_middle_of_a_text(design, tmp_path):
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from finetune.tokenization.loading import load_auto
+
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not design.startswith("split"))
+    before = {
+        "split": [pre_tokenizers.Split(Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"), "isolated")],
+        "punct": [pre_tokenizers.Punctuation("contiguous")],
+    }.get(design[:5], [])
+    rust = Tokenizer(models.BPE())
+    rust.pre_tokenizer = pre_tokenizers.Sequence([*before, byte_level]) if before else byte_level
+    rust.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False
+    )
+    rust.train_from_iterator([" ".join(sentence) for sentence in SENTENCES] * 5, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=rust, eos_token="<end>", unk_token="<end>").save_pretrained(tmp_path)
+    raw, tokenizer = load_auto(str(tmp_path), {}), load_auto(str(tmp_path), {}, add_prefix_space=True)
+    encoder = WordEncoder(tokenizer)
+    for word in ("18th", "don't", "3.14", "e-mail", "(U.S.)", "fox", "a1b2c3"):
+        inside = raw(f"x {word}", add_special_tokens=False)["input_ids"][len(raw("x")["input_ids"]) :]
+        assert encoder.encode([[word]]).rows()[0][0] == inside, word

@@ -7,6 +7,7 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.training.allocator import keep_freed_memory
 from finetune.training.fast_path import resolve_precision
 from finetune.training.precision import choose_precision
+from tests.tiny_families import make_config
 
 
 @pytest.fixture
@@ -88,3 +89,13 @@ def test_evaluation_in_float16_does_not_go_with_training_in_bfloat16_on_a_cpu(mo
     settled = resolve_precision({"bf16": True, "fp16_full_eval": True}, FastPathArguments())
     assert settled["fp16_full_eval"] is False and "--fp16_full_eval is passed over" in caplog.text
     assert resolve_precision({"bf16": False, "fp16_full_eval": True}, FastPathArguments())["fp16_full_eval"] is True
+
+
+@pytest.mark.parametrize("values", [{}, {"bf16": True}, {"fp16": True}])
+@pytest.mark.parametrize("family", ["deberta", "xmod"])
+def test_families_that_fail_in_short_formats_are_computed_in_float32(monkeypatch, values, family):
+    give_gpus(monkeypatch, (8, 0))
+    configs = [make_config("bert"), make_config(family)]
+    choice = choose_precision(values, configs)
+    assert choice.dtype == "fp32" and f"{family} models" in choice.reason
+    assert choose_precision(values, configs[:1]).dtype != "fp32"

@@ -10,18 +10,20 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer
 
+from finetune.lm_experiments.trainer import OVERRIDDEN as OVERRIDDEN_IN_EXPERIMENTS
+from finetune.lm_experiments.trainer import ExperimentTrainer
 from finetune.training import trainer as module
 from finetune.training.resuming import ResumingTrainer
 from finetune.training.trainer import OVERRIDDEN, FinetuneTrainer
 
 
-@pytest.mark.parametrize("name", OVERRIDDEN)
+@pytest.mark.parametrize("name", [*OVERRIDDEN, *OVERRIDDEN_IN_EXPERIMENTS])
 def test_transformers_still_has_what_is_overridden(name):
     assert callable(getattr(Trainer, name, None)), (
-        f"transformers has no Trainer.{name} any more: FinetuneTrainer.{name} replaces nothing; see what took its place"
+        f"transformers has no Trainer.{name} any more: our method replaces nothing; see what took its place"
     )
     assert re.search(rf"self\.{name}\b", inspect.getsource(Trainer)), (
-        f"transformers no longer calls Trainer.{name}: FinetuneTrainer.{name} has no effect"
+        f"transformers no longer calls Trainer.{name}: our method has no effect"
     )
 
 
@@ -30,7 +32,10 @@ def test_every_override_is_named():
     own = {name for name, value in methods.items() if inspect.isfunction(value) and hasattr(Trainer, name)}
     assert own - {"__init__"} == set(OVERRIDDEN)
     assert len(inspect.getsource(module).splitlines()) < 250
-    assert all("Replaces" in (getattr(FinetuneTrainer, name).__doc__ or "") for name in OVERRIDDEN)
+    for kind, names in ((FinetuneTrainer, OVERRIDDEN), (ExperimentTrainer, OVERRIDDEN_IN_EXPERIMENTS)):
+        assert all("Replaces" in (getattr(kind, name).__doc__ or "") for name in names)
+    of_transformers = {name for name in vars(ExperimentTrainer) if hasattr(Trainer, name) and not name.startswith("__")}
+    assert of_transformers - {"loss_is_scaled_for_ga"} == {*OVERRIDDEN_IN_EXPERIMENTS}
 
 
 ONCE_AND_AGAIN = [
