@@ -16,6 +16,26 @@ from finetune.arguments.secrets import hide_in
 from finetune.errors import Problem, UsageError
 
 NOT_WRITTEN = ("config_file", "print_config")
+MOST_VALUES = 100_000
+STANDARD = "tag:yaml.org,2002:"
+TAGS = frozenset(
+    {
+        "null",
+        "bool",
+        "int",
+        "float",
+        "binary",
+        "timestamp",
+        "str",
+        "map",
+        "seq",
+        "set",
+        "omap",
+        "pairs",
+        "merge",
+        "value",
+    }
+)
 SUFFIXES = (".json", ".yaml", ".yml")
 
 
@@ -51,6 +71,8 @@ def _read_json(path: Path, text: str) -> list[Typed]:
         values = json.loads(text, parse_float=str, parse_int=str, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise UsageError(Problem(f"not valid JSON: {error.msg}", path=path, line=error.lineno)) from error
+    except RecursionError as error:
+        raise UsageError(_too_deep(path)) from error
     except ValueError as error:
         raise UsageError(Problem(str(error), remedy="keep one of them", path=path)) from error
     if not isinstance(values, dict):
@@ -75,6 +97,8 @@ def _read_yaml(path: Path, text: str) -> list[Typed]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         entries = _yaml_entries(root, path)
+    except RecursionError as error:
+        raise UsageError(_too_deep(path)) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise UsageError(Problem(f"not valid YAML: {error.problem}", path=path, line=line)) from error
@@ -88,7 +112,8 @@ def _yaml_entries(root: yaml.Node | None, path: Path) -> list[Typed]:
         return []
     if not isinstance(root, yaml.MappingNode) or not all(isinstance(key, yaml.ScalarNode) for key, _ in root.value):
         raise UsageError(_not_a_mapping(path))
-    return [_typed(path, key.start_mark.line + 1, key.value, _plain(value)) for key, value in root.value]
+    plain = PlainValues(path)
+    return [_typed(path, key.start_mark.line + 1, key.value, plain.of(value)) for key, value in root.value]
 
 
 def _not_a_mapping(path: Path) -> Problem:
@@ -97,13 +122,55 @@ def _not_a_mapping(path: Path) -> Problem:
     )
 
 
-def _plain(node: yaml.Node) -> Any:
-    """A YAML node as text, None, a list or a dict; scalars keep the text they were written with."""
-    if isinstance(node, yaml.ScalarNode):
-        return None if node.tag.endswith(":null") else node.value
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item) for item in node.value]
-    return yaml.SafeLoader("").construct_document(node)
+def _too_deep(path: Path) -> Problem:
+    return Problem("values stand too deep inside each other", remedy="write them flat", path=path)
+
+
+class PlainValues:
+    """YAML nodes as text, None, lists and dictionaries; scalars keep the text they were written with, but for those in
+    dictionaries, which are what YAML says they are (dates, sets and bytes, which JSON has not, stay text).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count, self.above = path, 0, set[int]()
+
+    def of(self, node: yaml.Node, *, typed: bool = False) -> Any:
+        """The value of a node.
+
+        Raises:
+            UsageError: it holds itself, or by its aliases more values than anybody means.
+        """
+        self.count += 1
+        line = node.start_mark.line + 1
+        if node.tag.removeprefix(STANDARD) not in TAGS:
+            raise UsageError(Problem(f"not valid YAML: {node.tag} is no kind of value here", path=self.path, line=line))
+        if self.count > MOST_VALUES:
+            found = f"by its aliases the file holds more than {MOST_VALUES:,} values"
+            raise UsageError(Problem(found, remedy="write out what you mean", path=self.path, line=line))
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, typed=typed)
+        if id(node) in self.above:
+            raise UsageError(Problem("a value holds itself by its alias", path=self.path, line=line))
+        self.above.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                yaml.SafeLoader("").flatten_mapping(node)  # `<<`
+                return {str(self.of(key)): self.of(item, typed=True) for key, item in node.value}
+            return [self.of(item, typed=typed) for item in node.value]
+        finally:
+            self.above.discard(id(node))
+
+    @staticmethod
+    def _scalar(node: yaml.ScalarNode, *, typed: bool) -> Any:
+        if node.tag.endswith(":null"):
+            return None
+        if not typed:
+            return node.value
+        try:
+            value = yaml.SafeLoader("").construct_document(node)
+        except ValueError:  # 2024-13-45
+            return node.value
+        return value if isinstance(value, bool | int | float | str) else node.value
 
 
 def _typed(path: Path, line: int | None, name: str, value: object) -> Typed:

@@ -14,6 +14,7 @@ from finetune.arguments.gathering import FROM_COMMAND_LINE, FROM_FILE, Gathering
 from finetune.arguments.help import format_help
 from finetune.arguments.legacy import OLD_FLAGS, OldFlag
 from finetune.arguments.nearest import nearest
+from finetune.arguments.paths import resolve_paths
 from finetune.arguments.remote_code import check_dictionary
 from finetune.arguments.scanner import Typed, scan
 from finetune.arguments.secrets import (
@@ -235,7 +236,8 @@ class CommandParser:
         values: dict[str, Any] = {}
         for name, entry in given.items():
             try:
-                values[name] = read_value(self.fields[name], entry.words, entry.flag)
+                value = read_value(self.fields[name], entry.words, entry.flag)
+                values[name] = resolve_paths(self.fields[name], value, entry.flag)
                 _require_typed(self.fields[name], values[name], entry)
                 problems.extend(check_dictionary(values[name], f"--{name}", entry.path, entry.line))
                 remember_secrets(find_secrets(values[name]))

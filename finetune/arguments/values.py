@@ -13,6 +13,7 @@ from finetune.errors import Problem, UsageError
 
 TRUE_WORDS = frozenset({"true", "t", "yes", "y", "on", "1"})
 FALSE_WORDS = frozenset({"false", "f", "no", "n", "off", "0"})
+MAY_BE_INFINITE = ("max_grad_norm",)  # gradients are measured, and not clipped
 EXPECTED = {
     "bool": "True or False",
     "int": "a whole number",
@@ -99,6 +100,8 @@ def _read_one(field: Field, word: str, flag: str) -> Any:
 def _require_allowed(field: Field, value: object, word: str, flag: str) -> Any:
     if isinstance(value, str) and field.choices:
         return _chosen(field, value, flag)
+    if isinstance(value, float) and math.isinf(value) and field.name not in MAY_BE_INFINITE:
+        raise UsageError(Problem(f"{flag} is {word}"[:80], "it must be a finite number"))
     if isinstance(value, int | float) and not isinstance(value, bool) and not _in_range(field, value):
         raise UsageError(Problem(f"{flag} is {word}", f"it must be {_range_text(field)}"))
     return value
@@ -147,7 +150,10 @@ def _read_float(word: str) -> float:
 
 
 def _read_dict(word: str) -> dict[str, Any]:
-    value = json.loads(word)
+    try:
+        value = json.loads(word)
+    except RecursionError as error:
+        raise json.JSONDecodeError("it is nested too deeply", word[:1], 0) from error
     if not isinstance(value, dict):
         raise ValueError(word)
     return value

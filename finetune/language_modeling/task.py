@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 import torch
-from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments
@@ -39,6 +39,7 @@ from finetune.language_modeling.text import (
 from finetune.models.checks import (
     check_head,
     check_max_length,
+    check_objective,
     check_vocabulary,
     find_position_limit,
     resolve_max_length,
@@ -120,7 +121,8 @@ def open_task(arguments: Arguments, definition: TaskDefinition) -> LanguageTask:
     has_validation = bool(arguments.training.get("do_eval")) and (files is None or can_validate(files, text))
     values = problems.attempt(resolve_schedule, arguments.training, has_validation=has_validation)
     if config is not None:
-        problems.extend(check_head(config, definition.objective) or check_objective(config, definition.objective))
+        causal = definition.objective is Objective.CAUSAL
+        problems.extend(check_head(config, definition.objective) or check_objective(config, causal=causal))
         problems.extend(check_length(definition, config))
     if config is not None and tokenizer is not None:
         problems.extend(check_vocabulary(config, tokenizer))
@@ -136,20 +138,6 @@ def open_task(arguments: Arguments, definition: TaskDefinition) -> LanguageTask:
 
 def can_validate(files: TextFiles, text: TextArguments) -> bool:
     return bool(files.validation) or bool(files.train and text.validation_split_percentage)
-
-
-def check_objective(config: PretrainedConfig, objective: Objective) -> list[Problem]:
-    """Heads that transformers counts as causal, on models that see both sides or permutations."""
-    if config.model_type == "xlnet":
-        found = "XLNet is trained by permutation language modelling, which is not offered"
-        return [Problem(found, "masked and causal language models are", "choose another architecture")]
-    sees_both_sides = type(config) in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False)
-    if objective is Objective.CAUSAL and sees_both_sides:
-        found = (
-            f"a {config.model_type} model sees the text on both sides, so predicting the next token teaches it nothing"
-        )
-        return [Problem(found, remedy="train it as a masked language model: run_mlm.py, or --mlm here")]
-    return []
 
 
 def check_length(definition: TaskDefinition, config: PretrainedConfig) -> list[Problem]:

@@ -13,6 +13,7 @@ The same scanner and parser as everywhere; what is added is a way to fill dictio
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -31,6 +32,8 @@ from finetune.lm_experiments.object_names import PREFIXES, ObjectKind, check_pre
 
 DELETE = "__delete_field__"
 ALLOW_IMPORT = "allow_import"
+WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf")
 CONSTANTS: dict[str, Any] = {"True": True, "False": False, "None": None}
 
 
@@ -41,8 +44,11 @@ class _Delete:
 def read_word(word: str, flag: str) -> Any:
     """The value that one word spells: quotes, constants, JSON, whole numbers, numbers, else the word itself.
 
-    >>> [read_word(word, "--x") for word in ("1e-5", "'1e-5'", "None", "data/x.txt.gz")]
-    [1e-05, '1e-5', None, 'data/x.txt.gz']
+    Numbers are what JSON calls so, and what people type for them (`1e-5`, `.5`, `007`, `inf`); Python's other spellings
+    (`nan`, `1_000`, digits of other scripts) are words, which a list of words may hold.
+
+    >>> [read_word(word, "--x") for word in ("1e-5", "'1e-5'", "None", "2024_05", "nan")]
+    [1e-05, '1e-5', None, '2024_05', 'nan']
 
     Raises:
         UsageError: what follows `json:` is no JSON.
@@ -55,11 +61,8 @@ def read_word(word: str, flag: str) -> Any:
         return _Delete
     if word.startswith("json:") or word[:1] in ("{", "["):
         return _read_json(word.removeprefix("json:"), flag)
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            continue
+    if NUMBER.fullmatch(word):
+        return int(word) if WHOLE_NUMBER.fullmatch(word) else float(word)
     return word
 
 
@@ -81,7 +84,9 @@ def read_words(words: Sequence[str] | None, flag: str) -> Any:
 def _read_json(text: str, flag: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except RecursionError as error:
+        raise UsageError(Problem(f"{flag} is not valid JSON: it is nested too deeply")) from error
+    except ValueError as error:  # numbers of thousands of digits, too
         raise UsageError(Problem(f"{flag} is not valid JSON: {error}", remedy="put it in single quotes")) from error
 
 
@@ -281,6 +286,10 @@ class DottedParser(CommandParser):
             return {key: self._name_objects(f"{path}.{key}", item, allow, problems) for key, item in value.items()}
         if isinstance(value, list):
             return [self._name_objects(path, item, allow, problems) for item in value]
+        if isinstance(value, bool | int | float) and any(_fits(path, pattern) for pattern in self.objects):
+            found = f"--{path} is given without a value" if value is True else f"--{path} is {value}"
+            problems.append(Problem(found, "it takes the name of a class or function"))
+            return str(value)
         return self._name_object(path, value, allow, problems) if isinstance(value, str) else value
 
     def _name_object(self, path: str, word: str, allow: Sequence[str], problems: list[Problem]) -> str:

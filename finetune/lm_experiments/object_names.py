@@ -19,6 +19,7 @@ from typing import Any
 
 from finetune.arguments.nearest import nearest
 from finetune.errors import Problem, UsageError
+from finetune.run.moved_names import todays_name
 
 PREFIXES = ("import:", "callable:")
 # Modules of the published program: `data_preprocessing.identity` is our function of that name.
@@ -174,7 +175,7 @@ def _spell_out(word: str, kind: ObjectKind, flag: str, allow: Sequence[str]) -> 
 def _bare(word: str) -> str:
     for prefix in PREFIXES:
         word = word.removeprefix(prefix)
-    return word
+    return todays_name(word)
 
 
 def _full_name(word: str, kind: ObjectKind, flag: str) -> str:

@@ -38,7 +38,7 @@ from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
 from finetune.models.building import build_model
 from finetune.models.checks import find_position_limit
 from finetune.models.loading import check_weights, load_config
-from finetune.surprisal.heads import HEADS, find_task
+from finetune.surprisal.heads import HEADS, check_language_model, find_task
 from finetune.tokenization.loading import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -214,6 +214,8 @@ def open_parts(settings: ExperimentSettings, splits: Iterable[str]) -> Experimen
     tokenizer = problems.attempt(load_tokenizer, model, more=model.tokenizer_kwargs)
     problems.add(check_weights(model))
     task = problems.attempt(find_task, config, model.model_task, model.model_name_or_path) if config else None
+    if config is not None and task is not None:
+        problems.extend(check_language_model(config, task, tokenizer))
     texts = {split: problems.attempt(_read, settings, split) for split in splits}
     _require_names(settings, splits, problems)
     problems.raise_any()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +40,7 @@ from finetune.lm_experiments.training import (
     train_once,
 )
 from finetune.report.files import write_metrics, write_text
-from finetune.run.checkpoints import list_checkpoints
+from finetune.run.checkpoints import delete, list_checkpoints
 from finetune.run.folder import Run
 from finetune.run.launcher import count_processes
 from finetune.surprisal.blimp import MinimalPair, read_blimp
@@ -143,7 +142,7 @@ def train_and_save(task: ExperimentTask, run: Run, folder: Path) -> dict[str, An
     }
     run.record(**{TRAINED: facts})
     for checkpoint in list_checkpoints(folder):
-        shutil.rmtree(checkpoint)
+        delete(checkpoint)
     return facts
 
 

@@ -46,7 +46,7 @@ def check_max_length(typed: int | None, config: PretrainedConfig) -> list[Proble
 
 def check_vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[Problem]:
     """Model and tokenizer must share one vocabulary, but for tokens added on purpose and rows padded on purpose."""
-    rows, added = config.vocab_size, len(tokenizer.get_added_vocab())
+    rows, added = config.get_text_config().vocab_size, len(tokenizer.get_added_vocab())
     size = len(tokenizer)
     if size <= rows and rows - size <= LARGEST_PADDED_ROWS:
         return []
@@ -59,6 +59,20 @@ def check_vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBas
             "give the model's own tokenizer with --tokenizer_name_or_path",
         )
     ]
+
+
+def check_objective(config: PretrainedConfig, *, causal: bool) -> list[Problem]:
+    """Heads that transformers counts as causal, on models that see both sides or permutations."""
+    if config.model_type == "xlnet":
+        found = "XLNet is trained by permutation language modelling, which is not offered"
+        return [Problem(found, "masked and causal language models are", "choose another architecture")]
+    masked = type(config) in transformers.AutoModelForMaskedLM._model_mapping
+    left_to_right = getattr(config, "is_decoder", False) or getattr(config, "causal", False)  # XLM says `causal`
+    if not causal or not masked or left_to_right:
+        return []
+    found = f"a {config.model_type} model sees the text on both sides, so predicting the next token tells nothing of it"
+    remedy = "use it as a masked language model (run_mlm.py; --mlm; --model_task mlm), or set is_decoder in config.json"
+    return [Problem(found, remedy=remedy)]
 
 
 def check_head(config: PretrainedConfig, task: str) -> list[Problem]:

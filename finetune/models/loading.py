@@ -116,6 +116,7 @@ def load_model(
     *,
     task: str,
     new_head: bool,
+    complete: bool = False,
     more: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """Load the weights under the head of `task`, always as float32: optimizers need full-precision parameters.
@@ -126,10 +127,12 @@ def load_model(
         tokenizer: gives the size that the embedding must have.
         task: a key of `HEADS`.
         new_head: the head of the checkpoint, if it has one, belongs to other labels and is made anew.
+        complete: nothing is trained, so every weight must be in the checkpoint.
         more: further keywords for `from_pretrained`.
 
     Raises:
-        DataError: the weights are damaged, hold more than numbers, or have other shapes than the configuration says.
+        DataError: the weights are damaged, lack what `complete` asks for, hold more than numbers, or have other shapes
+            than the configuration says.
     """
     if task in PADDED_TASKS:
         resolve_padding(config, tokenizer)
@@ -147,6 +150,8 @@ def load_model(
         raise DataError(explain_unreadable_weights(arguments.model_name_or_path, error)) from error
     if not arguments.ignore_mismatched_sizes:
         require_matching_shapes(model, report, new_head=new_head, folder=arguments.model_name_or_path)
+    if complete:
+        require_all_weights(report, folder=arguments.model_name_or_path)
     adaptation = Adaptation(tokenizer, report, new_head=new_head)
     adapt_model(model, adaptation)
     tell_loading(report, adaptation.fresh)
@@ -176,6 +181,19 @@ def require_matching_shapes(model: PreTrainedModel, report: dict[str, Any], *, n
         name, saved, expected = wrong[0]
         found = f"the weight {name} has the shape {tuple(saved)}, but the configuration asks for {tuple(expected)}"
         raise DataError(Problem(found, allowed, remedy, folder))
+
+
+def require_all_weights(report: Mapping[str, Any], *, folder: str) -> None:
+    """A head that is not in the checkpoint would be drawn at random, and with it every number.
+
+    Raises:
+        DataError: with the names of the first few.
+    """
+    missing = sorted(report["missing_keys"])
+    if missing:
+        found = f"the model has no trained head for this task: its checkpoint lacks {', '.join(missing[:3])}"
+        more = f"{len(missing):,} weights are missing" if len(missing) > 3 else ""
+        raise DataError(Problem(found, more, "give a model that was trained with this head", folder))
 
 
 def tell_loading(report: dict[str, Any], fresh: Iterable[str] = ()) -> None:

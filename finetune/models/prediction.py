@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from finetune.models.families import find_family
 
 logger = logging.getLogger(__name__)
 
-TOKENS_AT_ONCE = 2048  # fewer leave a CPU's threads idle at short texts; more do not fit into its caches
+TOKENS_AT_ONCE = 2048  # of short rows in a batch: `batch_size` of them would be little work at a time
 Collate = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
 
 
@@ -51,17 +52,16 @@ def group_by_length(
 ) -> Iterator[list[int]]:
     """Indices of rows, longest first, in batches of `batch_size` rows or as many as `tokens` hold, whichever are more.
 
-    one_length: rows of different lengths share no batch, so that none is padded.
+    `one_length`: no batch has rows of two lengths, so that none would have to be padded.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    start = 0
-    while start < len(order):
-        longest = lengths[order[start]]
-        batch = order[start : start + max(batch_size, tokens // max(1, longest))]
-        if one_length:
-            batch = [index for index in batch if lengths[index] == longest]
-        yield batch
-        start += len(batch)
+    groups = [list(group) for _, group in groupby(order, key=lengths.__getitem__)] if one_length else [order]
+    for group in groups:
+        start = 0
+        while start < len(group):
+            count = max(batch_size, tokens // max(1, lengths[group[start]]))
+            yield group[start : start + count]
+            start += count
 
 
 @torch.inference_mode()
@@ -70,8 +70,8 @@ def predict_logits(
 ) -> list[npt.NDArray[np.float32]]:
     """Logits of each row, (width of its batch, labels) for taggers and (labels,) for classifiers, in the order of `rows`.
 
-    Rows of like length share a batch, so that hardly any padding is computed, and none where the family reads padding. A
-    batch has `batch_size` rows, or more where those are short: up to `TOKENS_AT_ONCE` with their padding.
+    Rows of like length share a batch, so that hardly any padding is computed; only rows of the same length where the family
+    reads padding. A batch has `batch_size` rows, or more where those are short: up to `TOKENS_AT_ONCE` with their padding.
     """
     model.eval()
     logits: list[npt.NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.run.manifest import plain
+from finetune.run.moved_names import todays_names
 
 # Arguments that change where, how fast or how loudly a run goes, but not what comes out of it.
 NOT_COMPARED = frozenset(
@@ -28,7 +29,7 @@ HASHED_AT_ONCE = 1 << 20
 
 def argument_differences(before: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str]) -> list[str]:
     """One phrase per argument that differs. A name that only one side knows counts only if the user typed it."""
-    now = plain(now)
+    before, now = todays_names(before), plain(now)
     shared = [name for name in now if name in before or name in typed]
     return [
         f"--{name} was {_shown(before.get(name))}, is now {_shown(now[name])}"

@@ -8,13 +8,25 @@ NETWORK_PACKAGES = ("requests", "httpx", "urllib3", "huggingface_hub", "aiohttp"
 NETWORK_NAMES = ("ConnectionError", "ConnectError", "Timeout", "Offline", "LocalEntryNotFound", "MaxRetry", "HTTPError")
 LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+OF_THE_MACHINE = (*FULL_DISK, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no fault of what the user typed
+# safetensors and torch.save wrap a full disk in exceptions of their own; torch's zip writer finds itself elsewhere.
+WRAPPED = (
+    "No space left on device",
+    "StorageFull",
+    "Disk quota exceeded",
+    "unexpected pos ",
+    "PytorchStreamWriter failed",
+)
 
 
 def explain(error: BaseException) -> str | None:
     """A sentence for a failure of the machine; None for what must be a bug of ours."""
     for explanation in (
         _out_of_memory,
+        _small_shared_memory,
         _full_disk,
+        _too_many_files,
+        _read_only,
         _file_limit,
         _lost_process,
         _no_network,
@@ -46,10 +58,30 @@ def _out_of_memory(error: BaseException) -> str | None:
     )
 
 
+def _small_shared_memory(error: BaseException) -> str | None:
+    """/dev/shm of a container has 64 MiB: what data loader processes hand over does not fit."""
+    text = str(error)
+    if "/dev/shm" not in text and "shared memory" not in text and "torch_shm" not in text:
+        return None
+    return "the shared memory (/dev/shm) is too small for data loader workers; enlarge it or add --dataloader_num_workers 0"
+
+
+def _too_many_files(error: BaseException) -> str | None:
+    limited = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    if not limited and "Too many open files" not in str(error):
+        return None
+    return "too many files are open; raise the limit (ulimit -n 1024) and run the same command again"
+
+
+def _read_only(error: BaseException) -> str | None:
+    if not isinstance(error, OSError) or error.errno != errno.EROFS:
+        return None
+    return f"the disk is read-only: {error.filename or 'the output'}; choose another place for the output"
+
+
 def _full_disk(error: BaseException) -> str | None:
     full = isinstance(error, OSError) and error.errno in FULL_DISK
-    # safetensors and torch.save wrap the same failure in exceptions of their own.
-    wrapped = any(text in str(error) for text in ("No space left on device", "StorageFull", "Disk quota exceeded"))
+    wrapped = any(text in str(error) for text in WRAPPED) and not isinstance(error, UnicodeError)
     if not full and not wrapped:
         return None
     where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""

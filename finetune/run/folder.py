@@ -11,7 +11,7 @@ from typing import Any
 
 from finetune.arguments.secrets import hide_in
 from finetune.arguments.unattended import UnattendedArguments
-from finetune.errors import Problem, UsageError
+from finetune.errors import Problem, RunError, UsageError
 from finetune.run.atomic_files import remove_leftovers
 from finetune.run.attempts import describe_attempt
 from finetune.run.changes import basis_differences, record_basis
@@ -26,6 +26,7 @@ from finetune.run.checkpoints import (
     why_broken,
 )
 from finetune.run.comparing import argument_differences, fingerprints, input_differences
+from finetune.run.failures import OF_THE_MACHINE
 from finetune.run.leftovers import list_files, remove_files, written_by_run
 from finetune.run.lock import FolderLock
 from finetune.run.manifest import (
@@ -294,6 +295,9 @@ class Run:
             self.start()
         if not self._started:
             return
+        if self._lock is not None and not self._lock.is_there():
+            self._started = False  # nothing is written into a folder that is not ours any more
+            raise RunError(f"{self.folder} was removed or replaced while the run went on: what it has saved is lost")
         ending = {"status": status, "finished": now(), "reason": reason or None}
         self.record(**ending, result=dict(result or {}))
 
@@ -344,6 +348,8 @@ def _make_folder(folder: Path) -> list[Path]:
 
 
 def _cannot_write(folder: Path, error: OSError) -> UsageError:
+    if error.errno in OF_THE_MACHINE:
+        raise error
     reason = (
         "is a file"
         if isinstance(error, FileExistsError | NotADirectoryError)

@@ -33,6 +33,10 @@ class FolderLock:
         holder = {"pid": os.getpid(), "host": platform.node(), "since": now()}
         self._lock.write(json.dumps(holder).encode())
 
+    def is_there(self) -> bool:
+        """Whether the folder still holds our lock file: False once somebody has removed or replaced it."""
+        return self._lock.is_there()
+
     def release(self) -> None:
         """Give the folder free; the lock file goes too."""
         self._lock.release(remove=True)

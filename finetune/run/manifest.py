@@ -19,6 +19,7 @@ from finetune.run.atomic_files import atomic_text_file
 
 MANIFEST = "run.json"
 FORMAT = 1
+FACTS = {"arguments": dict, "status": str}  # without them it is no run's
 PACKAGES = (
     "finetune",
     "torch",
@@ -66,9 +67,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DataError(Problem(f"not readable as a run's record ({error})", remedy=_ASIDE, path=path)) from error
-    if not isinstance(found, dict) or "arguments" not in found or "status" not in found:
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in FACTS.items()):
         raise DataError(Problem("not the record of a run of finetune", remedy=_ASIDE, path=path))
     return found
 

@@ -60,6 +60,7 @@ def leave(code: int) -> NoReturn:
     long as a wrapped model refers to it (https://github.com/pytorch/pytorch/pull/179291).
     """
     _flush()
+    _end_workers()
     if _refused:
         say_error(f"error: standard output cannot be written ({_refused[0].strerror}).")
         code = code or EXIT_FAILED
@@ -68,6 +69,14 @@ def leave(code: int) -> NoReturn:
     atexit._run_exitfuncs()
     _flush()
     os._exit(code)
+
+
+def _end_workers() -> None:
+    """Workers that still live have nothing to do any more; Python would wait for those that put SIGTERM off."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    for worker in multiprocessing.active_children() if multiprocessing else ():
+        if worker.daemon:
+            worker.kill()
 
 
 def give_up(stream: TextIO) -> None:

@@ -49,6 +49,10 @@ class RecordLock:
                 return False
         return True
 
+    def is_there(self) -> bool:
+        """Whether the file that we have locked still has its name."""
+        return self._descriptor is not None and is_named(self._descriptor, self.path)
+
     def write(self, content: bytes) -> None:
         """Say in the file who holds it."""
         assert self._descriptor is not None

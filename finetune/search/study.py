@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import inspect
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner, PatientPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, GridSampler, QMCSampler, TPESampler
+from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, GPSampler, GridSampler, QMCSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
@@ -25,7 +28,9 @@ from finetune.search.space import Dimension
 logger = logging.getLogger(__name__)
 
 SETTING = "finetune_setting"  # attribute of a study: the arguments that its trials share
-MAKES_ITSELF_SEEDS = (QMCSampler,)  # its points are one sequence, and all trials must draw from the same
+# All trials share a seed: QMC's points are one sequence, and a grid is numbered in an order that the seed shuffles.
+ONE_SEED = (QMCSampler, GridSampler)
+NEEDED_PACKAGES = {CmaEsSampler: ("cmaes",), GPSampler: ("scipy", "torch")}
 NAME_LENGTH = 200
 
 
@@ -87,21 +92,65 @@ class SamplerMaker:
         name = study_kwargs.get("sampler")
         self.kind = find_object(name, SAMPLER, "--study_kwargs.sampler", allow)[1] if name else TPESampler
         keywords = dict(study_kwargs.get("sampler_kwargs") or {}) if name else {}
+        _require_packages(self.kind)
+        self.name = self.kind.__name__
         if self.kind is GridSampler:
             keywords.setdefault("search_space", _grid(dimensions))
         self.keywords = _fit_keywords(self.kind, keywords, "sampler_kwargs", allow)
+        if self.kind is BruteForceSampler:  # several processes may draw one point from its tree; a grid numbers them
+            self.kind = GridSampler
+            self.keywords = {"search_space": _all_points(dimensions), "seed": self.keywords.get("seed", seed)}
         self(0)
 
     def __call__(self, number: int) -> BaseSampler:
         """The sampler for trial `number`."""
         keywords = dict(self.keywords)
         if "seed" in inspect.signature(self.kind).parameters and "seed" not in keywords:
-            keywords["seed"] = self.seed % 2**32 if self.kind in MAKES_ITSELF_SEEDS else _mix(self.seed, number)
+            keywords["seed"] = self.seed % 2**32 if self.kind in ONE_SEED else _mix(self.seed, number)
         try:
             return self.kind(**keywords)
         except (TypeError, ValueError, ImportError) as error:
             found = f"--study_kwargs.sampler {self.kind.__name__} cannot be made: {str(error).splitlines()[0]}"
             raise UsageError(Problem(found, remedy="see --study_kwargs.sampler_kwargs")) from error
+
+    @property
+    def points(self) -> int | None:
+        """How many trials there are to make, where the sampler visits every point of a grid once."""
+        if self.kind is not GridSampler:
+            return None
+        return math.prod(len(values) for values in self.keywords["search_space"].values())
+
+
+def _require_packages(kind: type[BaseSampler]) -> None:
+    """Samplers that import a package at their first draw would fail in the middle of the search."""
+    missing = [name for name in NEEDED_PACKAGES.get(kind, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        found = (
+            f"--study_kwargs.sampler {kind.__name__} needs the package {' and '.join(missing)}, which is not installed"
+        )
+        raise UsageError(Problem(found, remedy=f"pip install {' '.join(missing)}, or choose another sampler"))
+
+
+def _all_points(dimensions: Sequence[Dimension]) -> dict[str, list[Any]]:
+    """Every value of each dimension.
+
+    Raises:
+        UsageError: a range of numbers has no step, so that nobody can visit all of it.
+    """
+    endless = [item for item in dimensions if item.kind == "float" and not item.options.get("step")]
+    if endless:
+        remedy = "give it a step or values of its own (categorical), or choose another sampler"
+        raise UsageError(
+            *(Problem(f"BruteForceSampler cannot visit all of {item.name}", "", remedy) for item in endless)
+        )
+    return {item.name: item.choices if item.kind == "categorical" else _steps(item) for item in dimensions}
+
+
+def _steps(item: Dimension) -> list[Any]:
+    low, high = (Decimal(str(value)) for value in item.values)
+    step = Decimal(str(item.options.get("step") or 1))
+    kind = int if item.kind == "int" else float
+    return [kind(low + number * step) for number in range(int((high - low) / step) + 1)]
 
 
 def _mix(seed: int, number: int) -> int:

@@ -135,7 +135,8 @@ def open_trials(setup: SearchSetup, run: Run, folder: Path) -> Trials:
     """
     storage = open_storage(setup.options.study_kwargs, folder)
     study = open_study(storage, setup.name, shared_setting(setup), setup.make_sampler(0), setup.pruner)
-    slots = Slots(study, total=setup.options.max_trials, here=setup.options.trials_here, folder=folder, stop=run.stop)
+    wanted = [count for count in (setup.options.max_trials, setup.make_sampler.points) if count]
+    slots = Slots(study, total=min(wanted, default=None), here=setup.options.trials_here, folder=folder, stop=run.stop)
     garbage = bool(setup.options.optimize_kwargs.get("gc_after_trial", True))
     trials = Trials(
         study, slots, setup.settings, setup.dimensions, setup.make_sampler, setup.losses, run, folder, garbage
@@ -161,7 +162,7 @@ def describe_search(setup: SearchSetup) -> None:
         "Study %s: %s trials in all, %s; %s.",
         *(setup.name, options.max_trials or "any number of", here, ", ".join(item.name for item in setup.dimensions)),
     )
-    logger.info("Sampler: %s. Pruning: %s.", setup.make_sampler.kind.__name__, describe_pruner(setup.pruner))
+    logger.info("Sampler: %s. Pruning: %s.", setup.make_sampler.name, describe_pruner(setup.pruner))
     experiment = setup.settings.experiment
     waits = patience_of(setup.pruner)
     if experiment.patience and waits is not None and max(experiment.patience, experiment.min_epochs) <= waits:

@@ -24,7 +24,7 @@ from finetune.models.prediction import choose_device
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.surprisal.arguments import ScoreArguments
-from finetune.surprisal.heads import HEADS, find_task
+from finetune.surprisal.heads import HEADS, check_language_model, find_task
 from finetune.surprisal.row_inference import EncoderInputs, RowInference, SlotScores
 from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
 from finetune.surprisal.surprisal import WordSurprisals, to_bits, word_surprisals
@@ -76,7 +76,7 @@ class SurprisalModel:
         special = find_special_tokens(self.tokenizer)
         self.prefix: npt.NDArray[np.integer] = special.prefix
         self.suffix: npt.NDArray[np.integer] = special.suffix
-        self.width = _row_width(self.model.config, self.tokenizer, self.max_length)
+        self.width = _row_width(self.model.config.get_text_config(), self.tokenizer, self.max_length)
         if self.task == "lm":
             self.prefix, self.suffix = self._beginning(), special.suffix[:0]
         if self.task == "mlm" and self.sparse_head:
@@ -239,15 +239,17 @@ class SurprisalModel:
     def _borders_of_words(
         self, ids: npt.NDArray, offsets: npt.NDArray, starts: npt.NDArray[np.bool_], scores: SlotScores
     ) -> dict[str, npt.NDArray[np.float64]]:
-        """The border before and after each word in bits; 0 where a word begins without the mark of a border."""
+        """The border before and after each word in bits; 0 where there is no mark or no doubt."""
         if self.rows.follows is None or not len(ids):
             return {}
         bits = to_bits(scores.log_border)
         first = np.flatnonzero(starts)
         text = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[first]
-        before = np.where(self.rows.follows[ids[first]] & ~np.isnan(bits[first]), bits[first], 0.0)
         last = np.append(text[1:] != text[:-1], True)
-        after = np.where(last, bits[len(ids) + text], np.append(before[1:], 0.0))
+        closed = self.borders.closes(ids[np.append(first[1:], len(ids)) - 1])  # words whose own end is white space
+        opened = np.append(False, closed[:-1] & ~last[:-1])
+        before = np.where(self.rows.follows[ids[first]] & ~opened & ~np.isnan(bits[first]), bits[first], 0.0)
+        after = np.where(last, np.where(closed, 0.0, bits[len(ids) + text]), np.append(before[1:], 0.0))
         return {"border_before": before, "border_after": after}
 
 
@@ -271,10 +273,14 @@ def open_surprisal_model(arguments: ModelArguments, options: ScoreArguments) -> 
     tokenizer = problems.attempt(load_tokenizer, arguments)
     problems.add(check_weights(arguments))
     task = problems.attempt(find_task, config, options.model_task, arguments.model_name_or_path) if config else None
+    if config is not None and task is not None:
+        problems.extend(check_language_model(config, task, tokenizer))
     device = problems.attempt(choose_device, options.device)
     problems.raise_any()
     assert config is not None and tokenizer is not None and task is not None and device is not None
-    model = load_model(arguments, config, tokenizer, task=HEADS[task], new_head=False).to(device)  # type: ignore[arg-type]
+    complete = options.model_task is None  # a task that was asked for has its warning already
+    model = load_model(arguments, config, tokenizer, task=HEADS[task], new_head=False, complete=complete)
+    model.to(device)  # type: ignore[arg-type]
     bf16 = options.bf16 and choose_precision({"bf16": True}, [config]).dtype == "bf16"
     if bf16 != options.bf16:
         logger.warning("--bf16 is passed over: transformers' code of %s models fails in bfloat16.", config.model_type)

@@ -19,6 +19,7 @@ from finetune.data.prediction_input import STDIN, iterate_standard_input
 from finetune.errors import DataError, Problem, ProblemList
 
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".ods")
 METADATA = "_metadata"
 RESERVED = ("text", "labels")
 
@@ -107,8 +108,9 @@ def resolve_input_file(path: Path) -> InputFile:
     """Read a file and the metadata beside it once and check them.
 
     Raises:
-        DataError: with the problems of both.
+        DataError: with the problems of both; the file is a table.
     """
+    require_texts(path)
     file = InputFile(path, find_metadata(path))
     problems: list[Problem] = []
     file.examples = sum(1 for _ in _check_lines(file, problems))
@@ -121,6 +123,18 @@ def resolve_input_file(path: Path) -> InputFile:
     if not file.examples:
         raise DataError(Problem("the file holds no text", path=path))
     return file
+
+
+def require_texts(path: Path) -> None:
+    """Tables are no texts: their header, ids and commas would be scored as words.
+
+    Raises:
+        DataError: the name is that of a table.
+    """
+    if Path(path.name.removesuffix(".gz")).suffix.lower() in TABLE_SUFFIXES:
+        remedy = 'write one text a line (.txt), or one object a line such as {"text": "..."} (.json)'
+        allowed = ".txt, .json and .jsonl are read, packed by gzip or not"
+        raise DataError(Problem("this is a table, not a file of texts", allowed, remedy, path))
 
 
 def _check_lines(file: InputFile, problems: list[Problem]) -> Iterator[None]:

@@ -6,6 +6,7 @@ epoch ends with (its log, evaluation and checkpoint) when it was stopped before 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from accelerate import PartialState
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from finetune.errors import RunError
 from finetune.run.checkpoints import POSITION, make_way, read_position, read_state
 
 
@@ -124,9 +126,29 @@ class ResumingTrainer(Trainer):
             "logged_step": self._globalstep_last_logged,
         }
         if self.args.should_save:
+            self._require_room()
             make_way(Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         PartialState().wait_for_everyone()
         super()._save_checkpoint(model, trial)
+
+    def _require_room(self) -> None:
+        """Before a file is opened: the weights, and what the optimizer holds, must fit on the disk.
+
+        Raises:
+            RunError: they do not; nothing is written.
+        """
+        states = self.optimizer.state.values() if self.optimizer is not None else ()
+        tensors = [
+            *cast(torch.nn.Module, self.model).parameters(),
+            *(item for state in states for item in state.values()),
+        ]
+        needed = sum(item.nbytes for item in tensors if isinstance(item, torch.Tensor))
+        free = shutil.disk_usage(str(self.args.output_dir)).free
+        if free < needed:
+            raise RunError(
+                f"the disk is full: a checkpoint needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free in "
+                f"{self.args.output_dir}; make room and run the same command again, it goes on from the last checkpoint"
+            )
 
     def _mean_over_processes(self, loss: torch.Tensor) -> float:
         total = loss.detach().clone()

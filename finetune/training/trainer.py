@@ -82,7 +82,8 @@ class FinetuneTrainer(ResumingTrainer):
             self.args.dataloader_drop_last, shards.even_batches = False, True
         try:
             loader = super()._get_dataloader(*words, **options)
-            loader.worker_init_fn = LeaveToParent(loader.worker_init_fn)
+            own: Any = getattr(loader, "base_dataloader", loader)  # inside the one that accelerate has made
+            own.worker_init_fn = LeaveToParent(own.worker_init_fn)
             return loader
         finally:
             self.args.dataloader_drop_last, shards.even_batches = asked

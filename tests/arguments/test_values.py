@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from finetune.arguments.fields import Field
@@ -21,7 +19,6 @@ def read(kinds, *words, **facts):
         (("int",), "1e6", 1_000_000),
         (("int",), "1_000", 1000),
         (("float",), "1e-5", 1e-5),
-        (("float",), "inf", math.inf),
         (("bool",), "True", True),
         (("bool",), "no", False),
         (("bool",), "0", False),

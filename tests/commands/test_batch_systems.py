@@ -50,7 +50,7 @@ def place(tmp_path, tiny_bert, repository) -> Path:
 
 
 def write_config(folder: Path, model: Path, steps: int, **further: object) -> None:
-    values = {"model_name_or_path": str(model), "dataset_name": "sample", "do_train": True, "max_train_samples": 40,
+    values = {"model_name_or_path": str(model), "dataset_name": "sample", "do_train": True, "max_train_samples": 400,
               "per_device_train_batch_size": 4, "max_steps": steps, "save_steps": 10, "bf16": False}  # fmt: skip
     (folder / "ner.yaml").write_text(yaml.safe_dump(values | further), encoding="utf-8")
 
@@ -130,12 +130,12 @@ def test_torchrun_under_slurm_hands_the_announcement_to_its_workers(repository, 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_to_the_whole_group_is_one_to_the_run(tmp_path, place, tiny_bert, sign):
     """As `timeout`, systemd and Slurm send it: data loader workers get it, too, and the step needs them."""
-    write_config(tmp_path, tiny_bert, LONG, dataloader_num_workers=2)
+    write_config(tmp_path, tiny_bert, LONG, dataloader_num_workers=2, save_steps=3)
     process = subprocess.Popen(
         [str(place / ".venv/bin/finetune"), "run_ner", "--config_file", "ner.yaml", "--output_dir", "runs/ner"],
         cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    wait_for(place / "runs/ner/checkpoint-10/complete.json", process)
+    wait_for(place / "runs/ner/checkpoint-3/complete.json", process)  # in the middle of an epoch: the workers are there
     os.killpg(process.pid, sign)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 75, err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import resource
@@ -9,6 +10,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+
+from finetune.run.record_lock import RecordLock
 
 
 @pytest.fixture
@@ -86,3 +89,24 @@ def test_a_file_that_may_not_grow_ends_the_run_which_goes_on_once_it_may(train, 
     again = train(*flags)
     assert (again.code, again.last["status"]) == (0, "done"), again.stderr
     assert "checkpoint-2 is not whole (saving it was cut off); it is set aside as checkpoint-2.broken." in again.stderr
+
+
+def test_a_disk_without_room_is_told_before_a_checkpoint_is_begun(train, tmp_path, monkeypatch):
+    """Also where not even the lock can say who holds it; once there is room the run goes on."""
+    flags = ["--eval_steps", 2, "--max_steps", 4]
+    usage = shutil.disk_usage(tmp_path)
+    with monkeypatch.context() as context:
+        context.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+        done = train(*flags)
+    assert (done.code, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "the disk is full: a checkpoint needs" in str(done.last["reason"])
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
+
+    with monkeypatch.context() as context:
+        context.setattr(RecordLock, "write", full)
+        done = train(*flags)
+    assert (done.code, "the disk is full" in str(done.last["reason"])) == (1, True), done.stderr
+    assert train(*flags).code == 0

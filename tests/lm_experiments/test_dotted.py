@@ -85,10 +85,6 @@ def test_words_are_read_by_how_they_look(word, value):
     assert read == value and type(read) is type(value)
 
 
-def test_nan_is_a_number():
-    assert math.isnan(read_word("nan", "--x"))
-
-
 @settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=8))
 def test_json_reads_back(value):
@@ -288,3 +284,18 @@ def test_merging_leaves_the_default_alone():
     default = {"a": {"b": 1}}
     assert merge(default, {"a": {"c": 2}}, "--x") == {"a": {"b": 1, "c": 2}}
     assert default == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    "word", ["nan", "NaN", "Infinity", "1_000", "2024_05", "๒๓", "1e", "e5", "0x10", "1,5", "“2”", "-", "."]
+)
+def test_words_that_python_alone_calls_numbers_stay_words(word):
+    assert read_word(word, "--x") == word
+
+
+@pytest.mark.parametrize(
+    ("word", "value"), [("-1e-5", -1e-5), ("1E-3", 1e-3), ("5.", 5.0), (".5", 0.5), ("-12", -12), ("1e5", 1e5)]
+)
+def test_numbers_stay_numbers(word, value):
+    found = read_word(word, "--x")
+    assert found == value and type(found) is type(value)

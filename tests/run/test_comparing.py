@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 import pytest
 
 from finetune.run.comparing import NOT_COMPARED, argument_differences, fingerprints, input_differences
+from finetune.run.moved_names import MOVED
 
 
 def test_differences_are_named_with_both_values():
@@ -37,3 +39,11 @@ def test_changed_input_files(tmp_path):
     files[2].write_text("abd")
     files[3].unlink()
     assert input_differences(recorded) == [f"{files[2]} has changed since", f"{files[3]} can no longer be read"]
+
+
+def test_names_of_modules_that_moved_are_the_same_arguments():
+    old = {"loss_classes": {"train": ["finetune.training.baseline_losses.KLBaselineLoss"]}, "seed": 1}
+    new = {"loss_classes": {"train": ["finetune.lm_experiments.baseline_losses.KLBaselineLoss"]}, "seed": 1}
+    assert argument_differences(old, new, ()) == []
+    for module in MOVED.values():
+        assert find_spec(module), module

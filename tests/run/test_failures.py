@@ -63,3 +63,20 @@ def test_failures_of_the_machine_are_sentences(error, sentence):
 )
 def test_everything_else_is_a_bug(error):
     assert explain(error) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("[enforce fail at inline_container.cc:626] . unexpected pos 704 vs 598"), "the disk is full"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/1: file write failed"), "the disk is full"),
+        (
+            RuntimeError("unable to write to file </torch_1_2_3>: No space left on device (28) /dev/shm"),
+            "shared memory",
+        ),
+        (OSError(24, "Too many open files", "x"), "too many files are open"),
+        (OSError(30, "Read-only file system", "/ro/x"), "the disk is read-only: /ro/x"),
+    ],
+)
+def test_faults_of_the_machine_are_no_bugs(error, says):
+    assert says in (explain(error) or "")

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from finetune.errors import DataError, UsageError
+from finetune.errors import DataError, RunError, UsageError
 from finetune.run.checkpoints import mark_complete
 from finetune.run.folder import Action, Request, Run, decide
 from finetune.run.manifest import MANIFEST
@@ -220,3 +221,25 @@ def test_a_run_without_a_folder_does_nothing():
     run.finish("done")
     run.close()
     assert run.folder is None and run.checkpoint is None and not run.stop.requested
+
+
+def test_a_folder_that_is_removed_while_the_run_goes_on_is_a_failure(tmp_path):
+    folder = tmp_path / "out"
+    run = Run.open(folder, Request(program="a", arguments={}), StopRequest())
+    run.start()
+    shutil.rmtree(folder)
+    folder.mkdir()
+    with pytest.raises(RunError, match="was removed or replaced while the run went on"):
+        run.finish("done")
+    run.finish("failed")
+    assert list(folder.iterdir()) == []
+    run.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"arguments": [], "status": "done"}', "[" * 100_000, "\0", '{"arguments": {}, "status": 1}']
+)
+def test_a_damaged_record_is_told(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(DataError, match=r"run\.json"):
+        Run.open(tmp_path, Request(program="a", arguments={}), StopRequest())

@@ -28,7 +28,7 @@ def test_the_last_line_is_its_input_and_no_shell_reads_its_words(program, tmp_pa
 
 
 def test_how_it_ends_is_a_warning_without_its_words(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(notification, "SECONDS", 0.2)
+    monkeypatch.setattr(notification, "SECONDS", 5)
     python = f"'{sys.executable}' -c"
     notify(f"{python} 'raise SystemExit(3)' secret", "{}")
     notify(f"{python} 'import time; time.sleep(30)' secret", "{}")

@@ -248,3 +248,39 @@ def test_passwords_are_hidden():
     assert holds_password({"storage": "mysql://me:secret@host/db"}) and not holds_password(
         {"storage": "mysql://host/db"}
     )
+
+
+def walk(values, seed, starts, sampler):
+    """The points of a study whose trials two processes make by turns, begun anew after each `starts` trials."""
+    dimension = Dimension("x", ("x",), "int", (1, values)) if sampler == "BruteForceSampler" else None
+    dimension = dimension or Dimension("x", ("x",), "categorical", tuple(range(1, values + 1)))
+    study, found = optuna.create_study(), []
+    study._thread_local.in_optimize_loop = True  # as open_study says
+    for number in range(values):
+        if number % starts == 0:
+            makers = [make_sampler(seed, (dimension,), sampler=f"optuna.samplers.{sampler}") for _ in range(2)]
+        assert makers[0].points == values
+        study.sampler = makers[number % 2](0)
+        trial = study.ask()
+        study.sampler = makers[number % 2](trial.number)
+        found.append(dimension.suggest(trial))
+        study.tell(trial, 1.0)
+    return found
+
+
+@pytest.mark.parametrize("sampler", ["GridSampler", "BruteForceSampler"])
+def test_exhaustive_samplers_visit_every_point_once_over_restarts_and_processes(sampler):
+    for seed in range(40):
+        values = 2 + seed % 6
+        assert sorted(walk(values, seed, 1 + seed % 3, sampler)) == list(range(1, values + 1)), seed
+
+
+def test_a_range_without_steps_cannot_be_visited_in_full():
+    with pytest.raises(UsageError, match="cannot visit all of lr"):
+        make_sampler(sampler="optuna.samplers.BruteForceSampler")
+
+
+def test_a_sampler_whose_package_is_missing_is_told_before_training(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(UsageError, match="CmaEsSampler needs the package cmaes"):
+        make_sampler(sampler="optuna.samplers.CmaEsSampler")

@@ -57,3 +57,11 @@ def test_metadata_must_have_as_many_lines(tmp_path):
 )
 def test_types_that_hold_both(first, second, both):
     assert widest(first, second) is both
+
+
+@pytest.mark.parametrize("name", ["items.csv", "pairs.tsv", "items.TSV", "items.csv.gz", "items.parquet"])
+def test_tables_are_no_texts(name, tmp_path):
+    """Read as lines, a header and its commas would be scored as words."""
+    (tmp_path / name).write_bytes(b"item,text\n1,the dog runs\n")
+    with pytest.raises(DataError, match="a table, not a file of texts"):
+        resolve_input_files([str(tmp_path / name)], flag="--test_file")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from finetune.surprisal.word_borders import BorderStyle, find_word_borders
@@ -148,3 +151,72 @@ def train_bpe_once() -> PreTrainedTokenizerFast:
     if not _CACHE:
         _CACHE.append(train_bpe(byte_level=True))
     return _CACHE[0]
+
+
+def with_space_tokens(tokenizer: PreTrainedTokenizerFast, *texts: str) -> PreTrainedTokenizerFast:
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts])
+    return tokenizer
+
+
+def split_by_llama3(lines) -> PreTrainedTokenizerFast:
+    """Byte-level subwords as Llama 3 cuts them: line ends stay with the punctuation before them (".\\n\\n")."""
+    tokenizer = Tokenizer(models.BPE())
+    pattern = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(pattern, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=["<eos>"]
+    )
+    tokenizer.train_from_iterator(lines, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
+
+
+@functools.cache
+def designs() -> dict[str, PreTrainedTokenizerFast]:
+    czech = ["člověk česká řeč, Ġurnata ċara", "the dog.\n\nruns home.\nnow", "a\tb"] * 5
+    pieces = Tokenizer(models.BPE(unk_token="<unk>"))
+    pieces.pre_tokenizer, pieces.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    letters = [*map(chr, range(33, 127)), *"ก\t\r\n"]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<unk>", "<eos>"], initial_alphabet=letters)
+    pieces.train_from_iterator([czech[0], "the dog. runs home"] * 5, trainer)
+    return {
+        "gpt2": train_bpe(byte_level=True),
+        "neox": with_space_tokens(train_bpe(byte_level=True), "    ", "   ", "  "),
+        "olmo": with_space_tokens(train_bpe(byte_level=True), "\n\n", "\n", "\t", "  "),
+        "llama3": split_by_llama3(czech),
+        "llama": PreTrainedTokenizerFast(tokenizer_object=pieces, unk_token="<unk>", eos_token="<eos>"),
+    }
+
+
+@pytest.mark.parametrize("name", ["gpt2", "neox", "olmo", "llama3", "llama"])
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.sampled_from(["the", "dog.", "člověk", "ċara", "Ġurnata", "x!y", "7,5", "ก"]), min_size=1, max_size=7),
+    st.lists(st.sampled_from([" ", "  ", "    ", "\t", "\n", "\n\n", " \n", "\r\n"]), min_size=8, max_size=8),
+    st.booleans(),
+)
+def test_words_are_what_white_space_separates(name, words, gaps, trails):
+    text = "".join(word + gap for word, gap in zip(words, gaps, strict=False))
+    text = text if trails else text.rstrip()
+    tokenizer = designs()[name]
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids = np.array(encoding["input_ids"])
+    starts = np.flatnonzero(find_word_borders(tokenizer).find_starts(ids, np.array([len(ids)])))
+    groups = np.split(np.arange(len(ids)), starts[1:])
+    spans = [encoding["offset_mapping"][group[0]][0] for group in groups] + [len(text)]
+    found = [text[begin:end].strip() for begin, end in itertools.pairwise(spans)]
+    assert found == text.split()
+
+
+def test_words_end_where_a_subword_closes_with_white_space():
+    borders = find_word_borders(designs()["llama3"])
+    ids = np.array(designs()["llama3"].convert_tokens_to_ids([".ĊĊ", "Ċ", "Ġ"]))
+    assert borders.closes(ids).tolist() == [True, False, False]
+
+
+def test_a_letter_that_looks_like_the_mark_of_other_vocabularies_begins_no_word():
+    borders = find_word_borders(Vocabulary(["▁re", "č", "čka", "▁Ġ", "Ċ", "<0xC4>"]))
+    assert borders.starts.tolist() == [True, False, False, True, False, False]
+    assert not borders.blanks.any()

@@ -1,0 +1,50 @@
+"""Paths as users type them: `~` is expanded here, once, for flags and config files alike."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from finetune.arguments.fields import Field
+from finetune.errors import Problem, UsageError
+
+METAVARS = ("FILE", "FOLDER", "PATH", "NAME_OR_FOLDER", "FILE_OR_FOLDER")
+LONGEST_NAME = 255  # bytes of a file name, on every file system that matters
+_NAME = re.compile(r"(?:.*_)?(?:dir|file|files|path|folder|folders|checkpoint)|config_name|data_file_pattern")
+
+
+def is_path(field: Field) -> bool:
+    """Whether a field takes a path, alone or beside names."""
+    return (field.metavar or "") in METAVARS or bool(_NAME.fullmatch(field.name))
+
+
+def resolve_paths(field: Field, value: Any, flag: str) -> Any:
+    """The value of a field with `~` expanded, if it takes paths.
+
+    Raises:
+        UsageError: there is no such user, or a part of the path is longer than a name may be.
+    """
+    if not is_path(field):
+        return value
+    if isinstance(value, list):
+        return [resolve_paths(field, item, flag) for item in value]
+    return _resolve_path(value, flag) if isinstance(value, str) else value
+
+
+def _resolve_path(text: str, flag: str) -> str:
+    resolved = text
+    if re.match(r"~[^/]*(?:/|$)", text) and not Path(text).exists():
+        try:
+            resolved = str(Path(text).expanduser())
+        except RuntimeError as error:
+            found = f"{flag} is {text!r}"
+            raise UsageError(Problem(found, "there is no user of that name", "write the whole path")) from error
+    longest = max((part for part in resolved.split("/")), key=lambda part: len(os.fsencode(part)), default="")
+    if len(os.fsencode(longest)) > LONGEST_NAME:
+        found = f"{flag} holds a name of {len(os.fsencode(longest)):,} bytes, {longest[:40]}..."
+        raise UsageError(Problem(found, f"a file or folder has {LONGEST_NAME} at most"))
+    if "\0" in resolved:
+        raise UsageError(Problem(f"{flag} is {text!r}", "no path holds a null byte"))
+    return resolved
