@@ -5,10 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-<<<<<<< HEAD
-=======
-from itertools import groupby
->>>>>>> families
 from typing import Any
 
 import numpy as np
@@ -55,7 +51,6 @@ def group_by_length(
 ) -> Iterator[list[int]]:
     """Indices of rows, longest first, in batches of `batch_size` rows or as many as `tokens` hold, whichever are more.
 
-<<<<<<< HEAD
     one_length: rows of different lengths share no batch, so that none is padded.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
@@ -67,18 +62,6 @@ def group_by_length(
             batch = [index for index in batch if lengths[index] == longest]
         yield batch
         start += len(batch)
-=======
-    `one_length`: no batch has rows of two lengths, so that none would have to be padded.
-    """
-    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    groups = [list(group) for _, group in groupby(order, key=lengths.__getitem__)] if one_length else [order]
-    for group in groups:
-        start = 0
-        while start < len(group):
-            count = max(batch_size, tokens // max(1, lengths[group[start]]))
-            yield group[start : start + count]
-            start += count
->>>>>>> families
 
 
 @torch.inference_mode()
@@ -87,13 +70,8 @@ def predict_logits(
 ) -> list[npt.NDArray[np.float32]]:
     """Logits of each row, (width of its batch, labels) for taggers and (labels,) for classifiers, in the order of `rows`.
 
-<<<<<<< HEAD
     Rows of like length share a batch, so that hardly any padding is computed, and none where the family reads padding. A
     batch has `batch_size` rows, or more where those are short: up to `TOKENS_AT_ONCE` with their padding.
-=======
-    Rows of like length share a batch, so that hardly any padding is computed; only rows of the same length where the family
-    reads padding. A batch has `batch_size` rows, or more where those are short: up to `TOKENS_AT_ONCE` with their padding.
->>>>>>> families
     """
     model.eval()
     logits: list[npt.NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(rows)
