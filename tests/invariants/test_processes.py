@@ -97,6 +97,39 @@ def test_language_models_are_those_of_one_process(task, tmp_path, call_command, 
         assert done.last[metric] == pytest.approx(alone.last[metric], rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["run_glue.py", "downstream/train_sequence_classification_lm_finetuning.py"])
+def test_classifiers_are_those_of_one_process(script, tmp_path, call_command, run_two_processes, tiny_bert):
+    """To their end: one process writes the results, and the Thai command's links to the best checkpoint."""
+    for split, numbers in {"train": range(42), "validation": range(100, 121), "test": range(200, 221)}.items():
+        rows = "".join(f"text {n} {'ab'[n % 2] * (n % 5)},{'good' if n % 2 else 'bad'}\n" for n in numbers)
+        (tmp_path / f"{split}.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
+
+    def make_command(output: Path, batch: int) -> list[str]:
+        flags = {
+            **{f"{split}_file": tmp_path / f"{split}.csv" for split in ("train", "validation", "test")},
+            "model_name_or_path": tiny_bert, "output_dir": output, "max_steps": 7, "learning_rate": 1e-3,
+            "per_device_train_batch_size": batch, "config_overrides": NO_DROPOUT, "bf16": False, "seed": 3,
+        }  # fmt: skip
+        words = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
+        return [*words, "--do_train", "--do_eval", "--do_predict"]
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    done = run_two_processes(script, *make_command(two, 4))
+    assert done.code == 0, done.stderr
+    alone = call_command(script, *make_command(one, 8))
+    assert alone.code == 0, alone.stderr
+    assert done.stdout.count('"status"') == 1 and json.loads(done.stdout.splitlines()[-1])["status"] == "done"
+    scores = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in (one, two)]
+    for split in ("validation", "test"):
+        assert scores[1][split] == pytest.approx(scores[0][split], rel=1e-4)
+        files = [(folder / f"predictions.{split}.jsonl").read_text(encoding="utf-8") for folder in (one, two)]
+        predicted = [[json.loads(line)["predicted"] for line in text.splitlines()] for text in files]
+        assert predicted[0] == predicted[1] and len(predicted[0]) == 21
+    names = [{path.name for path in folder.iterdir()} for folder in (one, two)]
+    assert names[0] == names[1]
+
+
 def signal_second(command: list[str], once: Path) -> tuple[str, str]:
     """Start two processes, send SIGTERM to the second alone when a file exists, and twice more; their two outputs."""
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
