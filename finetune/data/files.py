@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import gzip
 import hashlib
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from finetune.arguments.nearest import nearest
 from finetune.data.file_kinds import LOOKED_AT, check_text_file
 from finetune.errors import DataError, Problem
 
+LARGE, PACKED_TIMES = 256 << 20, 200  # of what is unpacked into memory at once
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = "\ufeff"
 MAX_LISTED = 20
@@ -96,9 +98,24 @@ def read_bytes(path: Path) -> bytes:
     with _file_problems(path):
         data = path.read_bytes()
         if data.startswith(GZIP_MAGIC):
-            data = gzip.decompress(data)
+            data = _unpack(data, path)
     if not data:
         raise DataError(Problem("the file is empty (0 bytes)", path=path))
+    return data
+
+
+def _unpack(packed: bytes, path: Path) -> bytes:
+    """What a gzip file holds, never more than memory was meant for: a few megabytes can be made to hold gigabytes.
+
+    Raises:
+        DataError: it holds more than 256 MiB and more than 200 times its own size, which no text of people does.
+    """
+    limit = max(LARGE, PACKED_TIMES * len(packed))
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        found = f"the gzip file of {len(packed):,} bytes unpacks to more than {limit:,} bytes"
+        raise DataError(Problem(found, "", "unpack it yourself if that is right", path))
     return data
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from finetune.data import files
 from finetune.data.files import (
     capped,
     content_sha256,
@@ -141,3 +142,13 @@ def test_lists_are_cut() -> None:
     problems = [Problem(str(number)) for number in range(25)]
     assert len(capped(problems, Path("x"))) == 21
     assert capped(problems[:20], Path("x")) == problems[:20]
+
+
+def test_a_gzip_file_that_holds_out_of_all_proportion_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGE", 1 << 20)
+    path = tmp_path / "bomb.txt.gz"
+    path.write_bytes(gzip.compress(b"0" * (4 << 20)))
+    with pytest.raises(DataError, match="unpacks to more than 1,048,576 bytes; unpack it yourself"):
+        files.read_bytes(path)
+    path.write_bytes(gzip.compress(b"0" * (1 << 20)))
+    assert len(files.read_bytes(path)) == 1 << 20

@@ -64,3 +64,15 @@ def test_what_cannot_be_fetched_is_told_for_each_task(tmp_path: Path, monkeypatc
     assert f"place train.tsv, dev.tsv, test.tsv (or .tsv.gz) in {tmp_path / 'MRPC'}" in text
     assert "WNLI" not in text
     assert (tmp_path / "WNLI" / "train.tsv").is_file()
+
+
+def test_a_link_in_the_folder_is_replaced_and_never_followed(tmp_path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere.txt", tmp_path / "RTE"
+    elsewhere.write_text("mine", encoding="utf-8")
+    folder.mkdir()
+    (folder / "train.tsv").symlink_to(elsewhere)
+    unpack(pack(**{"RTE/train.tsv": "index\n0\n"}), "address", folder)
+    assert elsewhere.read_text(encoding="utf-8") == "mine"
+    assert (
+        not (folder / "train.tsv").is_symlink() and (folder / "train.tsv").read_text(encoding="utf-8") == "index\n0\n"
+    )
