@@ -91,7 +91,7 @@ fingerprint() {
 
 # run_python SCRIPT FLAG...: starts a script beside this file, with the further flags last; returns its exit code.
 run_python() {
-    local script=$1 status=0 child
+    local script=$1 status=0 child interrupted=0
     shift
     local command=("$(find_python)" "$SCRIPTS/$script" "$@" ${FURTHER[@]+"${FURTHER[@]}"})
     if [ "$VERBOSE" -ge 1 ] || [ "$DRY_RUN" -eq 1 ]; then
@@ -101,13 +101,13 @@ run_python() {
     if [ "$DRY_RUN" -eq 1 ]; then return 0; fi
     "${command[@]}" <&0 &
     child=$!
-    trap 'kill -TERM "$child"' TERM
-    trap 'kill -USR1 "$child"' USR1
+    trap 'interrupted=1; kill -TERM "$child"' TERM
+    trap 'interrupted=1; kill -USR1 "$child"' USR1
     # Ctrl-C reaches Python from the terminal already, and a second one would end it without saving.
-    if [ -t 0 ]; then trap : INT; else trap 'kill -INT "$child"' INT; fi
+    if [ -t 0 ]; then trap 'interrupted=1' INT; else trap 'interrupted=1; kill -INT "$child"' INT; fi
     wait "$child" || status=$?
-    while kill -0 "$child" 2>/dev/null; do # a signal ended the waiting, not Python
-        status=0
+    while [ "$interrupted" -eq 1 ]; do # a signal ended the waiting; bash still knows how Python ended, if it has by now
+        interrupted=0 status=0
         wait "$child" || status=$?
     done
     return "$status"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
+import threading
 from typing import NoReturn, TextIO
 
 from finetune.errors import EXIT_FAILED
 
 STREAMS = {"stdin": os.O_RDONLY, "stdout": os.O_WRONLY, "stderr": os.O_WRONLY}
+
+SECONDS_TO_DIE = 5.0  # of a worker that was killed
 
 _refused: list[OSError] = []  # what standard output said to results
 
@@ -72,11 +76,22 @@ def leave(code: int) -> NoReturn:
 
 
 def _end_workers() -> None:
-    """Workers that still live have nothing to do any more; Python would wait for those that put SIGTERM off."""
+    """Workers that still live have nothing to do any more; Python would wait for those that put SIGTERM off.
+
+    torch takes the death of a loader's worker for a fault, in a handler that a moment's default keeps from it.
+    """
     multiprocessing = sys.modules.get("multiprocessing")
-    for worker in multiprocessing.active_children() if multiprocessing else ():
-        if worker.daemon:
-            worker.kill()
+    workers = [child for child in multiprocessing.active_children() if child.daemon] if multiprocessing else []
+    if not workers:
+        return
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if is_main else None
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join(SECONDS_TO_DIE)
+    if before is not None:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def give_up(stream: TextIO) -> None:
