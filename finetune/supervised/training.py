@@ -20,6 +20,7 @@ from finetune.training.building import build_trainer
 from finetune.training.dry_run import estimate_plan, format_plan
 from finetune.training.losses import take_label_smoothing
 from finetune.training.saving import save_trained
+from finetune.training.settled import without_secrets
 from finetune.training.trainer import FinetuneTrainer
 
 logger = logging.getLogger(__name__)
@@ -43,13 +44,8 @@ def build_supervised_trainer(task: SupervisedTask, run: Run) -> FinetuneTrainer:
     trainer = build_trainer(
         task.build_parts(model), values, run, patience=patience, fast_path=arguments[FastPathArguments]
     )
-    run.record_effective({**arguments.effective(), **describe_effective(trainer)})
+    run.record_effective({**arguments.effective(), **without_secrets(trainer.args)})
     return trainer
-
-
-def describe_effective(trainer: FinetuneTrainer) -> dict[str, Any]:
-    """The TrainingArguments that the Trainer works with, resolved, without secrets."""
-    return {name: value for name, value in trainer.args.to_dict().items() if "token" not in name}
 
 
 def open_class_weights(asked: str | None, labels: list[str]) -> list[float] | None:

@@ -16,8 +16,12 @@ SECRET = ("token", "password", "key")
 
 def record_arguments(run: Run, arguments: TrainingArguments) -> None:
     """Keep the TrainingArguments that training really has: number format, rhythm, what chooses the best checkpoint."""
-    held = arguments.to_dict()
-    run.record(**{ARGUMENTS: {name: value for name, value in held.items() if not name.endswith(SECRET)}})
+    run.record(**{ARGUMENTS: without_secrets(arguments)})
+
+
+def without_secrets(arguments: TrainingArguments) -> dict[str, Any]:
+    """Every TrainingArguments value by name, but for those that are secret."""
+    return {name: value for name, value in arguments.to_dict().items() if not name.endswith(SECRET)}
 
 
 def record_choice(run: Run, trainer: Trainer) -> None:
