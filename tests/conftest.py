@@ -11,10 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from finetune.run.signals import StopRequest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -32,6 +36,13 @@ for profile, same in {"finetune": True, "explore": False}.items():
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "finetune"))
 
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+for number in HANDLED:
+    if (
+        signal.getsignal(number) == signal.SIG_IGN
+    ):  # as under nohup: still passed over here, but not by what tests start
+        signal.signal(number, lambda *_: None)
+
 pytest_plugins = ["tests.family_tokenizers", "tests.trained_tokenizers"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -39,6 +50,29 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def process_as_found() -> Iterator[None]:
+    """Variables and handlers of signals that a command sets in this process are gone before the next test."""
+    handlers = {number: signal.getsignal(number) for number in HANDLED}
+    variables = dict(os.environ)
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    if dict(os.environ) != variables:
+        os.environ.clear()
+        os.environ.update(variables)
+
+
+@pytest.fixture
+def stop() -> StopRequest:
+    """A request to stop that handles the signals of this process."""
+    from finetune.run.signals import StopRequest
+
+    request = StopRequest()
+    request.install()
+    return request
 
 
 @pytest.fixture(scope="session")

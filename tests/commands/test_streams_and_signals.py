@@ -62,7 +62,6 @@ def test_a_storm_of_signals_at_the_end_leaves_75(repository, tiny_bert, tmp_path
     process = subprocess.Popen(
         [sys.executable, repository / "scripts" / "run_ner.py", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        preexec_fn=lambda: signal.signal(first, signal.SIG_DFL),  # noqa: PLW1509 (whoever started the tests may ignore it)
     )  # fmt: skip
     log = output / "run.log"
     wait_until(lambda: log.is_file() and "'loss'" in log.read_text(), process)

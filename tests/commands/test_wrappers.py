@@ -237,7 +237,6 @@ def test_signals_reach_python_and_its_exit_code_comes_back(wrappers, number):
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 (whoever started the tests may ignore it)
     )
     while process.stdout.readline() != "started\n":
         pass

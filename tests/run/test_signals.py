@@ -12,16 +12,6 @@ from finetune.errors import Preempted
 from finetune.run.signals import SIGNALS, StopRequest
 
 
-@pytest.fixture
-def stop():
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    request = StopRequest()
-    request.install()
-    yield request
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("number", SIGNALS)
 def test_outside_of_training_a_signal_ends_the_run_where_it_stands(stop, number):
     with pytest.raises(Preempted, match=number.name):
@@ -224,11 +214,6 @@ def test_once_the_state_is_saved_further_signals_change_nothing(stop):
 
 
 def test_nohup_is_heeded():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    others = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
-        StopRequest().install()
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        for number, handler in {**others, signal.SIGHUP: before}.items():
-            signal.signal(number, handler)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    StopRequest().install()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

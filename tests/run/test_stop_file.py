@@ -1,24 +1,12 @@
 from __future__ import annotations
 
-import signal
 import time
 
 import pytest
 
 from finetune.errors import Preempted
 from finetune.run.leftovers import list_files
-from finetune.run.signals import SIGNALS, StopRequest
 from finetune.run.stop_file import STOP, StopFile
-
-
-@pytest.fixture
-def stop():
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    request = StopRequest()
-    request.install()
-    yield request
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
