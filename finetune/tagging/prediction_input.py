@@ -1,7 +1,7 @@
 """Files to tag -> inputs, by the readers of training: the same formats, told apart in the same way.
 
-Only a file whose name says nothing (`.txt`) may also be raw text, one text a line: it is taken for words with tags where its
-lines are columns, and its last column holds labels of the model or its columns are apart by tabs.
+Only a file whose name says nothing (`.txt`) may also be raw text, one text a line: it is taken for words with tags where it
+is of a format that cannot be mistaken, or its lines are columns and the last holds labels of the model or tabs are between.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ from finetune.tagging.formats.annotations import is_rejected, unwrap_record
 from finetune.tagging.formats.choice import LINES_LOOKED_AT, READERS, Reader, find_reader, read_sentences
 from finetune.tagging.formats.conll import read_conll
 from finetune.tagging.formats.conllu import read_conllu
+from finetune.tagging.formats.inline import find_separator, read_inline
 from finetune.tagging.formats.jsonl import read_jsonl
+from finetune.tagging.formats.ontonotes import read_ontonotes
 from finetune.tagging.formats.records import read_records
 from finetune.tagging.formats.sentences import TAG_COLUMNS, WORD_COLUMNS, Sentences, TagColumns
 from finetune.tagging.formats.table import has_table_header, read_table
+from finetune.tagging.formats.webanno import read_webanno
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ CONLL_SUFFIXES = (".conll", ".iob", ".iob2", ".bio", ".bioes", ".tsv")
 TABLE_SUFFIXES = (".csv", ".tsv")
 TEXT_COLUMNS = ("text", "texts", "sentence", "content", "review", "body", "comment", "title")
 NAMED_READERS: dict[str, Reader] = {"conll": read_conll, "conllu": read_conllu, "table": read_table}
+UNMISTAKABLE = (read_webanno, read_ontonotes, read_jsonl)  # no raw text looks like what these read
 LABEL_SHARE = 0.8  # of the lines whose last column is a label of the model, for a file to be words with tags
 
 
@@ -90,14 +94,25 @@ class TaggingInputs:
         suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
         if suffix not in (*READERS, *CONLL_SUFFIXES):
             lines = list(islice(iterate_lines(path), LINES_LOOKED_AT))
-            first = next((line for line in lines if line.strip()), "")
-            if not first.startswith("{") and not self.are_columns(lines):
+            reader = self.guess_reader(path, lines)
+            if reader is None:
                 return "text"
-            logger.info("%s: its lines are %s.", path, "JSON" if first.startswith("{") else "words with their tags")
+            logger.info("%s: its lines are %s.", path, "JSON" if reader is read_jsonl else "words with their tags")
         reader = find_reader(path, self.columns)
         if reader is read_jsonl:
             return "jsonl"
         return "table" if reader is read_table else "sentences"
+
+    def guess_reader(self, path: Path, lines: Sequence[str]) -> Reader | None:
+        """What reads a file whose name says nothing; None for raw text, of which a line may well be like markup."""
+        try:
+            reader = find_reader(path, self.columns) if lines else None
+        except DataError:
+            return None
+        if reader is read_inline:
+            tags = (word.rpartition(find_separator(lines) or " ")[2] for line in lines for word in line.split())
+            return reader if any(tag in self.labels and tag != "O" for tag in tags) else None
+        return reader if reader in UNMISTAKABLE or self.are_columns(lines) else None
 
     def are_columns(self, lines: Sequence[str]) -> bool:
         """Whether the lines of a file are words with further columns, not texts."""

@@ -152,3 +152,35 @@ def test_columns_are_named_by_flags(tmp_path):
         label_column_name="gold",
     )
     assert (text.words, text.gold) == (["a", "b"], ["O", "B-PER"])
+
+
+NAMED_BY_CONTENT = {
+    "inline": "Anna|B-PER sah|O Graz|B-LOC\nMira|B-PER kam|O\n",
+    "GermEval": "#\thttp://a.example/x\t[2010-07-01]\t\n1\tAnna\tB-PER\tO\n2\tkam\tO\tO\n\n"
+    "#\thttp://a.example/y\t[2010-07-02]\t\n1\tGraz\tB-LOC\tO\n",
+    "CoNLL-2012": "#begin document (nw/a); part 000\n"
+    "nw/a 0 0 Anna NNP (TOP(NP* - - - - (PER*) (ARG0*) -\nnw/a 0 1 sah VBD (VP* - - - - * (V*) -\n\n"
+    "nw/a 0 0 Graz NNP (TOP(NP*)) - - - - (LOC*) -\n#end document\n",
+    "WebAnno": "#FORMAT=WebAnno TSV 3.3\n#T_SP=webanno.custom.Entity|value\n\n\n#Text=Anna sah\n"
+    "1-1\t0-4\tAnna\tPER\t\n1-2\t5-8\tsah\t_\t\n",
+    "CoNLL-U": "# text = Anna kam\n1\tAnna\tAnna\tPROPN\t_\t_\t2\tnsubj\t_\tNER=B-PER\n"
+    "2\tkam\tkommen\tVERB\t_\t_\t0\troot\t_\t_\n",
+    "JSON list": '[{"tokens": ["Anna", "kam"], "ner_tags": ["B-PER", "O"]}]\n',
+    "header": "word\ttag\nAnna\tB-PER\nkam\tO\n",
+}
+
+
+@pytest.mark.parametrize("name", NAMED_BY_CONTENT)
+def test_a_name_that_says_nothing_hides_no_format(tmp_path, name):
+    texts = read(tmp_path / "a.txt", NAMED_BY_CONTENT[name])
+    trained = read_sentences(tmp_path / "a.txt", TagColumns())
+    assert ([text.words for text in texts], [text.gold for text in texts]) == (trained.words, trained.tags)
+    assert texts[0].words[0] == "Anna"
+
+
+@pytest.mark.parametrize(
+    "line", ["<p>Anna kam</p>", "either/or and/or", "a|b c|d", "I saw O", "#end of it", "1 2 3", '"Anna" kam O']
+)
+def test_raw_text_stays_raw_text(tmp_path, line):
+    (text, _) = read(tmp_path / "a.txt", f"{line}\nanother line\n")
+    assert (text.text, text.words, text.gold) == (line, None, None)
