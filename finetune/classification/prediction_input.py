@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from finetune.arguments.prediction import PredictArguments
 from finetune.classification.arguments import split_names
 from finetune.classification.column_choice import ColumnChoice, ProblemType, choose_columns, column_values, has_column
 from finetune.classification.columns import TableReading, is_unlabelled
+from finetune.data.fasttext import LINES_LOOKED_AT, is_fasttext
 from finetune.data.files import iterate_lines
 from finetune.data.prediction_input import (
     LINE_FORMATS,
@@ -57,7 +59,9 @@ class ClassificationInputs:
     def read_file(self, path: Path, kind: str) -> Iterator[InputText]:
         """The texts of one file."""
         suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
-        if kind in LINE_FORMATS or (kind == "auto" and suffix not in ROW_SUFFIXES):
+        if kind == "auto" and suffix not in ROW_SUFFIXES:
+            suffix = guess_suffix(path)
+        if kind in LINE_FORMATS or (kind == "auto" and not suffix):
             self._tell_tabs(path)
             yield from read_line_file(path, "text" if kind == "auto" else kind)
             return
@@ -155,6 +159,18 @@ class ClassificationInputs:
                 "%s: its first line holds tabs, and each line is read as one text; a table has to be called .tsv or .csv.",
                 path,
             )
+
+
+def guess_suffix(path: Path) -> str:
+    """What a file is whose name says nothing: `.jsonl`, `.fasttext`, or empty for texts, one a line."""
+    lines = list(islice(iterate_lines(path), LINES_LOOKED_AT))
+    first = next((line for line in lines if line.strip()), "")
+    if first.startswith(("{", "[{")):
+        with suppress(DataError):  # no JSON: a text that begins with a bracket
+            if is_json_of_objects(path):
+                logger.info("%s: its lines are JSON.", path)
+                return JSON_SUFFIXES[0]
+    return ".fasttext" if is_fasttext(lines) else ""
 
 
 def is_json_of_objects(path: Path) -> bool:

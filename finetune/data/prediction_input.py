@@ -7,6 +7,7 @@ which each task brings along.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -17,10 +18,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from finetune.data.files import find_paths, iterate_lines
+from finetune.data.annotation_exports import is_export
+from finetune.data.files import find_paths, iterate_lines, read_lines
+from finetune.data.json_shapes import read_json_records
 from finetune.data.json_values import read_json_list
 from finetune.data.words import split_words
 from finetune.errors import DataError, Problem
+
+logger = logging.getLogger(__name__)
 
 STDIN = Path("<stdin>")
 LINE_FORMATS = ("text", "words")
@@ -140,15 +145,18 @@ def read_line_file(path: Path, kind: str) -> Iterator[InputText]:
 
 
 def iterate_json_values(path: Path) -> Iterator[tuple[Any, int]]:
-    """The values of JSON lines, one after the other, or the items of one JSON list, each with its line.
+    """The records of JSON lines, one after the other, or those of one JSON value (a list, an object), with their lines.
 
     Raises:
         DataError: at the first line that is no JSON.
     """
-    lines = iterate_lines(path)
-    first = next((line for line in lines if line.strip()), "")
-    if first.lstrip().startswith("[") and not _is_json(first):
+    head = list(islice((line for line in iterate_lines(path) if line.strip()), 2))
+    first = head[0].lstrip() if head else ""
+    if first.startswith("[") and not _is_json(first):
         yield from zip(*read_json_list(list(iterate_lines(path)), path), strict=True)
+        return
+    if first.startswith("{") and (len(head) == 1 or not _is_json(first)):
+        yield from _records_of_one_object(path)
         return
     for number, line in enumerate(iterate_lines(path), start=1):
         if line.strip():
@@ -156,6 +164,13 @@ def iterate_json_values(path: Path) -> Iterator[tuple[Any, int]]:
                 yield json.loads(line), number
             except json.JSONDecodeError as error:
                 raise DataError(Problem(f"not a JSON object: {error}", path=path, line=number)) from error
+
+
+def _records_of_one_object(path: Path) -> Iterator[tuple[Any, int]]:
+    records = read_json_records(read_lines(path), is_record=is_export)
+    for note in records.notes:
+        logger.info("%s", note)
+    yield from zip(records.values, records.lines, strict=True)
 
 
 def _is_json(line: str) -> bool:

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from finetune.arguments.prediction import PredictArguments
+from finetune.classification.prediction_input import ClassificationInputs
 from finetune.data.row_files import read_row_file
 from finetune.errors import DataError
+from finetune.models.settings import ClassifierSettings
 from finetune.tagging.formats.choice import read_sentences
 from finetune.tagging.formats.sentences import TagColumns
+from finetune.tagging.prediction_input import TaggingInputs
 
 TEXTS = ["Ann met Bob", "it rained all day"]
 RECORDS = [{"text": text, "spans": []} for text in TEXTS]
@@ -39,6 +43,47 @@ def test_both_tasks_read_the_same_texts(tmp_path: Path, name: str) -> None:
     (column,) = [name for name in table.columns if name.lower() == "text"]
     assert table.columns[column] == TEXTS
     assert [" ".join(words) for words in read_sentences(path, TagColumns(required=False)).words] == TEXTS
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_prediction_reads_what_training_reads(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(FILES[name].encode())
+    options = PredictArguments(input_file=[str(path)])
+    tagged = list(TaggingInputs(options, ["O", "B-PER"], "auto").read())
+    classified = list(ClassificationInputs(options, ClassifierSettings(), ["a", "b"]).read())
+    rejected = [TEXTS[0]] if name == "answers.jsonl" else []  # nothing is learnt from it; it can be predicted
+    assert [" ".join(text.split()[0]) for text in tagged] == TEXTS + rejected
+    assert [text.text for text in classified] == TEXTS + rejected
+
+
+LABELLED = {
+    "fast.txt": "__label__a Ann met Bob\n__label__b it rained all day\n",
+    "rows.txt": "\n".join(json.dumps({"text": text, "label": label}) for text, label in zip(TEXTS, "ab", strict=True)),
+    "rows.csv": "label;text\na;Ann met Bob\nb;it rained all day\n",
+    "choices.json": json.dumps(
+        [
+            {"data": {"text": text}, "annotations": [{"result": [{"type": "choices", "value": {"choices": [label]}}]}]}
+            for text, label in zip(TEXTS, "ab", strict=True)
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_prediction_finds_the_labels_that_training_would(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(LABELLED[name], encoding="utf-8")
+    settings = ClassifierSettings(text_columns=("text",), label_columns=("label",))
+    texts = list(ClassificationInputs(PredictArguments(input_file=[str(path)]), settings, ["a", "b"]).read())
+    assert [(text.text, text.gold) for text in texts] == list(zip(TEXTS, "ab", strict=True))
+
+
+def test_texts_that_only_begin_like_json_stay_texts(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("{sic} Ann met Bob\n[1] it rained\n", encoding="utf-8")
+    texts = ClassificationInputs(PredictArguments(input_file=[str(path)]), ClassifierSettings(), ["a", "b"]).read()
+    assert [text.text for text in texts] == ["{sic} Ann met Bob", "[1] it rained"]
 
 
 @pytest.mark.parametrize("name", ["broken.json", "ragged.csv", "empty.jsonl"])
