@@ -46,12 +46,12 @@ class FinetuneError(Exception):
 
 
 class ProblemError(FinetuneError):
-    """The user's arguments or data are wrong; `problems` holds all that was found."""
+    """The user's arguments or data are wrong; `problems` holds all that was found, each once (a file may be read twice)."""
 
     exit_code = EXIT_USAGE
 
     def __init__(self, *problems: Problem | str) -> None:
-        self.problems = tuple(Problem(item) if isinstance(item, str) else item for item in problems)
+        self.problems = tuple(dict.fromkeys(Problem(item) if isinstance(item, str) else item for item in problems))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -77,6 +77,8 @@ class Layout:
 
         A line of spaces is a word in a file of one column, and a break in the others.
         """
+        if line[:1].isalnum():  # nearly every line
+            return False
         if not line or line.startswith(DOCUMENT_MARK):
             return True
         if not line.isspace():
@@ -203,20 +205,20 @@ def _parse(source: TextLines, layout: Layout) -> tuple[Sentences, list[Problem]]
 
 def _add_rows(sentences: Sentences, rows: list[list[str]], numbers: Sequence[int], layout: Layout) -> None:
     """The rows between two breaks: one sentence, or several where a column says where they end."""
+    word, tag = layout.word, layout.tag
     for start, end in _sentence_borders(rows, layout.sentence_end):
         own = rows if end - start == len(rows) else rows[start:end]
-        sentences.words.append([row[layout.word] for row in own])
+        sentences.words.append([row[word] for row in own])
         sentences.lines.append(numbers[start])
-        if sentences.tags is not None and layout.tag is not None:
-            sentences.tags.append([row[layout.tag].strip() for row in own])
+        if sentences.tags is not None and tag is not None:
+            sentences.tags.append([row[tag].strip() for row in own])
 
 
-def _sentence_borders(rows: list[list[str]], marks: int | None) -> Iterator[tuple[int, int]]:
+def _sentence_borders(rows: list[list[str]], marks: int | None) -> Iterable[tuple[int, int]]:
     if marks is None:
-        yield 0, len(rows)
-        return
+        return ((0, len(rows)),)
     ends = [place + 1 for place, row in enumerate(rows) if SENTENCE_END in row[marks]]
-    yield from pairwise(dict.fromkeys([0, *ends, len(rows)]))
+    return pairwise(dict.fromkeys([0, *ends, len(rows)]))
 
 
 def _count_comments(block: list[str], layout: Layout) -> int:
@@ -250,13 +252,14 @@ def _is_inner_comment(line: str, layout: Layout) -> bool:
 def _row_problems(rows: list[list[str]], numbers: Sequence[int], layout: Layout, path: Path) -> list[Problem]:
     """A complaint for each row that has too many or too few columns, no word, or no tag."""
     problems = []
+    width, word, tag = layout.width, layout.word, layout.tag
     for number, row in zip(numbers, rows, strict=True):
-        if len(row) != layout.width:
+        if len(row) != width:
             problems.append(_ragged(row, number, layout, path))
-        elif not row[layout.word]:
+        elif not row[word]:
             problems.append(Problem("the word is empty", path=path, line=number))
-        elif layout.tag is not None and not row[layout.tag].strip():
-            problems.append(Problem(f"the word {row[layout.word]!r} has an empty tag", path=path, line=number))
+        elif tag is not None and not row[tag].strip():
+            problems.append(Problem(f"the word {row[word]!r} has an empty tag", path=path, line=number))
     return problems
 
 
