@@ -7,14 +7,30 @@ from collections.abc import Collection, Sequence
 from itertools import islice
 
 SPAN_TAG = re.compile(r"(?:[BIESLUMW][-_:].+|.+[-_:][BIESLUMW])", re.DOTALL)
+LOWER_LETTERS = tuple("bieslumwo")
+LOWER_PREFIX = re.compile(r"[bieslumw][-_:].")
+LOWER_SUFFIX = re.compile(r".[-_:][bieslumw]\Z")
 TAGGED_SUFFIXES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".bmes")
 LINES_LOOKED_AT = 200
 
 
 def are_span_tags(tags: Collection[str]) -> bool:
-    """Whether tags spell spans: all are `O` or like `B-PER`, and one is not `O`."""
-    inside = [tag for tag in tags if tag != "O"]
+    """Whether tags spell spans: all are `O` or like `B-PER`, and one is not `O`; or `o` and like `b-per`."""
+    inside = [tag for tag in tags if tag not in ("O", "o")]
+    if "o" in tags:
+        inside = [raise_letter(tag) for tag in inside]
     return bool(inside) and all(SPAN_TAG.fullmatch(tag) for tag in inside)
+
+
+def raise_letter(tag: str) -> str:
+    """A tag in lower case with the letter of its scheme in upper case; any other as it stands.
+
+    >>> raise_letter("b-per"), raise_letter("per-i"), raise_letter("o"), raise_letter("noun")
+    ('B-per', 'per-I', 'O', 'noun')
+    """
+    if tag in LOWER_LETTERS or LOWER_PREFIX.match(tag):
+        return tag[0].upper() + tag[1:]
+    return tag[:-1] + tag[-1].upper() if LOWER_SUFFIX.search(tag) else tag
 
 
 def are_tagged_lines(lines: Sequence[str]) -> bool:

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
+from finetune.data.tagged_lines import are_span_tags, raise_letter
 from finetune.encoding.tag_column import TagColumn
 from finetune.errors import DataError, Problem
 
@@ -37,7 +38,33 @@ PREFIXED = re.compile(r"([BIESLU])[-_:](.+)", re.DOTALL)
 SUFFIXED = re.compile(r"(.+)[-_:]([BIESLU])", re.DOTALL)
 BARE = re.compile(r"([BIESLU])")
 BEGIN, END = frozenset("BSU"), frozenset("ESLU")  # letters that begin a span, letters that end one
+FOR_NOTHING = (
+    "",
+    "_",
+    "-",
+    "--",
+    "*",
+    "0",
+    "none",
+    "null",
+    "nan",
+    "na",
+    "n/a",
+    "other",
+    "out",
+    "outside",
+    "nil",
+    "false",
+)
 NAMELESS = "_"  # type of a bare `B`, as seqeval calls it
+
+
+class StrangeTagsError(DataError):
+    """Tags that spell no spans among those that do; `by_tag` has the problem of each."""
+
+    def __init__(self, by_tag: Mapping[str, Problem]) -> None:
+        self.by_tag = dict(by_tag)
+        super().__init__(*by_tag.values())
 
 
 class TagScheme(StrEnum):
@@ -77,14 +104,19 @@ def split_tag(tag: str) -> tuple[str, str]:
 def canonical_spellings(tags: Iterable[str]) -> dict[str, str]:
     """Canonical spelling of every distinct tag: `B_PER`, `B:PER` and `PER-B` become `B-PER`, a bare `B` becomes `B-_`.
 
-    Tags that spell no spans (parts of speech) stay as they are.
+    Where `o` and tags like `b-per` are used, their letters are raised. Tags that spell no spans (parts of speech) stay as
+    they are.
 
     Raises
     ------
-    DataError
+    StrangeTagsError
         Most tags spell spans but some do not: scored as spans they would be lost, scored as words the others would.
     """
     distinct = dict.fromkeys(tags)
+    if OUTSIDE.lower() in distinct and are_span_tags(distinct):
+        raised = {tag: raise_letter(tag) for tag in distinct}
+        spelt = canonical_spellings(raised.values())
+        return {tag: spelt[raised[tag]] for tag in distinct}
     inside = [tag for tag in distinct if tag != OUTSIDE]
     in_bmes = _read_bmes(inside)
     if in_bmes is not None:
@@ -95,7 +127,7 @@ def canonical_spellings(tags: Iterable[str]) -> dict[str, str]:
         return {tag: tag for tag in distinct}
     strange = [tag for tag in inside if tag not in best]
     if strange:
-        raise DataError(*(_strange_tag(tag, next(iter(best))) for tag in strange))
+        raise StrangeTagsError({tag: _strange_tag(tag, next(iter(best))) for tag in strange})
     return {tag: best.get(tag, tag) for tag in distinct}
 
 
@@ -154,8 +186,13 @@ def _read_bare(tag: str) -> str | None:
 
 
 def _strange_tag(tag: str, example: str) -> Problem:
+    found = f"the tag {tag!r} has no letter that says where a span begins, while most others do (as {example!r})"
+    if tag.strip().lower() in FOR_NOTHING:
+        return Problem(
+            found, f"words outside of every span have the tag {OUTSIDE!r}", f"write {OUTSIDE} if it means that"
+        )
     return Problem(
-        f"the tag {tag!r} has no letter that says where a span begins, while most others do (as {example!r})",
+        found,
         f"span tags are {OUTSIDE!r} or a letter with a type, as in 'B-{tag}' and 'I-{tag}'",
         "correct the tag, or choose the column with the right tags",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from finetune.data.files import capped, listed, read_lines
 from finetune.data.label_spellings import describe_alike, unify_labels
 from finetune.encoding.labels import set_tags
 from finetune.encoding.tag_column import TagColumn
+from finetune.encoding.tags import StrangeTagsError
 from finetune.encoding.unknown_labels import unknown_label
 from finetune.errors import DataError, Problem
 
@@ -69,6 +71,20 @@ def normalize_tags(corpus: Corpus, *, wanted: bool) -> list[str]:
             corpus.splits[split] = set_tags(corpus.splits[split], column.respelt(every))
         corpus.labels = corpus.labels and list(dict.fromkeys(every.get(name, name) for name in corpus.labels))
     return describe_alike(counts, unified=wanted, noun="tags")
+
+
+def place_strange_tags(corpus: Corpus, error: StrangeTagsError) -> DataError:
+    """The same problems with the file and line where each tag comes first."""
+    first: dict[str, tuple[Path | None, int | None]] = {}
+    for split in corpus.splits:
+        for tag, _, path, line in _places(corpus, split, set(error.by_tag) & _tags_of(corpus, split)):
+            first.setdefault(tag, (path, line))
+    placed = []
+    for tag, problem in error.by_tag.items():
+        path, line = first.get(tag, (None, None))
+        header = "; if this line names the columns, leave it out" if line == 1 else ""
+        placed.append(replace(problem, path=path, line=line, remedy=problem.remedy + header))
+    return DataError(*placed)
 
 
 def declare_labels(corpus: Corpus) -> None:

@@ -15,7 +15,7 @@ from finetune.arguments.parser import Arguments
 from finetune.data.corpus import Corpus
 from finetune.encoding.labels import PreparedTags, build_label_list, prepare_tags
 from finetune.encoding.tag_column import TagColumn
-from finetune.encoding.tags import OUTSIDE, TagScheme, detect_scheme
+from finetune.encoding.tags import OUTSIDE, StrangeTagsError, TagScheme, detect_scheme
 from finetune.errors import DataError, ProblemList
 from finetune.models.checks import list_labels, match_head, name_labels, resolve_max_length
 from finetune.models.loading import load_config
@@ -26,7 +26,7 @@ from finetune.supervised.training import open_class_weights, resolve_class_weigh
 from finetune.tagging import metrics as tagging
 from finetune.tagging import pos_metrics as pos
 from finetune.tagging.arguments import TaggingArguments, TaggingDataArguments
-from finetune.tagging.checks import describe_unlearnable
+from finetune.tagging.checks import describe_unlearnable, place_strange_tags
 from finetune.tagging.corpora import NAMED
 from finetune.tagging.corpus import load_tagging_corpus
 from finetune.tagging.encoding import EncodedTagging, encode_tagging
@@ -242,7 +242,10 @@ def open_corpus(arguments: Arguments, saved: TaggerSettings | None) -> PreparedT
     filter_tests(corpus, arguments)
     is_pos = task_name == "pos" or "pos" in (data.label_name or "")
     known = TagScheme(saved.scheme) if saved else None
-    prepared = prepare_tags(corpus, fix_labels=data.fix_labels, scheme=TagScheme.POS if is_pos else known)
+    try:
+        prepared = prepare_tags(corpus, fix_labels=data.fix_labels, scheme=TagScheme.POS if is_pos else known)
+    except StrangeTagsError as error:
+        raise place_strange_tags(corpus, error) from error
     for note in prepared.notes:
         logger.info("%s", note)
     require_splits(prepared.corpus, training, "tags")

@@ -126,6 +126,10 @@ def test_real_corpora_are_iob2_and_well_formed(shared_data):
     (["B-creative-work", "I-creative-work"], ["B-creative-work", "I-creative-work"]),
     (["B:LOC", "O"], ["B-LOC", "O"]),
     (["NOUN", "PROPN", "X"], ["NOUN", "PROPN", "X"]),
+    (["o", "b-per", "i-per"], ["O", "B-per", "I-per"]),
+    (["o", "per-b", "per-i"], ["O", "B-per", "I-per"]),
+    (["O", "o", "B-PER"], ["O", "O", "B-PER"]),
+    (["n", "v", "o"], ["n", "v", "o"]),
     (["B", "I"], ["B", "I"]),
     (["O"], ["O"]),
     ([], []),
@@ -137,6 +141,12 @@ def test_spellings(tags, spelt):
 def test_a_stray_tag_among_spans_is_named():
     with pytest.raises(DataError, match=r"the tag 'PER' has no letter .* \(as 'B-LOC'\)"):
         canonical_spellings(["O", "B-LOC", "I-LOC", "PER"])
+
+
+@pytest.mark.parametrize("tag", ["_", "0", "None", "-", "other"])
+def test_what_may_mean_no_entity_is_asked_for(tag):
+    with pytest.raises(DataError, match=r"words outside of every span have the tag 'O'; write O if it means that"):
+        canonical_spellings([tag, "B-LOC", "I-LOC", "B-PER"])
 
 
 def test_ill_formed_places_are_counted_one_by_one():

@@ -45,6 +45,8 @@ SENTENCE_END = "EndOfSentence"  # what HIPE's files write into their column MISC
 NUMBER = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?")
 FEW = 10  # rows that are too few to judge a column by
 ENOUGH = 30  # rows from which on as many labels as half of them are no labels
+FOR_NOTHING = frozenset({"O", "o", "_", "0"})  # tags of words outside of entities: they do stand row after row
+RARELY = 4  # a column that changes in fewer than every fourth row says something of sentences or files, not of words
 
 Rows = Sequence[Sequence[str]]
 
@@ -133,37 +135,61 @@ def _choose_tag(
 
 def check_roles(rows: Rows, roles: Roles, columns: TagColumns, path: Path) -> list[Problem]:
     """What says that a column which nobody named is the wrong one."""
-    words = _values(rows, roles.word)
     tags = set() if roles.tag is None else _values(rows, roles.tag)
     spans = are_span_tags(tags)
     found = ""
     if columns.words is None:
-        found = _wrong_words(words, len(rows), len(rows[0]), roles, spans=spans)
+        found = _wrong_words(rows, roles, spans=spans)
     if not found and roles.tag is not None and columns.tags is None and not spans:
-        found = _wrong_tags(tags, len(rows), len(rows[0]), roles.tag)
+        found = _wrong_tags(rows, tags, roles.tag)
     return [_choose(found, rows, path)] if found else []
 
 
-def _wrong_words(words: set[str], count: int, width: int, roles: Roles, *, spans: bool) -> str:
+def _wrong_words(rows: Rows, roles: Roles, *, spans: bool) -> str:
+    words = _values(rows, roles.word)
     column = f"column {roles.word}, taken for the words,"
-    if count >= FEW and all(NUMBER.fullmatch(word) for word in words):
+    if len(rows) >= FEW and all(NUMBER.fullmatch(word) for word in words):
         return f"{column} holds only numbers"
+    if len(rows) >= FEW and all(map(_has_digit, words)) and _other_words(rows, roles):
+        return f"{column} holds a number in every row, as {rows[0][roles.word]!r}"
     if roles.tag is not None and are_span_tags(words) and not spans:
         return f"{column} looks like tags, and column {roles.tag} does not"
-    same = count >= FEW and width > 2 and len(words) == 1
-    return f"{column} holds {next(iter(words))!r} throughout" if same else ""
+    return f"{column} {_say_constant(rows, roles.word)}" if _is_constant(rows, roles.word) else ""
 
 
-def _wrong_tags(tags: set[str], count: int, width: int, tag: int) -> str:
+def _wrong_tags(rows: Rows, tags: set[str], tag: int) -> str:
     column = f"column {tag}, taken for the tags,"
-    if count >= ENOUGH and len(tags) * 2 > count:
-        return f"{column} has {len(tags):,} values in {count:,} rows, nearly one each"
+    if len(rows) >= ENOUGH and len(tags) * 2 > len(rows):
+        return f"{column} has {len(tags):,} values in {len(rows):,} rows, nearly one each"
     spaced = sorted(value for value in tags if len(value.split()) > 1)
     if spaced:
         return f"{column} holds values with spaces, as {spaced[0]!r}"
-    if count >= FEW and width > 2 and len(tags) == 1 and tags != {"O"}:
-        return f"{column} holds {next(iter(tags))!r} throughout"
+    if tags != {"O"} and (len(tags) == 1 or not tags & FOR_NOTHING) and _is_constant(rows, tag):
+        return f"{column} {_say_constant(rows, tag)}"
     return ""
+
+
+def _has_digit(word: str) -> bool:
+    return any(letter.isdigit() for letter in word)
+
+
+def _other_words(rows: Rows, roles: Roles) -> list[int]:
+    """The columns that look like words and were taken for neither words nor tags."""
+    others = [index for index in range(len(rows[0])) if index not in (roles.word, roles.tag)]
+    return [index for index in others if _are_words(_values(rows, index), len(rows))]
+
+
+def _is_constant(rows: Rows, index: int) -> bool:
+    """Whether a column among several seldom changes from row to row: the name of a file or an annotator, a date."""
+    if len(rows) < FEW or len(rows[0]) < 3:
+        return False
+    return sum(before[index] != after[index] for before, after in pairwise(rows)) * RARELY < len(rows)
+
+
+def _say_constant(rows: Rows, index: int) -> str:
+    values = _values(rows, index)
+    first = rows[0][index].strip()
+    return f"holds {first!r} throughout" if len(values) == 1 else f"holds {first!r} and the like row after row"
 
 
 def _choose(found: str, rows: Rows, path: Path) -> Problem:
@@ -178,7 +204,7 @@ def _choose(found: str, rows: Rows, path: Path) -> Problem:
 
 
 def _are_words(values: set[str], count: int) -> bool:
-    numbers = sum(NUMBER.fullmatch(value) is not None for value in values)
+    numbers = sum(map(_has_digit, values))
     return numbers * 2 < len(values) and (len(values) > 3 or count < FEW)
 
 

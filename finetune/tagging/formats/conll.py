@@ -83,7 +83,7 @@ class Layout:
             return True
         if not line.isspace():
             return self.delimiter not in "\t " and not line.strip(self.delimiter)
-        return not line.strip("\t") or (self.width > 1 and not line.strip(" "))
+        return self.width > 1 or not line.strip("\t")
 
 
 def read_conll(path: Path, columns: TagColumns) -> Sentences:
@@ -118,9 +118,9 @@ def find_layout(source: TextLines, columns: TagColumns) -> Layout:
     typical = [line for line in content if not line.startswith("#")] or content
     delimiter = _find_delimiter(typical, columns.delimiter)
     cut = Layout(delimiter, 0, 0, None).cut
-    rows = [_trimmed(cut(line), 1) for line in typical]
-    widths = Counter(map(len, rows))
-    width = max(widths, key=lambda number: (widths[number], number))
+    raw = [cut(line) for line in typical]
+    rows = [_trimmed(row, 1) for row in raw]
+    width = _usual_width(raw, rows)
     named = width > 1 and len(rows[0]) == width and is_header(rows[0], rows[1:])
     names = [name.strip() for name in rows[0]] if named else _column_names(source, width)
     fitting = [row for row in rows[named:] if len(row) == width]
@@ -132,6 +132,15 @@ def find_layout(source: TextLines, columns: TagColumns) -> Layout:
     header = typical[0] if named else None
     # A line of the only column is a word as it stands, spaces included.
     return Layout("\t" if width == 1 else delimiter, width, roles.word, roles.tag, header, tags, roles.sentence_end)
+
+
+def _usual_width(raw: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> int:
+    """How many columns most rows have; empty cells at their ends count where all rows have them and some fill them."""
+    widths = Counter(map(len, rows))
+    widest = max(widths)
+    if all(len(row) >= widest for row in raw):
+        return widest
+    return max(widths, key=lambda number: (widths[number], number))
 
 
 def _trimmed(row: list[str], width: int) -> list[str]:
@@ -259,7 +268,8 @@ def _row_problems(rows: list[list[str]], numbers: Sequence[int], layout: Layout,
         elif not row[word]:
             problems.append(Problem("the word is empty", path=path, line=number))
         elif tag is not None and not row[tag].strip():
-            problems.append(Problem(f"the word {row[word]!r} has an empty tag", path=path, line=number))
+            found = f"the word {row[word]!r} has an empty tag"
+            problems.append(Problem(found, "", "a word outside of every entity has the tag O", path, number))
     return problems
 
 

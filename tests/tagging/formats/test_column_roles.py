@@ -131,3 +131,51 @@ def test_a_word_that_is_a_hash_stays_one(tmp_path: Path, tag: str) -> None:
     rows = [[["#", tag], ["one", "O"]], [["#tag", tag], ["Ann", "B-PER"]]]
     sentences = read(write_rows(tmp_path / "a.conll", rows))
     assert sentences.words == [["#", "one"], ["#tag", "Ann"]]
+
+
+POS = {"B-PER": "PROPN", "I-PER": "PROPN", "O": "VERB", "B-LOC": "NOUN"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (("{n}-9", "{w}", "{t}"), "holds a number in every row, as '1-9'"),
+        (("w_{n}", "{w}", "{t}"), "holds a number in every row, as 'w_1'"),
+        (("2020-01-0{n}", "{w}", "{t}"), "holds a number in every row"),
+        (("1:{n}", "{w}", "{t}"), "holds a number in every row"),
+        (("report.xml", "{w}", "{t}"), "holds 'report.xml' throughout"),
+    ],
+)
+def test_ids_are_no_words(tmp_path: Path, columns: tuple[str, ...], said: str) -> None:
+    path = write_rows(tmp_path / "a.tsv", with_columns(*columns) * 4)
+    with pytest.raises(DataError, match=said) as caught:
+        read(path)
+    assert "choose with --text_column_name 1 --label_column_name 2" in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [("anna", "anna"), ("anna", "ben"), ("a.xml", "b.xml"), ("2020", "2021")])
+def test_what_seldom_changes_is_no_tag_and_no_word(tmp_path: Path, values: tuple[str, str]) -> None:
+    """The name of an annotator, a file or a year, row after row."""
+    blocks = [
+        [[*cells[:1], POS[cells[1]], values[number % 2]] for cells in block]
+        for number, block in enumerate(with_columns("{w}", "{t}") * 8)
+    ]
+    merged = [[row for block in blocks[start : start + 8] for row in block] for start in (0, 8)]
+    merged = [[[*row[:2], values[number]] for row in block] for number, block in enumerate(merged)]
+    with pytest.raises(DataError, match=r"column 2, taken for the tags, holds .* (throughout|row after row)"):
+        read(write_rows(tmp_path / "a.tsv", merged))
+
+
+def test_a_cell_that_is_empty_outside_of_entities_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("Ann\tB-PER\nmet\t\nBob\tB-PER\nin\t\nthe\t\npark\t\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"a.tsv:2: the word 'met' has an empty tag; .* has the tag O") as caught:
+        read(tmp_path / "a.tsv")
+    assert [problem.line for problem in caught.value.problems] == [2, 4, 5, 6]
+
+
+@pytest.mark.parametrize("gap", ["\u00a0", " \u3000 ", "\u2003", "\t", "   "])
+@pytest.mark.parametrize("delimiter", ["\t", " "])
+def test_a_line_of_white_space_ends_a_sentence_whatever_the_space(tmp_path: Path, gap: str, delimiter: str) -> None:
+    blocks = ["\n".join(delimiter.join(cells) for cells in block) for block in with_columns("{w}", "{t}")]
+    (tmp_path / "a.conll").write_text(f"\n{gap}\n".join(blocks), encoding="utf-8")
+    assert read(tmp_path / "a.conll").words == WORDS
