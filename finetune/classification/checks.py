@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from finetune.classification.column_choice import ColumnChoice, ProblemType, column_values, has_column
 from finetune.classification.columns import sort_labels
-from finetune.classification.label_values import is_number
+from finetune.classification.label_values import find_joint, find_worded_numbers, is_missing_number, is_number
 from finetune.data.corpus import Corpus
 from finetune.data.files import MAX_LISTED, listed, raise_problems
 from finetune.data.label_spellings import describe_alike, unify_labels
@@ -79,7 +79,29 @@ def normalize_labels(corpus: Corpus, *, wanted: bool) -> list[str]:
             ]
             corpus.splits[split] = _with_labels(rows, respelt)
         corpus.labels = corpus.labels and list(dict.fromkeys(spellings.get(name, name) for name in corpus.labels))
-    return describe_alike(counts, unified=wanted)
+    return describe_alike(counts, unified=wanted) + _describe_doubtful(counts, single=not multi)
+
+
+def _describe_doubtful(counts: Counter[str], *, single: bool) -> list[str]:
+    """Sentences about labels that may not mean what is learnt: none, several at once, a number."""
+    notes = [
+        f"The label {label!r} ({count:,} rows) is learnt as one like the others; rows without a label have to be left out."
+        for label, count in counts.items()
+        if is_missing_number(label)
+    ]
+    joint = find_joint(counts) if single else None
+    if joint:
+        example = next(label for label in counts if joint in label)
+        notes.append(
+            f"Labels such as {example!r} are learnt as one class each; --label_delimiter {joint!r} makes several labels "
+            "of each."
+        )
+    if single and find_worded_numbers(counts):
+        shown = listed(sorted(counts), limit=3)
+        notes.append(
+            f"The labels {shown} hold numbers, and are learnt as classes; numbers alone could be predicted as such."
+        )
+    return notes
 
 
 def _with_labels(rows: Dataset, labels: list) -> Dataset:

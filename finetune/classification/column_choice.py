@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from finetune.arguments.nearest import nearest
-from finetune.classification.label_values import are_fractions, is_number
+from finetune.classification.label_values import are_fractions, is_missing, is_number, read_flag
 from finetune.data.files import listed
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
@@ -107,12 +107,20 @@ def _name_the_label(table: RowTable) -> str:
     lists = [name for name, value in first.items() if isinstance(value, list)]
     if any(normal in TAG_COLUMNS for name in lists if (normal := name.lower())):
         return "words with tags are learnt by run_ner.py; a label for the whole text is named with --label_column"
+    flags = [name for name in names if _holds_flags(table, name)]
+    if len(flags) > 1:
+        return f"name it with --label_column; or several that hold decisions, as --label_column {','.join(flags)}"
     if table.are_texts and not any(_find(name, names) for name in (*TEXTS, *LABELS)):
         return (
             "name it with --label_column; or, if the first line is a row like the others, name all columns with "
             f"--column_names (as in --column_names {','.join(('text', 'label', 'c', 'd', 'e')[: len(names)])})"
         )
     return "name it with --label_column"
+
+
+def _holds_flags(table: RowTable, name: str) -> bool:
+    values = [value for value in table.columns[name][:1000] if not is_missing(value)]
+    return bool(values) and all(read_flag(value) is not None for value in values)
 
 
 def _describe_choice(choice: ColumnChoice, table: RowTable) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from finetune.classification.column_choice import ColumnChoice, ProblemType, column_values, has_column
-from finetune.classification.label_values import is_missing, is_number, read_flag
+from finetune.classification.label_values import is_missing, is_missing_number, is_number, read_flag
 from finetune.data.files import MAX_LISTED, listed, raise_problems
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
@@ -87,7 +88,16 @@ class TableReading:
             self.notes.append(
                 f"{self.split}: {empty:,} of {len(values):,} rows have an empty text in {name}; they are kept."
             )
+        self.notes += self._missing_texts(name, texts)
         return [value if isinstance(value, str) else "" for value in values]
+
+    def _missing_texts(self, name: str, texts: Sequence[str]) -> list[str]:
+        """A note of texts that are what pandas and spreadsheets write for an empty cell."""
+        words = Counter(text.strip() for text in texts if is_missing_number(text))
+        if not words:
+            return []
+        shown = listed([f"{word!r} ({count:,})" for word, count in words.items()])
+        return [f"{self.split}: {name} holds {shown}, which may stand for empty cells; they are read as texts."]
 
     def _labels(self, problem_type: ProblemType, *, needs_label: bool) -> pa.Array | None:
         """The labels in their canonical type; None where no row has one and none is needed."""

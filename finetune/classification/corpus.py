@@ -23,7 +23,7 @@ from finetune.classification.column_choice import (
 )
 from finetune.classification.columns import TableReading
 from finetune.classification.corpora import NAMED, NamedClassification, find_named, wanted_files
-from finetune.classification.label_columns import check_numbers, settle_labels
+from finetune.classification.label_columns import check_spellings, settle_labels
 from finetune.classification.tables import Tables, find_tables
 from finetune.data.corpus import SPLITS, Corpus, describe_duplicates, limit_samples, select_rows
 from finetune.data.row_files import RowTable, merge_tables
@@ -151,7 +151,7 @@ def read_tables(name: str, tables: Mapping[str, RowTable], choice: ColumnChoice)
     for table in tables.values():
         _take_names(table, chosen)
     problems = ProblemList()
-    problems.extend(check_numbers(tables, chosen))
+    problems.extend(check_spellings(tables, chosen))
     problems.extend(check_texts(first, chosen))
     problems.raise_any(DataError)
     corpus = Corpus(name, {}, list(chosen.label) if len(chosen.label) > 1 else None)

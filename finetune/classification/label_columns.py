@@ -19,6 +19,7 @@ from finetune.classification.label_values import (
     whole_number,
 )
 from finetune.data.files import listed
+from finetune.data.list_cells import is_list_cell, parse_list
 from finetune.data.row_files import RowTable
 from finetune.errors import Problem
 
@@ -41,16 +42,26 @@ def settle_labels(tables: Tables, choice: ColumnChoice) -> list[str]:
     return notes + _spell_numbers(present, column, regression=bool(choice.regression))
 
 
-def check_numbers(tables: Tables, choice: ColumnChoice) -> list[Problem]:
-    """Labels that are numbers as people write them and no program reads: they would become a class each."""
+def check_spellings(tables: Tables, choice: ColumnChoice) -> list[Problem]:
+    """Numbers and lists as people write them and no program reads: each would become a class of its own."""
     column = _column(tables, choice)
-    if column is None or choice.regression is False:
+    if column is None:
         return []
-    return [
-        problem
-        for split, table in tables.items()
-        if column in table.columns and (problem := _check_spelling(table, split, column))
-    ]
+    present = {split: table for split, table in tables.items() if column in table.columns}
+    checks = [_check_list] if choice.regression is False else [_check_list, _check_spelling]
+    return [problem for check in checks for split, table in present.items() if (problem := check(table, split, column))]
+
+
+def _check_list(table: RowTable, split: str, column: str) -> Problem | None:
+    """The first cell that is no list, of a column in which most begin and end like one."""
+    values = [value if isinstance(value, str) else "" for value in table.columns[column]]
+    like = [row for row, value in enumerate(values) if is_list_cell(value)]
+    broken = next((row for row in like if parse_list(values[row]) is None), None)
+    if broken is None or len(like) * 2 <= sum(map(bool, values)):
+        return None
+    found = f"the label {values[broken][:60]!r} of {split} looks like a list and cannot be read as one"
+    allowed = 'lists are written like ["a", "b"]'
+    return Problem(found, allowed, "write them so", table.path, table.lines[broken] or None)
 
 
 def _check_spelling(table: RowTable, split: str, column: str) -> Problem | None:
@@ -61,6 +72,8 @@ def _check_spelling(table: RowTable, split: str, column: str) -> Problem | None:
     found = f"the label {other[0]!r} of {split} looks like a number, and {len(set(other)):,} such labels occur"
     allowed = "a number is written like 4.6 (a point, no %, no fraction)"
     remedy = "write them so to predict numbers; --do_regression False makes a class of each"
+    if all("," in value for value in other):
+        remedy += "; --label_delimiter , makes several labels of each"
     return Problem(found, allowed, remedy, table.path, table.lines[place] or None)
 
 

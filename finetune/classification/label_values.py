@@ -6,7 +6,8 @@ Nothing here decides by one cell: a column is numbers, or lists, if all its fill
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from finetune.data.list_cells import parse_list
@@ -14,8 +15,18 @@ from finetune.data.list_cells import parse_list
 MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "null", "none", "<na>", "nat"})  # what pandas and Excel write
 WHOLE = re.compile(r"[-+]?[0-9]+(?:\.0*)?")
 FLAGS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True, "no": False, "yes": True}
-# Numbers that no program reads as such: 4,6 and 40% and 1/2.
-OTHER_NUMBER = re.compile(r"[-+]?[0-9]+,[0-9]+|[-+]?[0-9]+(?:[.,][0-9]+)? ?%|[0-9]+ ?/ ?[0-9]+")
+# Numbers that no program reads as such: 4,6 and 40% and 1/2, 1.000,5 and 1 000, $4.50 and 3 of 5.
+_SIGN, _MONEY = r"[-+\u2212]?", r"[$\u20ac\u00a3\u00a5\u20b9\u0e3f\u20a9]"
+_GROUPED = r"[0-9]{1,3}(?:[,'\u2019\u00a0\u202f ][0-9]{3})+(?:\.[0-9]+)?"
+_DOTTED = r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+|[0-9]{1,3}(?:\.[0-9]{3}){2,}"
+_COMMA = r"[0-9]+,[0-9]+"
+_ANY = rf"(?:{_GROUPED}|{_DOTTED}|{_COMMA}|[0-9]+(?:\.[0-9]+)?)"
+OTHER_NUMBER = re.compile(
+    rf"{_SIGN}(?:{_GROUPED}|{_DOTTED}|{_COMMA})|\u2212[0-9]+(?:\.[0-9]+)?|{_SIGN}{_ANY} ?(?:%|{_MONEY})"
+    rf"|{_SIGN}{_MONEY} ?{_ANY}|{_ANY} ?(?:/|of|out of) ?[0-9]+"
+)
+WORDED_NUMBER = re.compile(r"(\D*?)\s*([-+]?[0-9]+(?:\.[0-9]+)?)\s*(\D*)")
+JOINTS = (",", ";", "|", "/", "+", "&")  # what stands between the labels of a cell that holds several
 
 
 def is_number(value: Any) -> bool:
@@ -57,6 +68,25 @@ def find_other_numbers(values: Sequence[Any]) -> list[str]:
     texts = [value.strip() for value in values if isinstance(value, str) and not is_missing_number(value)]
     other = [text for text in texts if OTHER_NUMBER.fullmatch(text)]
     return other if other and all(is_number(text) or OTHER_NUMBER.fullmatch(text) for text in texts) else []
+
+
+def find_worded_numbers(labels: Collection[str]) -> bool:
+    """Whether labels are numbers within the same words, as `1 star`, `2 stars`, `3 stars` nearly are."""
+    matches = [WORDED_NUMBER.fullmatch(label) for label in labels]
+    around = {(match[1], match[3].removesuffix("s")) for match in matches if match}
+    return len(labels) > 2 and all(matches) and len(around) == 1 and around != {("", "")}
+
+
+def find_joint(labels: Collection[str]) -> str | None:
+    """What stands between labels in most cells, where the parts come again in others: `a,b`, `a,c`, `b,c`."""
+    for joint in JOINTS:
+        parts = [[part.strip() for part in label.split(joint)] for label in labels]
+        counts = Counter(part for own in parts for part in set(own))
+        joined = [own for own in parts if len(own) > 1]
+        again = [own for own in joined if all(part and counts[part] > 1 for part in own)]
+        if len(joined) * 2 >= len(labels) > 2 and len(again) * 2 > len(joined):
+            return joint
+    return None
 
 
 def whole_number(value: Any) -> str | None:

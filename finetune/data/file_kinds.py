@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from finetune.errors import Problem
@@ -13,6 +14,8 @@ PARQUET_MAGIC = b"PAR1"
 WORKBOOK_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods")
 WORKBOOK_MEMBERS = (b"xl/workbook", b"xl/worksheets", b"[Content_Types].xml", b"opendocument.spreadsheet")
 MARKS = {b"\xff\xfe\x00\x00": "UTF-32LE", b"\x00\x00\xfe\xff": "UTF-32BE", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+HTML_PAGE = re.compile(rb"\s*<(?:!doctype\s+html|html|head)\b", re.IGNORECASE)
 LOOKED_AT = 4096
 
 
@@ -24,6 +27,12 @@ def check_text_file(data: bytes, path: Path) -> list[Problem]:
         return [Problem("this is a PDF document", "text is read", "copy its text into a file", path)]
     if data.startswith(PARQUET_MAGIC):
         return [Problem("this is a Parquet file", "its name ends in .parquet then", "rename it", path)]
+    if data.startswith(LFS_POINTER):
+        found = "this is a pointer of Git LFS, not the file itself"
+        return [Problem(found, "", "fetch it with 'git lfs pull', or download the file itself", path)]
+    if HTML_PAGE.match(data) and path.suffix.lower() not in (".txt", ".html", ".htm", ".xml"):
+        found = "this is an HTML page, perhaps an error message or the page around the data"
+        return [Problem(found, "", "download the file itself (the 'raw' one)", path)]
     encoding = guess_wide_encoding(data)
     if encoding is None:
         return []

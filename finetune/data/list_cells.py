@@ -8,6 +8,8 @@ import re
 from typing import Any
 
 LIST_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?"""
+NUMPY_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+\.?\d*|True|False"""
+NUMPY_LIST = re.compile(rf"\[\s*(?:{NUMPY_ITEM})(?:\s+(?:{NUMPY_ITEM}))+\s*\]")
 PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{LIST_ITEM})\s*(?:,\s*(?:{LIST_ITEM})\s*)*,?\s*)?\]")
 
 
@@ -17,11 +19,13 @@ def is_list_cell(cell: str) -> bool:
 
 
 def parse_list(cell: str) -> list[Any] | None:
-    """A cell as a list: JSON, or what Python and pandas print; None where it is neither.
+    """A cell as a list: JSON, or what Python, pandas and numpy print; None where it is none of these.
 
-    numpy prints `['a' 'b']`, without commas, which Python would read as the one word `ab`: that is refused.
+    numpy prints `['a' 'b']`, without commas, which Python would read as the one word `ab`: its items are read one by one.
     """
     cell = _unquoted(cell)
+    if NUMPY_LIST.fullmatch(cell):
+        return [ast.literal_eval(item) for item in re.findall(NUMPY_ITEM, cell)]
     try:
         value = json.loads(cell)
     except json.JSONDecodeError:

@@ -14,7 +14,7 @@ from finetune.classification.arguments import ClassificationDataArguments, Colum
 from finetune.classification.checks import find_problem_type
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.corpus import load_classification_corpus
-from finetune.classification.label_values import find_vector_width
+from finetune.classification.label_values import find_other_numbers, find_vector_width
 from finetune.data.corpus import Corpus
 from finetune.data.label_spellings import find_alike
 from finetune.errors import DataError
@@ -180,3 +180,80 @@ def test_a_pair_that_may_be_none_is_told(tmp_path: Path) -> None:
     )
     usual = load_csv(tmp_path, "premise,hypothesis,label\na b,u x,p\nc d,v y,n\n")
     assert not any("pair of texts" in note for note in usual.notes)
+
+
+@pytest.mark.parametrize(
+    "label", ["4,6", "40%", "40 %", "1/2", "1.000,5", "1,000.5", "1 000", "1'000.50", "$4.50", "4 €", "฿40", "−3", "3 of 5", "3 out of 5", "-4,6"]
+)  # fmt: skip
+def test_numbers_that_no_program_reads_are_named(tmp_path: Path, label: str) -> None:
+    with pytest.raises(DataError, match="looks like a number, and 1 such labels occur"):
+        load(tmp_path, [label, "2", "3"])
+    assert labels_of(load(tmp_path, [label, "2", "3"], do_regression=False)) == [label, "2", "3"]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers())
+def test_what_python_writes_is_a_number_as_it_stands(number: float) -> None:
+    assert not find_other_numbers([str(number)]) and not find_other_numbers([f"{number:.3f}"])
+
+
+@pytest.mark.parametrize("label", ["2020-01-02", "1 2", "a 1,000", "v1.2.3", "C++", "B-52", "1st", "top 10"])
+def test_names_with_digits_are_names(label: str) -> None:
+    assert not find_other_numbers([label])
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["a", "b", "N/A"], "The label 'N/A' (2 rows) is learnt as one like the others"),
+        (["a", "b", "null", "null"], "The label 'null' (4 rows)"),
+        (["a,b", "a,c", "b,c", "a"], "--label_delimiter ','"),
+        (["x | y", "x | z", "y | z"], "--label_delimiter '|'"),
+        (["1 star", "2 stars", "3 stars"], "hold numbers, and are learnt as classes"),
+        (["grade 1", "grade 2", "grade 3"], "hold numbers, and are learnt as classes"),
+    ],
+)
+def test_labels_that_may_mean_something_else_are_told(tmp_path: Path, labels: list[str], said: str) -> None:
+    corpus = load(tmp_path, labels)
+    assert labels_of(corpus) == labels and any(said in note for note in corpus.notes)
+
+
+@pytest.mark.parametrize("labels", [["Arts, Crafts", "Books", "Movies, TV", "Toys"], ["a/c", "b", "c"], ["b1", "b2"]])
+def test_of_ordinary_labels_nothing_is_said(tmp_path: Path, labels: list[str]) -> None:
+    assert not any("abel" in note for note in load(tmp_path, labels).notes)
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (["['a' 'b']", "['b' 'c']"], [["a", "b"], ["b", "c"]]),
+        (["[0 1 1]", "[0 0 1]"], [["1", "2"], ["2"]]),
+        (["[0. 1. 1.]", "[0. 0. 1.]"], [["1", "2"], ["2"]]),
+        (["[True False]", "[False False]"], [["0"], []]),
+        (["[\"it's\" 'x']", "['x' 'y']"], [["it's", "x"], ["x", "y"]]),
+    ],
+)
+def test_lists_as_numpy_prints_them(tmp_path: Path, cells: list[str], labels: list[list[str]]) -> None:
+    assert labels_of(load(tmp_path, cells)) == labels
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"train.jsonl:2: the label '\[a, b\]' of train looks like a list and cannot be"
+    ):
+        load(tmp_path, ["['a', 'b']", "[a, b]", "['c']"])
+
+
+def test_columns_of_decisions_are_named_where_no_label_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,good,bad\n" + "".join(f"{text},{n % 2},{1 - n % 2}\n" for n, text in enumerate(TEXTS)))
+    with pytest.raises(DataError, match="as --label_column good,bad"):
+        load_classification_corpus(ClassificationDataArguments(train_file=str(path)), ColumnArguments(), seed=1)
+
+
+def test_words_for_empty_cells_among_the_texts_are_counted(tmp_path: Path) -> None:
+    rows = [{"text": text, "label": "ab"[n % 2]} for n, text in enumerate([*TEXTS, "nan", "nan", "N/A"])]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    files = ClassificationDataArguments(train_file=str(path), validation_file=str(path))
+    corpus = load_classification_corpus(files, ColumnArguments(), seed=1)
+    assert any("'nan' (2), 'N/A' (1), which may stand for empty cells" in note for note in corpus.notes)

@@ -100,3 +100,18 @@ def test_lines_stay_whole_where_a_cr_stands_inside(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"a\rb\nc\n")
     assert read_lines(path).lines == ["a\rb", "c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "a pointer of Git LFS"),
+        ("<!DOCTYPE html>\n<html><body>404</body></html>\n", "an HTML page"),
+        ("\n <html lang='en'>\n", "an HTML page"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.conll"])
+def test_what_a_download_left_instead_of_the_file_is_named(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=said):
+        read_lines(tmp_path / name)

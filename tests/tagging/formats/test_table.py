@@ -91,7 +91,7 @@ def test_text_with_spans_and_text_without_labels(tmp_path: Path) -> None:
         ("id,word,tag\n1,a,O\n", {"words": "wrod"}, [(None, "there is no column 'wrod'")]),
         ("id,word\n1,a\n", {}, [(None, "there is no label column")]),
         ('id,word,tag\n1,a,O\n1,"b,O\n1,c,O\n', {}, [(3, UNCLOSED_QUOTE)]),
-        ("tokens,tags\n['a' 'b'],['O']\n", {}, [(2, "the cell of tokens is no list: \"['a' 'b']\"")]),
+        ("tokens,tags\n['a' b],['O']\n", {}, [(2, "the cell of tokens is no list: \"['a' b]\"")]),
         ("id,word,tag\n1,a,O\n", {"delimiter": "ab"}, [(None, "'ab' is no delimiter")]),
         ("id,word,tag\n", {}, [(None, "the file holds a header and no rows")]),
         ("a,b\n1,2\n", {}, [(None, "no column is called words, tokens or text")]),
@@ -115,7 +115,8 @@ def test_lists_that_python_and_json_print_are_read(items: list) -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", ["['a' 'b']", "['a'", "[a]", "[__import__('os')]", "['a', ...]", "{'a': 1}", "['a'] + ['b']"]
+    "cell",
+    ["['a' b]", "['a' 'b' ... 'c']", "['a'", "[a]", "[__import__('os')]", "['a', ...]", "{'a': 1}", "['a'] + ['b']"],
 )
 def test_other_things_are_no_lists(cell: str) -> None:
     assert parse_list(cell) is None
