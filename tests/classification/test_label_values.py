@@ -183,7 +183,9 @@ def test_a_pair_that_may_be_none_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["4,6", "40%", "40 %", "1/2", "1.000,5", "1,000.5", "1 000", "1'000.50", "$4.50", "4 €", "฿40", "−3", "3 of 5", "3 out of 5", "-4,6"]
+    "label",
+    ["4,6", "40%", "40 %", "1/2", "1.000,5", "1,000.5", "1 000", "1'000.50",
+     "$4.50", "4 €", "฿40", "−3", "3 of 5", "3 out of 5", "-4,6"],
 )  # fmt: skip
 def test_numbers_that_no_program_reads_are_named(tmp_path: Path, label: str) -> None:
     with pytest.raises(DataError, match="looks like a number, and 1 such labels occur"):
