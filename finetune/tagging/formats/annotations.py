@@ -3,7 +3,8 @@
 Read are doccano (`{"text", "label": [[start, end, name]]}`, also `entities` with `start_offset`), prodigy and spaCy
 (`{"text", "spans": [{"start", "end", "label"}]}`, `ents`, `entities`, `[text, {"entities": [...]}]`) and Label Studio
 (`{"data": {"text"}, "annotations": [{"result": [...]}]}`, and its JSON-MIN), dataturks
-(`{"content", "annotation": [{"label", "points"}]}`). Offsets count characters.
+(`{"content", "annotation": [{"label", "points"}]}`), LightTag (`{"content", "annotations": [{"start", "end", "tag"}]}`).
+Offsets count characters.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from finetune.data.annotation_exports import RESULTS, find_skip_reason, flatten_record
 from finetune.tagging.formats.spans import Places, Span
 
-SPAN_COLUMNS = ("label", "labels", "spans", "entities", "ents", "tags")
+SPAN_COLUMNS = ("label", "labels", "spans", "entities", "ents", "tags", "annotations")
 STARTS = ("start", "start_offset", "begin")
 ENDS = ("end", "end_offset", "stop")
 HTML_TAG = re.compile(r"<[^>]*>")
@@ -124,9 +125,17 @@ def _first(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((value[name] for name in names if name in value), None)
 
 
+def _whole(place: object) -> object:
+    """A place that is written as a text, or as a float without a fraction, as a whole number."""
+    if isinstance(place, str) and place.strip().isdecimal():
+        return int(place)
+    return int(place) if isinstance(place, float) and place.is_integer() else place
+
+
 def _checked(start: object, end: object, label: object, item: object) -> Span | str:
     if isinstance(label, list) and len(label) == 1:
         label = label[0]
+    start, end = _whole(start), _whole(end)
     if not isinstance(start, int) or not isinstance(end, int) or isinstance(start, bool):
         return f"the span {item!r} has no whole numbers as start and end"
     if not isinstance(label, str) or not label.strip():

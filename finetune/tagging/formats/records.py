@@ -26,10 +26,11 @@ from finetune.tagging.formats.sentences import (
     require_not_empty,
     task_names,
 )
-from finetune.tagging.formats.spans import Span, span_complaints, tag_text, trim_span
+from finetune.tagging.formats.spans import Span, find_cut_word, span_complaints, tag_text, trim_span
 
 Record = Mapping[str, Any]
 RECORDS_LOOKED_AT = 1000
+FEW_SPANS = 10  # too few to judge how offsets are counted
 
 
 @dataclass
@@ -41,6 +42,8 @@ class RecordReading:
     names: Mapping[str, list[str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    spans: int = 0
+    in_words: list[str] = field(default_factory=list)  # of each span that begins or ends inside a word, both
 
     def complain(self, line: int, found: str, allowed: str = "", remedy: str = "") -> None:
         self.problems.append(Problem(found, allowed, remedy, self.path, line or None))
@@ -48,6 +51,17 @@ class RecordReading:
     def count(self, what: str, number: int = 1) -> None:
         if number:
             self.counts[what] = self.counts.get(what, 0) + number
+
+    def judge_spans(self) -> None:
+        """Complain where nearly all spans cut words: their offsets are counted otherwise than in characters from 0."""
+        if self.columns.segmenter == "characters" or self.spans < FEW_SPANS:
+            return
+        if len(self.in_words) * 10 < self.spans * 9:
+            return
+        found = f"{len(self.in_words):,} of {self.spans:,} spans begin or end inside a word, as {self.in_words[0]}"
+        allowed = "offsets count characters from 0, and the end is the place behind the last one"
+        remedy = "correct them (add 1 to ends that count the last character in); or --word_segmenter characters"
+        self.problems.append(Problem(found, allowed, remedy, self.path))
 
     def notes(self) -> list[str]:
         return [f"{self.path}: {number:,} {what}." for what, number in self.counts.items()]
@@ -75,6 +89,7 @@ def read_records(
     are_words = _holds_words(records, word_column) or _holds_split_words(records, word_column, reading.columns)
     kind = _read_word_lists if are_words else _read_texts
     sentences = kind(records, lines, word_column, present, reading)
+    reading.judge_spans()
     raise_problems(reading.problems, path)
     sentences.notes += reading.notes()
     return require_not_empty(sentences, path)
@@ -299,6 +314,9 @@ def _spans(record: Record, text: str, line: int, column: str, reading: RecordRea
     if complaints:
         return None
     trimmed = [trim_span(span, text) for span in spans]
+    reading.spans += len(trimmed)
+    cut = [(span, word) for span in trimmed if (word := find_cut_word(span, text))]
+    reading.in_words += [f"{span} ({text[span.start : span.end]!r}) in {word!r}" for span, word in cut]
     reading.count("spans began or ended with white space, which was cut off", _differences(spans, trimmed))
     return trimmed
 

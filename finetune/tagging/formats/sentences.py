@@ -14,7 +14,7 @@ from finetune.arguments.nearest import nearest
 from finetune.data.files import listed
 from finetune.errors import DataError, Problem
 
-WORD_COLUMNS = ("words", "tokens", "token", "word", "form", "text", "sentence", "content")
+WORD_COLUMNS = ("words", "tokens", "token", "word", "form", "text", "sentence", "content", "document")
 TAG_COLUMNS = ("tags", "ner_tags", "ner", "labels", "label", "tag", "pos_tags", "upos", "pos", "chunk_tags")
 
 # Characters that would break a line or a column, and the signs that show them in files of one word a line.

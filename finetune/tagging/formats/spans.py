@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import regex
+
 from finetune.data.words import split_words
 
 Places = list[tuple[int, int]]
+WORD = regex.compile(r"[\p{Latin}\p{Cyrillic}\p{Greek}\p{Armenian}\p{Georgian}]+", regex.V1)
+LONGEST_WORD = 60
 
 
 @dataclass(frozen=True, order=True)
@@ -75,6 +79,18 @@ def cut_at_borders(places: Places, borders: Sequence[int]) -> Places:
                 start = border
         cut.append((start, end))
     return cut
+
+
+def find_cut_word(span: Span, text: str) -> str:
+    """The word inside which a span begins or ends, in a script that writes spaces between words; empty for none.
+
+    Korean is not among them: particles follow names without a space, and annotations end before them.
+    """
+    for border in (span.start, span.end):
+        for word in WORD.finditer(text, max(0, border - LONGEST_WORD), border + LONGEST_WORD):
+            if word.start() < border < word.end():
+                return word.group()
+    return ""
 
 
 def _complaint(span: Span, text: str) -> str:

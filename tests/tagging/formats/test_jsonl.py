@@ -119,7 +119,7 @@ def test_everything_wrong_with_the_spans_is_named(tmp_path: Path) -> None:
         tmp_path,
         {"text": "Ann met Bob", "label": [[0, 3, "PER"], [2, 7, "PER"], [9, 20, "PER"]]},
         {"text": "fine", "label": []},
-        {"text": "Bob", "label": [[0, "3", "PER"], [0, 3], {"start": 0, "end": 3, "labels": ["A", "B"]}, 7]},
+        {"text": "Bob", "label": [[0, "end", "PER"], [0, 3], {"start": 0, "end": 3, "labels": ["A", "B"]}, 7]},
         {"text": "Bob", "label": [{"start": 0, "end": 2, "text": "Bob", "label": "PER"}]},
         {"text": "Bob", "label": None},
         {"text": 3, "label": []},

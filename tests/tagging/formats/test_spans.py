@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.data.words import holds_thai, split_words
+from finetune.errors import DataError
+from finetune.tagging.formats.choice import read_sentences
+from finetune.tagging.formats.sentences import TagColumns
 from finetune.tagging.formats.spans import Span, cut_at_borders, span_complaints, tag_text, trim_span
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="".join(map(chr, range(0xE01, 0xE4F)))))
@@ -107,3 +115,47 @@ def test_spans_that_touch_stay_two() -> None:
 def test_spans_that_cannot_be(spans: list[Span], message: str) -> None:
     (complaint,) = span_complaints(spans, "John Kent")
     assert message in complaint
+
+
+SENTENCES = [
+    "Mira saw Graz",
+    "We met Anna there",
+    "Oslo, Bergen and Siemens",
+    "Marie lives in Lund",
+    "Ben Ross left Rome",
+]
+NAME = re.compile(r"\b(?!We\b)[A-Z]\w+")
+
+
+def write_spans(path: Path, shift: Callable[[int, int], tuple[int, int]], before: str = "") -> Path:
+    rows = [
+        {"text": before + text + " now.", "label": [[*shift(*match.span()), "X"] for match in NAME.finditer(text)]}
+        for text in SENTENCES
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shift", "before"),
+    [(lambda a, b: (a, b - 1), ""), (lambda a, b: (a + 1, b + 1), ""), (lambda a, b: (a + 2, b + 2), "é")],
+)  # fmt: skip
+def test_offsets_that_are_counted_otherwise_are_refused(tmp_path, shift, before):
+    """Ends that count the last character in, a start at 1, bytes: a model of cut words would come out."""
+    path = write_spans(tmp_path / "a.jsonl", shift, before)
+    with pytest.raises(DataError, match=r"of 1[01] spans begin or end inside a word, as .* \(add 1 to ends"):
+        read_sentences(path, TagColumns())
+    assert read_sentences(path, TagColumns(segmenter="characters")).words
+
+
+def test_offsets_in_characters_are_read_as_they_are_spelt(tmp_path):
+    plain = read_sentences(write_spans(tmp_path / "a.jsonl", lambda a, b: (a, b)), TagColumns())
+    for number, spell in enumerate([str, float]):
+        path = write_spans(tmp_path / f"{number}.jsonl", lambda a, b, spell=spell: (spell(a), spell(b)))
+        assert read_sentences(path, TagColumns()).tags == plain.tags
+
+
+def test_names_before_korean_particles_are_no_mistake(tmp_path):
+    rows = [{"text": "미라는 서울에 산다", "label": [[0, 2, "PER"], [4, 6, "LOC"]]}] * 8
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert read_sentences(tmp_path / "a.jsonl", TagColumns()).words[0] == ["미라", "는", "서울", "에", "산다"]
