@@ -30,6 +30,7 @@ from finetune.run.workers import map_in_order
 PIECE = 1 << 17  # characters of a document that are tokenized at a time
 BATCH = 1 << 19  # characters that one worker gets
 WINDOW = 256  # characters on either side of a cut that must give the same ids with it and without
+SHIFTS = (0, 1, 3)  # the window is moved by these, so that no run of equal characters fits by chance
 REACH = 4096  # behind PIECE, where places to cut are looked for
 TRIES = 48
 LEADS = (0, 1, 8)  # characters read in front of a piece that goes on, and left out again
@@ -147,14 +148,20 @@ class TextCutter:
         return None
 
     def _lead_at(self, text: str, place: int) -> int | None:
-        before, after = text[max(place - WINDOW, 0) : place], text[place : place + WINDOW]
-        whole, left = self._encode(before + after), self._encode(before)
-        if whole[: len(left)] != left:
+        """How many characters the part behind `place` must be read with; None: it cannot be cut off there."""
+        after = text[place : place + WINDOW]
+        befores = [text[max(place - WINDOW + shift, 0) : place] for shift in SHIFTS]
+        rests = [self._rest_behind(before, after) for before in befores]
+        if rests[0] is None or any(rest != rests[0] for rest in rests):
             return None
-        rest = whole[len(left) :]
-        return next(
-            (lead for lead in LEADS if lead <= place and self._goes_on(text[place - lead : place], after, rest)), None
-        )
+        rest = rests[0]
+        fits = (lead for lead in LEADS if lead <= place and self._goes_on(text[place - lead : place], after, rest))
+        return next(fits, None)
+
+    def _rest_behind(self, before: str, after: str) -> list[int] | None:
+        """The ids behind those of `before`, if nothing of what follows changes these."""
+        whole, left = self._encode(before + after), self._encode(before)
+        return whole[len(left) :] if whole[: len(left)] == left else None
 
     def _goes_on(self, lead: str, after: str, rest: list[int]) -> bool:
         known = self._encode(lead) if lead else []

@@ -163,4 +163,4 @@ def tell_lines(counts: Mapping[str, int], unit: str = "lines") -> None:
         logger.warning(f"{spelled}; it is encoded as the text that it is.")
     if counts.get("texts_with_own_start"):
         count = f"{counts['texts_with_own_start']:,}"
-        logger.info("%s %s bring their own begin-of-text token; they get no second one.", count, unit)
+        logger.info("%s %s brought a begin-of-text token of their own; none has a second one.", count, unit)
