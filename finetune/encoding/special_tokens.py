@@ -58,10 +58,16 @@ def find_start_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def find_start_names(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """How a text can spell its beginning: as the tokens that the tokenizer puts there, or that can stand for it."""
+    """How a text can spell its beginning: as the tokens that the tokenizer puts there, or that can stand for it.
+
+    With the space behind it where the tokenizer puts a space in front of every text (`<s> The` is Llama 2's spelling of
+    what it reads for `The`).
+    """
     first = find_start_token(tokenizer)
     ids = [*find_special_tokens(tokenizer).prefix.tolist(), *([] if first is None else [first])]
-    return tuple(dict.fromkeys(map(str, tokenizer.convert_ids_to_tokens(ids))))
+    names = [str(name) for name in tokenizer.convert_ids_to_tokens(ids)]
+    spaced = [f"{name} " for name in names] if "".join(tokenizer.tokenize("a")).startswith("▁") else []
+    return tuple(dict.fromkeys([*spaced, *names]))
 
 
 def strip_start(texts: Sequence[str], names: tuple[str, ...]) -> tuple[list[str], npt.NDArray[np.bool_]]:
