@@ -42,11 +42,21 @@ class TextChunk:
         Raises:
             UnicodeDecodeError: the chunk is not UTF-8; `explain_unreadable` finds the places.
         """
-        text = self.data.decode("utf-8")
-        if self.starts_file:
-            text = text.removeprefix(BYTE_ORDER_MARK)
+        text = self._decode()
         lines = text.removesuffix("\n").split("\n")
         return [line.removesuffix("\r") for line in lines] if "\r" in text else lines
+
+    def text(self) -> str:
+        """All of it, every line ending in "\\n" alone.
+
+        Raises:
+            UnicodeDecodeError: as `lines`.
+        """
+        return self._decode().replace("\r\n", "\n")
+
+    def _decode(self) -> str:
+        text = self.data.decode("utf-8")
+        return text.removeprefix(BYTE_ORDER_MARK) if self.starts_file else text
 
 
 def find_text_files(sources: Sequence[str | Path], *, ext: str = "txt", flag: str = "") -> list[Path]:
@@ -90,8 +100,11 @@ def _files_of_folder(folder: Path, ext: str) -> list[Path]:
     )
 
 
-def read_chunks(paths: Sequence[Path], *, chunk_bytes: int = CHUNK_BYTES) -> Iterator[TextChunk]:
-    """The text of all files, in order, in chunks of about `chunk_bytes`.
+def read_chunks(
+    paths: Sequence[Path], *, chunk_bytes: int = CHUNK_BYTES, lines_matter: bool = True
+) -> Iterator[TextChunk]:
+    """The text of all files, in order, in chunks of about `chunk_bytes`; it is said where lines had to be cut, if they
+    matter.
 
     Raises:
         DataError: a file is missing, unreadable or a damaged gzip file.
@@ -105,7 +118,7 @@ def read_chunks(paths: Sequence[Path], *, chunk_bytes: int = CHUNK_BYTES) -> Ite
         except (OSError, EOFError, zlib.error) as error:
             explain_unreadable([path])
             raise error
-    if cut_lines:
+    if cut_lines and lines_matter:
         logger.warning(
             "Lines of more than %s bytes were cut at spaces, %s times.", f"{LONGEST_LINE:,}", f"{cut_lines:,}"
         )

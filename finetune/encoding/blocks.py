@@ -246,7 +246,6 @@ class StreamPacker:
         max_length: ids of an example.
         line_template: special tokens around each line (Hugging Face's masked recipe), or None.
         block_template: special tokens around each example, or None.
-        document_end: ids written after each document, or empty.
     """
 
     def __init__(
@@ -255,15 +254,12 @@ class StreamPacker:
         *,
         line_template: SpecialTokens | None = None,
         block_template: SpecialTokens | None = None,
-        document_end: npt.NDArray | None = None,
     ) -> None:
         self.room = max_length - (len(block_template) if block_template else 0)
         self.line_template, self.block_template = line_template, block_template
-        self.document_end = np.empty(0, dtype=np.int64) if document_end is None else document_end
         self.counts: Counter[str] = Counter()
         self._ids: Ids = np.empty(0, dtype=np.uint16)
         self._flags: Flags = np.empty(0, dtype=np.uint8)
-        self._has_begun = False
 
     def pack(self, lines: EncodedLines) -> Blocks:
         """Full examples; what is left waits for more."""
@@ -273,35 +269,21 @@ class StreamPacker:
         return self._take(len(self._ids) // self.room * self.room)
 
     def finish(self) -> Blocks:
-        """The end of the last document and the tail, a last example that is shorter."""
-        if self._has_begun:
-            end = self.document_end.astype(self._ids.dtype)
-            self._ids = np.concatenate([self._ids, end])
-            self._flags = np.concatenate([self._flags, np.full(len(end), WORD_START, np.uint8)])
+        """The tail, a last example that is shorter."""
         self.counts["tail"] = len(self._ids) % self.room
         return self._take(len(self._ids))
 
     def _stream(self, lines: EncodedLines) -> tuple[Ids, Flags]:
-        """Ids and flags of these lines, surrounded, with the document ends that fall in front of them."""
-        if not len(lines.lengths):
-            return lines.ids, flags_of(lines)
+        """Ids and flags of these lines, surrounded."""
         flags = flags_of(lines)
-        lengths = lines.lengths.astype(np.int64)
-        prefix, suffix = (self.line_template.prefix, self.line_template.suffix) if self.line_template else ((), ())
-        ends = np.where(lines.begins_document, len(self.document_end), 0)
-        if not self._has_begun:
-            ends[0] = 0
-        self._has_begun = True
-        spans = ends + len(prefix) + lengths + len(suffix)
-        starts = offsets_of(spans)[:-1]
-        result = Layout.empty(int(spans.sum()), lines.ids.dtype)
-        result.write(starts[ends > 0], self.document_end)
-        result.write(starts + ends, np.asarray(prefix))
-        result.copy_rows(starts + ends + len(prefix), lengths, lines.ids, flags)
-        result.write(starts + ends + len(prefix) + lengths, np.asarray(suffix))
-        if len(prefix):  # a document begins with what stands in front of its first line
-            result.flags[(starts + ends)[lines.begins_document]] |= DOCUMENT_START
-            result.flags[(starts + ends + len(prefix))[lines.begins_document]] &= ~np.uint8(DOCUMENT_START)
+        if self.line_template is None or not len(lines.lengths):
+            return lines.ids, flags
+        prefix = len(self.line_template.prefix)
+        result = surround_rows(lines.ids, flags, lines.lengths.astype(np.int64), self.line_template)
+        if prefix:  # a document begins with what stands in front of its first line
+            starts = offsets_of(result.lengths)[:-1][lines.begins_document]
+            result.flags[starts] |= DOCUMENT_START
+            result.flags[starts + prefix] &= ~np.uint8(DOCUMENT_START)
         return result.ids, result.flags
 
     def _take(self, size: int) -> Blocks:

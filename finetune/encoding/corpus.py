@@ -20,6 +20,7 @@ from finetune.data.files import fingerprint, listed
 from finetune.data.text import PACKED_SUFFIX
 from finetune.data.text_rows import read_text_chunks
 from finetune.encoding.blocks import Blocks, LinePacker, Packer, SentencePacker, StreamPacker
+from finetune.encoding.documents import DocumentRules, encode_documents
 from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, count_lines, encode_lines, tell_lines
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
 from finetune.encoding.subwords import SubwordEncoder
@@ -55,17 +56,17 @@ class Template(StrEnum):
 class CorpusSettings:
     """Everything but text and tokenizer that decides the examples.
 
-    `column` is that of the text in files of rows. `template` is for a stream. `end_documents`: a stream has the end-of-text
-    token after each document. `within_documents`: no sentence block spans two documents. `keep_flags`: the store says
-    where words and documents begin.
+    `column` is that of the text in files of rows. `documents`: text is tokenized as it stands, by these rules; without,
+    line by line by `rules`. `template` is for a stream. `within_documents`: no sentence block spans two documents.
+    `keep_flags`: the store says where words and documents begin.
     """
 
     packing: Packing
     max_length: int
     rules: LineRules = field(default_factory=LineRules)
+    documents: DocumentRules | None = None
     column: str = "text"
     template: Template = Template.LINES
-    end_documents: bool = False
     within_documents: bool = False
     keep_flags: bool = False
     find_words: bool = False
@@ -101,7 +102,7 @@ def prepare_store(
         specials = find_special_tokens(tokenizer)
         packer = build_packer(settings, tokenizer, specials)
         with TokenStoreWriter(folder, dtype=encoder.dtype, has_flags=settings.keep_flags) as writer:
-            batches = encode_files(paths, LineEncoder(encoder, settings.rules), workers=workers, column=settings.column)
+            batches = encode_texts(paths, encoder, tokenizer, settings, workers=workers)
             if references:
                 batches = join_words(batches, references, len(specials.prefix))
             counts = _fill(writer, packer, batches, paths)
@@ -112,7 +113,7 @@ def prepare_store(
                 "files": files,
             }
             writer.commit(description)
-        tell_counts(counts, writer.examples, writer.tokens, settings.max_length)
+        tell_counts(counts, writer.examples, writer.tokens, settings)
     return folder
 
 
@@ -138,7 +139,7 @@ def build_packer(settings: CorpusSettings, tokenizer: PreTrainedTokenizerBase, s
     """The packer that `settings` ask for, with the special tokens of `tokenizer`.
 
     Raises:
-        DataError: `max_length` leaves no room for text, or documents cannot be ended.
+        DataError: `max_length` leaves no room for text.
     """
     if settings.max_length <= len(specials):
         found = f"a length of {settings.max_length} ids leaves no room for text"
@@ -150,12 +151,10 @@ def build_packer(settings: CorpusSettings, tokenizer: PreTrainedTokenizerBase, s
         return SentencePacker(
             settings.max_length, specials, separator=separator, within_documents=settings.within_documents
         )
-    end = _document_end(tokenizer) if settings.end_documents else None
     return StreamPacker(
         settings.max_length,
         line_template=specials if settings.template is Template.LINES else None,
         block_template=specials if settings.template is Template.BLOCKS else None,
-        document_end=end,
     )
 
 
@@ -167,13 +166,6 @@ def find_separator(tokenizer: PreTrainedTokenizerBase) -> npt.NDArray[np.int64]:
     return np.array((known or fallback)[:1], dtype=np.int64)
 
 
-def _document_end(tokenizer: PreTrainedTokenizerBase) -> npt.NDArray[np.int64]:
-    if tokenizer.eos_token_id is None:
-        found = f"the tokenizer {type(tokenizer).__name__} has no end-of-sequence token"
-        raise DataError(Problem(found, "documents are parted by one", "add an eos_token to its tokenizer_config.json"))
-    return np.array([tokenizer.eos_token_id], dtype=np.int64)
-
-
 def pack_lines(batches: Iterator[EncodedLines], packer: Packer, counts: Counter[str]) -> Iterator[Blocks]:
     """Blocks of all batches of lines; `counts` is completed on the way."""
     for lines in batches:
@@ -181,6 +173,21 @@ def pack_lines(batches: Iterator[EncodedLines], packer: Packer, counts: Counter[
         yield packer.pack(lines)
     yield packer.finish()
     counts.update(packer.counts)
+
+
+def encode_texts(
+    paths: Sequence[Path],
+    encoder: SubwordEncoder,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: CorpusSettings,
+    *,
+    workers: int,
+) -> Iterator[EncodedLines]:
+    """The text of all files as `settings` have it tokenized: as it stands, or line by line."""
+    if settings.documents is None:
+        return encode_files(paths, LineEncoder(encoder, settings.rules), workers=workers, column=settings.column)
+    workers = useful_workers(paths, workers)
+    return encode_documents(paths, encoder, tokenizer, settings.documents, workers=workers, column=settings.column)
 
 
 def encode_files(
@@ -222,13 +229,16 @@ def no_text(paths: Sequence[Path]) -> Problem:
     return Problem(f"there is no text in {names}", "at least one line that is not empty is needed")
 
 
-def tell_counts(counts: dict[str, int], examples: int, tokens: int, max_length: int) -> None:
+def tell_counts(counts: dict[str, int], examples: int, tokens: int, settings: CorpusSettings) -> None:
     """Say what became of the corpus; what may surprise is a warning."""
+    unit, number = "lines", counts["lines"]
+    if settings.documents is not None:
+        unit, number = f"{settings.documents.unit}s", counts["texts"]
     logger.info(
-        f"{counts['lines']:,} lines of text became {examples:,} examples of at most {max_length:,} ids, {tokens:,} ids in "
+        f"{number:,} {unit} of text became {examples:,} examples of at most {settings.max_length:,} ids, {tokens:,} ids in "
         f"all; the last example holds {counts.get('tail', 0):,}."
     )
-    tell_lines(counts)
+    tell_lines(counts, unit)
     if counts.get("lines_cut"):
         logger.warning(
             f"{counts['lines_cut']:,} of {counts['lines']:,} lines were longer than an example and were cut into several; "

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from finetune.data.documents import Boundary
 from finetune.data.text import TextChunk, explain_unreadable
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.run.workers import map_in_order
@@ -18,30 +18,17 @@ from finetune.run.workers import map_in_order
 logger = logging.getLogger(__name__)
 
 
-class Boundary(StrEnum):
-    """What ends a document. The end of a file always does."""
-
-    BLANK_LINE = "blank_line"
-    LINE = "line"
-    FILE = "file"
-
-
 @dataclass(frozen=True)
 class LineRules:
-    """How lines become texts.
+    """How lines become texts: stripped, and empty ones only part documents. `space_token` replaces every space."""
 
-    `keep_line_ends`: nothing is stripped, every line ends in "\\n" (empty ones too), as causal models read text.
-    Otherwise lines are stripped and empty ones only part documents. `space_token` replaces every space.
-    """
-
-    keep_line_ends: bool = False
     lowercase: bool = False
     space_token: str | None = None
     boundary: Boundary = Boundary.BLANK_LINE
 
     def clean_line(self, line: str) -> str:
         """The text of a line as the tokenizer gets it."""
-        line = line + "\n" if self.keep_line_ends else line.strip()
+        line = line.strip()
         line = line.lower() if self.lowercase else line
         return line.replace(" ", self.space_token) if self.space_token else line
 
@@ -51,8 +38,9 @@ class EncodedLines:
     """Lines that have subwords, in order; `begins_document` says of each whether a document begins there.
 
     `border_waits`: a document border lies behind the last of them. `lines_read` counts lines with text,
-    `without_subwords` those of them that the tokenizer gives nothing, `control_texts` those that spell a control token;
-    `places` are the numbers of the lines with subwords among them.
+    `without_subwords` those of them that the tokenizer gives nothing, `control_texts` those that spell a control token,
+    `own_starts` those that brought their own begin-of-text token; `places` are the numbers of the lines with subwords
+    among them.
     """
 
     ids: npt.NDArray[np.unsignedinteger]  # (subwords,)
@@ -64,6 +52,7 @@ class EncodedLines:
     lines_read: int = 0
     without_subwords: int = 0
     control_texts: int = 0
+    own_starts: int = 0
     bytes_read: int = 0
     is_readable: bool = True
 
@@ -81,11 +70,11 @@ class LineEncoder:
         except UnicodeDecodeError:
             return replace(_nothing(self.subwords), is_readable=False)
         is_blank = np.fromiter((not line or line.isspace() for line in lines), bool, len(lines))
-        kept = np.flatnonzero(~is_blank | self.rules.keep_line_ends)
+        kept = np.flatnonzero(~is_blank)
         subwords = self.subwords.encode([self.rules.clean_line(lines[index]) for index in kept])
         has_subwords = subwords.lengths > 0
         begins = self._find_borders(is_blank, chunk)
-        begins_document, border_waits = _move_borders(begins, kept[has_subwords])
+        begins_document, border_waits = move_borders(begins, kept[has_subwords])
         return EncodedLines(
             ids=subwords.ids,
             lengths=subwords.lengths[has_subwords],
@@ -110,7 +99,7 @@ class LineEncoder:
         return begins
 
 
-def _move_borders(begins: npt.NDArray[np.bool_], kept: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], bool]:
+def move_borders(begins: npt.NDArray[np.bool_], kept: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], bool]:
     """Borders of the kept lines, each moved on from dropped lines; and whether one lies behind the last of them."""
     borders = np.concatenate([[0], np.cumsum(begins)])  # borders before each line, and at the end
     up_to = borders[kept + 1]
@@ -137,9 +126,15 @@ def encode_lines(
     Raises:
         DataError: text that is not UTF-8, with the place in each of `paths` that has any.
     """
-    for encoded in map_in_order(encoder, chunks, workers=workers):
+    for encoded in carry_borders(map_in_order(encoder, chunks, workers=workers), border_waits=border_waits):
         if not encoded.is_readable:
             explain_unreadable(paths)
+        yield encoded
+
+
+def carry_borders(batches: Iterable[EncodedLines], *, border_waits: bool = False) -> Iterator[EncodedLines]:
+    """A document border that falls between two batches is put on the first line of the second."""
+    for encoded in batches:
         if border_waits and len(encoded.lengths):
             encoded.begins_document[0] = True
         border_waits = encoded.border_waits or (border_waits and not len(encoded.lengths))
@@ -152,15 +147,20 @@ def count_lines(lines: EncodedLines) -> dict[str, int]:
         "bytes": lines.bytes_read,
         "lines_without_pieces": lines.without_subwords,
         "lines_with_control_tokens": lines.control_texts,
+        "texts": lines.lines_read,
+        "texts_with_own_start": lines.own_starts,
     }
 
 
-def tell_lines(counts: Mapping[str, int]) -> None:
-    """Say what became of lines that are not encoded as the rest is; nothing where there are none."""
+def tell_lines(counts: Mapping[str, int], unit: str = "lines") -> None:
+    """Say what became of lines (or other texts) that are not encoded as the rest is; nothing where there are none."""
     if counts.get("lines_without_pieces"):
-        logger.warning(f"{counts['lines_without_pieces']:,} lines gave no subwords at all and were left out.")
+        logger.warning(f"{counts['lines_without_pieces']:,} {unit} gave no subwords at all and were left out.")
     if counts.get("lines_with_control_tokens"):
         spelled = (
-            f"{counts['lines_with_control_tokens']:,} lines spell a control token of the tokenizer (as </s> or [SEP])"
+            f"{counts['lines_with_control_tokens']:,} {unit} spell a control token of the tokenizer (as </s> or [SEP])"
         )
         logger.warning(f"{spelled}; it is encoded as the text that it is.")
+    if counts.get("texts_with_own_start"):
+        count = f"{counts['texts_with_own_start']:,}"
+        logger.info("%s %s brought a begin-of-text token of their own; none has a second one.", count, unit)

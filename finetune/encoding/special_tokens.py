@@ -5,7 +5,7 @@ Fast tokenizers keep it in a post-processor, Python ones in a method, so it is r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,40 @@ def find_special_tokens(tokenizer: PreTrainedTokenizerBase) -> SpecialTokens:
         suffix_types=types[last:].astype(np.int8),
         body_type=int(types[first]),
     )
+
+
+def find_start_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """What can stand for the beginning of a text: the token made for it, else the one for its end (GPT-2)."""
+    known = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id)
+    return next((index for index in known if index is not None), None)
+
+
+def find_start_names(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """How a text can spell its beginning: as the tokens that the tokenizer puts there, or that can stand for it.
+
+    With the space behind it where the tokenizer puts a space in front of every text (`<s> The` is Llama 2's spelling of
+    what it reads for `The`).
+    """
+    first = find_start_token(tokenizer)
+    ids = [*find_special_tokens(tokenizer).prefix.tolist(), *([] if first is None else [first])]
+    names = [str(name) for name in tokenizer.convert_ids_to_tokens(ids)]
+    spaced = [f"{name} " for name in names] if "".join(tokenizer.tokenize("a")).startswith("▁") else []
+    return tuple(dict.fromkeys([*spaced, *names]))
+
+
+def strip_start(texts: Sequence[str], names: tuple[str, ...]) -> tuple[list[str], npt.NDArray[np.bool_]]:
+    """Texts without the beginning that they spell, one of `names`, as some files keep them; which did, (texts,).
+
+    For causal models: such a text has its beginning already, and is to have one, not two.
+    """
+    found = np.fromiter((bool(names) and text.startswith(names) for text in texts), bool, len(texts))
+    return [_without_any(text, names) if spells else text for text, spells in zip(texts, found, strict=True)], found
+
+
+def _without_any(text: str, names: tuple[str, ...]) -> str:
+    for name in names:
+        text = text.removeprefix(name)
+    return text
 
 
 def _probe_fast(tokenizer: PreTrainedTokenizerBase) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:

@@ -195,12 +195,41 @@ class CausalArguments:
         None, minimum=2, aliases=("max_seq_length",), help="ids of an example; what the model allows, at most 1024"
     )
     keep_linebreaks: bool = argument(True, help="line ends are text")
+    text_unit: str | None = argument(
+        None,
+        choices=("document", "line"),
+        help="what is tokenized by itself: documents, as the model will read them, or each line; documents unless line "
+        "ends are no text",
+    )
+    add_bos_token: bool | None = argument(
+        None, help="begin each document (or line) with the begin-of-text token; as the tokenizer does unless given"
+    )
+    add_eos_token: bool | None = argument(
+        None,
+        help="end each document (or line) with the end-of-text token; as the tokenizer does unless given, and always with "
+        "--document_attention",
+    )
     document_attention: bool = argument(
         False, help="subwords see only their own document, which ends with the end-of-sequence token"
     )
-    document_boundary: str = argument(
-        "blank_line", choices=("blank_line", "line", "file"), help="what ends a document; the end of a file always does"
+    document_boundary: str | None = argument(
+        None,
+        choices=("blank_line", "line", "file"),
+        help="what ends a document of raw text; the end of a file always does, and of a row. file unless given, blank_line "
+        "with --document_attention",
     )
+
+    def problems(self) -> list[Problem]:
+        problems = []
+        if self.text_unit == "document" and not self.keep_linebreaks:
+            found = "--text_unit document and --keep_linebreaks False contradict each other"
+            problems.append(Problem(found, "a document without its line ends is another text", "drop one of them"))
+        if self.document_attention and self.add_eos_token is False:
+            found = "--document_attention and --add_eos_token False contradict each other"
+            problems.append(
+                Problem(found, "documents that see only themselves end with that token", "drop one of them")
+            )
+        return problems
 
 
 def resolve_stages(arguments: Arguments) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from finetune.arguments.parser import Arguments
+from finetune.data.documents import Boundary
 from finetune.encoding.corpus import CorpusSettings, Packing, Template
-from finetune.encoding.lines import Boundary, LineRules
+from finetune.encoding.documents import DocumentRules, TextUnit
+from finetune.encoding.lines import LineRules
 from finetune.language_modeling.arguments import CausalArguments, MaskingArguments, ObjectiveArguments, TextArguments
 from finetune.language_modeling.task import SPACE_TOKEN, Objective, TaskDefinition
 
@@ -50,24 +52,35 @@ def _masked(asked: MaskingArguments, settings: Callable[[int], CorpusSettings]) 
 def define_causal(arguments: Arguments) -> TaskDefinition:
     """The text as one stream cut into blocks, none of it lost; documents apart on request."""
     asked, text = arguments[CausalArguments], arguments[TextArguments]
+    rules = _causal_rules(asked, text)
 
     def settings(max_length: int) -> CorpusSettings:
         return CorpusSettings(
             packing=Packing.STREAM,
             max_length=max_length,
-            rules=LineRules(
-                keep_line_ends=asked.keep_linebreaks,
-                lowercase=text.lowercase,
-                space_token=SPACE_TOKEN if text.add_space_token else None,
-                boundary=Boundary(asked.document_boundary),
-            ),
+            documents=rules,
             column=text.text_column_name,
             template=Template.NOTHING,
-            end_documents=asked.document_attention,
             keep_flags=asked.document_attention,
         )
 
-    return TaskDefinition(Objective.CAUSAL, asked.block_size, "--block_size", settings)
+    return TaskDefinition(
+        Objective.CAUSAL, asked.block_size, "--block_size", settings, documents_apart=asked.document_attention
+    )
+
+
+def _causal_rules(asked: CausalArguments, text: TextArguments) -> DocumentRules:
+    apart = asked.document_attention
+    return DocumentRules(
+        unit=TextUnit(asked.text_unit or ("document" if asked.keep_linebreaks else "line")),
+        boundary=Boundary(asked.document_boundary or ("blank_line" if apart else "file")),
+        keep_line_ends=asked.keep_linebreaks,
+        lowercase=text.lowercase,
+        space_token=SPACE_TOKEN if text.add_space_token else None,
+        begin=asked.add_bos_token,
+        end=True if apart else asked.add_eos_token,
+        around_documents=apart,
+    )
 
 
 def define_legacy(arguments: Arguments) -> TaskDefinition:
@@ -85,7 +98,7 @@ def _legacy_masked(arguments: Arguments) -> TaskDefinition:
         return CorpusSettings(
             packing=Packing.STREAM,
             max_length=max_length,
-            rules=LineRules(keep_line_ends=True, lowercase=text.lowercase),
+            documents=DocumentRules(lowercase=text.lowercase, in_blocks=True),
             column=text.text_column_name,
             template=Template.BLOCKS,
             keep_flags=asked.whole_word_mask,
@@ -103,7 +116,8 @@ def _legacy_causal(arguments: Arguments) -> TaskDefinition:
         return CorpusSettings(
             packing=Packing.LINES if asked.line_by_line else Packing.STREAM,
             max_length=max_length,
-            rules=LineRules(keep_line_ends=not asked.line_by_line, lowercase=text.lowercase),
+            rules=LineRules(lowercase=text.lowercase),
+            documents=None if asked.line_by_line else DocumentRules(lowercase=text.lowercase, in_blocks=True),
             column=text.text_column_name,
             template=Template.BLOCKS,
         )

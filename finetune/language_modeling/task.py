@@ -15,6 +15,7 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.encoding.corpus import CorpusSettings
+from finetune.encoding.documents import DocumentRules, TextEnds, find_text_ends
 from finetune.encoding.masking import Masker
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, ProblemList
@@ -74,7 +75,8 @@ class Objective(StrEnum):
 class TaskDefinition:
     """What a command knows before it reads anything.
 
-    `length_flag` names `length` in messages. `settings` gives the packing for a length. The rest is for masking.
+    `length_flag` names `length` in messages. `settings` gives the packing for a length. `documents_apart`: tokens
+    see only their own document. The rest is for masking.
     """
 
     objective: Objective
@@ -85,6 +87,7 @@ class TaskDefinition:
     whole_words: bool = False
     pad_to_max_length: bool = False
     references: dict[str, str | None] = field(default_factory=dict)
+    documents_apart: bool = False
 
 
 @dataclass
@@ -126,14 +129,32 @@ def open_task(arguments: Arguments, definition: TaskDefinition) -> LanguageTask:
         problems.extend(check_length(definition, config))
     if config is not None and tokenizer is not None:
         problems.extend(check_vocabulary(config, tokenizer))
+    rules = definition.settings(LONGEST_CAUSAL_BLOCK).documents
+    ends = problems.attempt(find_text_ends, tokenizer, rules) if tokenizer is not None and rules is not None else None
     if tokenizer is not None and definition.objective is Objective.MASKED:
         problems.attempt(Masker.for_tokenizer, tokenizer)
     problems.raise_any(DataError)
     assert files is not None and tokenizer is not None and config is not None and values is not None
+    if rules is not None and ends is not None and definition.objective is Objective.CAUSAL:
+        tell_text_unit(rules, ends, tokenizer)
     max_length = resolve_length(definition, config, tokenizer)
     task = LanguageTask(arguments, definition, tokenizer, config, values, max_length, files)
     prepare_splits(task, has_validation=has_validation)
     return task
+
+
+def tell_text_unit(rules: DocumentRules, ends: TextEnds, tokenizer: PreTrainedTokenizerBase) -> None:
+    """What is tokenized by itself, and what stands around it."""
+    if rules.in_blocks:
+        logger.info("The text of each file is tokenized whole; special tokens stand around blocks.")
+        return
+    around = "document" if rules.around_documents else rules.unit
+    before, after = (" ".join(tokenizer.convert_ids_to_tokens(list(ids))) for ids in (ends.prefix, ends.suffix))
+    logger.info(f"Each {rules.unit} is tokenized by itself (--text_unit).")
+    logger.info(
+        f"Each {around} begins with {before or 'no token of its own'} (--add_bos_token) and ends with "
+        f"{after or 'no token of its own'} (--add_eos_token)."
+    )
 
 
 def can_validate(files: TextFiles, text: TextArguments) -> bool:
@@ -246,10 +267,9 @@ def build_collator(task: LanguageTask, model: PreTrainedModel) -> MaskingCollato
     tokenizer, definition = task.tokenizer, task.definition
     pad_id = next((index for index in (tokenizer.pad_token_id, tokenizer.eos_token_id) if index is not None), 0)
     if definition.objective is Objective.CAUSAL:
-        apart = definition.settings(task.max_length).end_documents
-        if apart:
+        if definition.documents_apart:
             require_documents_apart(model)
-        return CausalCollator(pad_token_id=pad_id, apart=apart)
+        return CausalCollator(pad_token_id=pad_id, apart=definition.documents_apart)
     masker = Masker.for_tokenizer(tokenizer, probability=definition.probability, whole_words=definition.whole_words)
     return MaskingCollator(
         masker,

@@ -15,9 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from finetune.data.hub import is_saved_dataset, load_hub_dataset, read_saved_dataset
 from finetune.data.text import find_text_files
 from finetune.data.text_rows import save_texts
-from finetune.encoding.corpus import CorpusSettings, build_packer, encode_files, pack_lines, prepare_store
+from finetune.encoding.corpus import CorpusSettings, build_packer, encode_texts, pack_lines, prepare_store
 from finetune.encoding.draws import draw_number
-from finetune.encoding.lines import LineEncoder
 from finetune.encoding.ragged import offsets_of
 from finetune.encoding.special_tokens import find_special_tokens
 from finetune.encoding.subwords import SubwordEncoder
@@ -144,8 +143,7 @@ class StreamedTexts:
 
     def __call__(self, epoch: int) -> Iterator[dict[str, Any]]:
         packer = build_packer(self.settings, self.tokenizer, find_special_tokens(self.tokenizer))
-        lines = LineEncoder(self.encoder, self.settings.rules)
-        batches = encode_files(self.paths, lines, workers=1, column=self.settings.column)
+        batches = encode_texts(self.paths, self.encoder, self.tokenizer, self.settings, workers=1)
         index = 0
         for blocks in pack_lines(batches, packer, Counter()):
             offsets = offsets_of(blocks.lengths)

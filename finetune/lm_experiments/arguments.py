@@ -17,6 +17,7 @@ from finetune.errors import Problem
 from finetune.lm_experiments.object_names import ObjectKind
 
 SPLITS = ("train", "validation", "test")
+LONG_TEXTS = ("truncate", "window")
 STRATEGIES = ("once", "per_batch")
 TASKS = ("lm", "mlm", "seq2seq")
 HOOKS = (
@@ -159,7 +160,13 @@ class ExperimentTextArguments:
     train_file: str | None = argument(None, metavar="FILE", help="texts to train on: .txt or .json, .gz too")
     validation_file: str | None = argument(None, metavar="FILE", help="texts to choose the best state by")
     test_file: list[str] | None = argument(None, metavar="FILE", help="texts whose surprisals are written")
-    max_length: int = argument(1024, minimum=2, help="ids of a text at most; longer ones are cut, and counted")
+    max_length: int = argument(1024, minimum=2, help="ids of a text at most, special tokens included")
+    long_text: str = argument(
+        "truncate",
+        choices=LONG_TEXTS,
+        help="longer texts are cut between their special tokens, and counted; or read in overlapping windows, in which "
+        "every token is predicted once",
+    )
     pad_to_max_length: bool = argument(False, help="pad every batch to --max_length instead of its longest text")
     max_train_samples: int | None = argument(None, minimum=1, help="train on the first N texts")
     max_validation_samples: int | None = argument(None, minimum=1, help="validate on the first N texts")

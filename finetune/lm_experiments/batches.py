@@ -11,8 +11,8 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from finetune.errors import Problem, UsageError
-from finetune.lm_experiments.encoding import Row, encode_annotated, pad_rows
-from finetune.lm_experiments.preprocessing import Batch, call_preprocessing, identity
+from finetune.lm_experiments.encoding import Row, encode_annotated, encode_windows, pad_rows
+from finetune.lm_experiments.preprocessing import CONTEXT, Batch, call_preprocessing, identity
 from finetune.lm_experiments.span_corruption import IGNORED, TokenRoles
 from finetune.lm_experiments.texts import AnnotatedTexts
 
@@ -27,7 +27,8 @@ class Recipe:
 
     `function` with `kwargs` is applied once to all of them, or `per_batch`. What it draws follows from `seed`, `split`,
     the epoch and the rows, so that a run that goes on draws what an undisturbed one would; `first` is the number of the
-    first text where texts come subword by subword. `pad_to`: width of each batch.
+    first text where texts come subword by subword. `pad_to`: width of each batch. `windows`: long texts become several
+    rows, in which every token is predicted once; without, they are cut.
     """
 
     tokenizer: Any
@@ -40,6 +41,7 @@ class Recipe:
     split: int = 0
     first: int = 0
     pad_to: int | None = None
+    windows: bool = False
     model: Any = None  # for functions that ask for it
 
     def prepare(self, rows: Sequence[Row], draw: Sequence[int]) -> tuple[Batch, npt.NDArray[np.int64]]:
@@ -57,7 +59,15 @@ class Recipe:
         self._require(made, counts, len(rows))
         if "attention_mask" not in made:
             made["attention_mask"] = (made["input_ids"] != TokenRoles.of(self.tokenizer).pad_id).astype(np.int64)
-        return identity(made, self.tokenizer), np.repeat(np.arange(len(rows)), counts)
+        return self._without_context(made, padded.get(CONTEXT)), np.repeat(np.arange(len(rows)), counts)
+
+    def _without_context(self, made: Batch, context: npt.NDArray[np.integer] | None) -> Batch:
+        """With labels, and none where a token is there to be read only; functions may have passed `context` over."""
+        context = made.pop(CONTEXT, context)
+        batch = identity(made, self.tokenizer)
+        if context is not None and context.shape == batch["labels"].shape:
+            batch["labels"] = np.where(context.astype(bool), IGNORED, batch["labels"])
+        return batch
 
     def _require(self, made: Batch, counts: npt.NDArray[np.integer], rows: int) -> None:
         name = getattr(self.function, "__name__", "the preprocessing function")
@@ -101,9 +111,12 @@ class TextBatches:
 
     def __init__(self, texts: AnnotatedTexts, recipe: Recipe) -> None:
         self.recipe = recipe
-        rows = encode_annotated(
-            texts.texts, texts.labels, recipe.tokenizer, task=recipe.task, max_length=recipe.max_length
-        )
+        around: dict[str, Any] = {"task": recipe.task, "max_length": recipe.max_length}
+        if recipe.windows:
+            rows, places = encode_windows(texts.texts, texts.labels, recipe.tokenizer, **around)
+            texts = texts.take(places)
+        else:
+            rows = encode_annotated(texts.texts, texts.labels, recipe.tokenizer, **around)
         self.texts, self.rows = (texts, rows) if recipe.per_batch else self._prepare_all(texts, rows)
 
     def _prepare_all(self, texts: AnnotatedTexts, rows: list[Row]) -> tuple[AnnotatedTexts, list[Row]]:

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from finetune.encoding.special_tokens import find_special_tokens
+from finetune.encoding.ragged import offsets_of
+from finetune.encoding.special_tokens import find_special_tokens, find_start_names, find_start_token, strip_start
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem
-from finetune.lm_experiments.preprocessing import Batch
+from finetune.lm_experiments.preprocessing import CONTEXT, Batch
 from finetune.lm_experiments.span_corruption import IGNORED, TokenRoles
+from finetune.surprisal.rows import find_windows
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """Texts as ids, and what stands before and after each."""
+
+    rows: list[list[int]]
+    prefix: list[int]
+    suffix: list[int]
+
+    def room(self, max_length: int) -> int:
+        """Ids of a text that have room between them; at least one."""
+        return max(max_length - len(self.prefix) - len(self.suffix), 1)
+
+    def surround(self, ids: list[int]) -> list[int]:
+        return [*self.prefix, *ids, *self.suffix]
 
 
 def encode_annotated(
@@ -34,7 +53,7 @@ def encode_annotated(
         labels: the targets, or None. `lm` ignores them: there inputs are the targets.
         tokenizer: of the model.
         task: lm, mlm or seq2seq.
-        max_length: ids of an example at most; longer ones are cut, and counted.
+        max_length: ids of an example at most; longer texts are cut between their special tokens, and counted.
 
     Returns:
         `input_ids` and, with labels, `labels` of each example.
@@ -42,23 +61,68 @@ def encode_annotated(
     Raises:
         DataError: masked texts whose labels are not as many tokens long as they are; all of them are named.
     """
-    inputs = _encode(_without_start(texts, tokenizer) if task == "lm" else texts, tokenizer)
+    inputs, targets = _encode_both(texts, labels, tokenizer, task)
+    sides = [inputs] if targets is None else [inputs, targets]
+    pairs = zip(*(side.rows for side in sides), strict=True)
+    cut = sum(any(len(ids) > side.room(max_length) for ids, side in zip(pair, sides, strict=True)) for pair in pairs)
+    if cut:
+        logger.warning("%d of %d texts are longer than %d tokens; they are cut.", cut, len(texts), max_length)
+    columns = {
+        name: [side.surround(ids[: side.room(max_length)]) for ids in side.rows]
+        for name, side in zip(("input_ids", "labels"), sides, strict=False)
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def encode_windows(
+    texts: Sequence[str],
+    labels: Sequence[str] | None,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    task: str,
+    max_length: int,
+) -> tuple[list[Row], list[int]]:
+    """As `encode_annotated`, but long texts become overlapping windows, as in scoring; nothing is cut off.
+
+    A window begins half a window after the one before it. `context` is 1 where a token of a row is there to be read only,
+    because it is predicted in the row before.
+
+    Returns:
+        The rows, and the text of each.
+    """
+    inputs, targets = _encode_both(texts, labels, tokenizer, task)
+    offsets = offsets_of([len(ids) for ids in inputs.rows])
+    places, starts, lengths, first = find_windows(offsets, inputs.room(max_length))
+    starts, context = starts - offsets[places], first - starts
+    if len(places) > len(texts):
+        windowed = int((np.bincount(places) > 1).sum())
+        logger.info(
+            "%d of %d texts are longer than %d tokens; they are read in windows.", windowed, len(texts), max_length
+        )
+    rows: list[Row] = []
+    for place, start, length, read in zip(places, starts, lengths, context, strict=True):
+        row = {"input_ids": inputs.surround(inputs.rows[place][start : start + length])}
+        if targets is not None:
+            row["labels"] = targets.surround(targets.rows[place][start : start + length])
+        before = len(inputs.prefix)
+        marks = np.zeros(len(row["input_ids"]), dtype=np.int64)
+        marks[before : before + read] = 1
+        rows.append({**row, CONTEXT: marks.tolist()})
+    return rows, places.tolist()
+
+
+def _encode_both(
+    texts: Sequence[str], labels: Sequence[str] | None, tokenizer: PreTrainedTokenizerBase, task: str
+) -> tuple[Bodies, Bodies | None]:
+    inputs = _encode_causal(texts, tokenizer) if task == "lm" else _encode(texts, tokenizer)
     targets = None if labels is None or task == "lm" else _encode(labels, tokenizer)
-    if task == "lm":
-        inputs = [_with_start(ids, tokenizer) for ids in inputs]
     if task == "mlm" and targets is not None:
         _require_lengths(inputs, targets)
-    cut = sum(max(map(len, pair)) > max_length for pair in zip(inputs, targets or inputs, strict=True))
-    if cut:
-        logger.warning("%d of %d texts are longer than %d tokens; they are cut.", cut, len(inputs), max_length)
-    rows: list[Row] = [{"input_ids": ids[:max_length]} for ids in inputs]
-    for row, ids in zip(rows, targets or [], strict=False):
-        row["labels"] = ids[:max_length]
-    return rows
+    return inputs, targets
 
 
-def _encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Ids with the special tokens of the tokenizer; masks that the texts spell are masks, other control tokens text."""
+def _encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Bodies:
+    """Ids between the special tokens of the tokenizer; masks that the texts spell are masks, other control tokens text."""
     encoder = SubwordEncoder(tokenizer, kept=(tokenizer.mask_token,))
     specials, subwords = find_special_tokens(tokenizer), encoder.encode(texts)
     if subwords.control_texts:
@@ -66,28 +130,27 @@ def _encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[li
             "%d texts spell a control token of the tokenizer; it is encoded as text.", subwords.control_texts
         )
     rows = np.split(subwords.ids, np.cumsum(subwords.lengths)[:-1]) if len(texts) else []
-    return [[*specials.prefix.tolist(), *row.tolist(), *specials.suffix.tolist()] for row in rows]
+    return Bodies([row.tolist() for row in rows], specials.prefix.tolist(), specials.suffix.tolist())
 
 
-def _without_start(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Texts that spell the begin-of-text token in front, as some are kept, have it once, not twice."""
-    start = next((token for token in (tokenizer.bos_token, tokenizer.cls_token, tokenizer.eos_token) if token), "")
-    return [text.removeprefix(start) for text in texts]
+def _encode_causal(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Bodies:
+    """GPT-2's tokenizer adds no begin-of-text token; without one the first word is predicted by nothing.
+
+    Texts that spell it in front, as some are kept, have it once, not twice.
+    """
+    stripped, _ = strip_start(texts, find_start_names(tokenizer))
+    bodies, start = _encode(stripped, tokenizer), find_start_token(tokenizer)
+    return bodies if bodies.prefix or start is None else replace(bodies, prefix=[start])
 
 
-def _with_start(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """GPT-2's tokenizer adds no begin-of-text token; without one the first word is predicted by nothing."""
-    starts = [tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id]
-    start = next((number for number in starts if number is not None), None)
-    return ids if start is None or ids[:1] == [start] else [start, *ids]
-
-
-def _require_lengths(inputs: Sequence[list[int]], targets: Sequence[list[int]]) -> None:
+def _require_lengths(inputs: Bodies, targets: Bodies) -> None:
+    around = len(inputs.prefix) + len(inputs.suffix)
     problems = [
         Problem(
-            f"example {number} has {len(ids)} tokens, its labels {len(wanted)}", "a masked text and its labels align"
+            f"example {number} has {len(ids) + around} tokens, its labels {len(wanted) + around}",
+            "a masked text and its labels align",
         )
-        for number, (ids, wanted) in enumerate(zip(inputs, targets, strict=True), start=1)
+        for number, (ids, wanted) in enumerate(zip(inputs.rows, targets.rows, strict=True), start=1)
         if len(ids) != len(wanted)
     ]
     if problems:
@@ -100,6 +163,8 @@ def pad_rows(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Batch:
     batch: Batch = {"input_ids": ids, "attention_mask": held.astype(np.int64)}
     if rows and "labels" in rows[0]:
         batch["labels"] = _pad([row["labels"] for row in rows], IGNORED)[0]
+    if rows and CONTEXT in rows[0]:
+        batch[CONTEXT] = _pad([row[CONTEXT] for row in rows], 0)[0]
     return batch
 
 

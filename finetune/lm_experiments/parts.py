@@ -120,6 +120,7 @@ class ExperimentParts:
             seed=self.settings.seed,
             split=SPLITS.index(split),
             pad_to=self.longest if texts.pad_to_max_length else None,
+            windows=texts.long_text == "window",
             model=self.model,
         )
 
@@ -216,11 +217,19 @@ def open_parts(settings: ExperimentSettings, splits: Iterable[str]) -> Experimen
     task = problems.attempt(find_task, config, model.model_task, model.model_name_or_path) if config else None
     if config is not None and task is not None:
         problems.extend(check_language_model(config, task, tokenizer))
+        problems.extend(_check_long_text(settings, task))
     texts = {split: problems.attempt(_read, settings, split) for split in splits}
     _require_names(settings, splits, problems)
     problems.raise_any()
     assert config is not None and tokenizer is not None and task is not None
     return _build(settings, config, tokenizer, task, {name: item for name, item in texts.items() if item is not None})
+
+
+def _check_long_text(settings: ExperimentSettings, task: str) -> list[Problem]:
+    if task != "seq2seq" or settings.texts.long_text != "window":
+        return []
+    return [Problem("--long_text window is for causal and masked models", "an encoder-decoder reads a text whole or cut",
+                    "drop it")]  # fmt: skip
 
 
 def _read(settings: ExperimentSettings, split: str) -> AnnotatedTexts:

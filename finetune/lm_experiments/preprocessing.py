@@ -2,7 +2,8 @@
 
 Each function takes a batch as a dictionary of arrays (rows, length): `input_ids`, `attention_mask`, perhaps `labels`; and
 the tokenizer. It returns a new dictionary. Labels that are there already are kept. What is random is drawn from `rng`.
-A function that makes several rows of one returns `expanded_lengths` too: rows per example, padded with -1.
+A function that makes several rows of one returns `expanded_lengths` too: rows per example, padded with -1. `context`,
+where it is there, marks tokens of a window that are there to be read: none is hidden, and none has a label in the end.
 
 Own functions work the same way: `def mine(inputs, tokenizer, *, rng, **kwargs) -> dict`, named by
 `--allow_import my_module --data_preprocessing_fn my_module.mine`.
@@ -32,6 +33,7 @@ from finetune.lm_experiments.span_corruption import (
 )
 
 Batch = dict[str, Any]
+CONTEXT = "context"  # array of windows of long texts: 1 where a token is predicted in the window before
 REPLACEMENTS = ("mask", "random", "original")
 MASK_MOSTLY = {"mask": 0.8, "random": 0.1, "original": 0.1}  # Devlin et al. 2019
 
@@ -288,7 +290,8 @@ def _attended(inputs: Batch) -> Flags:
 
 
 def _allowed(inputs: Batch, roles: TokenRoles) -> Flags:
-    return _attended(inputs) & ~roles.special[inputs["input_ids"]]
+    allowed = _attended(inputs) & ~roles.special[inputs["input_ids"]]
+    return allowed & ~inputs[CONTEXT].astype(bool) if CONTEXT in inputs else allowed
 
 
 def _allowed_and_count(inputs: Batch, roles: TokenRoles, share: float) -> tuple[Flags, Ids]:

@@ -15,7 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from finetune.arguments.model import ModelArguments
 from finetune.encoding.ragged import offsets_of
-from finetune.encoding.special_tokens import find_special_tokens
+from finetune.encoding.special_tokens import find_special_tokens, find_start_names, find_start_token, strip_start
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.models.families import find_position_limit
@@ -73,6 +73,7 @@ class SurprisalModel:
             self.tokenizer, kept=(self.tokenizer.mask_token,) if self.masking == "given" else ()
         )
         self.borders: WordBorders = find_word_borders(self.tokenizer)
+        self.start_names = find_start_names(self.tokenizer)
         special = find_special_tokens(self.tokenizer)
         self.prefix: npt.NDArray[np.integer] = special.prefix
         self.suffix: npt.NDArray[np.integer] = special.suffix
@@ -100,9 +101,9 @@ class SurprisalModel:
         """What stands before a text: what the tokenizer puts there, else its beginning-of-text token, else its end."""
         if len(self.prefix):
             return self.prefix
-        for name in ("bos_token_id", "cls_token_id", "eos_token_id"):
-            if getattr(self.tokenizer, name, None) is not None:
-                return np.array([getattr(self.tokenizer, name)])
+        start = find_start_token(self.tokenizer)
+        if start is not None:
+            return np.array([start])
         logger.warning("The tokenizer has no token for the beginning of a text, so first tokens have no surprisal.")
         return np.zeros(0, dtype=np.int64)
 
@@ -141,6 +142,9 @@ class SurprisalModel:
         return self.collect(ids, offsets, starts, scores)
 
     def _encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        if self.task == "lm":
+            texts, brought = strip_start(texts, self.start_names)
+            self.counts["texts_with_own_start"] += int(brought.sum())
         subwords = self.subwords.encode(texts)
         self.counts["texts_with_control_tokens"] += subwords.control_texts
         if self.width is not None:

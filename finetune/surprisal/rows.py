@@ -84,7 +84,7 @@ def plan_left_to_right(
         width: most ids in a row; None: no limit.
     """
     prefix = np.asarray(prefix, dtype=np.int64)
-    texts, starts, lengths, first = _windows(offsets, None if width is None else width - len(prefix))
+    texts, starts, lengths, first = find_windows(offsets, None if width is None else width - len(prefix))
     if not len(prefix):
         opens = starts == offsets[:-1][texts]
         first = np.maximum(first, np.minimum(starts + opens, starts + lengths))
@@ -164,7 +164,7 @@ def plan_given_masks(
         mask: the mask's id.
     """
     prefix, suffix = np.asarray(prefix, dtype=np.int64), np.asarray(suffix, dtype=np.int64)
-    texts, starts, lengths, first = _windows(offsets, None if width is None else width - len(prefix) - len(suffix))
+    texts, starts, lengths, first = find_windows(offsets, None if width is None else width - len(prefix) - len(suffix))
     token = ranges(first, starts + lengths - first)
     row = np.repeat(np.arange(len(texts)), starts + lengths - first)
     asked = np.flatnonzero(ids[token] == mask)
@@ -190,7 +190,7 @@ def plan_given_masks(
 _EMPTY = np.zeros(0, dtype=np.int64)
 
 
-def _windows(offsets: IntArray, space: int | None) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+def find_windows(offsets: IntArray, space: int | None) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """Windows of at most `space` tokens over each text: text, start, length, and first token that is scored in it.
 
     An empty text has one empty window. Each later window begins half a window after the one before it.

@@ -44,6 +44,7 @@ SAID = {
     "texts_cut": "%d texts are longer than the encoder takes and were cut at their ends.",
     "labels_cut": "%d labels are longer than the decoder takes and were cut at their ends.",
     "texts_without_tokens": "%d texts have no tokens and so no surprisal.",
+    "texts_with_own_start": "%d texts brought a begin-of-text token of their own; none has a second one.",
     "texts_with_control_tokens": "%d texts spell a control token of the tokenizer (as </s>); it is scored as text.",
     "texts_without_masks": "%d texts hold no mask, so nothing in them was scored.",
     "tokens_without_surprisal": "%d tokens have no surprisal: nothing stands before them, or masks without labels.",

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tokenizers import pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tests import tiny
@@ -111,3 +113,50 @@ def test_model_that_sees_both_sides_is_refused_without_mlm(text, tiny_bert, tmp_
     assert done.code == 2 and "sees the text on both sides" in str(done.last["reason"])
     done = call_command("run_clm.py", "--train_file", text, *flags[1:])
     assert done.code == 2 and "--mlm" in str(done.last["reason"])
+
+
+def stored_tokens(cache: Path, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    (store,) = cache.glob("corpus-*")
+    return tokenizer.convert_ids_to_tokens(np.fromfile(store / "tokens.bin", np.uint16).tolist())
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), "<s> a ĊĊ b Ċ <s> c ĊĊ d <s> e"),
+        (("--add_bos_token", "False", "--add_eos_token"), "a ĊĊ b Ċ </s> c ĊĊ d </s> e </s>"),
+        (("--text_unit", "line"), "<s> a Ċ <s> Ċ <s> b Ċ <s> c Ċ <s> Ċ <s> d <s> e"),
+        (("--keep_linebreaks", "False", "--add_bos_token", "False"), "a b c d e"),
+        (("--document_attention",), "<s> a ĊĊ </s> <s> b Ċ </s> <s> c ĊĊ d </s> <s> e </s>"),
+    ],
+)
+def test_run_clm_trains_on_the_text_as_it_stands(flags, expected, tmp_path, call_command):
+    """Files and rows: whole, line by line, or between empty lines, with what the tokenizer or the user puts around."""
+    tokenizer = tiny.byte_level(["\n\n"] * 9, 270, special=("<s>", "</s>"), bos_token="<s>", eos_token="</s>")
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    template = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer.backend_tokenizer.post_processor = template
+    folder = tiny.save(tiny.gpt2(len(tokenizer)), tokenizer, tmp_path / "model")
+    (tmp_path / "a.txt").write_text("a\n\nb\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "c\\n\\nd"}\n{"text": "<s>e"}\n')
+    done = call_command(
+        "run_clm.py",
+        *("--model_name_or_path", folder, "--train_file", tmp_path / "a.txt", tmp_path / "b.jsonl", "--do_train"),
+        *("--build_dataset_only", "--datasets_cache_dir", tmp_path / "c", "--output_dir", tmp_path / "out", *flags),
+    )
+    assert done.code == 0, done.stderr
+    # A text keeps the begin-of-text token that it brings, whatever is asked for.
+    found = stored_tokens(tmp_path / "c", tokenizer)
+    assert [token for token in found if token != "<s>" or "<s>" in expected] == expected.split()
+    assert "begins with" in done.stderr and "none has a second one" in done.stderr
+
+
+def test_run_clm_refuses_what_contradicts_itself(tmp_path, call_command):
+    done = call_command(
+        "run_clm.py",
+        *("--model_name_or_path", tmp_path, "--train_file", tmp_path, "--output_dir", tmp_path / "out", "--do_train"),
+        *("--text_unit", "document", "--keep_linebreaks", "False", "--document_attention", "--add_eos_token", "False"),
+    )
+    assert done.code == 2
+    assert "--text_unit document and --keep_linebreaks False" in str(done.last["reason"])
+    assert "--add_eos_token False contradict" in str(done.last["reason"])

@@ -185,6 +185,35 @@ def test_words_and_totals_are_those_of_score(tune, call_command, folders, data, 
     assert ours["epoch"].isna().all()
 
 
+def test_long_texts_are_read_in_windows_as_score_reads_them(tune, call_command, folders, tmp_path):
+    long = write_texts(tmp_path / "long.txt.gz", [" ".join(TEXTS), TEXTS[0], "<|endoftext|>" + " ".join(TEXTS[2:])])
+    done = tune("lm", "--test_file", long, "--max_length", 24, "--long_text", "window", epochs=0)
+    options = ("--device", "cpu", "--max_length", 24, "--output_dir", tmp_path / "score")
+    scored = call_command("score.py", "--model_name_or_path", folders["lm"], "--test_file", long, *options)
+    assert done.code == scored.code == 0 and "2 of 3 texts are longer than 24 tokens" in said(done)
+    ours, theirs = (read(next((tmp_path / name).glob("*-test_results.csv.gz"))) for name in ("out", "score"))
+    for name in ("token", "item"):
+        assert ours[name].tolist() == theirs[name].tolist()
+    assert ours["surprisal"].tolist() == pytest.approx(theirs["surprisal"].tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("how", ["window", "truncate"])
+def test_masked_texts_are_read_whole_in_windows_and_keep_their_ends_when_cut(how, tune, folders, tmp_path):
+    text = " ".join(TEXTS)
+    flags = ("--data_preprocessing_fn.test", "expand_with_masks", "--max_length", 12, "--long_text", how)
+    done = tune("mlm", "--test_file", write_texts(tmp_path / "long.txt.gz", [text]), *flags, epochs=0)
+    assert done.code == 0
+    table = read(next((tmp_path / "out").glob("*-test_results.csv.gz")))
+    tokens = AutoTokenizer.from_pretrained(folders["mlm"]).tokenize(text)
+    assert table["token"].tolist() == (tokens if how == "window" else tokens[:10])
+    assert table["input_text"].str.startswith("[CLS]").all() and table["input_text"].str.endswith("[SEP]").all()
+
+
+def test_an_encoder_decoder_has_no_windows(tune, data):
+    done = tune("seq2seq", "--test_file", data["items"], "--long_text", "window", epochs=0)
+    assert done.code == 2 and "--long_text window is for causal and masked models" in said(done)
+
+
 def test_masked_model_with_divergence_and_new_words(tune, folders, data, tmp_path):
     words = ("floop", "wug")
     done = tune(

@@ -181,3 +181,14 @@ def test_a_model_without_a_head(call_command, tiny_bert, tmp_path):
     (tmp_path / "a.txt").write_text("one\n", encoding="utf-8")
     done = call_command("score.py", "--model_name_or_path", tiny_bert, "--test_file", tmp_path / "a.txt")
     assert done.code == 2 and "BertModel" in done.stderr and "--model_task" in done.stderr
+
+
+def test_a_text_that_brings_its_begin_token_gets_no_second_one(call_command, tiny_gpt2, tmp_path):
+    path = tmp_path / "items.txt"
+    path.write_text(f"{SENTENCES[0]}\n{tiny.END}{SENTENCES[0]}\n")
+    out = tmp_path / "out"
+    done = call_command("score.py", "--model_name_or_path", tiny_gpt2, "--test_file", path, "--output_dir", out)
+    assert done.code == 0 and "1 texts brought a begin-of-text token of their own" in done.stderr
+    table = pd.read_csv(next(out.glob("*-test_results.csv.gz")), keep_default_na=False)
+    plain, spelled = (table[table["item"] == number]["surprisal"].tolist() for number in (0, 1))
+    assert plain == spelled == pytest.approx(plain_surprisals(tiny_gpt2, SENTENCES[0]), abs=1e-4)

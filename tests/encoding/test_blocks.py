@@ -96,18 +96,14 @@ def test_line_blocks_hold_every_piece_once(rows, max_length):
 
 
 @settings(max_examples=100, deadline=None)
-@given(data=st.data(), rows=ROWS, max_length=st.integers(2, 14), surrounded=st.booleans(), ended=st.booleans())
-def test_stream_blocks_are_the_stream_cut_in_equal_parts(data, rows, max_length, surrounded, ended):
+@given(data=st.data(), rows=ROWS, max_length=st.integers(2, 14), surrounded=st.booleans())
+def test_stream_blocks_are_the_stream_cut_in_equal_parts(data, rows, max_length, surrounded):
     begins = begins_for(rows, data)
     batches = in_batches(rows, begins, data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
-    packer = StreamPacker(
-        max_length, line_template=SPECIALS if surrounded else None, document_end=np.array([END]) if ended else None
-    )
+    packer = StreamPacker(max_length, line_template=SPECIALS if surrounded else None)
     stream = []
-    for number, (row, begin) in enumerate(zip(rows, begins, strict=True)):
-        stream += [END] if ended and begin and number else []
+    for row in rows:
         stream += [CLS, *row, SEP] if surrounded else row
-    stream += [END] if ended else []
     blocks = pack_all(packer, batches)
     assert blocks == [stream[start : start + max_length] for start in range(0, len(stream), max_length)]
     assert packer.counts["tail"] == len(stream) % max_length

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from finetune.data.documents import Boundary
 from finetune.encoding import corpus as corpus_module
 from finetune.encoding.corpus import CorpusSettings, Packing, Template, find_separator, prepare_store
-from finetune.encoding.lines import Boundary, LineRules
+from finetune.encoding.documents import DocumentRules
+from finetune.encoding.lines import LineRules
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError
 
@@ -116,8 +118,7 @@ def test_causal_streams_keep_line_ends_and_end_documents(tokenizer, tmp_path):
     settings = CorpusSettings(
         Packing.STREAM,
         16,
-        LineRules(keep_line_ends=True, boundary=Boundary.BLANK_LINE),
-        end_documents=True,
+        documents=DocumentRules(boundary=Boundary.BLANK_LINE, begin=False, end=True),
         keep_flags=True,
         template=Template.NOTHING,
     )

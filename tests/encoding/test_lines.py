@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from finetune.data.documents import Boundary
 from finetune.data.text import TextChunk, read_chunks
-from finetune.encoding.lines import Boundary, LineEncoder, LineRules, encode_lines
+from finetune.encoding.lines import LineEncoder, LineRules, encode_lines
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError
 
@@ -58,9 +59,7 @@ def test_lines_are_stripped_and_counted(subwords):
     assert (encoded.lines_read, encoded.without_subwords, encoded.bytes_read) == (3, 1, 22)
 
 
-def test_line_ends_are_kept_for_causal_models(tmp_path):
-    rules = LineRules(keep_line_ends=True)
-    assert rules.clean_line(" a ") == " a \n"
+def test_lines_are_cleaned_as_asked():
     assert LineRules(space_token="<_>", lowercase=True).clean_line(" A b ") == "a<_>b"
 
 
