@@ -80,11 +80,12 @@ def _rename_in_model(model: dict[str, Any], new_names: dict[str, str]) -> None:
     else:
         model["vocab"] = {new_names.get(subword, subword): index for subword, index in vocabulary.items()}
     if "merges" in model:
-        model["merges"] = [merge for merge in model["merges"] if _joined(merge) not in new_names]
+        model["merges"] = [merge for merge in model["merges"] if new_names.keys().isdisjoint(_parts(merge))]
     if model.get("unk_token") in new_names:
         model["unk_token"] = new_names[model["unk_token"]]
 
 
-def _joined(merge: str | list[str]) -> str:
-    """What a merge makes; the library writes the two sides as a list, older files as one string."""
-    return "".join(merge.split(" ") if isinstance(merge, str) else merge)
+def _parts(merge: str | list[str]) -> tuple[str, ...]:
+    """The sides of a merge and what it makes; the library writes the two sides as a list, older files as one string."""
+    sides = merge.split(" ") if isinstance(merge, str) else merge
+    return (*sides, "".join(sides))

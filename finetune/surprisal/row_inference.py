@@ -7,8 +7,9 @@ no pass of their own and no log-softmax is ever stored.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,12 @@ from transformers import PreTrainedModel
 from finetune.models.families import has_sparse_head
 from finetune.surprisal.rows import NO_TARGET, ScoringRows
 
+logger = logging.getLogger(__name__)
+
 LARGEST_LOGITS = 1 << 27  # elements of a batch: 512 MiB of float32
 MOST_TOKENS = 1 << 14  # of a batch whose logits are few
 BLOCK = {"cpu": 64, "cuda": 4096}  # queries
+ROUNDING, ROUNDING_BF16 = 1e-3, 0.1  # logits of one row that differ by more are not the same
 
 
 @dataclass
@@ -54,11 +58,13 @@ class EncoderInputs:
         return batch, real
 
 
-@dataclass(frozen=True)
+@dataclass
 class RowInference:
     """A model, and how its rows are filled.
 
-    `follows` (vocabulary,) are the ids that can only come after a finished word, or None where that is not asked.
+    `follows` (vocabulary,) are the ids that can only come after a finished word, or None where that is not asked. A few
+    families (FNet, ConvBERT, Nystromformer) compute with the padding behind a text, whatever the attention mask says;
+    their rows are never padded. It is found out on the first rows of unequal widths, not read from a list.
     """
 
     model: PreTrainedModel
@@ -67,6 +73,7 @@ class RowInference:
     follows: npt.NDArray[np.bool_] | None = None
     batch_size: int = 32
     bf16: bool = False
+    reads_padding: bool | None = field(default=None, init=False)  # None: not known yet
 
     @torch.inference_mode()
     def score(
@@ -80,13 +87,15 @@ class RowInference:
         """Answer every query, in batches of rows of like length."""
         self.model.eval()
         scores = SlotScores.empty(slots)
-        for batch in self._batches(rows, encoder):
-            queries, of_row = rows.queries_of(batch)
-            logits = self._read_logits(rows, ids, batch, of_row, rows.query_positions[queries], encoder)
+        for batch in self._batches(rows, ids, encoder):
+            queries, _ = rows.queries_of(batch)
+            logits = self._read_logits(rows, ids, batch, encoder)
             self.answer(scores, logits, rows.query_targets[queries], rows.query_slots[queries])
         return scores
 
-    def _batches(self, rows: ScoringRows, encoder: EncoderInputs | None) -> Iterator[npt.NDArray[np.int64]]:
+    def _batches(
+        self, rows: ScoringRows, ids: npt.NDArray[np.integer], encoder: EncoderInputs | None
+    ) -> Iterator[npt.NDArray[np.int64]]:
         asked = np.flatnonzero(np.diff(rows.query_offsets) > 0)
         widths = rows.widths[asked]
         if encoder is not None:
@@ -96,11 +105,27 @@ class RowInference:
         most = (
             MOST_TOKENS if self._is_sparse else max(LARGEST_LOGITS // self.model.config.get_text_config().vocab_size, 1)
         )
+        alike = self._reads_padding(rows, ids, order) if encoder is None else False
         start = 0
         while start < len(order):
             size = max(min(self.batch_size, most // max(int(widths[start]), 1)), 1)
+            same = int(np.searchsorted(-widths, -widths[start], side="right")) - start
+            size = min(size, same) if alike else size
             yield order[start : start + size]
             start += size
+
+    def _reads_padding(self, rows: ScoringRows, ids: npt.NDArray[np.integer], order: npt.NDArray[np.int64]) -> bool:
+        """Whether the narrowest row has other logits beside the widest one than alone."""
+        if self.reads_padding is None and len(order) and rows.widths[order[0]] > rows.widths[order[-1]]:
+            asked = len(rows.queries_of(order[-1:])[0])
+            alone = self._read_logits(rows, ids, order[-1:], None).take(0, asked)
+            beside = self._read_logits(rows, ids, order[[-1, 0]], None).take(0, asked)
+            rounding = ROUNDING_BF16 if self.bf16 else ROUNDING
+            self.reads_padding = not torch.allclose(alone, beside, rtol=0.0, atol=rounding)
+            if self.reads_padding:
+                name = self.model.config.model_type
+                logger.info("%s models read the padding behind a text, so only rows of one length go together.", name)
+        return bool(self.reads_padding)
 
     @property
     def _is_sparse(self) -> bool:
@@ -112,11 +137,11 @@ class RowInference:
         rows: ScoringRows,
         ids: npt.NDArray[np.integer],
         batch: npt.NDArray[np.int64],
-        of_row: npt.NDArray[np.int64],
-        positions: npt.NDArray[np.int64],
         encoder: EncoderInputs | None,
     ) -> QueriedLogits:
         """Run the model on a batch; the logits of its queries."""
+        queries, of_row = rows.queries_of(batch)
+        positions = rows.query_positions[queries]
         device = self.model.device
         matrix, real = rows.read(batch, ids, pad=self.pad, mask=self.mask)
         places = torch.from_numpy(of_row * matrix.shape[1] + positions).to(device)
