@@ -207,12 +207,13 @@ class Command:
         return "--debug" in sys.argv if self.arguments is None else _run_arguments(self.arguments).show_tracebacks
 
     def _close(self) -> None:
-        if self.stop_file is not None:
-            self.stop_file.close()
-        if self.run_of_folder is not None:
-            self.run_of_folder.close()
-        if self.log is not None:
-            self.log.close()
+        """The outcome stands: what cannot be closed any more on a failing disk is said, and changes nothing."""
+        for part in (self.stop_file, self.run_of_folder, self.log):
+            try:
+                if part is not None:
+                    part.close()
+            except OSError as error:
+                say_error(f"warning: {explain(error) or error}.")
 
 
 def _run_arguments(arguments: Arguments) -> RunArguments:

@@ -75,6 +75,9 @@ def test_everything_else_is_a_bug(error):
             "shared memory",
         ),
         (OSError(24, "Too many open files", "x"), "too many files are open"),
+        (OSError(5, "Input/output error"), "the disk failed: input/output error"),
+        (OSError(5, "Input/output error", "x"), "the disk failed (x)"),
+        (SafetensorError("I/O error: Input/output error (os error 5)"), "the disk failed: input/output error"),
         (OSError(30, "Read-only file system", "/ro/x"), "the disk is read-only: /ro/x"),
     ],
 )
