@@ -49,7 +49,7 @@ class Library:
 
     def arm(self, folder: Path, fault: Fault) -> None:
         first, last = (ctypes.c_long(number) for number in (fault.nth, NEVER if fault.lasting else fault.nth))
-        below = os.fsencode(folder)
+        below = os.fsencode(folder) + b"/"
         self._calls.failing_calls_arm(below, fault.classes, first, last, fault.error, fault.at_call, fault.times)
 
     @property

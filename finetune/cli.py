@@ -154,7 +154,8 @@ class Command:
         log = self.log
         run.when_started(lambda folder: log.open_in(folder, run.header()))
         _log_parameters(arguments)
-        return self._end(Outcome(result=self.main(arguments, run) or {}))
+        result = self.main(arguments, run) or {}
+        return self._end(Outcome(status="already_done" if run.already_done else "done", result=result))
 
     def _open_run(self, arguments: Arguments) -> Run:
         asked = _run_arguments(arguments)

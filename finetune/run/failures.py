@@ -16,6 +16,7 @@ WRAPPED = (
     "Disk quota exceeded",
     "unexpected pos ",
     "PytorchStreamWriter failed",
+    "basic_ios::clear: iostream error",
 )
 
 

@@ -70,6 +70,7 @@ def test_everything_else_is_a_bug(error):
     [
         (RuntimeError("[enforce fail at inline_container.cc:626] . unexpected pos 704 vs 598"), "the disk is full"),
         (RuntimeError("PytorchStreamWriter failed writing file data/1: file write failed"), "the disk is full"),
+        (RuntimeError("basic_ios::clear: iostream error"), "the disk is full"),
         (
             RuntimeError("unable to write to file </torch_1_2_3>: No space left on device (28) /dev/shm"),
             "shared memory",
