@@ -17,7 +17,10 @@ def again(request, tmp_path, tiny_bert, call_command):
     text.write_text("Ann saw the dog in Rome\nthe cat ran\n" * 20, encoding="utf-8")
     words, output = {
         "predict.py": (("--model_name_or_path", tiny_bert, "--input_file", text), folder / "answers.jsonl"),
-        "train_tokenizer.py": (("--train_dir", text, "--pre_tokenizer_type", "bpe", "--vocab_size", 280), folder / "vocab.json"),
+        "train_tokenizer.py": (
+            ("--train_dir", text, "--pre_tokenizer_type", "bpe", "--vocab_size", 280),
+            folder / "vocab.json",
+        ),
         "train-roberta-tokenizer.py": (
             ("--data_dir", text.parent, "--file_suffix", "txt", "--output_dir", folder, "--vocab_size", 280),
             folder / "BertWordPieceTokenizer-vocab.txt",
@@ -98,6 +101,7 @@ def test_overwriting_does_it_again(again):
 
 def test_a_record_stands_before_the_file_has_its_name(tmp_path):
     seen = []
-    with AtomicFile(tmp_path / "x", before_naming=lambda aside: seen.append((aside.read_bytes(), (tmp_path / "x").exists()))) as file:  # fmt: skip
+    path = tmp_path / "x"
+    with AtomicFile(path, before_naming=lambda aside: seen.append((aside.read_bytes(), path.exists()))) as file:
         file.stream.write(b"all")
-    assert seen == [(b"all", False)] and (tmp_path / "x").read_bytes() == b"all"
+    assert seen == [(b"all", False)] and path.read_bytes() == b"all"
