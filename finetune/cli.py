@@ -154,7 +154,8 @@ class Command:
         log = self.log
         run.when_started(lambda folder: log.open_in(folder, run.header()))
         _log_parameters(arguments)
-        return self._end(Outcome(result=self.main(arguments, run) or {}))
+        result = self.main(arguments, run) or {}
+        return self._end(Outcome(status="already_done" if run.already_done else "done", result=result))
 
     def _open_run(self, arguments: Arguments) -> Run:
         asked = _run_arguments(arguments)
@@ -207,12 +208,13 @@ class Command:
         return "--debug" in sys.argv if self.arguments is None else _run_arguments(self.arguments).show_tracebacks
 
     def _close(self) -> None:
-        if self.stop_file is not None:
-            self.stop_file.close()
-        if self.run_of_folder is not None:
-            self.run_of_folder.close()
-        if self.log is not None:
-            self.log.close()
+        """The outcome stands: what cannot be closed any more on a failing disk is said, and changes nothing."""
+        for part in (self.stop_file, self.run_of_folder, self.log):
+            try:
+                if part is not None:
+                    part.close()
+            except OSError as error:
+                say_error(f"warning: {explain(error) or error}.")
 
 
 def _run_arguments(arguments: Arguments) -> RunArguments:

@@ -25,12 +25,16 @@ def make_parser() -> CommandParser:
     return CommandParser(__doc__ or "", (ModelArguments, PredictArguments, RunArguments))
 
 
-def main(arguments: Arguments, _run: Run) -> dict[str, Any]:
-    from finetune.prediction.task import open_predictor, predict_stream
+def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+    from finetune.prediction.task import find_record, open_predictor, predict_stream
 
     options = arguments[PredictArguments]
-    predictor = open_predictor(arguments[ModelArguments], options)
-    return predict_stream(predictor, options)
+    record = find_record(arguments)
+    if record and not options.overwrite_output_file and record.is_finished():
+        run.already_done = True
+        return record.result
+    predictor = open_predictor(arguments[ModelArguments], options, record)
+    return predict_stream(predictor, options, record)
 
 
 if __name__ == "__main__":

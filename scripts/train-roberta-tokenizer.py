@@ -21,10 +21,14 @@ def make_parser() -> CommandParser:
     return CommandParser(__doc__ or "", [RobertaTokenizerArguments])
 
 
-def main(arguments: Arguments, _: Run) -> dict[str, Any]:
-    from finetune.tokenization.training import train_roberta_tokenizer
+def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+    from finetune.tokenization.training import find_roberta_record, train_roberta_tokenizer
 
-    trained = train_roberta_tokenizer(arguments[RobertaTokenizerArguments])
+    asked, record = arguments[RobertaTokenizerArguments], find_roberta_record(arguments)
+    if not asked.overwrite_output_file and record.is_finished():
+        run.already_done = True
+        return record.result
+    trained = train_roberta_tokenizer(asked, record)
     print(f"{trained.vocab_size:,} entries written to {', '.join(str(file) for file in trained.files)}")
     return trained.facts()
 

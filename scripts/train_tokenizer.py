@@ -36,10 +36,14 @@ def make_parser() -> CommandParser:
     )
 
 
-def main(arguments: Arguments, _: Run) -> dict[str, Any]:
-    from finetune.tokenization.training import train_tokenizer
+def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+    from finetune.tokenization.training import find_record, train_tokenizer
 
-    trained = train_tokenizer(arguments[TokenizerTrainingArguments], arguments[SentencePieceArguments])
+    asked, record = arguments[TokenizerTrainingArguments], find_record(arguments)
+    if not asked.overwrite_output_file and record.is_finished():
+        run.already_done = True
+        return record.result
+    trained = train_tokenizer(asked, arguments[SentencePieceArguments], record)
     print(f"{trained.vocab_size:,} entries written to {', '.join(str(file) for file in trained.files)}")
     return trained.facts()
 

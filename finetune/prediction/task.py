@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from finetune.arguments.model import ModelArguments
+from finetune.arguments.parser import Arguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.classification import prediction as classification_prediction
+from finetune.data.files import find_paths
 from finetune.data.prediction_input import InputText, PredictionScore, in_chunks
 from finetune.errors import DataError, Problem
 from finetune.models.loading import load_config
 from finetune.run.atomic_files import atomic_text_file
+from finetune.run.output_record import OutputRecord
 from finetune.tagging.prediction import format_conll, open_tagger
 
 logger = logging.getLogger(__name__)
@@ -41,14 +45,26 @@ class Predictor(Protocol):
         """The predictions against the answers of the input, after the last text."""
 
 
-def open_predictor(model: ModelArguments, options: PredictArguments) -> Predictor:
-    """Load the model after its output file is known to be free.
+def find_record(arguments: Arguments) -> OutputRecord | None:
+    """The record beside the output file; None where there is no such file, or input that cannot be read twice."""
+    options, model = arguments[PredictArguments], Path(arguments[ModelArguments].model_name_or_path or "")
+    output = Path(options.output_file or os.devnull)
+    if not options.input_file or not (output.is_file() or not output.exists()):
+        return None
+    texts = [path for pattern in options.input_file for path in find_paths(pattern, flag="--input_file")]
+    of_model = [path for path in sorted(model.iterdir()) if path.is_file()] if model.is_dir() else []
+    return OutputRecord(output, arguments, [*texts, *of_model])
+
+
+def open_predictor(model: ModelArguments, options: PredictArguments, record: OutputRecord | None = None) -> Predictor:
+    """Load the model after its output file is known to be free, or to be what this command left when it was killed.
 
     Raises:
         DataError: the file is there, or the model cannot be used.
     """
     if options.output_file is not None:
-        require_free_output(Path(options.output_file), options.overwrite_output_file)
+        is_ours = record is not None and record.is_ours()
+        require_free_output(Path(options.output_file), options.overwrite_output_file or is_ours)
     config = load_config(model)
     if any(name.endswith(classification_prediction.HEAD) for name in config.architectures or ()):
         return classification_prediction.open_classifier(model, options)
@@ -71,18 +87,28 @@ def require_free_output(path: Path, overwrite: bool) -> None:
         raise DataError(Problem("the output file exists", remedy=remedy, path=path))
 
 
-def predict_stream(predictor: Predictor, options: PredictArguments) -> dict[str, Any]:
+def predict_stream(
+    predictor: Predictor, options: PredictArguments, record: OutputRecord | None = None
+) -> dict[str, Any]:
     """Predict every input text; returns how many there were, for the last line."""
+    result: dict[str, Any] = {}
+    write_record = None if record is None else lambda path: record.write({record.output.name: path}, result)
+    with open_output(options.output_file, write_record) as file:
+        result |= predict_into(file, predictor, options)
+    return result
+
+
+def predict_into(file: IO[str], predictor: Predictor, options: PredictArguments) -> dict[str, Any]:
+    """Every result as soon as it is known; what is said of all of them at the end is returned."""
     write = format_conll if options.output_format == "conll" else format_json
     start = said = time.monotonic()
     count = 0
-    with open_output(options.output_file) as file:
-        for chunk in in_chunks(predictor.read(), CHUNK):
-            write_results(file, predictor.tag(chunk), write)
-            count += len(chunk)
-            if time.monotonic() - said > SECONDS_BETWEEN_LINES:
-                said = time.monotonic()
-                logger.info("%d texts, %.0f a second.", count, count / (said - start))
+    for chunk in in_chunks(predictor.read(), CHUNK):
+        write_results(file, predictor.tag(chunk), write)
+        count += len(chunk)
+        if time.monotonic() - said > SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            logger.info("%d texts, %.0f a second.", count, count / (said - start))
     seconds = time.monotonic() - start
     logger.info("%d texts predicted in %.1f seconds.", count, seconds)
     scores = tell_score(predictor, options, count) if options.score else {}
@@ -120,10 +146,10 @@ def format_json(result: dict[str, Any]) -> str:
 
 
 @contextmanager
-def open_output(name: str | None) -> Iterator[IO[str]]:
+def open_output(name: str | None, before_naming: Callable[[Path], None] | None = None) -> Iterator[IO[str]]:
     """Standard output, or a file that appears under its name only once it is whole."""
     if name is None:
         yield sys.stdout
         return
-    with atomic_text_file(Path(name)) as file:
+    with atomic_text_file(Path(name), before_naming=before_naming) as file:
         yield file

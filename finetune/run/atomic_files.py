@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -35,11 +35,13 @@ class AtomicFile:
     ...     file.stream.write(b"...")
 
     Outside of `with`, `commit` or `discard` ends it. `path` may be changed until then. What is no regular file
-    (/dev/stdout, a pipe) is written in place.
+    (/dev/stdout, a pipe) is written in place. `before_naming` is called with the path of the whole file before it gets
+    its name.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, before_naming: Callable[[Path], None] | None = None) -> None:
         self.path = path
+        self._before_naming = before_naming
         path.parent.mkdir(parents=True, exist_ok=True)
         self._is_device = _is_device(path)
         self._aside = path
@@ -64,6 +66,8 @@ class AtomicFile:
         try:
             self.stream.flush()
             os.fsync(self.stream.fileno())
+            if self._before_naming is not None:
+                self._before_naming(self._aside)
             self._aside.replace(self.path)
         except BaseException:
             self.discard()
@@ -96,9 +100,11 @@ class AtomicFile:
 
 
 @contextmanager
-def atomic_text_file(path: Path, *, errors: str = "strict") -> Iterator[IO[str]]:
+def atomic_text_file(
+    path: Path, *, errors: str = "strict", before_naming: Callable[[Path], None] | None = None
+) -> Iterator[IO[str]]:
     """UTF-8 text, line ends as they are written, whole or not at all; the folder is made where it is missing."""
-    with AtomicFile(path) as file:
+    with AtomicFile(path, before_naming=before_naming) as file:
         text = io.TextIOWrapper(file.stream, encoding="utf-8", errors=errors, newline="")
         try:
             yield text
@@ -161,7 +167,10 @@ def _remove_if_left(path: Path) -> bool:
 
 @contextmanager
 def files_written_aside(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files are moved into `folder` at the end, if nothing went wrong."""
+    """A temporary folder whose files are moved into `folder` at the end, if nothing went wrong.
+
+    What is to be known of them is recorded at the end of the block: a kill may come when some are moved and others not.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _remove_folders_left(folder)
     aside = folder / f".files-{secrets.token_hex(4)}{SUFFIX}"

@@ -143,6 +143,11 @@ def read_position(state: Mapping[str, Any]) -> dict[str, Any]:
     return position if isinstance(position, dict) else {}
 
 
+def is_off_schedule(folder: Path) -> bool:
+    """Whether a checkpoint is there because of an interruption alone: an undisturbed run would not have saved it."""
+    return bool(read_position(read_state(folder)).get("off_schedule"))
+
+
 def restore_replaced(output_dir: Path) -> list[Path]:
     """Where a kill left no whole checkpoint of a step: give the one that was to be replaced its name back.
 

@@ -16,6 +16,7 @@ WRAPPED = (
     "Disk quota exceeded",
     "unexpected pos ",
     "PytorchStreamWriter failed",
+    "basic_ios::clear: iostream error",
 )
 
 
@@ -25,6 +26,7 @@ def explain(error: BaseException) -> str | None:
         _out_of_memory,
         _small_shared_memory,
         _full_disk,
+        _failing_disk,
         _too_many_files,
         _read_only,
         _file_limit,
@@ -86,6 +88,14 @@ def _full_disk(error: BaseException) -> str | None:
         return None
     where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
     return f"the disk is full{where}; make room and run the same command again, it goes on from the last checkpoint"
+
+
+def _failing_disk(error: BaseException) -> str | None:
+    failing = isinstance(error, OSError) and error.errno == errno.EIO
+    if not failing and "os error 5)" not in str(error):
+        return None
+    where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+    return f"the disk failed{where}: input/output error; see to it and run the same command again, it goes on"
 
 
 def _file_limit(error: BaseException) -> str | None:

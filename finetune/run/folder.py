@@ -289,7 +289,12 @@ class Run:
         self.record(inputs={**self._manifest.get("inputs", {}), **fingerprints(paths)})
 
     def finish(self, status: str, result: Mapping[str, Any] | None = None, reason: str = "") -> None:
-        """Record how the run ended. A run that never started leaves no trace, unless it is done."""
+        """Record how the run ended. A start that never began to write leaves no trace, but for one that is done.
+
+        One that was to go on and was interrupted is recorded, too: a launcher's exit code does not tell that.
+        """
+        if status == "preempted" and self.resumed and not self._started and self.writes:
+            self._started = True
         if status == "done":
             self._action = Action.START if not self._started else self._action
             self.start()

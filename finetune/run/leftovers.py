@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from finetune.run.atomic_files import PATTERN
 from finetune.run.lock import LOCK
 from finetune.run.logs import LOG_FILE
 from finetune.run.manifest import MANIFEST
@@ -13,13 +14,15 @@ from finetune.run.stop_file import STOP
 
 
 def list_files(folder: Path) -> list[str]:
-    """Relative names of all files in an output folder, but not of runs in folders inside it."""
+    """Relative names of all files in an output folder, but not of runs in folders inside it, nor what writers left."""
     return sorted(name for name in _walk(folder, folder) if name not in (LOCK, STOP)) if folder.is_dir() else []
 
 
 def _walk(folder: Path, root: Path) -> Iterator[str]:
     for entry in os.scandir(folder):
         path = Path(entry.path)
+        if PATTERN.fullmatch(entry.name):
+            continue  # of a writer that was killed: nobody's
         if entry.is_dir(follow_symlinks=False):
             if not (path / MANIFEST).exists():
                 yield from _walk(path, root)

@@ -60,13 +60,22 @@ class RecordLock:
         os.pwrite(self._descriptor, content, 0)
 
     def release(self, *, remove: bool = False) -> None:
-        """Give the lock free, and remove its file if asked; without a lock nothing happens."""
+        """Give the lock free, and remove its file if asked; without a lock nothing happens.
+
+        A file that cannot be removed stays, which is said: nobody holds it, and the next one to lock it removes it.
+        """
         if self._descriptor is None:
             return
         if remove:
-            self.path.unlink(missing_ok=True)
+            self._remove()
         os.close(self._descriptor)
         self._descriptor = None
+
+    def _remove(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s cannot be removed (%s); it stays, and locks nothing.", self.path, error.strerror)
 
 
 def try_lock(descriptor: int, *, wait: bool) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.arguments.parser import Arguments
 from finetune.arguments.tokenizer import (
     RobertaTokenizerArguments,
     SentencePieceArguments,
@@ -17,6 +18,7 @@ from finetune.data.files import listed
 from finetune.data.text import find_text_files
 from finetune.errors import DataError, Problem
 from finetune.run.atomic_files import files_written_aside
+from finetune.run.output_record import OutputRecord
 from finetune.tokenization.sentencepiece_training import PieceSettings, describe_pieces, train_pieces
 from finetune.tokenization.subword_training import (
     BERT_TOKENS,
@@ -53,8 +55,24 @@ class TrainedTokenizer:
         return {"output_file": str(self.files[0]), "vocab_size": self.vocab_size}
 
 
-def train_tokenizer(arguments: TokenizerTrainingArguments, pieces: SentencePieceArguments) -> TrainedTokenizer:
-    """Train what `--pre_tokenizer_type` names and write it.
+def find_record(arguments: Arguments) -> OutputRecord:
+    """The record beside what `train_tokenizer` writes.
+
+    Raises:
+        DataError: the text is missing.
+    """
+    asked = arguments[TokenizerTrainingArguments]
+    return OutputRecord(Path(asked.output_file).expanduser(), arguments, _find_text(asked))
+
+
+def _find_text(arguments: TokenizerTrainingArguments) -> list[Path]:
+    return find_text_files(arguments.train_dir, ext=arguments.ext, flag="--train_dir")
+
+
+def train_tokenizer(
+    arguments: TokenizerTrainingArguments, pieces: SentencePieceArguments, record: OutputRecord | None = None
+) -> TrainedTokenizer:
+    """Train what `--pre_tokenizer_type` names and write it; over what `record` knows as this command's own, too.
 
     Raises:
         UsageError: the output exists already.
@@ -63,14 +81,26 @@ def train_tokenizer(arguments: TokenizerTrainingArguments, pieces: SentencePiece
     output = Path(arguments.output_file).expanduser()
     kind = arguments.pre_tokenizer_type
     beside = [output.with_name(name.format(stem=output.stem)) for name in WRITTEN_BESIDE.get(kind, ())]
-    refuse_overwriting([output, *beside], overwrite=arguments.overwrite_output_file)
+    overwrite = arguments.overwrite_output_file or _is_ours(record)
+    refuse_overwriting([output, *beside], overwrite=overwrite)
     _say_name(kind, output)
-    paths = find_text_files(arguments.train_dir, ext=arguments.ext, flag="--train_dir")
+    paths = _find_text(arguments)
     logger.info("Training on %s files: %s.", f"{len(paths):,}", listed([str(path) for path in paths]))
     with files_written_aside(output.parent) as folder:
         size = TRAINERS.get(kind, _train_words)(paths, arguments, pieces, folder / output.name)
         names = sorted((item.name for item in folder.iterdir()), key=lambda name: (name != output.name, name))
-    return TrainedTokenizer([output.parent / name for name in names], size)
+        trained = TrainedTokenizer([output.parent / name for name in names], size)
+        _write_record(record, trained, folder)
+    return trained
+
+
+def _is_ours(record: OutputRecord | None) -> bool:
+    return record is not None and record.is_ours()
+
+
+def _write_record(record: OutputRecord | None, trained: TrainedTokenizer, aside: Path) -> None:
+    if record is not None:
+        record.write({file.name: aside / file.name for file in trained.files}, trained.facts())
 
 
 def _say_name(kind: str, output: Path) -> None:
@@ -202,7 +232,26 @@ def find_corpus(data_dir: str, suffix: str) -> list[Path]:
     return found
 
 
-def train_roberta_tokenizer(arguments: RobertaTokenizerArguments) -> TrainedTokenizer:
+def find_roberta_record(arguments: Arguments) -> OutputRecord:
+    """The record beside what `train_roberta_tokenizer` writes.
+
+    Raises:
+        DataError: the text is missing.
+    """
+    asked = arguments[RobertaTokenizerArguments]
+    first, *_ = _roberta_files(asked)
+    return OutputRecord(first, arguments, find_corpus(asked.data_dir, asked.file_suffix))
+
+
+def _roberta_files(arguments: RobertaTokenizerArguments) -> list[Path]:
+    name, folder = arguments.tokenizer_name, Path(arguments.output_dir).expanduser()
+    endings = ["-vocab.txt"] if name == "BertWordPieceTokenizer" else ["-vocab.json", "-merges.txt"]
+    return [folder / f"{name}{ending}" for ending in endings]
+
+
+def train_roberta_tokenizer(
+    arguments: RobertaTokenizerArguments, record: OutputRecord | None = None
+) -> TrainedTokenizer:
     """Train one of the four algorithms and write `<name>-vocab.json` and `<name>-merges.txt` (WordPiece: `.txt` alone).
 
     Raises:
@@ -211,9 +260,8 @@ def train_roberta_tokenizer(arguments: RobertaTokenizerArguments) -> TrainedToke
     """
     name = arguments.tokenizer_name
     is_wordpiece = name == "BertWordPieceTokenizer"
-    files = [f"{name}-vocab.txt"] if is_wordpiece else [f"{name}-vocab.json", f"{name}-merges.txt"]
-    folder = Path(arguments.output_dir).expanduser()
-    refuse_overwriting([folder / file for file in files], overwrite=arguments.overwrite_output_file)
+    files = _roberta_files(arguments)
+    refuse_overwriting(files, overwrite=arguments.overwrite_output_file or _is_ours(record))
     paths = find_corpus(arguments.data_dir, arguments.file_suffix)
     logger.info("Training on %s files: %s.", f"{len(paths):,}", listed([str(path) for path in paths]))
     settings = SubwordSettings(
@@ -226,6 +274,8 @@ def train_roberta_tokenizer(arguments: RobertaTokenizerArguments) -> TrainedToke
         strip_accents=arguments.strip_accents,
     )
     vocabulary = train_subwords(TrainingText(paths, LineRules(), workers=arguments.num_workers), settings)
-    with files_written_aside(folder) as aside:
-        write_subwords(vocabulary, aside / files[0], None if is_wordpiece else aside / files[1])
-    return TrainedTokenizer([folder / file for file in files], len(vocabulary.tokens))
+    trained = TrainedTokenizer(files, len(vocabulary.tokens))
+    with files_written_aside(files[0].parent) as aside:
+        write_subwords(vocabulary, aside / files[0].name, None if is_wordpiece else aside / files[1].name)
+        _write_record(record, trained, aside)
+    return trained

@@ -15,10 +15,10 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from finetune.errors import NonFiniteError
-from finetune.run.checkpoints import delete, list_checkpoints, mark_complete, remove_outlived
+from finetune.run.checkpoints import delete, is_off_schedule, list_checkpoints, mark_complete, remove_outlived
 from finetune.run.signals import StopRequest
 from finetune.training.losses import TokenLoss
-from finetune.training.resuming import EndsTraining
+from finetune.training.resuming import EndsTraining, InterruptsTraining
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def sum_over_processes(value: float, args: TrainingArguments) -> float:
     return total.item()
 
 
-class GracefulStop(TrainerCallback):
+class GracefulStop(InterruptsTraining):
     """Save at the end of the running step and stop, once a signal asked for it: all processes in the same step.
 
     A signal reaches them at different moments, or one alone; whoever went on would wait for the others for ever. What an
@@ -79,6 +79,7 @@ class GracefulStop(TrainerCallback):
     ) -> None:
         if sum_over_processes(self.stop.requested, args):
             self.stop.join()
+            self.off_schedule = not control.should_save
             self.agreed = control.should_save = control.should_training_stop = True
 
     def on_epoch_end(
@@ -131,11 +132,13 @@ class CheckpointKeeper(TrainerCallback):
     """Mark a checkpoint as whole once all its files are written, then delete older ones: the best and the newest stay.
 
     transformers would delete before the new checkpoint is known to be whole; a kill in between would leave none. So its
-    own rotation is off (`save_total_limit=None`) and the limit is applied here.
+    own rotation is off (`save_total_limit=None`) and the limit is applied here. A checkpoint of an interruption counts for
+    nothing: it drives no other away, and goes as soon as a later one is whole.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = max(limit, 1)
+        self._off_schedule: dict[Path, bool] = {}  # by checkpoint: the states of long trainings are long to read
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         PartialState().wait_for_everyone()  # every process has written its random state by then
@@ -151,11 +154,16 @@ class CheckpointKeeper(TrainerCallback):
 
     def find_superfluous(self, folder: Path, state: TrainerState) -> list[Path]:
         """Checkpoints beyond the limit, oldest first; never the best, never the newest."""
-        checkpoints = list_checkpoints(folder)
+        found = list_checkpoints(folder)
+        for path in found:
+            if path == found[-1] or path not in self._off_schedule:
+                self._off_schedule[path] = is_off_schedule(path)
+        extra = [path for path in found if self._off_schedule[path]]
+        checkpoints = [path for path in found if path not in extra]
         best = Path(state.best_model_checkpoint).name if state.best_model_checkpoint else ""
         others = [path for path in checkpoints if path.name != best]
         room = max(self.limit - (len(others) < len(checkpoints)), 1)
-        return others[: max(len(others) - room, 0)]
+        return [*others[: max(len(others) - room, 0)], *(path for path in extra if path != found[-1])]
 
 
 class EarlyStopping(EndsTraining):

@@ -28,6 +28,12 @@ class EndsTraining(TrainerCallback):
         raise NotImplementedError
 
 
+class InterruptsTraining(TrainerCallback):
+    """A callback that may ask for a checkpoint between those of the schedule, which an undisturbed run would not have."""
+
+    off_schedule = False
+
+
 class EpochEnds(TrainerCallback):
     """Knows whether the end of the running epoch is being dealt with, and ends epochs that have nothing left."""
 
@@ -124,12 +130,17 @@ class ResumingTrainer(Trainer):
             "loss": self._mean_over_processes(self._tr_loss),
             "logged_loss": self._total_loss_scalar,
             "logged_step": self._globalstep_last_logged,
+            "off_schedule": self._is_off_schedule(),
         }
         if self.args.should_save:
             self._require_room()
             make_way(Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         PartialState().wait_for_everyone()
         super()._save_checkpoint(model, trial)
+
+    def _is_off_schedule(self) -> bool:
+        callbacks = [item for item in self.callback_handler.callbacks if isinstance(item, InterruptsTraining)]
+        return any(item.off_schedule for item in callbacks)
 
     def _require_room(self) -> None:
         """Before a file is opened: the weights, and what the optimizer holds, must fit on the disk.

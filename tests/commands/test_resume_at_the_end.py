@@ -176,3 +176,20 @@ def test_a_signal_changes_nothing(train, tmp_path, at_step, monkeypatch, step, s
         tmp_path / "whole" / "model.safetensors"
     ).read_bytes()
     assert history(tmp_path / "cut") == history(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("step", [3, 5, 6, 11])
+def test_an_interruption_leaves_the_checkpoints_of_the_schedule(train, tmp_path, at_step, monkeypatch, step):
+    """The checkpoint that it saved drives no other away, and goes once a later one is whole."""
+    flags = ("--max_steps", 12, "--eval_strategy", "steps", "--eval_steps", 3, "--save_steps", 3)
+    flags += ("--save_total_limit", 2)
+    done = train("whole", *flags)
+    assert done.code == 0, done.stderr
+    with monkeypatch.context() as context:
+        at_step(step - 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert train("cut", *flags).code == 75
+        context.undo()
+    assert (tmp_path / "cut" / f"checkpoint-{step}" / "complete.json").is_file()
+    assert train("cut", *flags).code == 0
+    names = [sorted(path.name for path in (tmp_path / name).glob("checkpoint-*")) for name in ("whole", "cut")]
+    assert names[0] == names[1]

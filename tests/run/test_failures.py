@@ -70,11 +70,15 @@ def test_everything_else_is_a_bug(error):
     [
         (RuntimeError("[enforce fail at inline_container.cc:626] . unexpected pos 704 vs 598"), "the disk is full"),
         (RuntimeError("PytorchStreamWriter failed writing file data/1: file write failed"), "the disk is full"),
+        (RuntimeError("basic_ios::clear: iostream error"), "the disk is full"),
         (
             RuntimeError("unable to write to file </torch_1_2_3>: No space left on device (28) /dev/shm"),
             "shared memory",
         ),
         (OSError(24, "Too many open files", "x"), "too many files are open"),
+        (OSError(5, "Input/output error"), "the disk failed: input/output error"),
+        (OSError(5, "Input/output error", "x"), "the disk failed (x)"),
+        (SafetensorError("I/O error: Input/output error (os error 5)"), "the disk failed: input/output error"),
         (OSError(30, "Read-only file system", "/ro/x"), "the disk is read-only: /ro/x"),
     ],
 )

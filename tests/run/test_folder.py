@@ -203,6 +203,24 @@ def test_records_and_results_are_on_disk_at_once(tmp_path):
     assert again.already_done and again.result == {"f1": 0.5}
 
 
+@pytest.mark.parametrize(("status", "recorded"), [("preempted", "preempted"), ("failed", "running")])
+def test_a_start_that_is_interrupted_before_it_goes_on_says_so(tmp_path, status, recorded):
+    leave_run(tmp_path, "running", checkpoints=(5,))
+    run = open_run(tmp_path)
+    run.finish(status)
+    run.close()
+    assert json.loads((tmp_path / MANIFEST).read_text())["status"] == recorded
+    assert (tmp_path / "checkpoint-5").is_dir()
+
+
+def test_a_kill_within_the_first_record_keeps_nobody_out(tmp_path):
+    (tmp_path / f".{MANIFEST}.0123abcd.partial").write_bytes(b"{")
+    run = open_run(tmp_path)
+    run.start()
+    run.close()
+    assert [path.name for path in tmp_path.iterdir()] == [MANIFEST]
+
+
 def test_other_ranks_follow_without_writing(tmp_path):
     leave_run(tmp_path, "running", checkpoints=(5,))
     before = (tmp_path / MANIFEST).read_bytes()

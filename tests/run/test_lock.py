@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -54,6 +55,18 @@ def test_a_released_lock_leaves_no_file_and_can_be_taken_again(tmp_path):
         lock.release()
         assert not (tmp_path / LOCK).exists()
     lock.release()
+
+
+def test_a_lock_file_that_cannot_be_removed_is_said_and_stays(tmp_path, monkeypatch, caplog):
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    with monkeypatch.context() as context:
+        context.setattr(type(tmp_path), "unlink", Mock(side_effect=OSError(5, "Input/output error")))
+        lock.release()
+    assert "cannot be removed (Input/output error)" in caplog.text
+    lock.acquire()
+    lock.release()
+    assert not (tmp_path / LOCK).exists()
 
 
 def test_a_forked_worker_does_not_hold_the_lock_on(tmp_path, repository):
