@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from finetune.arguments.groups import find_adapting
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
@@ -147,6 +148,7 @@ class Command:
             logger.warning("%s", line)
         run = self.run_of_folder = self._open_run(arguments)
         run.unattended = arguments.find(UnattendedArguments) or run.unattended
+        run.adapting = find_adapting(arguments)
         if run.already_done:
             logger.info("%s holds this run, finished; nothing is left to do (--restart does it again).", run.folder)
             return Outcome(status="already_done", result=run.result)

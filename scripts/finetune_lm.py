@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune import cli
+from finetune.arguments.groups import ADAPTING_GROUPS
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
 from finetune.arguments.unattended import UnattendedArguments
@@ -38,7 +39,7 @@ from finetune.search.space import check_search
 
 GROUPS = (
     *(ExperimentModelArguments, ExperimentTextArguments, ExperimentArguments, ExperimentResultArguments),
-    *(OptimizationArguments, UnattendedArguments, RunArguments),
+    *(OptimizationArguments, *ADAPTING_GROUPS, UnattendedArguments, RunArguments),
 )
 
 

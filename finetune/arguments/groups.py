@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.parser import Arguments
+from finetune.arguments.rates import RateArguments
 from finetune.arguments.run import RunArguments
 from finetune.arguments.unattended import UnattendedArguments
 
-TRAINING_GROUPS: tuple[type, ...] = (FastPathArguments, UnattendedArguments, RunArguments)
+ADAPTING_GROUPS: tuple[type, ...] = (RateArguments,)
+TRAINING_GROUPS: tuple[type, ...] = (FastPathArguments, *ADAPTING_GROUPS, UnattendedArguments, RunArguments)
+
+
+@dataclass(frozen=True)
+class Adapting:
+    """How a model is changed for training, and how its parts are trained, whatever the task."""
+
+    rates: RateArguments = field(default_factory=RateArguments)
+
+    def flags(self) -> list[str]:
+        """The flags that ask for something."""
+        groups = (vars(group) for group in vars(self).values())
+        return [f"--{name}" for group in groups for name, value in group.items() if value]
+
+
+def find_adapting(arguments: Arguments) -> Adapting:
+    """What a user asked for; nothing of it where the command does not take it."""
+    return Adapting(arguments.find(RateArguments) or RateArguments())

@@ -1,60 +1,26 @@
-"""Freezing parts of a model, to single rows of a matrix, bit by bit.
-
-Zeroed gradients alone do not freeze: AdamW's weight decay and the momentum of earlier steps still move what has no gradient.
-So frozen entries get no gradient (already before gradients are clipped) and are put back after each optimizer step.
-"""
+"""Callbacks that freeze parts of a model, to single rows of a matrix, by what `models/freezing.py` knows of names."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from finetune.arguments.nearest import allowed_values
 from finetune.errors import Problem, UsageError
 from finetune.lm_experiments.preprocessing import find_word_tokens
-
-ENTRY = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<index>[^\[\]]*)\])?")
-Masks = dict[nn.Parameter, torch.Tensor | None]
+from finetune.models.freezing import FrozenEntries, Masks, find_entries, invert
 
 
-class FrozenModelCallback:
-    """Keeps entries of a model as they are. Called with (epoch, batch) after `backward`, before the optimizer's step.
-
-    `frozen` maps a parameter to the entries that stay, as flags of its shape; None is all of it, which is then no longer
-    trained at all.
-    """
-
-    def __init__(self, frozen: Masks) -> None:
-        self.kept: list[tuple[nn.Parameter, torch.Tensor, torch.Tensor]] = []
-        for parameter, mask in frozen.items():
-            if mask is None or bool(mask.all()):
-                parameter.requires_grad_(False)
-            elif bool(mask.any()):
-                mask = mask.to(parameter.device)
-                parameter.register_hook(_zeroing(mask))
-                self.kept.append((parameter, mask, parameter.detach()[mask].clone()))
+class FrozenModelCallback(FrozenEntries):
+    """Keeps entries of a model as they are. Called with (epoch, batch) after `backward`, before the optimizer's step."""
 
     def __call__(self, epoch: int, batch: object) -> None:
         """Set the gradients of frozen entries to zero."""
         del epoch, batch
-        for parameter, mask, _ in self.kept:
-            if parameter.grad is not None:
-                parameter.grad.masked_fill_(mask.to(parameter.device), 0)
-
-    def after_step(self) -> None:
-        """Put frozen entries back as they were when training began."""
-        with torch.no_grad():
-            for parameter, mask, values in self.kept:
-                parameter[mask.to(parameter.device)] = values.to(parameter.device)
-
-
-def _zeroing(mask: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda gradient: gradient.masked_fill(mask.to(gradient.device), 0)
+        self.zero_gradients()
 
 
 class PartiallyFrozenModelCallback(FrozenModelCallback):
@@ -112,73 +78,6 @@ class UnfreezeWordTokensCallback(FrozenModelCallback):
         word_embeddings_name: str | None = None,
     ) -> None:
         super().__init__(invert(model, _rows_of_words(model, tokenizer, words_to_unfreeze, word_embeddings_name)))
-
-
-def find_entries(model: nn.Module, entries: str | Sequence[str]) -> Masks:
-    """The parameters that `name`, `module` or `name[index]` mean, several of one parameter together.
-
-    Raises:
-        UsageError: every unknown name, with the nearest, and every index that does not fit.
-    """
-    known: dict[str, nn.Parameter] = dict(model.named_parameters(remove_duplicate=False))
-    masks: Masks = {}
-    problems: list[Problem] = []
-    for entry in [entries] if isinstance(entries, str) else entries:
-        try:
-            _add_entry(masks, known, str(entry))
-        except UsageError as error:
-            problems.extend(error.problems)
-    if problems:
-        raise UsageError(*problems)
-    return masks
-
-
-def _add_entry(masks: Masks, known: dict[str, nn.Parameter], entry: str) -> None:
-    match = ENTRY.fullmatch(entry)
-    name = match["name"] if match else entry
-    found = [parameter for other, parameter in known.items() if other == name or other.startswith(f"{name}.")]
-    if match is None or not found:
-        raise UsageError(Problem(f"the model has no parameter {name!r}", allowed_values(name, known)))
-    if match["index"] is None:
-        masks.update(dict.fromkeys(found))
-        return
-    if name not in known:
-        raise UsageError(Problem(f"{entry!r} has an index, but {name} is a module", "a parameter takes one"))
-    mask = torch.zeros(known[name].shape, dtype=torch.bool)
-    mask[_read_index(match["index"], known[name], entry)] = True
-    before = masks.get(known[name], torch.zeros_like(mask))
-    masks[known[name]] = None if before is None else before | mask
-
-
-def _read_index(text: str, parameter: nn.Parameter, entry: str) -> tuple[int | slice, ...]:
-    """`5`, `5,:`, `0:10,3`: whole numbers and slices by commas, within the shape of the parameter."""
-    try:
-        index = tuple(_read_place(part.strip()) for part in text.split(","))
-    except ValueError:
-        allowed = "an index is made of whole numbers and slices, such as [5], [0:10,3]"
-        raise UsageError(Problem(f"{entry!r} has no index that can be read", allowed)) from None
-    sizes = parameter.shape
-    outside = any(isinstance(at, int) and not -size <= at < size for at, size in zip(index, sizes, strict=False))
-    if len(index) > len(sizes) or outside:
-        raise UsageError(Problem(f"{entry!r} lies outside the parameter", f"its shape is {tuple(sizes)}"))
-    return index
-
-
-def _read_place(part: str) -> int | slice:
-    if ":" not in part:
-        return int(part)
-    return slice(*(int(item) if item.strip() else None for item in part.split(":")))
-
-
-def invert(model: nn.Module, masks: Masks) -> Masks:
-    """Everything of the model but those entries."""
-    inverted: Masks = {}
-    for parameter in model.parameters():
-        if parameter not in masks:
-            inverted[parameter] = None
-        elif (mask := masks[parameter]) is not None:
-            inverted[parameter] = ~mask
-    return inverted
 
 
 def _rows_of_words(

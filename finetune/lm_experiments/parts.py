@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from finetune.arguments.groups import Adapting
 from finetune.errors import Problem, ProblemList, UsageError
 from finetune.lm_experiments.arguments import (
     BASELINE_LOSS,
@@ -35,11 +36,13 @@ from finetune.lm_experiments.object_names import ObjectKind, find_object
 from finetune.lm_experiments.preprocessing import Batch, check_keywords
 from finetune.lm_experiments.result_arguments import ExperimentResultArguments
 from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
+from finetune.models.adapting import Trained
 from finetune.models.building import build_model
 from finetune.models.checks import find_position_limit
 from finetune.models.loading import check_weights, load_config
 from finetune.surprisal.heads import HEADS, check_language_model, find_task
 from finetune.tokenization.loading import load_tokenizer
+from finetune.training.parameter_groups import build_groups
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class ExperimentSettings:
     experiment: ExperimentArguments
     results: ExperimentResultArguments
     seed: int
+    adapting: Adapting = field(default_factory=Adapting)
 
     def find(self, name: str, kind: ObjectKind, flag: str) -> Any:
         """The class or function of that name.
@@ -147,8 +151,8 @@ class ExperimentParts:
         reduction = per_split(self.settings.experiment.loss_reduction_fns)[split] or REDUCTION.names[0]
         return SplitLoss(losses, self.settings.find(reduction, REDUCTION, f"--loss_reduction_fns.{split}"))
 
-    def build_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer over all parameters of the model.
+    def build_optimizer(self, trained: Trained | None = None) -> torch.optim.Optimizer:
+        """The optimizer over all parameters of the model, in groups where parts of it have rates of their own.
 
         Raises:
             UsageError: it cannot be built with these keywords, or not be used without a closure or sparse gradients.
@@ -156,10 +160,25 @@ class ExperimentParts:
         experiment = self.settings.experiment
         optimizer_class = self.settings.find(experiment.train_optimizer, OPTIMIZER, "--train_optimizer")
         try:
-            return optimizer_class(params=self.model.parameters(), **experiment.train_optimizer_kwargs)
+            return optimizer_class(
+                params=self._parameters(optimizer_class, trained), **experiment.train_optimizer_kwargs
+            )
         except (TypeError, ValueError, RuntimeError) as error:
             found = f"{optimizer_class.__name__} cannot be built with {experiment.train_optimizer_kwargs}: {error}"
             raise UsageError(Problem(found, remedy="mend --train_optimizer_kwargs or --train_optimizer")) from error
+
+    def _parameters(self, optimizer_class: type, trained: Trained | None) -> Any:
+        if trained is None or not trained.asked.rates.moves_rates:
+            return self.model.parameters()
+        defaults = inspect.signature(optimizer_class).parameters
+        given = {
+            name: self.settings.experiment.train_optimizer_kwargs.get(name, getattr(defaults.get(name), "default", 0.0))
+            for name in ("lr", "weight_decay")
+        }
+        everything = [name for name, _ in self.model.named_parameters()]  # as without groups, all of it decays
+        return build_groups(
+            self.model, trained, rate=float(given["lr"]), decay=float(given["weight_decay"]), decaying=everything
+        )
 
 
 def bind_loss(

@@ -66,7 +66,12 @@ def resolve(arguments: Arguments, run: Run) -> ExperimentSettings:
         run.record(drawn_seed=seed)
     model = resolve_token(arguments[ExperimentModelArguments])
     return ExperimentSettings(
-        model, arguments[ExperimentTextArguments], experiment, arguments[ExperimentResultArguments], seed
+        model,
+        arguments[ExperimentTextArguments],
+        experiment,
+        arguments[ExperimentResultArguments],
+        seed,
+        run.adapting,
     )
 
 

@@ -27,6 +27,7 @@ from finetune.lm_experiments.trainer import (
     Validation,
     collate_numbers,
 )
+from finetune.models.adapting import Trained, adapt_for_training
 from finetune.models.saving import save_pretrained
 from finetune.run.folder import TRAINER_STATE, Run
 from finetune.training.building import TrainerParts, build_trainer, train
@@ -60,6 +61,7 @@ class ExperimentTask:
     parts: ExperimentParts
     texts: dict[str, TextBatches]
     losses: dict[str, SplitLoss]
+    adapted: Trained
 
 
 def resolve_task(settings: ExperimentSettings) -> ExperimentTask:
@@ -70,13 +72,15 @@ def resolve_task(settings: ExperimentSettings) -> ExperimentTask:
     """
     parts = open_parts(settings, SPLITS)
     problems = ProblemList()
+    adapted = problems.attempt(adapt_for_training, parts.model, settings.adapting, seed=settings.seed)
     texts = {split: problems.attempt(parts.encode, split) for split in SPLITS}
     losses = {split: problems.attempt(parts.build_loss, split) for split in SPLITS}
-    problems.attempt(parts.build_optimizer)
+    problems.attempt(parts.build_optimizer, adapted)
     problems.raise_any()
+    assert adapted is not None
     found = {split: item for split, item in texts.items() if item is not None}
     tell_missing_masks(parts, found)
-    return ExperimentTask(parts, found, {split: item for split, item in losses.items() if item is not None})
+    return ExperimentTask(parts, found, {split: item for split, item in losses.items() if item is not None}, adapted)
 
 
 def tell_missing_masks(parts: ExperimentParts, texts: dict[str, TextBatches]) -> None:
@@ -166,7 +170,8 @@ def _build_trainer(
         validation=list(range(len(task.texts["validation"]))),  # type: ignore[arg-type]
         callbacks=callbacks,
         engine=lambda **kwargs: ExperimentTrainer(setup=setup, **kwargs),
-        optimizer=task.parts.build_optimizer(),
+        optimizer=task.parts.build_optimizer,
+        adapted=task.adapted,
     )
     values = training_values(settings, folder, on_disk=memory is None)
     trainer = build_trainer(parts, values, run, fast_path=FastPathArguments(no_fast_path=True))

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from finetune.arguments.groups import Adapting
 from finetune.arguments.secrets import hide_in
 from finetune.arguments.unattended import UnattendedArguments
 from finetune.errors import Problem, RunError, UsageError
@@ -139,6 +140,7 @@ class Run:
     resumed: bool = False
     stop: StopRequest = field(default_factory=StopRequest)
     unattended: UnattendedArguments = field(default_factory=UnattendedArguments)
+    adapting: Adapting = field(default_factory=Adapting)
     already_done: bool = False
     _action: Action = Action.START
     _manifest: dict[str, Any] = field(default_factory=dict)

@@ -22,8 +22,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from finetune.arguments.fast_path import FastPathArguments
+from finetune.arguments.groups import Adapting
 from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Preempted, Problem, UsageError
+from finetune.models.adapting import Trained, adapt_for_training
 from finetune.models.prediction import tell_missing_gpus
 from finetune.run.folder import Run
 from finetune.training.batch_parts import cut_batches
@@ -38,6 +40,7 @@ from finetune.training.callbacks import (
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
+from finetune.training.parameter_groups import Unfreezing, needs_groups
 from finetune.training.settled import record_arguments, record_choice
 from finetune.training.trackers import prepare_trackers
 from finetune.training.trainer import FinetuneTrainer
@@ -66,7 +69,8 @@ class TrainerParts:
     sparse_embedding: bool = False  # only the rows of `train` reach the embedding: no collator replaces ids
     evaluation: Callable[..., Any] | None = None  # what is kept of logits and labels; without it, as `EvaluationLoss`
     engine: Callable[..., FinetuneTrainer] = FinetuneTrainer
-    optimizer: torch.optim.Optimizer | None = None  # without it, as TrainingArguments say
+    optimizer: Callable[[Trained], torch.optim.Optimizer] | None = None  # without it, as TrainingArguments say
+    adapted: Trained | None = None  # `model`, where it was adapted for training already
 
 
 def build_training_arguments(values: TrainingValues) -> TrainingArguments:
@@ -137,6 +141,7 @@ def build_trainer(
     record_arguments(run, arguments)
     prepare_trackers(arguments)
     trained = parts.train if values.get("do_train", True) else None
+    adapted = parts.adapted or adapt(parts.model, values, run)
     prepare_model(
         parts.model,
         fast_path,
@@ -150,6 +155,7 @@ def build_trainer(
         NonFiniteGuard(parts.loss),
         GracefulStop(run.stop),
         *parts.callbacks,
+        *([Unfreezing(moment, adapted.frozen)] if (moment := adapted.asked.rates.unfreezing) else []),
         CheckpointKeeper(values.get("save_total_limit") or CHECKPOINTS_KEPT),
         *([EarlyStopping(patience)] if patience else []),
     ]
@@ -167,14 +173,30 @@ def build_trainer(
             compute_metrics=parts.compute_metrics,
             preprocess_logits_for_metrics=cast(Any, parts.evaluation or EvaluationLoss(parts.loss)),
             callbacks=callbacks,
-            optimizers=(parts.optimizer, None),
+            optimizers=(parts.optimizer(adapted) if parts.optimizer else None, None),
             optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
         )
+    trainer.adapted = adapted
+    if needs_groups(adapted) and parts.optimizer is None:
+        trainer.find_optimizer(parts.model)
     if values.get("auto_find_batch_size"):
         trainer.batch_parts = cut_batches(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
     return trainer
+
+
+def adapt(module: torch.nn.Module, values: TrainingValues, run: Run) -> Trained:
+    """Change the model as the run asks, if it is to be trained.
+
+    Raises:
+        UsageError: with everything that cannot be done with this model.
+    """
+    if values.get("do_train", True):
+        return adapt_for_training(module, run.adapting, seed=int(values.get("seed") or 42))
+    if idle := run.adapting.flags():
+        logger.warning("Nothing is trained, so that %s changes nothing.", ", ".join(idle))
+    return adapt_for_training(module, Adapting(), seed=0)
 
 
 def log_in_full(trainer: Trainer) -> None:

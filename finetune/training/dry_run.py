@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from finetune.run.memory import peak_resident_bytes
+from finetune.training.parameter_groups import GroupRow, format_groups, list_groups
 
 ADAM_BYTES = 16  # float32 parameter, gradient and two moments
 EXAMPLES_SHOWN = 3
@@ -27,6 +28,7 @@ class Plan:
     examples: int
     seconds: float
     gigabytes: float
+    groups: list[GroupRow]
 
 
 def format_examples(dataset: Any, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]) -> str:
@@ -84,13 +86,15 @@ def peak_bytes() -> int:
 def estimate_plan(trainer: Trainer) -> Plan:
     """Run a few batches without changing the model and extrapolate."""
     steps = count_steps(trainer)
+    groups = list_groups(cast(PreTrainedModel, trainer.model), trainer.create_optimizer())
     seconds = measure_step(trainer) * steps
-    return Plan(steps, len(cast(Sized, trainer.train_dataset)), seconds, measure_gigabytes(trainer))
+    return Plan(steps, len(cast(Sized, trainer.train_dataset)), seconds, measure_gigabytes(trainer), groups)
 
 
 def format_plan(plan: Plan) -> str:
     minutes = plan.seconds / 60
     return (
+        f"Parameter groups:\n{format_groups(plan.groups)}\n"
         f"Training examples: {plan.examples:,}\n"
         f"Optimization steps: {plan.steps:,}\n"
         f"Estimated memory: {plan.gigabytes:.1f} GiB\n"

@@ -14,12 +14,16 @@ from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
+from finetune.errors import Problem, UsageError
+from finetune.models.adapting import Trained
 from finetune.run.workers import LeaveToParent
 from finetune.training.batch_parts import BatchParts
 from finetune.training.even_shares import EvenShares, repeats_rows
 from finetune.training.folded_clipping import can_fold, fold_into
+from finetune.training.parameter_groups import build_groups, needs_groups
 from finetune.training.resuming import ResumingTrainer
 
+CHOOSING = {"params", "model", "optimizer_dict"}  # keywords of optimizers that make groups of their own
 OVERRIDDEN = (
     "training_step",
     *("_init_training_state", "get_batch_samples", "_maybe_log_save_evaluate", "_save_checkpoint", "log"),
@@ -29,19 +33,21 @@ OVERRIDDEN = (
     "_get_dataloader",
     "get_train_dataloader",
     "_clip_grad_norm",
+    "create_optimizer",
 )
 
 
 class FinetuneTrainer(ResumingTrainer):
     """A Trainer whose runs end where they end, whose items are counted by the loss, and which evaluates every row.
 
-    `count_items`, `train_sampler`, `clips_in_optimizer` and `batch_parts` may be set until training begins.
+    `count_items`, `train_sampler`, `clips_in_optimizer`, `batch_parts` and `adapted` may be set until training begins.
     """
 
     count_items: Callable[[Mapping[str, Tensor]], Tensor] | None = None  # of a batch: what its losses are divided by
     train_sampler: Sampler | None = None
     clips_in_optimizer = False
     batch_parts: BatchParts | None = None
+    adapted: Trained | None = None
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Replaces `auto_find_batch_size`, which changes the effective batch, by batches in parts (`batch_parts.py`)."""
@@ -102,3 +108,26 @@ class FinetuneTrainer(ResumingTrainer):
         if self.clips_in_optimizer and can_fold(optimizer, self.accelerator):
             return fold_into(optimizer, model.parameters(), self.args.max_grad_norm)
         return super()._clip_grad_norm(model)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Replaces the two groups of parameters where parts have rates of their own, or are trained later."""
+        if self.optimizer is not None or self.adapted is None or not needs_groups(self.adapted):
+            return super().create_optimizer(model)
+        trained: Any = self.model if model is None else model
+        kind, options = self.find_optimizer(trained)
+        asked = {"rate": self.args.learning_rate, "decay": self.args.weight_decay}
+        groups = build_groups(trained, self.adapted, **asked, decaying=self.get_decay_parameter_names(trained))
+        self.optimizer = kind(groups, **options)
+        return self.optimizer
+
+    def find_optimizer(self, model: Any) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+        """The class of the optimizer and its keywords, where it takes groups of parameters.
+
+        Raises:
+            UsageError: it makes groups of its own.
+        """
+        kind, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args, model)
+        if not isinstance(kind, type) or not issubclass(kind, torch.optim.Optimizer) or {*options} & CHOOSING:
+            found = f"--optim {self.args.optim} groups parameters itself: parts can have no rates or times of their own"
+            raise UsageError(Problem(found, remedy="use --optim adamw_torch_fused"))
+        return kind, options
