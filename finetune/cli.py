@@ -73,8 +73,11 @@ class Outcome:
         return text.encode("utf-8", "backslashreplace").decode()  # a path that is no UTF-8 becomes a JSON escape
 
 
-def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True) -> NoReturn:
+def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True, streams: bool = False) -> NoReturn:
     """Run a script's `main` and exit; `needs_folder=False` is for commands that keep no run in an output folder.
+
+    With `streams` results go to standard output where no `--output_file` takes them, and nothing else does: the last
+    line, which says how the command ended, goes to standard error then.
 
     Exit codes: 0 done, 1 the machine or a bug, 2 arguments or data, 3 non-finite training, 4 locked, 75 interrupted
     with the state saved, 130 interrupted twice. `docs/errors.md` explains each.
@@ -85,7 +88,8 @@ def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True) ->
     finish_wandb(outcome.code if outcome else EXIT_DONE)
     if is_main_process() and outcome is not None:
         line = outcome.last_line(command.output_dir)
-        write_result(line)
+        say = say_error if streams and not command.output_file else write_result
+        say(line)
         command.stop.ignore_all()  # the state is saved: the code stays what the last line says
         command.notify(outcome, line)
     command.stop.ignore_all()
@@ -106,6 +110,10 @@ class Command:
     @property
     def output_dir(self) -> str | None:
         return None if self.arguments is None else self.arguments.get("output_dir")
+
+    @property
+    def output_file(self) -> str | None:
+        return None if self.arguments is None else self.arguments.get("output_file")
 
     def run(self) -> Outcome | None:
         """Everything inside the one error boundary; None where stdout holds a text that was asked for, and no run."""

@@ -6,7 +6,8 @@
 
 Any file that training reads is read here in the same way. Each line of the output holds the text, its words, tags with
 probabilities, and the entities with character offsets (or the label of the text); answers of the input stand beside. Without
---output_file results go to standard output; its last line is the status of the command, as for every command.
+--output_file results go to standard output, and nothing else does: the last line of the command, which says how it ended,
+is then that of standard error.
 """
 
 from __future__ import annotations
@@ -38,4 +39,4 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.launch(make_parser, main, needs_folder=False)
+    cli.launch(make_parser, main, needs_folder=False, streams=True)

@@ -128,7 +128,10 @@ class Finished:
 
     @property
     def last(self) -> dict[str, object]:
-        return json.loads(self.stdout.strip().splitlines()[-1])
+        """Of standard output; of standard error where standard output holds results."""
+        found = [text.strip().splitlines()[-1:] for text in (self.stdout, self.stderr)]
+        lines = [json.loads(lines[0]) for lines in found if lines and lines[0].startswith('{"status"')]
+        return lines[0]
 
 
 @pytest.fixture(scope="session")

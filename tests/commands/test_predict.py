@@ -42,7 +42,7 @@ def text_file(tmp_path) -> Path:
 
 def read_results(done) -> list[dict]:
     assert done.code == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.strip().split("\n")[:-1]]
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("labels", [["ADJ", "NOUN", "VERB"], ["LABEL_0", "LABEL_1"]])
@@ -167,3 +167,16 @@ def test_words_with_line_ends_keep_their_lines(call_command, trained_tagger, tmp
     words = ["--model_name_or_path", trained_tagger / "run", "--input_file", source, "--output_format", "conll"]
     done = call_command("predict.py", *words)
     assert [line.split("\t")[0] for line in done.stdout.split("\n")[:5]] == ["a␊b", "␉", "␀", "c", ""]
+
+
+def test_standard_output_holds_predictions_and_nothing_else(call_command, bioes_tagger, text_file, tmp_path):
+    words = ("predict.py", "--model_name_or_path", bioes_tagger, "--input_file")
+    done = call_command(*words, text_file)
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == text_file.read_text().splitlines()
+    assert json.loads(done.stderr.splitlines()[-1])["status"] == "done"
+    missing = call_command(*words, tmp_path / "nowhere.txt")
+    assert (missing.code, missing.stdout) == (2, "")
+    assert json.loads(missing.stderr.splitlines()[-1])["status"] == "failed"
+    assert call_command(*words[:-1], "--no_such_flag").stdout == ""
+    filed = call_command(*words, text_file, "--output_file", tmp_path / "out.jsonl")
+    assert json.loads(filed.stdout)["status"] == "done"

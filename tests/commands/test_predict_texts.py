@@ -36,7 +36,7 @@ def classifier(run_command, tmp_path_factory, tiny_bert) -> Path:
 def predict(call_command, classifier: Path, source: Path, *more: object):
     words = ["--model_name_or_path", classifier / "run", "--input_file", source, "--bf16", "False", *more]
     done = call_command("predict.py", *words)
-    results = [json.loads(line) for line in done.stdout.strip().split("\n")[:-1]] if done.code == 0 else []
+    results = [json.loads(line) for line in done.stdout.splitlines()] if done.code == 0 else []
     return done, results
 
 

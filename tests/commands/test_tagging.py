@@ -146,7 +146,7 @@ def test_the_predictor_gives_offsets_into_the_text(wnut17_run, call_command, tmp
     texts = [{"text": "Maria flew  to Bonn.", "id": 7}, {"words": ["New York", "sleeps"]}]
     source.write_text("".join(json.dumps(row) + "\n" for row in texts), encoding="utf-8")
     done = call_command("predict.py", "--model_name_or_path", output, "--input_file", source)
-    first, second, _ = [json.loads(line) for line in done.stdout.strip().split("\n")]
+    first, second = [json.loads(line) for line in done.stdout.splitlines()]
     assert first["id"] == 7
     assert first["words"] == ["Maria", "flew", "to", "Bonn", "."]
     for entity in first["entities"]:
