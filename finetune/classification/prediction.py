@@ -34,12 +34,13 @@ from finetune.data.prediction_input import InputText, PredictionScore
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.checks import check_max_length, check_vocabulary, resolve_max_length
-from finetune.models.loading import check_weights, load_config, load_model
+from finetune.models.exported import find_format
+from finetune.models.loading import check_weights, load_config
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import ClassifierSettings
+from finetune.supervised.predicting import load_to_predict
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.collators import ClassificationCollator
-from finetune.training.fast_path import prepare_prediction
 
 logger = logging.getLogger(__name__)
 
@@ -192,7 +193,8 @@ def open_classifier(model_arguments: ModelArguments, arguments: PredictArguments
     config = problems.attempt(load_config, model_arguments)
     space_token = settings.space_token if settings else None
     tokenizer = problems.attempt(load_tokenizer, model_arguments, space_token=space_token)
-    problems.extend(check_weights(model_arguments))
+    exported = problems.attempt(find_format, folder)
+    problems.extend([] if exported else check_weights(model_arguments))
     device = problems.attempt(choose_device, arguments.device)
     if config is not None:
         problems.extend(check_max_length(arguments.max_length, config))
@@ -204,8 +206,8 @@ def open_classifier(model_arguments: ModelArguments, arguments: PredictArguments
         problems.extend(check_vocabulary(config, tokenizer))
     problems.raise_any()
     assert config is not None and tokenizer is not None and settings is not None and decision is not None
-    model = load_model(model_arguments, config, tokenizer, task=TASK, new_head=False).to(device)  # type: ignore[arg-type]
-    bf16 = prepare_prediction(model, arguments)
+    assert device is not None
+    model, bf16 = load_to_predict(model_arguments, config, tokenizer, arguments, task=TASK, device=device)
     max_length = resolve_max_length(arguments.max_length or settings.max_length, config, tokenizer)
     return Classifier(
         model, tokenizer, labels, settings, decision, SubwordEncoder(tokenizer), max_length, arguments, bf16

@@ -21,9 +21,11 @@ from finetune.encoding.labels import prepare_tags
 from finetune.encoding.tags import TagScheme, read_spans
 from finetune.errors import Problem, ProblemList
 from finetune.models.checks import check_max_length, check_vocabulary, list_labels, resolve_max_length
-from finetune.models.loading import check_weights, load_config, load_model
+from finetune.models.exported import find_format
+from finetune.models.loading import check_weights, load_config
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
+from finetune.supervised.predicting import load_to_predict
 from finetune.tagging.encoding import encode_tagging
 from finetune.tagging.metrics import MAIN_METRICS, compare_tags
 from finetune.tagging.prediction_input import TaggingInputs
@@ -34,7 +36,6 @@ from finetune.tagging.word_predictions import collect_word_predictions
 from finetune.tagging.words import WordEncoder
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.collators import TaggingCollator
-from finetune.training.fast_path import prepare_prediction
 from finetune.training.unpadded_batches import mark_read
 
 logger = logging.getLogger(__name__)
@@ -178,7 +179,8 @@ def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) ->
     config = problems.attempt(load_config, model_arguments)
     space_token = settings.space_token if settings else None
     tokenizer = problems.attempt(load_tokenizer, model_arguments, space_token=space_token, add_prefix_space=True)
-    problems.extend(check_weights(model_arguments))
+    exported = problems.attempt(find_format, folder)
+    problems.extend([] if exported else check_weights(model_arguments))
     if config is not None:
         problems.extend(check_max_length(arguments.max_length, config))
         problems.extend(check_tagger(config.architectures, folder))
@@ -187,8 +189,8 @@ def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) ->
     device = problems.attempt(choose_device, arguments.device)
     problems.raise_any()
     assert config is not None and tokenizer is not None
-    model = load_model(model_arguments, config, tokenizer, task=TASK, new_head=False).to(device)  # type: ignore[arg-type]
-    bf16 = prepare_prediction(model, arguments)
+    assert device is not None
+    model, bf16 = load_to_predict(model_arguments, config, tokenizer, arguments, task=TASK, device=device)
     labels = list_labels(config)
     if settings is None:
         labels, settings = guess_tagger_settings(labels)

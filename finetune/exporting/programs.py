@@ -1,0 +1,71 @@
+"""A model of torch -> a program of ONNX or OpenVINO, by the exporters of transformers."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from finetune.errors import Problem, RunError, UsageError
+
+logger = logging.getLogger(__name__)
+
+CALIBRATION_BATCHES = 16
+
+
+def export_model(
+    model: PreTrainedModel, samples: Sequence[dict[str, torch.Tensor]], kind: str, int8: str | None = None
+) -> Any:
+    """The program (`transformers.exporters.ExportedModel`) for batches and texts of any length.
+
+    Args:
+        model: in float32, on the CPU.
+        samples: what it is called with: (rows, length) each, two rows or more; the first is traced, in eight bits static
+            the first ones calibrate.
+        kind: `onnx` or `openvino`.
+        int8: `dynamic`, `static`, or None for floats.
+
+    Raises:
+        UsageError: eight bits in a way that the format has not.
+        RunError: the exporter cannot export this model.
+    """
+    exporter, config = _onnx(samples, int8) if kind == "onnx" else _openvino(int8)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's tracing, about its own inside
+            return exporter.export(model.eval(), dict(samples[0]), config)
+    except Exception as error:
+        family = model.config.model_type
+        raise RunError(f"transformers cannot export this {family} model to {kind}: {_first_line(error)}") from error
+
+
+def _onnx(samples: Sequence[dict[str, torch.Tensor]], int8: str | None) -> tuple[Any, Any]:
+    from transformers.exporters import OnnxConfig, OnnxExporter
+
+    if int8 is None:
+        return OnnxExporter(), OnnxConfig(dynamic=True)
+    from transformers.exporters import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer, OnnxRuntimeStaticConfig
+
+    if int8 == "dynamic":
+        quantizer = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig(per_channel=True))
+    else:
+        few = list(samples[:CALIBRATION_BATCHES])
+        quantizer = OnnxRuntimeQuantizer(OnnxRuntimeStaticConfig(per_channel=True), calibration_dataset=few)
+    return OnnxExporter(), OnnxConfig(dynamic=True, quantizer=quantizer)
+
+
+def _openvino(int8: str | None) -> tuple[Any, Any]:
+    from transformers.exporters import OpenVINOConfig, OpenVINOExporter
+
+    if int8 is None:
+        return OpenVINOExporter(), OpenVINOConfig(dynamic=True)
+    found = f"--int8 {int8} is not there for OpenVINO, whose quantizer (NNCF) is not among our packages"
+    raise UsageError(Problem(found, remedy="export eight bits with --format onnx"))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
