@@ -283,7 +283,14 @@ def _build(
     texts: dict[str, AnnotatedTexts],
 ) -> ExperimentParts:
     model = build_model(
-        settings.model, config, tokenizer, task=HEADS[task], seed=settings.seed, more=settings.model.model_kwargs
+        settings.model,
+        config,
+        tokenizer,
+        task=HEADS[task],
+        seed=settings.seed,
+        complete=not settings.texts.train_file
+        and settings.model.model_task is None,  # numbers of a drawn head say nothing
+        more=settings.model.model_kwargs,
     )
     for name in as_list(settings.model.model_modifier_fns):
         modify, kwargs = _bind(settings, name, MODIFIER, "model_modifier_fns", settings.model.model_modifier_fn_kwargs)
