@@ -39,6 +39,7 @@ from finetune.models.building import build_model
 from finetune.models.checks import find_position_limit
 from finetune.models.loading import check_weights, load_config
 from finetune.surprisal.heads import HEADS, check_language_model, find_task
+from finetune.tokenization.languages import set_languages
 from finetune.tokenization.loading import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -218,6 +219,8 @@ def open_parts(settings: ExperimentSettings, splits: Iterable[str]) -> Experimen
     if config is not None and task is not None:
         problems.extend(check_language_model(config, task, tokenizer))
         problems.extend(_check_long_text(settings, task))
+    if tokenizer is not None and task == "seq2seq":
+        problems.extend(set_languages(tokenizer, model.source_lang, model.target_lang))
     texts = {split: problems.attempt(_read, settings, split) for split in splits}
     _require_names(settings, splits, problems)
     problems.raise_any()
