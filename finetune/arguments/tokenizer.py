@@ -77,6 +77,12 @@ class SentencePieceArguments:
     max_sentencepiece_length: int = argument(10, minimum=1, help="characters of the longest subword")
     max_sentence_length: int = argument(10_000, minimum=10, help="leave out lines of more bytes than this")
     add_dummy_prefix: bool = argument(False, help="put a space before every text, as for languages with spaces")
+    normalization: str = argument(
+        "nmt_nfkc",
+        choices=("nmt_nfkc", "nfkc", "identity"),
+        help="what is made one before anything is learnt: compatible characters (full-width punctuation, ligatures) and "
+        "kinds of spaces; those characters; nothing. The model does the same to what it encodes",
+    )
     byte_fallback: bool = argument(False, help="encode unknown characters as bytes")
     user_defined_symbols: str = argument(
         "", metavar="A,B,...", help="further symbols that are always one subword, beside <_> and <mask>"

@@ -12,7 +12,7 @@ from finetune.arguments.parser import Arguments
 from finetune.distillation.arguments import DistillationLossArguments, LossArguments, PredictionArguments
 from finetune.distillation.comparing import describe_difference
 from finetune.distillation.model import find_projections
-from finetune.distillation.teachers import Teacher, is_causal
+from finetune.distillation.teachers import Teacher, check_language_head, is_causal
 from finetune.encoding.subwords import tokenizer_fingerprint
 from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, UsageError
@@ -25,10 +25,12 @@ logger = logging.getLogger(__name__)
 def check_pair(config: PretrainedConfig, teacher: Teacher, arguments: Arguments) -> list[Problem]:
     """One vocabulary, one objective, and a head that was trained where logits are compared."""
     losses, mlm = arguments[LossArguments], arguments[PredictionArguments].mlm
-    theirs, problems = teacher.model.config, []
+    theirs = teacher.model.config
+    problems: list[Problem] = []
     if config.vocab_size != theirs.vocab_size:
         found = f"the student has {config.vocab_size:,} entries in its vocabulary, the teacher {theirs.vocab_size:,}"
         problems.append(Problem(found, "both read the same ids", f"say --vocab_size {theirs.vocab_size}"))
+    problems += check_language_head(config)
     for name, model in (("student", config), ("teacher", theirs)):
         if is_causal(model) == mlm:
             found = f"the {name} is a {model.model_type} model and --mlm is {'given' if mlm else 'not given'}"

@@ -76,7 +76,7 @@ def measure_speed(model: PreTrainedModel, device: torch.device) -> float:
     """Texts a second, the best of three batches after one to warm up."""
     model = cast(Any, model).to(device).float().eval()
     length = min(TIMED[1], find_position_limit(model.config) or TIMED[1])
-    ids = torch.full((TIMED[0], length), 5 % model.config.vocab_size, device=device)
+    ids = torch.full((TIMED[0], length), 5 % model.config.get_text_config().vocab_size, device=device)
     seconds = []
     for _ in range(4):
         start = time.perf_counter()

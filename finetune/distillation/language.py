@@ -59,6 +59,7 @@ from finetune.distillation.weighted_masking import WeightedMasker, smooth_counts
 from finetune.encoding.token_store import DESCRIPTION
 from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.building import draw_model
+from finetune.models.checks import check_vocabulary
 from finetune.models.saving import save_pretrained
 from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.report.model_card import ModelCard
@@ -111,6 +112,8 @@ def open_task(arguments: Arguments) -> DistillationTask:
     config = problems.attempt(read_student_config, asked)
     if teacher is not None and config is not None:
         problems.extend(check_pair(config, teacher, arguments))
+    if teacher is not None and tokenizer is not None:
+        problems.extend(check_vocabulary(teacher.model.config, tokenizer))
     problems.raise_any()
     assert store is not None and tokenizer is not None and teacher is not None and config is not None
     set_seed(seed)  # again: reading a teacher may have drawn numbers, and the student's first weights come next
@@ -249,7 +252,7 @@ def prepare_teacher(task: DistillationTask, trainer: Trainer) -> None:
     request = CacheRequest(
         Path(losses.teacher_cache_dir or f"{task.asked.data_file.rstrip('/')}.taught"),
         count=losses.cache_teacher,
-        answers=int(task.teacher.model.config.vocab_size),
+        answers=int(task.teacher.model.config.get_text_config().vocab_size),
         temperature=losses.temperature,
         facts={
             "data": fingerprint(task.examples.store.folder / DESCRIPTION)["sha256"],

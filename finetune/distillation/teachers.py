@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PretrainedC
 
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.checks import check_head
+from finetune.models.checks import check_head, check_objective
 from finetune.models.families import find_family
 from finetune.models.loading import (
     WEIGHT_FILES,
@@ -55,7 +55,7 @@ def load_teacher(name: str, *, family: str) -> Teacher:
     arguments = ModelArguments(model_name_or_path=name)
     config = load_config(arguments)
     problems = ProblemList(check_weights(arguments))
-    problems.extend(check_head(config, "causal_lm" if is_causal(config) else "masked_lm"))
+    problems.extend(check_language_head(config))
     if config.model_type != family:
         found = f"{name} is a {config.model_type} model, not the {family} that was asked for"
         problems.append(Problem(found, remedy=f"say {config.model_type} instead"))
@@ -80,7 +80,16 @@ def load_teacher(name: str, *, family: str) -> Teacher:
 
 
 def is_causal(config: PretrainedConfig) -> bool:
-    return find_family(config).causal
+    """Whether a model predicts what follows; of a family without a row, whether that is all it can predict."""
+    tables = (AutoModelForCausalLM._model_mapping, AutoModelForMaskedLM._model_mapping)
+    can_follow, can_fill = (type(config) in table for table in tables)
+    return find_family(config).causal or (can_follow and not can_fill)
+
+
+def check_language_head(config: PretrainedConfig) -> list[Problem]:
+    """Teachers and students need a head that predicts tokens, and compute what it is for."""
+    causal = is_causal(config)
+    return check_head(config, "causal_lm" if causal else "masked_lm") or check_objective(config, causal=causal)
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> Path:

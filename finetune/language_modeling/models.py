@@ -79,14 +79,19 @@ def config_of_family(model_type: str) -> PretrainedConfig:
 
 
 def fit_to_tokenizer(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """A model from scratch has as many rows as the tokenizer has tokens, and its special ids."""
-    if config.vocab_size != len(tokenizer):
+    """A model from scratch has as many rows as the tokenizer has tokens, and its special ids.
+
+    A model that reads pictures too (Gemma 3) keeps both within, in the configuration of its text model.
+    """
+    text = config.get_text_config()
+    if text.vocab_size != len(tokenizer):
         logger.info(f"The vocabulary of the new model is the tokenizer's: {len(tokenizer):,} entries.")
-    config.vocab_size = len(tokenizer)
+    text.vocab_size = len(tokenizer)
     for name in SPECIAL_IDS:
         index = getattr(tokenizer, name)
-        if index is not None and hasattr(config, name):
-            setattr(config, name, index)
+        for part in (config, text) if index is not None else ():
+            if hasattr(part, name):
+                setattr(part, name, index)
 
 
 def check_language_weights(arguments: LanguageModelArguments) -> list[Problem]:

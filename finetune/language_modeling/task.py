@@ -299,7 +299,7 @@ def require_documents_apart(model: PreTrainedModel) -> None:
     Raises:
         DataError: this architecture sees across them.
     """
-    ids = torch.arange(1, 9, device=model.device)[None] % model.config.vocab_size
+    ids = torch.arange(1, 9, device=model.device)[None] % model.config.get_text_config().vocab_size
     positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3]], device=model.device)
     was_training = model.training
     model.eval()

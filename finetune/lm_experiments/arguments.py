@@ -106,6 +106,10 @@ class ExperimentModelArguments(ModelArguments):
     model_task: str | None = argument(
         None, choices=TASKS, help="causal, masked or encoder-decoder; without it as config.architectures says"
     )
+    source_lang: str | None = argument(
+        None, metavar="CODE", help="language of the texts, where the tokenizer has tokens for languages (mBART, NLLB)"
+    )
+    target_lang: str | None = argument(None, metavar="CODE", help="language of the labels, the same")
     use_gpu: bool | None = argument(
         None, help="whether to use a GPU; without it, one that is visible is used, and said"
     )

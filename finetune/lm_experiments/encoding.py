@@ -16,6 +16,7 @@ from finetune.errors import DataError, Problem
 from finetune.lm_experiments.preprocessing import CONTEXT, Batch
 from finetune.lm_experiments.span_corruption import IGNORED, TokenRoles
 from finetune.surprisal.rows import find_windows
+from finetune.tokenization.languages import target_side
 
 logger = logging.getLogger(__name__)
 
@@ -115,10 +116,17 @@ def _encode_both(
     texts: Sequence[str], labels: Sequence[str] | None, tokenizer: PreTrainedTokenizerBase, task: str
 ) -> tuple[Bodies, Bodies | None]:
     inputs = _encode_causal(texts, tokenizer) if task == "lm" else _encode(texts, tokenizer)
-    targets = None if labels is None or task == "lm" else _encode(labels, tokenizer)
+    targets = None if labels is None or task == "lm" else _encode_labels(labels, tokenizer, task)
     if task == "mlm" and targets is not None:
         _require_lengths(inputs, targets)
     return inputs, targets
+
+
+def _encode_labels(labels: Sequence[str], tokenizer: PreTrainedTokenizerBase, task: str) -> Bodies:
+    if task != "seq2seq":
+        return _encode(labels, tokenizer)
+    with target_side(tokenizer):
+        return _encode(labels, tokenizer)
 
 
 def _encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Bodies:

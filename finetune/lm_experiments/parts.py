@@ -41,6 +41,7 @@ from finetune.models.building import build_model
 from finetune.models.checks import find_position_limit
 from finetune.models.loading import check_weights, load_config
 from finetune.surprisal.heads import HEADS, check_language_model, find_task
+from finetune.tokenization.languages import set_languages
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.parameter_groups import build_groups
 
@@ -237,6 +238,8 @@ def open_parts(settings: ExperimentSettings, splits: Iterable[str]) -> Experimen
     if config is not None and task is not None:
         problems.extend(check_language_model(config, task, tokenizer))
         problems.extend(_check_long_text(settings, task))
+    if tokenizer is not None and task == "seq2seq":
+        problems.extend(set_languages(tokenizer, model.source_lang, model.target_lang))
     texts = {split: problems.attempt(_read, settings, split) for split in splits}
     _require_names(settings, splits, problems)
     problems.raise_any()
@@ -302,7 +305,14 @@ def _build(
     texts: dict[str, AnnotatedTexts],
 ) -> ExperimentParts:
     model = build_model(
-        settings.model, config, tokenizer, task=HEADS[task], seed=settings.seed, more=settings.model.model_kwargs
+        settings.model,
+        config,
+        tokenizer,
+        task=HEADS[task],
+        seed=settings.seed,
+        complete=not settings.texts.train_file
+        and settings.model.model_task is None,  # numbers of a drawn head say nothing
+        more=settings.model.model_kwargs,
     )
     for name in as_list(settings.model.model_modifier_fns):
         modify, kwargs = _bind(settings, name, MODIFIER, "model_modifier_fns", settings.model.model_modifier_fn_kwargs)

@@ -37,19 +37,25 @@ class BatchTokens:
 
 
 def read_batch_tokens(
-    batch: Batch, task: str, *, mask_id: int | None = None, special_ids: Collection[int] = (), has_start: bool = True
+    batch: Batch,
+    task: str,
+    *,
+    mask_id: int | None = None,
+    special_ids: Collection[int] = (),
+    silent_ids: Collection[int] = (),
+    has_start: bool = True,
 ) -> BatchTokens:
     """The scored tokens of a batch, by kind of model.
 
     `lm`: each token from those before it; the first stands for the beginning of the text if the tokenizer `has_start`,
     else it is a token that nothing scores. `mlm`: masks whose label is known, each as what it hides; special tokens at
-    other places are left out. `seq2seq`: the labels.
+    other places are left out. `seq2seq`: the labels, without `silent_ids`: tokens that name the beginning or the language.
     """
     if task == "lm":
         return _read_causal(batch, has_start=has_start)
     if task == "mlm":
         return _read_masked(batch, mask_id, special_ids)
-    return _read_labels(batch["labels"])
+    return _read_labels(batch["labels"], silent_ids)
 
 
 def _read_causal(batch: Batch, *, has_start: bool) -> BatchTokens:
@@ -86,10 +92,11 @@ def _read_masked(batch: Batch, mask_id: int | None, special_ids: Collection[int]
     return BatchTokens(ids, offsets_of(listed.sum(1)), shown, places, ids[asked], asked)
 
 
-def _read_labels(labels: npt.NDArray[np.integer]) -> BatchTokens:
-    rows, columns = np.nonzero(labels != IGNORED)
+def _read_labels(labels: npt.NDArray[np.integer], silent_ids: Collection[int]) -> BatchTokens:
+    scored = (labels != IGNORED) & ~np.isin(labels, list(silent_ids))
+    rows, columns = np.nonzero(scored)
     ids = labels[rows, columns].astype(np.int64)
-    lengths = (labels != IGNORED).sum(1)
+    lengths = scored.sum(1)
     places = rows * labels.shape[1] + columns
     return BatchTokens(
         ids, offsets_of(lengths), np.ones(len(ids), dtype=bool), places, ids, np.arange(len(ids), dtype=np.int64)

@@ -84,6 +84,7 @@ class BatchTables:
             task,
             mask_id=tokenizer.mask_token_id,
             special_ids=tokenizer.all_special_ids,
+            silent_ids=self.surprisal_model.silent_ids,
             has_start=bool(len(self.surprisal_model.prefix)),
         )
         scores = SlotScores.empty(tokens.slot_count)

@@ -171,7 +171,8 @@ class Tester:
         names = ("input_ids", "attention_mask")
         inputs = {name: torch.from_numpy(made.arrays[name]).to(model.device) for name in names}
         longest = max(int(limits.max(initial=1)), 1)
-        found = model.generate(**inputs, max_new_tokens=longest, do_sample=False, num_beams=1)  # type: ignore[operator]
+        options = {"max_new_tokens": longest, **self.tables.surprisal_model.language_options()}
+        found = model.generate(**inputs, **options, do_sample=False, num_beams=1)  # type: ignore[operator]
         labels = cut_generated(found[:, 1:].cpu().numpy(), limits, model.generation_config.eos_token_id)  # type: ignore[union-attr]
         arrays = {**{name: made.arrays[name] for name in names}, "labels": labels}
         logits = model(**inputs, labels=torch.from_numpy(labels).to(model.device)).logits

@@ -24,6 +24,7 @@ def build_model(
     task: str,
     seed: int,
     new_head: bool = False,
+    complete: bool = False,
     more: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """Load and adapt the model of `arguments`; what its checkpoint lacks is drawn from `seed`.
@@ -31,7 +32,7 @@ def build_model(
     The other arguments are those of `models.loading.load_model`, which says what it raises.
     """
     set_seed(seed)
-    return load_model(arguments, config, tokenizer, task=task, new_head=new_head, more=more)
+    return load_model(arguments, config, tokenizer, task=task, new_head=new_head, complete=complete, more=more)
 
 
 def draw_model(config: PretrainedConfig, *, task: str, seed: int | None = None) -> PreTrainedModel:

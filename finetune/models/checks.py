@@ -62,17 +62,31 @@ def check_vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBas
 
 
 def check_objective(config: PretrainedConfig, *, causal: bool) -> list[Problem]:
-    """Heads that transformers counts as causal, on models that see both sides or permutations."""
+    """Heads that cannot learn what they are asked: causal ones of models that see both sides or permutations, masked ones
+    of models that see one.
+    """
     if config.model_type == "xlnet":
         found = "XLNet is trained by permutation language modelling, which is not offered"
         return [Problem(found, "masked and causal language models are", "choose another architecture")]
-    masked = type(config) in transformers.AutoModelForMaskedLM._model_mapping
-    left_to_right = getattr(config, "is_decoder", False) or getattr(config, "causal", False)  # XLM says `causal`
-    if not causal or not masked or left_to_right:
+    if type(config) not in transformers.AutoModelForMaskedLM._model_mapping:
         return []
+    left_to_right = getattr(config, "is_decoder", False) or getattr(config, "causal", False)  # XLM says `causal`
+    return _of_both_sides(config) if causal and not left_to_right else _of_left_side(config, causal)
+
+
+def _of_both_sides(config: PretrainedConfig) -> list[Problem]:
     found = f"a {config.model_type} model sees the text on both sides, so predicting the next token tells nothing of it"
-    remedy = "use it as a masked language model (run_mlm.py; --mlm; --model_task mlm), or set is_decoder in config.json"
+    remedy = "use it as a masked language model (run_mlm.py; --mlm; --model_task mlm), or choose a causal one"
     return [Problem(found, remedy=remedy)]
+
+
+def _of_left_side(config: PretrainedConfig, causal: bool) -> list[Problem]:
+    """A model that was made a decoder sees nothing of what follows a mask."""
+    if causal or config.is_encoder_decoder or not getattr(config, "is_decoder", False):
+        return []
+    found = f"the configuration of this {config.model_type} model makes it a decoder, which reads from left to right"
+    remedy = "use it as a causal language model (run_clm.py; --model_task lm), or choose a masked one"
+    return [Problem(found, "masked language models read both sides", remedy)]
 
 
 def check_head(config: PretrainedConfig, task: str) -> list[Problem]:

@@ -40,6 +40,7 @@ HEADS = {
     "seq2seq_lm": "AutoModelForSeq2SeqLM",
     "pretraining": "AutoModelForPreTraining",
 }
+LANGUAGE_HEADS = ("masked_lm", "causal_lm", "seq2seq_lm")  # trained with the model, not anew for each task
 
 
 def hub_arguments(arguments: ModelArguments) -> dict[str, Any]:
@@ -152,6 +153,8 @@ def load_model(
         require_matching_shapes(model, report, new_head=new_head, folder=arguments.model_name_or_path)
     if complete:
         require_all_weights(report, folder=arguments.model_name_or_path)
+    elif task in LANGUAGE_HEADS:
+        warn_of_untrained_head(model, report)
     adaptation = Adaptation(tokenizer, report, new_head=new_head)
     adapt_model(model, adaptation)
     tell_loading(report, adaptation.fresh)
@@ -194,6 +197,17 @@ def require_all_weights(report: Mapping[str, Any], *, folder: str) -> None:
         found = f"the model has no trained head for this task: its checkpoint lacks {', '.join(missing[:3])}"
         more = f"{len(missing):,} weights are missing" if len(missing) > 3 else ""
         raise DataError(Problem(found, more, "give a model that was trained with this head", folder))
+
+
+def warn_of_untrained_head(model: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    """A checkpoint of another kind of model (a discriminator, a sentence encoder) has no head that predicts tokens."""
+    missing = sorted(name for name in report["missing_keys"] if is_of_head(model, name))
+    if missing:
+        logger.warning(
+            "The checkpoint has no trained head for this task (it lacks %s): it is drawn at random, and what it predicts "
+            "before it is trained means nothing.",
+            ", ".join(missing[:3]),
+        )
 
 
 def tell_loading(report: dict[str, Any], fresh: Iterable[str] = ()) -> None:

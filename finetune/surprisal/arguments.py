@@ -37,6 +37,10 @@ class ScoreArguments:
         choices=MODEL_TASKS,
         help="causal, masked or sequence-to-sequence; without it as config.architectures says",
     )
+    source_lang: str | None = argument(
+        None, metavar="CODE", help="language of the texts, where the tokenizer has tokens for languages (mBART, NLLB)"
+    )
+    target_lang: str | None = argument(None, metavar="CODE", help="language of the labels, the same")
     masking: str = argument(
         "within_word_l2r",
         choices=MASKINGS,

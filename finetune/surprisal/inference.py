@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
@@ -29,6 +31,7 @@ from finetune.surprisal.row_inference import EncoderInputs, RowInference, SlotSc
 from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
 from finetune.surprisal.surprisal import WordSurprisals, to_bits, word_surprisals
 from finetune.surprisal.word_borders import WordBorders, find_word_borders
+from finetune.tokenization.languages import list_languages, set_languages, target_side
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.precision import choose_precision
 
@@ -72,11 +75,14 @@ class SurprisalModel:
         self.subwords = SubwordEncoder(
             self.tokenizer, kept=(self.tokenizer.mask_token,) if self.masking == "given" else ()
         )
-        self.borders: WordBorders = find_word_borders(self.tokenizer)
+        rows = self.model.config.get_text_config().vocab_size
+        self.borders: WordBorders = find_word_borders(self.tokenizer).widen(rows)
         self.start_names = find_start_names(self.tokenizer)
         special = find_special_tokens(self.tokenizer)
         self.prefix: npt.NDArray[np.integer] = special.prefix
         self.suffix: npt.NDArray[np.integer] = special.suffix
+        with target_side(self.tokenizer) if self.task == "seq2seq" else nullcontext():
+            self.target = find_special_tokens(self.tokenizer)
         self.width = _row_width(self.model.config.get_text_config(), self.tokenizer, self.max_length)
         if self.task == "lm":
             self.prefix, self.suffix = self._beginning(), special.suffix[:0]
@@ -96,6 +102,33 @@ class SurprisalModel:
             batch_size=self.batch_size,
             bf16=self.bf16,
         )
+
+    @property
+    def silent_ids(self) -> list[int]:
+        """What stands around labels and is no part of them: tokens of the beginning and of languages, but not the end."""
+        around = {*self.target.prefix.tolist(), *self.target.suffix.tolist()}
+        return sorted(around - {self.tokenizer.eos_token_id}) if self.task == "seq2seq" else []
+
+    def decoder_start(self) -> int:
+        """What the decoder reads first, as the model makes its input of labels: mBART begins with their language."""
+        config = self.model.config
+        start, pad = getattr(config, "decoder_start_token_id", None), self.tokenizer.pad_token_id
+        make = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
+        if make is None or (start is None and not self._has_languages):
+            return int(pad if start is None else start)
+        labels = [[*self.target.prefix.tolist(), self.tokenizer.unk_token_id or 0, *self.target.suffix.tolist()]]
+        return int(make(labels=torch.tensor(labels, device=self.model.device))[0, 0])
+
+    @property
+    def _has_languages(self) -> bool:
+        return bool(list_languages(self.tokenizer))
+
+    def language_options(self) -> dict[str, int]:
+        """Keywords of `generate` for a text in the language of the labels."""
+        if self.task != "seq2seq" or not self._has_languages:
+            return {}
+        first = {"forced_bos_token_id": int(self.target.prefix[0])} if len(self.target.prefix) else {}
+        return {"decoder_start_token_id": self.decoder_start(), **first}
 
     def _beginning(self) -> npt.NDArray[np.integer]:
         """What stands before a text: what the tokenizer puts there, else its beginning-of-text token, else its end."""
@@ -168,23 +201,34 @@ class SurprisalModel:
             raise DataError(
                 Problem("a sequence-to-sequence model scores labels, and not every text has some", remedy=remedy)
             )
-        sources, source_offsets = self._with_ends(texts, "texts_cut")
-        ids, offsets = self._with_ends(given, "labels_cut")
-        start = self.model.config.decoder_start_token_id
-        start = self.tokenizer.pad_token_id if start is None else start
-        rows = plan_left_to_right(ids, offsets, prefix=[start], width=None)
+        sources, source_offsets = self._with_ends(texts, "texts_cut", self.prefix, self.suffix)
+        with target_side(self.tokenizer):
+            ids, offsets = self._with_ends(given, "labels_cut", self.target.prefix, self.target.suffix)
+        rows = plan_left_to_right(ids, offsets, prefix=[self.decoder_start()], width=None)
         encoder = EncoderInputs(sources, source_offsets)
         scores = self.rows.score(rows, ids, slots=len(ids) + len(offsets) - 1, encoder=encoder)
-        return self.collect(ids, offsets, self.borders.find_starts(ids, np.diff(offsets)), scores)
+        return self.collect(*self._without_silent(ids, offsets, scores))
 
-    def _with_ends(self, texts: Sequence[str], counted: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _without_silent(
+        self, ids: npt.NDArray, offsets: npt.NDArray, scores: SlotScores
+    ) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray[np.bool_], SlotScores]:
+        """Labels without what is no part of them: ids, offsets, where words begin, and scores of tokens and ends."""
+        kept = ~np.isin(ids, self.silent_ids)
+        lengths = np.array([kept[start:end].sum() for start, end in pairwise(offsets)], dtype=np.int64)
+        slots = np.append(kept, np.ones(len(lengths), dtype=bool))
+        chosen = SlotScores(**{name: values[slots] for name, values in vars(scores).items()})
+        return ids[kept], offsets_of(lengths), self.borders.find_starts(ids[kept], lengths), chosen
+
+    def _with_ends(
+        self, texts: Sequence[str], counted: str, prefix: npt.NDArray[np.integer], suffix: npt.NDArray[np.integer]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Ids with the special tokens around them, cut where the model takes no more (counted)."""
         subwords = self.subwords.encode(texts)
         self.counts["texts_with_control_tokens"] += subwords.control_texts
         bodies = np.split(subwords.ids.astype(np.int64), offsets_of(subwords.lengths)[1:-1]) if texts else []
-        room = None if self.width is None else max(self.width - len(self.prefix) - len(self.suffix) - 1, 1)
+        room = None if self.width is None else max(self.width - len(prefix) - len(suffix) - 1, 1)
         self.counts[counted] += 0 if room is None else int((subwords.lengths > room).sum())
-        rows = [np.concatenate([self.prefix, body[:room], self.suffix]) for body in bodies]
+        rows = [np.concatenate([prefix, body[:room], suffix]) for body in bodies]
         flat = np.fromiter(chain.from_iterable(rows), np.int64)
         return flat, offsets_of([len(row) for row in rows])
 
@@ -279,6 +323,8 @@ def open_surprisal_model(arguments: ModelArguments, options: ScoreArguments) -> 
     task = problems.attempt(find_task, config, options.model_task, arguments.model_name_or_path) if config else None
     if config is not None and task is not None:
         problems.extend(check_language_model(config, task, tokenizer))
+    if tokenizer is not None and task == "seq2seq":
+        problems.extend(set_languages(tokenizer, options.source_lang, options.target_lang))
     device = problems.attempt(choose_device, options.device)
     problems.raise_any()
     assert config is not None and tokenizer is not None and task is not None and device is not None

@@ -57,6 +57,12 @@ class WordBorders:
     blanks: npt.NDArray[np.bool_]
     special: npt.NDArray[np.bool_]
 
+    def widen(self, rows: int) -> WordBorders:
+        """The same for a model of more rows than the tokenizer has tokens: the others say nothing about words."""
+        missing = max(rows - len(self.starts), 0)
+        arrays = (self.starts, self.ends, self.blanks, self.special)
+        return WordBorders(self.style, *(np.pad(array, (0, missing)) for array in arrays))
+
     def find_starts(self, ids: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
         """Whether a word begins at each subword, (subwords,), of ragged texts with `lengths` (texts,) subwords."""
         starts = self.starts[ids]

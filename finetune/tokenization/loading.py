@@ -172,7 +172,14 @@ def load_thai_words(kind: type[ThaiWordsTokenizer], name: str, hub: dict[str, An
         remedy = "say --tokenizer_type ThaiRobertaTokenizer or CamembertTokenizer"
         raise DataError(Problem("this is a SentencePiece model, not a list of words", remedy=remedy, path=file))
     settings = hub | {"revision": hub["revision"] or "main"}
-    return kind(vocab_file=file) if Path(name).is_file() else kind.from_pretrained(name, **settings)
+    return open_word_file(kind, file) if Path(name).is_file() else kind.from_pretrained(name, **settings)
+
+
+def open_word_file(kind: type[ThaiWordsTokenizer], file: Path) -> ThaiWordsTokenizer:
+    """A word-level tokenizer from its vocabulary alone; a tokenizer_config.json beside it says whether it lower-cases."""
+    config = _read_config(file.parent)
+    lowers = config.get("tokenizer_class") == kind.__name__ and bool(config.get("do_lower_case"))
+    return kind(vocab_file=file, do_lower_case=True) if lowers else kind(vocab_file=file)
 
 
 def load_pieces(kind: str, name: str, hub: dict[str, Any]) -> PieceTokenizer:

@@ -7,16 +7,20 @@ What stock conversions lose and these keep: no "▁" is put before a text when t
 (`--add_dummy_prefix False`) nor after a user-defined symbol in mid-text, spaces beside such a symbol survive, and the
 whole pipeline lies in tokenizer.json, so that a saved folder gives the same ids to a plain `AutoTokenizer`.
 Unigram scores are added in double precision here and in single precision in SentencePiece, so segmentations of equal
-score may differ: 0.2 to 0.3 % of Thai lines, each with the same total score.
+score may differ: 0.2 to 0.3 % of Thai lines, each with the same total score. Decomposed text is composed as SentencePiece
+does it, but for marks of composed characters that stand in another order than Unicode's.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from functools import cache
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+import sentencepiece
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2 as model_format
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -28,6 +32,9 @@ from finetune.tokenization.vocabulary import MODEL_FILE, SPACE
 
 UNIGRAM, BPE = 1, 2
 UNKNOWN_PIECE, CONTROL_PIECE, USER_PIECE = 2, 3, 4
+BARRIER = "\ufdd2"  # one of Unicode's noncharacters: no text is meant to hold it, and marks are not moved across it
+LAST_COMPOSED = 0x20000
+COMPOSED = ("한", "ế", "が")  # each several characters when decomposed
 FAIRSEQ_TOKENS = ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>")
 SPECIAL_TOKENS = {
     "bos_token": "<s>",
@@ -180,12 +187,44 @@ def _build_normalizer(spec: Any, spaces_as: str | None) -> normalizers.Normalize
     if spaces_as:
         steps.append(normalizers.Replace(" ", spaces_as))
     if spec.precompiled_charsmap:
-        steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
+        steps += _build_rules(spec)
     if spec.remove_extra_whitespaces:
         # A leading space is left for the prefix: Metaspace would see a stripped text as one that starts in the middle.
         steps.append(normalizers.Strip(left=not spec.add_dummy_prefix, right=True))
         steps.append(normalizers.Replace(Regex(" {2,}"), " "))
     return normalizers.Sequence(steps)
+
+
+def _build_rules(spec: Any) -> list[normalizers.Normalizer]:
+    """What SentencePiece replaces in a text.
+
+    The library looks up single characters of long graphemes, and drops the marks of short ones that begin with a
+    character that is replaced. So what SentencePiece composes (decomposed Korean and Vietnamese, half-width kana) is
+    composed before and behind it, and what it lower-cases is lower-cased before.
+    """
+    rules = model_format.ModelProto(normalizer_spec=spec)  # type: ignore[attr-defined]
+    own = sentencepiece.SentencePieceNormalizer(model_proto=rules.SerializeToString())
+    composes = all(letter in own.Normalize(unicodedata.normalize("NFD", letter)) for letter in COMPOSED)
+    composing = compose_characters() if composes else []
+    lowering = [normalizers.Lowercase()] if "q" in own.Normalize("Q") else []
+    return [*composing, *lowering, normalizers.Precompiled(spec.precompiled_charsmap), *composing]
+
+
+def compose_characters() -> list[normalizers.Normalizer]:
+    """NFC, but for its reordering of marks that are never composed: Thai vowels and tones, Arabic and Hebrew points are
+    often typed in another order than Unicode's, and SentencePiece leaves them so.
+    """
+    others = rf"[\p{{M}}&&[^{_composing_marks()}]]"
+    apart = Regex(rf"(?<=\p{{M}})(?={others})|(?<={others})(?=\p{{M}})")
+    return [normalizers.Replace(apart, BARRIER), normalizers.NFC(), normalizers.Replace(BARRIER, "")]
+
+
+@cache
+def _composing_marks() -> str:
+    """The marks that follow a letter in some composed character."""
+    parts = (unicodedata.decomposition(chr(code)).split() for code in range(LAST_COMPOSED))
+    found = {chr(int(pair[1], 16)) for pair in parts if len(pair) == 2 and not pair[0].startswith("<")}
+    return "".join(sorted(letter for letter in found if unicodedata.category(letter).startswith("M")))
 
 
 def _build_pre_tokenizer(model: Any) -> pre_tokenizers.PreTokenizer:

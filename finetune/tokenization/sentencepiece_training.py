@@ -9,8 +9,12 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import sentencepiece
@@ -44,11 +48,18 @@ class PieceSettings:
     add_dummy_prefix: bool = False
     byte_fallback: bool = False
     user_symbols: Sequence[str] = field(default_factory=tuple)
+    normalization: str = "nmt_nfkc"
+    lowercase: bool = False
 
     @property
     def symbols(self) -> list[str]:
         """User-defined symbols: those of the layout, then further ones."""
         return list(dict.fromkeys([*LAYOUTS[self.layout]["symbols"], *self.user_symbols]))
+
+    @property
+    def _folds_case(self) -> bool:
+        """SentencePiece's own rules that lower-case too; of `identity` there is no such variant."""
+        return self.lowercase and self.normalization != "identity"
 
     def line_rules(self, *, lowercase: bool = False) -> LineRules:
         """Spaces are the symbol `<_>`, as the tokenizers put it when they encode."""
@@ -66,6 +77,7 @@ class PieceSettings:
             "add_dummy_prefix": self.add_dummy_prefix,
             "byte_fallback": self.byte_fallback,
             "user_defined_symbols": self.symbols,
+            "normalization_rule_name": self.normalization + ("_cf" if self._folds_case else ""),
             "num_threads": THREADS,
             "minloglevel": 2,
         }
@@ -86,12 +98,32 @@ def train_pieces(text: TrainingText, settings: PieceSettings) -> bytes:
     )
     model = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=text.lines(), model_writer=model, **settings.trainer_options()
-        )
+        with _casing_rules(settings) as rules:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=text.lines(), model_writer=model, **settings.trainer_options(), **rules
+            )
     except (RuntimeError, OSError) as error:
         raise _explain(error, text, settings) from error
     return model.getvalue()
+
+
+@contextmanager
+def _casing_rules(settings: PieceSettings) -> Iterator[dict[str, Any]]:
+    """Where text stays as it is but for its case: a file that says of each letter what it becomes."""
+    if not settings.lowercase or settings.normalization != "identity":
+        yield {}
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lowercase.tsv"
+        path.write_text("".join(_lowering_rules()), encoding="utf-8")
+        yield {"normalization_rule_tsv": str(path)}
+
+
+def _lowering_rules() -> Iterator[str]:
+    for code in range(sys.maxunicode + 1):
+        lower = chr(code).lower()
+        if lower != chr(code):
+            yield f"{code:X}\t{' '.join(f'{ord(letter):X}' for letter in lower)}\n"
 
 
 def _explain(error: Exception, text: TrainingText, settings: PieceSettings) -> Exception:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from finetune.arguments.parser import Arguments
 from finetune.arguments.tokenizer import (
+    WORD_LEVEL,
     RobertaTokenizerArguments,
     SentencePieceArguments,
     TokenizerTrainingArguments,
@@ -19,6 +23,10 @@ from finetune.data.text import find_text_files
 from finetune.errors import DataError, Problem
 from finetune.run.atomic_files import files_written_aside
 from finetune.run.output_record import OutputRecord
+from finetune.run.workers import one_tokenizer_thread
+from finetune.tokenization.casing import set_casing
+from finetune.tokenization.loading import CONFIG_FILE, PIECE_LOADERS, find_tokenizer_type, load_auto, open_word_file
+from finetune.tokenization.reading_back import ReadBack, read_back, tell_read_back
 from finetune.tokenization.sentencepiece_training import PieceSettings, describe_pieces, train_pieces
 from finetune.tokenization.subword_training import (
     BERT_TOKENS,
@@ -27,9 +35,10 @@ from finetune.tokenization.subword_training import (
     SubwordVocabulary,
     train_subwords,
 )
+from finetune.tokenization.thai_words import THAI_WORD_TOKENIZERS
 from finetune.tokenization.training_files import refuse_overwriting
 from finetune.tokenization.training_text import LineRules, TrainingText
-from finetune.tokenization.vocabulary import MODEL_FILE
+from finetune.tokenization.vocabulary import MODEL_FILE, SPACE
 from finetune.tokenization.word_training import train_word_vocabulary, write_word_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -37,6 +46,17 @@ logger = logging.getLogger(__name__)
 PIECES_BY_DEFAULT = 24_000
 SUBWORDS_BY_DEFAULT = 30_000
 LINES_IN_MEMORY = 5_000_000  # SentencePiece holds all its lines at once
+REMEDY_OF_WORDS = "words below --vocab_min_freq or beyond --vocab_size are, lower the one or raise the other"
+REMEDIES = {
+    "spm": "--character_coverage 1 learns all characters, --byte_fallback spells the others as bytes",
+    "wordpiece": "--limit_alphabet says how many characters are learnt",
+    "bpe": "bytes are never unknown, so the text and the files do not belong together",
+}
+SAID_OF = {
+    "nmt_nfkc": "compatible characters become one (full-width punctuation and letters the usual ones), and spaces do",
+    "nfkc": "compatible characters become one (full-width punctuation and letters the usual ones)",
+    "identity": "characters stay as they are",
+}
 WRITTEN_BESIDE = {
     "spm": ("{stem}.vocab",),
     "bpe": ("merges.txt", "tokenizer.json", "tokenizer_config.json"),
@@ -50,9 +70,11 @@ class TrainedTokenizer:
 
     files: list[Path]
     vocab_size: int
+    read_back: ReadBack | None = None
 
     def facts(self) -> dict[str, Any]:
-        return {"output_file": str(self.files[0]), "vocab_size": self.vocab_size}
+        facts = self.read_back.facts() if self.read_back else {}
+        return {"output_file": str(self.files[0]), "vocab_size": self.vocab_size, **facts}
 
 
 def find_record(arguments: Arguments) -> OutputRecord:
@@ -81,6 +103,7 @@ def train_tokenizer(
     output = Path(arguments.output_file).expanduser()
     kind = arguments.pre_tokenizer_type
     beside = [output.with_name(name.format(stem=output.stem)) for name in WRITTEN_BESIDE.get(kind, ())]
+    beside += [output.with_name(CONFIG_FILE)] if kind in WORD_LEVEL and arguments.lowercase else []
     overwrite = arguments.overwrite_output_file or _is_ours(record)
     refuse_overwriting([output, *beside], overwrite=overwrite)
     _say_name(kind, output)
@@ -89,7 +112,8 @@ def train_tokenizer(
     with files_written_aside(output.parent) as folder:
         size = TRAINERS.get(kind, _train_words)(paths, arguments, pieces, folder / output.name)
         names = sorted((item.name for item in folder.iterdir()), key=lambda name: (name != output.name, name))
-        trained = TrainedTokenizer([output.parent / name for name in names], size)
+        back = _read_back(paths, arguments, pieces, folder / output.name)
+        trained = TrainedTokenizer([output.parent / name for name in names], size, back)
         _write_record(record, trained, folder)
     return trained
 
@@ -101,6 +125,35 @@ def _is_ours(record: OutputRecord | None) -> bool:
 def _write_record(record: OutputRecord | None, trained: TrainedTokenizer, aside: Path) -> None:
     if record is not None:
         record.write({file.name: aside / file.name for file in trained.files}, trained.facts())
+
+
+def _read_back(
+    paths: list[Path], arguments: TokenizerTrainingArguments, pieces: SentencePieceArguments, file: Path
+) -> ReadBack:
+    """What the tokenizer makes of its own training text, said."""
+    kind = arguments.pre_tokenizer_type
+    rules = replace(_piece_settings(arguments, pieces).line_rules(), space_token=None) if kind == "spm" else LineRules()
+    if kind == "spm" and pieces.tokenizer_type == "CamembertTokenizer":
+        rules = replace(rules, space_token=SPACE)  # commands put it there for this class
+    text = TrainingText(paths, rules, workers=arguments.num_workers)
+    with one_tokenizer_thread() if arguments.num_workers == 1 else nullcontext():
+        tokenizer = _open(kind, pieces, file)
+        result = read_back(tokenizer, text, lowercase=arguments.lowercase, spaces_count=kind != "wordpiece")
+    tell_read_back(result, REMEDIES.get(kind, REMEDY_OF_WORDS), _describe_normalization(kind, pieces))
+    return result
+
+
+def _open(kind: str, pieces: SentencePieceArguments, file: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in the files just written."""
+    if kind == "spm":
+        return PIECE_LOADERS[pieces.tokenizer_type](file)
+    if kind in WORD_LEVEL:
+        return open_word_file(THAI_WORD_TOKENIZERS[find_tokenizer_type(kind, str(file))], file)
+    return load_auto(str(file.parent), {})
+
+
+def _describe_normalization(kind: str, pieces: SentencePieceArguments) -> str:
+    return f"--normalization {pieces.normalization}" if kind == "spm" else ""
 
 
 def _say_name(kind: str, output: Path) -> None:
@@ -133,23 +186,27 @@ def _train_words(
         size=arguments.vocab_size,
     )
     write_word_vocabulary(vocabulary, output)
+    if arguments.lowercase or _says_lower_case(Path(arguments.output_file).expanduser().with_name(CONFIG_FILE)):
+        kind = find_tokenizer_type(arguments.pre_tokenizer_type, str(output))
+        config = {"tokenizer_class": kind, "do_lower_case": arguments.lowercase}
+        output.with_name(CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return len(vocabulary.words)
+
+
+def _says_lower_case(config_file: Path) -> bool:
+    """Whether an earlier training of this folder left word that text is lower-cased."""
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return config.get("tokenizer_class") in THAI_WORD_TOKENIZERS and bool(config.get("do_lower_case"))
 
 
 def _train_pieces(
     paths: list[Path], arguments: TokenizerTrainingArguments, pieces: SentencePieceArguments, output: Path
 ) -> int:
-    settings = PieceSettings(
-        vocab_size=arguments.vocab_size or PIECES_BY_DEFAULT,
-        model_type=pieces.model_type,
-        layout=pieces.tokenizer_type,
-        character_coverage=pieces.character_coverage,
-        max_piece_length=pieces.max_sentencepiece_length,
-        max_sentence_length=pieces.max_sentence_length,
-        add_dummy_prefix=pieces.add_dummy_prefix,
-        byte_fallback=pieces.byte_fallback,
-        user_symbols=pieces.symbols,
-    )
+    settings = _piece_settings(arguments, pieces)
+    logger.info("Text is normalized by %s (--normalization): %s.", pieces.normalization, SAID_OF[pieces.normalization])
     rules = settings.line_rules(lowercase=arguments.lowercase)
     text = _text(paths, arguments, rules, arguments.input_sentence_size or LINES_IN_MEMORY)
     model = train_pieces(text, settings)
@@ -159,10 +216,27 @@ def _train_pieces(
     return described.count("\n")
 
 
+def _piece_settings(arguments: TokenizerTrainingArguments, pieces: SentencePieceArguments) -> PieceSettings:
+    return PieceSettings(
+        vocab_size=arguments.vocab_size or PIECES_BY_DEFAULT,
+        model_type=pieces.model_type,
+        layout=pieces.tokenizer_type,
+        character_coverage=pieces.character_coverage,
+        max_piece_length=pieces.max_sentencepiece_length,
+        max_sentence_length=pieces.max_sentence_length,
+        add_dummy_prefix=pieces.add_dummy_prefix,
+        byte_fallback=pieces.byte_fallback,
+        user_symbols=pieces.symbols,
+        normalization=pieces.normalization,
+        lowercase=arguments.lowercase,
+    )
+
+
 def _train_byte_level(
     paths: list[Path], arguments: TokenizerTrainingArguments, _: SentencePieceArguments, output: Path
 ) -> int:
-    from transformers import RobertaTokenizer
+    from tokenizers import AddedToken
+    from transformers import PreTrainedTokenizerFast, RobertaTokenizer
 
     settings = SubwordSettings(
         "ByteLevelBPETokenizer",
@@ -173,7 +247,12 @@ def _train_byte_level(
     vocabulary = train_subwords(text, settings)
     write_subwords(vocabulary, output, output.with_name("merges.txt"))
     merges: Any = vocabulary.merges
-    RobertaTokenizer(vocab=vocabulary.tokens, merges=merges).save_pretrained(output.parent)
+    tokenizer: PreTrainedTokenizerBase = RobertaTokenizer(vocab=vocabulary.tokens, merges=merges)
+    if arguments.lowercase:  # under the name of RoBERTa's class transformers would build it anew, without that
+        set_casing(tokenizer, True)
+        roles = {**tokenizer.special_tokens_map, "mask_token": AddedToken("<mask>", lstrip=True, special=True)}
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **roles)
+    tokenizer.save_pretrained(output.parent)
     return len(vocabulary.tokens)
 
 
@@ -273,6 +352,11 @@ def train_roberta_tokenizer(
         lowercase=is_wordpiece if arguments.lowercase is None else arguments.lowercase,
         strip_accents=arguments.strip_accents,
     )
+    if settings.lowercase:
+        logger.warning(
+            "%s are of lower-cased text and do not say so: lower-case what they are to encode.",
+            " and ".join(map(str, files)),
+        )
     vocabulary = train_subwords(TrainingText(paths, LineRules(), workers=arguments.num_workers), settings)
     trained = TrainedTokenizer(files, len(vocabulary.tokens))
     with files_written_aside(files[0].parent) as aside:

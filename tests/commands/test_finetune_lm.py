@@ -561,3 +561,16 @@ def test_signals_within_epochs_leave_the_tables_as_they_were(tune, tmp_path, mon
 
 def read_text(path: Path) -> str:
     return gzip.decompress(path.read_bytes()).decode()
+
+
+def test_a_head_that_was_never_trained_is_refused_in_tests_and_said_in_training(tune, data, folders, tmp_path):
+    """An encoder alone, saved by a class whose name promises a head."""
+    bare = BertForMaskedLM.from_pretrained(folders["mlm"])
+    folder = tiny.save(bare.bert, AutoTokenizer.from_pretrained(folders["mlm"]), tmp_path / "bare")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertForMaskedLM"]}))
+    flags = ("--model_name_or_path", folder, "--data_preprocessing_fn", "mask_random_tokens")
+    tested = tune("mlm", *flags, "--test_file", data["items"], epochs=0)
+    assert tested.code == 2 and "no trained head for this task" in said(tested)
+    trained = tune("mlm", *flags, out="trained", epochs=1)
+    assert trained.code == 0 and "no trained head for this task" in trained.stderr

@@ -11,6 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
+
+from finetune.tokenization.sentencepiece_models import load_raw_pieces
+from finetune.tokenization.thai_words import ThaiWordsNewmmTokenizer
 
 THAI = ["กินข้าวแล้วหรือยัง วันนี้ อากาศดีมาก", "ประเทศไทยมีอากาศร้อน", "วันนี้กินข้าวที่บ้าน"] * 4
 
@@ -199,3 +203,75 @@ def test_old_caches_become_json(repository, tmp_path):
     (tmp_path / "old.pkl").write_text("no pickle", encoding="utf-8")
     broken = run(repository, "convert_sefr_cache.py", *flags, "--overwrite_output_file")
     assert broken.returncode == 2 and "old.pkl: this cannot be read as a plain dictionary" in broken.stderr
+
+
+MIXED = ["The CAT sat on the Mat", "Hello World, the DOG ran", "ISTANBUL and Köln"]
+OPENERS = {
+    "bpe": ("vocab.json", AutoTokenizer.from_pretrained),
+    "wordpiece": ("vocab.txt", AutoTokenizer.from_pretrained),
+    "newmm": ("newmm.json", ThaiWordsNewmmTokenizer.from_pretrained),
+    "spm": ("sentencepiece.bpe.model", lambda folder: load_raw_pieces(folder / "sentencepiece.bpe.model")),
+}
+
+
+@pytest.mark.parametrize("rules", ["nmt_nfkc", "identity"])
+@pytest.mark.parametrize("kind", OPENERS)
+def test_lower_casing_is_saved_with_the_tokenizer(kind, rules, call_command, tmp_path):
+    (tmp_path / "text.txt").write_text("\n".join(MIXED * 4), encoding="utf-8")
+    name, reopen = OPENERS[kind]
+    output = tmp_path / "tok" / name
+    flags = ("--train_dir", tmp_path / "text.txt", "--pre_tokenizer_type", kind, "--lowercase", "--output_file", output)
+    sized = {"spm": ("--vocab_size", 30, "--character_coverage", 1, "--normalization", rules), "newmm": ()}
+    done = call_command("train_tokenizer.py", *flags, *sized.get(kind, ("--vocab_size", 300)), "--num_workers", 1)
+    assert done.code == 0, done.stderr
+    assert done.last["unknown_tokens"] == done.last["lines_changed"] == 0
+    tokenizer = reopen(output.parent)
+    for line in MIXED:
+        ids = tokenizer(line, add_special_tokens=False)["input_ids"]
+        assert ids == tokenizer(line.lower(), add_special_tokens=False)["input_ids"]
+        assert tokenizer.unk_token_id not in ids
+
+
+def test_word_vocabularies_trained_again_in_upper_case_forget_that_they_were_lower_case(call_command, tmp_path):
+    (tmp_path / "text.txt").write_text("\n".join(MIXED), encoding="utf-8")
+    flags = ("--train_dir", tmp_path / "text.txt", "--pre_tokenizer_type", "newmm", "--num_workers", 1)
+    flags += ("--output_file", tmp_path / "tok" / "newmm.json", "--overwrite_output_file")
+    for lowercase, expected in ((True, "cat"), (False, "CAT")):
+        assert call_command("train_tokenizer.py", *flags, "--lowercase", lowercase).code == 0
+        assert expected in ThaiWordsNewmmTokenizer.from_pretrained(tmp_path / "tok").tokenize("The CAT")
+
+
+@pytest.mark.parametrize(
+    ("rules", "kept", "said"),
+    [
+        ("nmt_nfkc", ",", "by normalization (--normalization nmt_nfkc)"),
+        ("nfkc", ",", "nfkc"),
+        ("identity", "，", "0 of 20"),
+    ],
+)
+def test_full_width_punctuation_is_kept_on_request(rules, kept, said, call_command, tmp_path):
+    (tmp_path / "text.txt").write_text("你好，世界（一）\n今天，明天（二）\n" * 10, encoding="utf-8")
+    output = tmp_path / "tok" / "sentencepiece.bpe.model"
+    done = call_command(
+        "train_tokenizer.py",
+        *("--train_dir", tmp_path / "text.txt", "--pre_tokenizer_type", "spm", "--vocab_size", 18, "--num_workers", 1),
+        *("--character_coverage", 1, "--normalization", rules, "--output_file", output),
+    )
+    assert done.code == 0, done.stderr
+    assert f"Text is normalized by {rules}" in done.stderr and said in done.stderr
+    vocabulary = output.with_suffix(".vocab").read_text(encoding="utf-8")
+    assert f"\n{kept}\t" in vocabulary and (done.last["lines_changed"] == 0) == (rules == "identity")
+
+
+def test_what_a_tokenizer_does_not_know_of_its_own_text_is_a_warning(call_command, tmp_path):
+    rare = "".join(chr(0x4E00 + number) for number in range(40))
+    (tmp_path / "text.txt").write_text("a plain line of text\n" * 30 + f"{rare}\n", encoding="utf-8")
+    done = call_command(
+        "train_tokenizer.py",
+        *("--train_dir", tmp_path / "text.txt", "--pre_tokenizer_type", "wordpiece", "--limit_alphabet", 14),
+        *("--vocab_size", 60, "--output_file", tmp_path / "vocab.txt", "--num_workers", 1),
+    )
+    assert done.code == 0, done.stderr
+    assert done.last["unknown_tokens"] > 0.01 < done.last["lines_changed"]
+    assert "WARNING" in done.stderr and "characters such as" in done.stderr and "--limit_alphabet" in done.stderr
+    assert "by what is unknown" in done.stderr

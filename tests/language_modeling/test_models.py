@@ -5,11 +5,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import AutoConfig
+from transformers import AutoConfig, Gemma3Config
 
 from finetune.errors import UsageError
 from finetune.language_modeling.arguments import LanguageModelArguments
-from finetune.language_modeling.models import CONFIG_PACKAGE, find_architecture, find_configs, load_language_config
+from finetune.language_modeling.models import (
+    CONFIG_PACKAGE,
+    find_architecture,
+    find_configs,
+    fit_to_tokenizer,
+    load_language_config,
+)
+from tests import tiny
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +63,11 @@ def test_overrides_reach_an_architecture() -> None:
     )
     config = load_language_config(arguments, None)
     assert (config.model_type, config.hidden_size, config.num_hidden_layers) == ("roberta", 48, 12)
+
+
+def test_a_model_of_texts_and_pictures_gets_the_vocabulary_of_its_texts():
+    tokenizer = tiny.byte_level(["one two"], 270, special=("<s>", "</s>"), bos_token="<s>", eos_token="</s>")
+    config = Gemma3Config()
+    fit_to_tokenizer(config, tokenizer)
+    assert config.get_text_config().vocab_size == len(tokenizer)
+    assert (config.get_text_config().bos_token_id, config.get_text_config().eos_token_id) == (0, 1)

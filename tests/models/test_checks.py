@@ -15,6 +15,7 @@ from transformers import (
 from finetune.models.checks import (
     check_head,
     check_max_length,
+    check_objective,
     check_vocabulary,
     match_head,
     name_labels,
@@ -120,3 +121,25 @@ def test_unknown_labels_without_training_are_a_problem_that_names_them():
 def test_nameless_labels_of_the_right_number_are_taken_in_order():
     match = match_head(BertConfig(architectures=["BertForTokenClassification"]), ["O", "B-X"], trains=False, folder="m")
     assert match.labels == ["O", "B-X"] and not match.new_head
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "causal", "said"),
+    [
+        ("bert", {}, True, "sees the text on both sides"),
+        ("roberta", {}, True, "sees the text on both sides"),
+        ("xlm", {}, True, "sees the text on both sides"),
+        ("bert", {"is_decoder": True}, True, ""),
+        ("xlm", {"causal": True}, True, ""),
+        ("llama", {}, True, ""),
+        ("bert", {}, False, ""),
+        ("roberta", {"is_decoder": True}, False, "reads from left to right"),
+        ("bart", {}, False, ""),
+        ("xlnet", {}, False, "permutation"),
+        ("xlnet", {}, True, "permutation"),
+    ],
+)
+def test_an_objective_is_what_a_model_can_compute(family, changes, causal, said):
+    problems = check_objective(AutoConfig.for_model(family, **changes), causal=causal)
+    assert bool(problems) == bool(said)
+    assert all(said in problem.found and "config.json" not in problem.remedy for problem in problems)

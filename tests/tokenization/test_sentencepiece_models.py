@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,52 @@ def test_files_that_are_no_models(tmp_path: Path):
     )
     with pytest.raises(DataError, match="of words or characters"):
         load_raw_pieces(tmp_path / "w.model")
+
+
+DECOMPOSABLE = [
+    "한국어는 한국에서 쓰이는 언어이다.", "서울은 대한민국의 수도이며 정치와 경제의 중심지이다.", "나는 학교에 갑니다",
+    "Tiếng Việt là ngôn ngữ của người Việt.", "Hà Nội là thủ đô của nước Việt Nam", "Những người ấy đã đến rồi ạ",
+    "日本語のガラスとパンがあります。", "ﾊﾝｶｸｶﾞﾊﾟ と ｗｉｄｅ ， （ ～ ）", "Ärzte naïve Ångström ﬁne ①②",
+    "สวัสดีครับ น้ำ ผู้ ผ\u0e49\u0e39",
+    "مُحَمَّد ك\u0651\u064eك\u064e\u0651", "שָׁלוֹם ש\u05c1\u05b8ש\u05b8\u05c1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["nmt_nfkc", "nfkc", "identity", "nmt_nfkc_cf"])
+def rules(request, tmp_path_factory) -> Path:
+    """A model of Korean, Vietnamese and Japanese under each set of rules."""
+    folder = tmp_path_factory.mktemp(request.param)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(DECOMPOSABLE * 20), model_prefix=str(folder / "sentencepiece.bpe"), vocab_size=200,
+        character_coverage=1.0, hard_vocab_limit=False, normalization_rule_name=request.param, minloglevel=2,
+    )  # fmt: skip
+    return folder / MODEL
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_text_in_every_unicode_form_has_the_ids_of_sentencepiece(form, rules, tmp_path):
+    tokenizer, processor = load_raw_pieces(rules), sentencepiece.SentencePieceProcessor(model_file=str(rules))
+    lines = [unicodedata.normalize(form, line) for line in DECOMPOSABLE]
+    differing, ties = count_differences(processor, tokenizer, lines)
+    assert differing == ties
+    if form == "NFD" and rules.parent.name[:8] != "identity":
+        assert tokenizer.unk_token_id not in tokenizer(lines[:6])["input_ids"][0]
+    tokenizer.save_pretrained(tmp_path)
+    saved = AutoTokenizer.from_pretrained(tmp_path)
+    assert saved(lines)["input_ids"] == tokenizer(lines)["input_ids"]
+
+
+WORDS = sorted({word for line in DECOMPOSABLE for word in unicodedata.normalize("NFC", line).split()} | {"Ọ̀rọ̀", "X̌"})
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    words=st.lists(st.sampled_from(WORDS), max_size=6),
+    form=st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]),
+    joint=st.sampled_from(["", " ", "  "]),
+)
+def test_any_words_in_every_unicode_form_have_the_ids_of_sentencepiece(words, form, joint, rules):
+    text = unicodedata.normalize(form, joint.join(words))
+    tokenizer, processor = load_raw_pieces(rules), sentencepiece.SentencePieceProcessor(model_file=str(rules))
+    differing, ties = count_differences(processor, tokenizer, [text])
+    assert differing == ties

@@ -54,7 +54,7 @@ def corpus(tmp_path: Path, some_lines: list[str]) -> list[Path]:
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of a few kilobytes, so that a small corpus is work for several processes."""
-    monkeypatch.setattr(data_text.read_chunks, "__kwdefaults__", {"chunk_bytes": 4096})
+    monkeypatch.setattr(data_text.read_chunks, "__kwdefaults__", {"chunk_bytes": 4096, "lines_matter": True})
 
 
 def read_all(paths: list[Path]) -> list[str]:
