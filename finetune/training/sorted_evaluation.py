@@ -68,16 +68,17 @@ def evaluate_sorted(trainer: Trainer, loader: DataLoader, description: str, pref
     _tell_optimizer(trainer)
     handler: Any = trainer.callback_handler
     handler.eval_dataloader = batches
-    found: list[tuple[list[int], Parts, Parts]] = []
+    chosen: list[list[int]] = []
+    found: list[tuple[Parts, Parts]] = []
     preprocess: Any = trainer.preprocess_logits_for_metrics
     read = _reader(rows, loader.collate_fn)
     for batch in compute_batches(trainer.model, read, batches, bf16=bool(trainer.args.bf16)):  # type: ignore[arg-type]
         labels = batch.inputs.get("labels")
-        found.append((batch.rows, _parts(preprocess(batch.logits, labels)), _parts(labels)))
+        chosen.append(batch.rows)
+        found.append((_parts(preprocess(batch.logits, labels)), _parts(labels)))
         trainer.control = handler.on_prediction_step(trainer.args, trainer.state, trainer.control)
     handler.eval_dataloader = loader
-    chosen = [indices for indices, _, _ in found]
-    predictions, labels = (_gather(chosen, [parts[place] for parts in found]) for place in (1, 2))
+    predictions, labels = (_gather(chosen, parts) for parts in zip(*found, strict=True))
     return EvalLoopOutput(predictions, labels, _score(trainer, predictions, labels, prefix), len(rows))  # type: ignore[arg-type]
 
 
