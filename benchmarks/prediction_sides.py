@@ -145,7 +145,7 @@ def in_sorted_batches(
 
 
 def live(options: dict[str, Any]) -> None:
-    """Answer each line of standard input: `check FILE` leaves the logits of words there, `go` tells the seconds of one pass."""
+    """Answer each line of standard input: `check FILE` leaves words' logits there, `go` tells the seconds of a pass."""
     predict, workload = make_side(options["side"], options["batch"], options["threads"])
     rows = workload.rows.select(range(min(options["sentences"], len(workload.rows))))
     for line in sys.stdin:

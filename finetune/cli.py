@@ -154,7 +154,9 @@ class Command:
         log = self.log
         run.when_started(lambda folder: log.open_in(folder, run.header()))
         _log_parameters(arguments)
-        return self._end(Outcome(result=self.main(arguments, run) or {}))
+        result = self.main(arguments, run) or {}
+        rate = run.recall("tokens_per_second")
+        return self._end(Outcome(result=result if rate is None else {**result, "tokens_per_second": rate}))
 
     def _open_run(self, arguments: Arguments) -> Run:
         asked = _run_arguments(arguments)

@@ -22,6 +22,7 @@ from finetune.training.even_shares import EvenShares, repeats_rows
 from finetune.training.folded_clipping import can_fold, fold_into
 from finetune.training.resuming import ResumingTrainer
 from finetune.training.sorted_evaluation import evaluate_sorted, why_not_sorted
+from finetune.training.token_rate import TokenRate
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,12 @@ class FinetuneTrainer(ResumingTrainer):
     sorts_evaluation = False
     batch_parts: BatchParts | None = None
     said: frozenset[str] = frozenset()
+    token_rate: TokenRate | None = None
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Replaces `auto_find_batch_size`, which changes the effective batch, by batches in parts (`batch_parts.py`)."""
+        """Replaces `auto_find_batch_size`, which changes the effective batch, by parts (`batch_parts.py`); counts tokens."""
+        if self.token_rate is not None:
+            self.token_rate.count(inputs)
         if self.batch_parts is None:
             return super().training_step(model, inputs, num_items_in_batch)
         return self.batch_parts.step(super().training_step, model, inputs, num_items_in_batch)
