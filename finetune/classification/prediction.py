@@ -19,7 +19,7 @@ from finetune.arguments.nearest import allowed_values
 from finetune.arguments.prediction import PredictArguments
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.decisions import Decision, Scoring
-from finetune.classification.encoding import encode_classification, encode_labels
+from finetune.classification.encoding import EncodedClassification, encode_classification, encode_labels
 from finetune.classification.metrics import pool_windows
 from finetune.classification.prediction_input import PAIR_FIELD, ClassificationInputs
 from finetune.classification.published.cleaning import clean_text
@@ -47,6 +47,23 @@ logger = logging.getLogger(__name__)
 HEAD = "ForSequenceClassification"
 
 
+@dataclass(frozen=True)
+class PreparedTexts:
+    """Some texts on their way to the model."""
+
+    texts: Sequence[InputText]
+    encoded: EncodedClassification
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ClassifiedTexts:
+    """What the model said of them: outputs (texts, labels)."""
+
+    texts: Sequence[InputText]
+    outputs: npt.NDArray
+
+
 @dataclass
 class Classifier:
     """A trained text classifier, ready to predict."""
@@ -72,10 +89,28 @@ class Classifier:
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its label (or labels, or number) and the probability of each label."""
+        return self.tell(self.compute(self.prepare(texts)))
+
+    def prepare(self, texts: Sequence[InputText]) -> PreparedTexts:
+        """Texts, or pairs of them, as ids.
+
+        Raises:
+            DataError: a pair lacks its second text.
+        """
         pairs = [read_pair(text) for text in texts] if self.settings.pairs else None
-        outputs = self.find_outputs([first for first, _ in pairs] if pairs else [text.text for text in texts], pairs)
-        answers = describe_outputs(outputs, self.decision, self.labels)
-        for text, answer, row in zip(texts, answers, outputs, strict=True):
+        firsts = [first for first, _ in pairs] if pairs else [text.text for text in texts]
+        encoded = self.encode(firsts, pairs)
+        return PreparedTexts(texts, encoded, list(encoded.dataset))
+
+    def compute(self, prepared: PreparedTexts) -> ClassifiedTexts:
+        """Outputs (texts, labels), windows averaged."""
+        size, encoded = self.arguments.batch_size, prepared.encoded
+        logits = predict_logits(self.model, prepared.rows, self.collator, batch_size=size, bf16=self.bf16)
+        return ClassifiedTexts(prepared.texts, pool_windows(np.stack(logits), encoded.examples, encoded.number))
+
+    def tell(self, classified: ClassifiedTexts) -> Iterator[dict[str, Any]]:
+        answers = describe_outputs(classified.outputs, self.decision, self.labels)
+        for text, answer, row in zip(classified.texts, answers, classified.outputs, strict=True):
             if self.arguments.score and text.gold is not None:
                 self.scored.append((row, text.gold))
             held = {} if text.gold is None else {self.gold_name: text.gold}
@@ -103,12 +138,11 @@ class Classifier:
         shown = dict.fromkeys((scoring.main, *(("f1_macro",) if "f1_macro" in scoring.names else ())))
         return PredictionScore(format_result("input", summary), {name: summary.scores[name] for name in shown})
 
-    def find_outputs(self, texts: list[str], pairs: list[tuple[str, str]] | None) -> Any:
-        """Outputs (texts, labels), windows averaged."""
+    def encode(self, texts: list[str], pairs: list[tuple[str, str]] | None) -> EncodedClassification:
         columns = {"text": list(map(self.clean, texts))}
         if pairs is not None:
             columns["text_pair"] = [self.clean(second) for _, second in pairs]
-        encoded = encode_classification(
+        return encode_classification(
             build_dataset(columns),
             self.tokenizer,
             self.labels,
@@ -119,10 +153,6 @@ class Classifier:
             encoder=self.encoder,
             name="input",
         )
-        options = self.arguments
-        rows = list(encoded.dataset)
-        logits = predict_logits(self.model, rows, self.collator, batch_size=options.batch_size, bf16=self.bf16)
-        return pool_windows(np.stack(logits), encoded.examples, encoded.number)
 
     @property
     def clean(self) -> Callable[[str], str]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from finetune.errors import UsageError
 from finetune.models.families import find_family
+from finetune.models.inference import inference
+from finetune.run.ahead import read_ahead
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +68,34 @@ def group_by_length(
         start += len(batch)
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Computed:
+    """One batch: which rows it holds, what the collator made of them, and the model's logits."""
+
+    rows: list[int]
+    inputs: dict[str, Any]
+    logits: torch.Tensor
+
+
+def compute_batches(
+    model: nn.Module, read: Callable[[list[int]], dict[str, Any]], batches: Iterable[list[int]], *, bf16: bool
+) -> Iterator[Computed]:
+    """Logits batch by batch, weights made ready once, and the next batch made by a thread while one is computed.
+
+    `read` makes the model's inputs of some rows; labels among them are not given to the model.
+    """
+    device = next(model.parameters()).device
+    with inference(model, bf16=bf16):
+        for rows, inputs in read_ahead((rows, read(rows)) for rows in batches):
+            given = {name: _to(value, device) for name, value in inputs.items() if name != "labels"}
+            outputs = model(**given)
+            yield Computed(rows, inputs, outputs["logits"])
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
 def predict_logits(
     model: PreTrainedModel, rows: Sequence[dict[str, Any]], collate: Collate, *, batch_size: int, bf16: bool = False
 ) -> list[npt.NDArray[np.float32]]:
@@ -73,16 +104,11 @@ def predict_logits(
     Rows of like length share a batch, so that hardly any padding is computed, and none where the family reads padding. A
     batch has `batch_size` rows, or more where those are short: up to `TOKENS_AT_ONCE` with their padding.
     """
-    model.eval()
     logits: list[npt.NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(rows)
     lengths = [len(row["input_ids"]) for row in rows]
     one_length = find_family(model.config).reads_padding
-    for chosen in group_by_length(lengths, batch_size=batch_size, tokens=TOKENS_AT_ONCE, one_length=one_length):
-        batch = collate([rows[index] for index in chosen])
-        batch.pop("labels", None)
-        tensors = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            output = model(**tensors).logits.float().cpu().numpy()
-        for index, row in zip(chosen, output, strict=True):
+    batches = group_by_length(lengths, batch_size=batch_size, tokens=TOKENS_AT_ONCE, one_length=one_length)
+    for batch in compute_batches(model, lambda chosen: collate([rows[i] for i in chosen]), batches, bf16=bf16):
+        for index, row in zip(batch.rows, batch.logits.float().cpu().numpy(), strict=True):
             logits[index] = row
     return logits

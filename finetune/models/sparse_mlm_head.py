@@ -53,6 +53,11 @@ def use_sparse_mlm_head(model: nn.Module, *, round_to: int = 32) -> str | None:
     return None
 
 
+def is_sparse(model: nn.Module) -> bool:
+    """Whether `use_sparse_mlm_head` is in effect on the head of `model`."""
+    return has_sparse_head(model) and _HANDLES in model.__dict__
+
+
 def use_full_mlm_head(model: nn.Module) -> None:
     """Undo `use_sparse_mlm_head`."""
     for module in model.modules():

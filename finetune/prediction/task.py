@@ -20,13 +20,14 @@ from finetune.data.files import find_paths
 from finetune.data.prediction_input import InputText, PredictionScore, in_chunks
 from finetune.errors import DataError, Problem
 from finetune.models.loading import load_config
+from finetune.run.ahead import read_ahead
 from finetune.run.atomic_files import atomic_text_file
 from finetune.run.output_record import OutputRecord
 from finetune.tagging.prediction import format_conll, open_tagger
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 1000  # texts: enough to batch by length, little to hold
+CHUNK, LARGE_CHUNK = 1000, 2000  # texts of standard input, of files: enough to batch by length, little to hold
 SECONDS_BETWEEN_LINES = 10
 
 
@@ -38,7 +39,13 @@ class Predictor(Protocol):
     def read(self) -> Iterator[InputText]:
         """What is to be predicted."""
 
-    def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
+    def prepare(self, texts: Sequence[InputText]) -> Any:
+        """Texts as ids."""
+
+    def compute(self, prepared: Any) -> Any:
+        """What the model says of them."""
+
+    def tell(self, computed: Any) -> Iterator[dict[str, Any]]:
         """One result for each text, in their order."""
 
     def score(self) -> PredictionScore:
@@ -103,9 +110,9 @@ def predict_into(file: IO[str], predictor: Predictor, options: PredictArguments)
     write = format_conll if options.output_format == "conll" else format_json
     start = said = time.monotonic()
     count = 0
-    for chunk in in_chunks(predictor.read(), CHUNK):
-        write_results(file, predictor.tag(chunk), write)
-        count += len(chunk)
+    for size, computed in compute_chunks(predictor, ahead=options.input_file is not None):
+        write_results(file, predictor.tell(computed), write)
+        count += size
         if time.monotonic() - said > SECONDS_BETWEEN_LINES:
             said = time.monotonic()
             logger.info("%d texts, %.0f a second.", count, count / (said - start))
@@ -113,6 +120,20 @@ def predict_into(file: IO[str], predictor: Predictor, options: PredictArguments)
     logger.info("%d texts predicted in %.1f seconds.", count, seconds)
     scores = tell_score(predictor, options, count) if options.score else {}
     return {"texts": count, "texts_per_second": round(count / seconds, 1) if count else 0.0, **scores}
+
+
+def compute_chunks(predictor: Predictor, *, ahead: bool) -> Iterator[tuple[int, Any]]:
+    """How many texts a chunk has, and what the model says of them.
+
+    ahead: while a chunk's results are written the next one is computed, and the one behind it becomes ids, each by a thread
+    of its own. Not for standard input: whoever sends a text at a time waits for its answer.
+    """
+    chunks = in_chunks(predictor.read(), LARGE_CHUNK if ahead else CHUNK)
+    prepared = ((len(chunk), predictor.prepare(chunk)) for chunk in chunks)
+    if not ahead:
+        yield from ((size, predictor.compute(ids)) for size, ids in prepared)
+        return
+    yield from read_ahead((size, predictor.compute(ids)) for size, ids in read_ahead(prepared))
 
 
 def tell_score(predictor: Predictor, options: PredictArguments, count: int) -> dict[str, Any]:

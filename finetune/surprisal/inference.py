@@ -22,6 +22,7 @@ from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.models.families import find_position_limit
 from finetune.models.loading import check_weights, load_config, load_model
+from finetune.models.native.serving import use_native_encoder
 from finetune.models.prediction import choose_device
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import unpad_encoder
@@ -89,7 +90,9 @@ class SurprisalModel:
         if self.task == "mlm" and self.sparse_head:
             use_sparse_mlm_head(self.model)
             # Rows of a batch have like lengths, but the last layer is read at the masks alone.
-            unpad_encoder(self.model)
+            if unpad_encoder(self.model) is None and self.model.device.type == "cpu":
+                reason = use_native_encoder(self.model)
+                logger.info("Encoder: %s.", f"no native step ({reason})" if reason else "native step")
         mask = self.tokenizer.mask_token_id if self.task == "mlm" else -1
         if mask is None:
             raise DataError(Problem("the tokenizer of this masked model has no mask token"))

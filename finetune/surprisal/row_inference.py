@@ -16,7 +16,9 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from finetune.models.families import has_sparse_head
+from finetune.models.inference import inference
+from finetune.models.prediction import TOKENS_AT_ONCE
+from finetune.models.sparse_mlm_head import is_sparse
 from finetune.surprisal.rows import NO_TARGET, ScoringRows
 
 logger = logging.getLogger(__name__)
@@ -75,7 +77,6 @@ class RowInference:
     bf16: bool = False
     reads_padding: bool | None = field(default=None, init=False)  # None: not known yet
 
-    @torch.inference_mode()
     def score(
         self,
         rows: ScoringRows,
@@ -85,12 +86,12 @@ class RowInference:
         encoder: EncoderInputs | None = None,
     ) -> SlotScores:
         """Answer every query, in batches of rows of like length."""
-        self.model.eval()
         scores = SlotScores.empty(slots)
-        for batch in self._batches(rows, ids, encoder):
-            queries, _ = rows.queries_of(batch)
-            logits = self._read_logits(rows, ids, batch, encoder)
-            self.answer(scores, logits, rows.query_targets[queries], rows.query_slots[queries])
+        with inference(self.model, bf16=self.bf16):
+            for batch in self._batches(rows, ids, encoder):
+                queries, _ = rows.queries_of(batch)
+                logits = self._read_logits(rows, ids, batch, encoder)
+                self.answer(scores, logits, rows.query_targets[queries], rows.query_slots[queries])
         return scores
 
     def _batches(
@@ -108,7 +109,9 @@ class RowInference:
         alike = self._reads_padding(rows, ids, order) if encoder is None else False
         start = 0
         while start < len(order):
-            size = max(min(self.batch_size, most // max(int(widths[start]), 1)), 1)
+            width = max(int(widths[start]), 1)
+            rows_asked = max(self.batch_size, TOKENS_AT_ONCE // width) if self._is_sparse else self.batch_size
+            size = max(min(rows_asked, most // width), 1)
             same = int(np.searchsorted(-widths, -widths[start], side="right")) - start
             size = min(size, same) if alike else size
             yield order[start : start + size]
@@ -130,7 +133,7 @@ class RowInference:
     @property
     def _is_sparse(self) -> bool:
         """Whether the model's head computes logits at single positions (`use_sparse_mlm_head`)."""
-        return has_sparse_head(self.model) and "_sparse_head_handles" in self.model.__dict__
+        return is_sparse(self.model)
 
     def _read_logits(
         self,
@@ -159,8 +162,7 @@ class RowInference:
             tensors["labelled_positions"] = places[None]
         elif encoder is None and not getattr(self.model.config, "is_encoder_decoder", False) and self.mask < 0:
             tensors["use_cache"] = False  # type: ignore[assignment]
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-            logits = self.model(**tensors).logits
+        logits = self.model(**tensors).logits
         return QueriedLogits(logits.flatten(0, 1), None if self._is_sparse else places)
 
     def answer(

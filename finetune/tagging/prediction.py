@@ -26,13 +26,13 @@ from finetune.models.loading import check_weights, load_config
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
 from finetune.supervised.predicting import load_to_predict
-from finetune.tagging.encoding import encode_tagging
+from finetune.tagging.encoding import EncodedTagging, encode_tagging
 from finetune.tagging.metrics import MAIN_METRICS, compare_tags
 from finetune.tagging.prediction_input import TaggingInputs
 from finetune.tagging.report import format_columns, format_result
 from finetune.tagging.summary import summarise_tagging
 from finetune.tagging.viterbi import TransitionScores, decode_constrained, forbid_illegal
-from finetune.tagging.word_predictions import collect_word_predictions
+from finetune.tagging.word_predictions import WordPredictions, collect_word_predictions
 from finetune.tagging.words import WordEncoder
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.collators import TaggingCollator
@@ -42,6 +42,24 @@ logger = logging.getLogger(__name__)
 
 TASK = "token_classification"
 LONGEST_DEFAULT_STRIDE = 32
+
+
+@dataclass(frozen=True)
+class PreparedSentences:
+    """Some texts on their way to the model."""
+
+    texts: Sequence[InputText]
+    split: list[tuple[list[str], list[tuple[int, int]]]]  # words and their places
+    encoded: EncodedTagging
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class TaggedSentences:
+    """What the model said of them: label probabilities (words, labels) of each."""
+
+    prepared: PreparedSentences
+    probabilities: list[npt.NDArray[np.float32]]
 
 
 @dataclass
@@ -73,17 +91,17 @@ class Tagger:
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its words, a tag and a probability for each, and the entities that the tags spell."""
-        split = [text.split(self.segmenter) for text in texts]
-        probabilities = self.find_probabilities([words for words, _ in split])
-        for text, (words, places), rows in zip(texts, split, probabilities, strict=True):
-            result = self.describe(text, words, places, rows)
-            if self.arguments.score and text.gold is not None:
-                self.scored.append((result["tags"], text.gold))
-            yield result
+        return self.tell(self.compute(self.prepare(texts)))
 
-    def find_probabilities(self, sentences: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
-        """Label probabilities, (words, labels) for each sentence."""
-        encoded = encode_tagging(
+    def prepare(self, texts: Sequence[InputText]) -> PreparedSentences:
+        """Texts as words, and their ids."""
+        split = [text.split(self.segmenter) for text in texts]
+        encoded = self.encode([words for words, _ in split])
+        return PreparedSentences(texts, split, encoded, list(encoded.dataset))
+
+    def encode(self, sentences: Sequence[Sequence[str]]) -> EncodedTagging:
+        """Words of sentences as ids."""
+        return encode_tagging(
             build_dataset({"words": [list(words) for words in sentences]}),
             self.tokenizer,
             self.labels,
@@ -92,12 +110,27 @@ class Tagger:
             encoder=self.encoder,
             name="input",
         )
-        rows = list(encoded.dataset)
-        options = self.arguments
-        collate = mark_read(self.model, self.collator)
-        logits = predict_logits(self.model, rows, collate, batch_size=options.batch_size, bf16=self.bf16)
+
+    def compute(self, prepared: PreparedSentences) -> TaggedSentences:
+        """What the model says of texts."""
+        return TaggedSentences(prepared, self.find_probabilities(prepared.encoded, prepared.rows))
+
+    def find_probabilities(
+        self, encoded: EncodedTagging, rows: Sequence[dict[str, Any]]
+    ) -> list[npt.NDArray[np.float32]]:
+        """Label probabilities, (words, labels) for each sentence; `rows` are those of the encoded data set."""
+        size, collate = self.arguments.batch_size, mark_read(self.model, self.collator)
+        logits = predict_logits(self.model, rows, collate, batch_size=size, bf16=self.bf16)
         words = collect_word_predictions(logits, encoded, padding_side=self.collator.padding_side)
-        return [softmax(row, axis=-1) for row in words.sentences()]
+        return WordPredictions(softmax(words.values, axis=-1), words.offsets).sentences()
+
+    def tell(self, tagged: TaggedSentences) -> Iterator[dict[str, Any]]:
+        prepared = tagged.prepared
+        for text, (words, places), rows in zip(prepared.texts, prepared.split, tagged.probabilities, strict=True):
+            result = self.describe(text, words, places, rows)
+            if self.arguments.score and text.gold is not None:
+                self.scored.append((result["tags"], text.gold))
+            yield result
 
     @property
     def stride(self) -> int:

@@ -42,6 +42,7 @@ from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.parameter_groups import Unfreezing, needs_groups
 from finetune.training.settled import record_arguments, record_choice
+from finetune.training.token_rate import TokenRate
 from finetune.training.trackers import prepare_trackers
 from finetune.training.trainer import FinetuneTrainer
 from finetune.training.unattended import build_unattended, count_passed_over
@@ -183,6 +184,8 @@ def build_trainer(
         trainer.batch_parts = cut_batches(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
+    trainer.token_rate = TokenRate()
+    trainer.callback_handler.callbacks.insert(0, trainer.token_rate)
     return trainer
 
 
@@ -291,7 +294,15 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
         logger.warning("%d of %d steps changed nothing: no finite numbers.", passed_over, trainer.state.global_step)
         run.record(steps_passed_over=passed_over)
     record_choice(run, trainer)
+    record_rate(run, trainer)
     return result.metrics
+
+
+def record_rate(run: Run, trainer: Trainer) -> None:
+    """`tokens_per_second` of run.json and the last line."""
+    rate = getattr(trainer, "token_rate", None)
+    if rate is not None and (overall := rate.overall) is not None:
+        run.record(tokens_per_second=round(overall, 1))
 
 
 def tell_best(trainer: Trainer) -> None:

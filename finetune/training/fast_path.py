@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ from finetune.models.unpadding.hooks import is_unpadded, unpad_encoder
 from finetune.training.allocator import keep_freed_memory
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
 from finetune.training.precision import LONG_NAMES, PrecisionChoice, choose_precision
+from finetune.training.sorted_evaluation import row_lengths
 from finetune.training.trainer import FinetuneTrainer
 from finetune.training.unpadded_batches import annotate_batches
 
@@ -157,7 +158,7 @@ def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> Non
     """What needs the Trainer: clipping inside the optimizer, batches by length, rows without gradient that decay."""
     if options.no_fast_path:
         return
-    trainer.clips_in_optimizer = True
+    trainer.clips_in_optimizer = trainer.sorts_evaluation = True
     trainer.add_callback(DecayRowsWithoutGradient())
     annotate_batches(trainer)
     if trainer.train_dataset is None or not (options.max_tokens_per_batch or options.length_window):
@@ -180,10 +181,7 @@ def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> Non
 
 
 def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> bool:
-    """Switch on what speeds up prediction, in place; returns whether to compute under autocast to bfloat16.
-
-    The native step needs none: it rounds what enters its products, and embeddings, norms and heads stay in float32.
-    """
+    """Switch on what speeds up prediction, in place; returns whether to compute in bfloat16 (`models/inference.py`)."""
     on_cpu = model.device.type == "cpu"
     if on_cpu:
         keep_freed_memory()
@@ -202,15 +200,7 @@ def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> boo
     native = use_native_encoder(model, torch.bfloat16 if bf16 else torch.float32)
     number = LONG_NAMES["bf16" if bf16 else "fp32"]
     logger.info("Encoder: %s.", describe(f"native step in {number}", native, False))
-    return bf16 and native is not None
-
-
-def row_lengths(rows: Any) -> np.ndarray:
-    """Tokens of each row, (rows,); a token store knows them."""
-    if hasattr(rows, "lengths"):
-        return np.asarray(rows.lengths)
-    lengths: Callable[..., Any] = rows.with_format("arrow")[:]["input_ids"].combine_chunks().value_lengths
-    return lengths().to_numpy(zero_copy_only=False)
+    return bf16
 
 
 class DecayRowsWithoutGradient(TrainerCallback):

@@ -6,6 +6,7 @@ with the installed transformers (first those of `resuming.py`), so that an upgra
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ import torch
 from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from transformers.trainer_utils import EvalLoopOutput
 
 from finetune.errors import Problem, UsageError
 from finetune.models.adapting import Trained
@@ -22,6 +24,10 @@ from finetune.training.even_shares import EvenShares, repeats_rows
 from finetune.training.folded_clipping import can_fold, fold_into
 from finetune.training.parameter_groups import build_groups, needs_groups
 from finetune.training.resuming import ResumingTrainer
+from finetune.training.sorted_evaluation import evaluate_sorted, why_not_sorted
+from finetune.training.token_rate import TokenRate
+
+logger = logging.getLogger(__name__)
 
 CHOOSING = {"params", "model", "optimizer_dict"}  # keywords of optimizers that make groups of their own
 OVERRIDDEN = (
@@ -31,6 +37,7 @@ OVERRIDDEN = (
     "_get_train_sampler",
     "_get_eval_sampler",
     "_get_dataloader",
+    "evaluation_loop",
     "get_train_dataloader",
     "_clip_grad_norm",
     "create_optimizer",
@@ -40,17 +47,22 @@ OVERRIDDEN = (
 class FinetuneTrainer(ResumingTrainer):
     """A Trainer whose runs end where they end, whose items are counted by the loss, and which evaluates every row.
 
-    `count_items`, `train_sampler`, `clips_in_optimizer`, `batch_parts` and `adapted` may be set until training begins.
+    All that is set here may be set until training begins.
     """
 
     count_items: Callable[[Mapping[str, Tensor]], Tensor] | None = None  # of a batch: what its losses are divided by
     train_sampler: Sampler | None = None
     clips_in_optimizer = False
+    sorts_evaluation = False
     batch_parts: BatchParts | None = None
     adapted: Trained | None = None
+    said: frozenset[str] = frozenset()
+    token_rate: TokenRate | None = None
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Replaces `auto_find_batch_size`, which changes the effective batch, by batches in parts (`batch_parts.py`)."""
+        """Replaces `auto_find_batch_size`, which changes the effective batch, by parts (`batch_parts.py`); counts tokens."""
+        if self.token_rate is not None:
+            self.token_rate.count(inputs)
         if self.batch_parts is None:
             return super().training_step(model, inputs, num_items_in_batch)
         return self.batch_parts.step(super().training_step, model, inputs, num_items_in_batch)
@@ -93,6 +105,28 @@ class FinetuneTrainer(ResumingTrainer):
             return loader
         finally:
             self.args.dataloader_drop_last, shards.even_batches = asked
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Replaces batches of rows as they come, under autocast, where rows can be sorted (`sorted_evaluation.py`)."""
+        if self.sorts_evaluation:
+            needs_loss = bool(prediction_loss_only) or (self.compute_metrics is None and description == "Evaluation")
+            reason = "nothing but the loss is asked for" if needs_loss else why_not_sorted(self, dataloader.dataset)
+            if reason is None:
+                return evaluate_sorted(self, dataloader, description, metric_key_prefix)
+            self._say_once(f"Rows are evaluated in the Trainer's own loop, unsorted: {reason}.")
+        return super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+
+    def _say_once(self, line: str) -> None:
+        if line not in self.said:
+            self.said = self.said | {line}
+            logger.info("%s", line)
 
     def get_train_dataloader(self) -> DataLoader:
         """Replaces accelerate's way to fill up the last step of an epoch (`even_shares.py`)."""

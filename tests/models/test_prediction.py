@@ -64,6 +64,8 @@ def test_logits_do_not_depend_on_the_batch(options, caplog):
     shuffled = predict(rows[::-1], 5, **options)[::-1]
     for other in (alone, shuffled):
         for one, row in zip(other, together, strict=False):
+            if "Encoder: native step" in caplog.text:
+                np.testing.assert_array_equal(one, row)
             np.testing.assert_allclose(one, row, rtol=1e-4, atol=1e-5)
             assert (one.argmax(-1) == row.argmax(-1)).all()
 

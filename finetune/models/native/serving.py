@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -67,8 +68,27 @@ def use_plain_encoder(model: nn.Module) -> None:
 
 def is_native(model: nn.Module) -> bool:
     """Whether `use_native_encoder` is in effect on some encoder in `model`."""
+    return bool(native_layers(model))
+
+
+def native_layers(model: nn.Module) -> list[nn.Module]:
+    """The stacks of layers in `model` that run as a native step."""
     doors = (base.get_submodule(FAMILIES[type(base).__name__][0]) for base in _base_models(model))
-    return any("forward" in door.__dict__ for door in doors)
+    return [door for door in doors if "forward" in door.__dict__]
+
+
+@contextmanager
+def fixed_products(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Let products of native steps in `model` take numbers of `dtype`, with and without autocast."""
+    steps: list[_Served] = [layers.__dict__["forward"].args[0] for layers in native_layers(model)]
+    before = [step.dtype for step in steps]
+    try:
+        for step in steps:
+            step.dtype = dtype
+        yield
+    finally:
+        for step, asked in zip(steps, before, strict=True):
+            step.dtype = asked
 
 
 def _base_models(model: nn.Module) -> Iterator[PreTrainedModel]:

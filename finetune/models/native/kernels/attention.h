@@ -8,10 +8,12 @@
 
 #include "dropout.h"
 #include "products.h"
+#include "sums.h"
 
 namespace encoder {
 
 constexpr int64_t kStrip = 64;
+constexpr float kHidden = -1e30f;  // a score that has no weight beside any other
 
 // Where one head of one sentence lies: rows of queries, keys and values are `stride` apart.
 template <class Stored>
@@ -74,29 +76,42 @@ inline void store_rows(const float* rows, int64_t count, int64_t size, Stored* t
     for (int64_t c = 0; c < size; c++) target[r * stride + c] = from_float<Stored>(rows[r * round_up(size, 16) + c]);
 }
 
-// One row of scores becomes dropped probabilities; returns the logarithm of the sum of exp(scale score).
+// Columns from `tokens` to `length`, less than 16, of a row become `value`: loops over whole vectors need no tail behind them.
+template <class Number>
+inline void fill_padding(Number* row, int64_t tokens, int64_t length, Number value) {
+  Number* last = row + length - 16;
+  const int64_t kept = tokens - (length - 16);
+#pragma omp simd
+  for (int64_t c = 0; c < 16; c++) last[c] = c < kept ? last[c] : value;
+}
+
+struct Softened {
+  float shift, sum;  // the row's logarithm of the sum of exp(scale score) is shift + log(sum)
+};
+
+// One row of scores becomes exp(scale score - shift), almost 0 behind `tokens`. `length` is a multiple of 16.
+inline Softened raise_row(float* scores, int64_t tokens, int64_t length, float scale) {
+  fill_padding(scores, tokens, length, kHidden);
+  const float shift = highest_of(scores, length) * scale;
+#pragma omp simd
+  for (int64_t c = 0; c < length; c++) scores[c] = fast_exp(scores[c] * scale - shift);
+  return {shift, sum_of(scores, length)};
+}
+
+// What `raise_row` gave becomes dropped probabilities, 0 behind `tokens`. Two passes over the rows of a strip, because each
+// has to wait for its sum, and a processor can wait for several at once.
 template <class Stored>
-inline float soften_row(const float* scores, int64_t tokens, int64_t length, float scale, DropoutStream stream,
-                        uint32_t place, float* powers, Stored* probabilities) {
-  float highest = scores[0] * scale, sum = 0;
-#pragma omp simd reduction(max : highest)
-  for (int64_t c = 0; c < tokens; c++) highest = scores[c] * scale > highest ? scores[c] * scale : highest;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t c = 0; c < tokens; c++) {
-    powers[c] = fast_exp(scores[c] * scale - highest);
-    sum += powers[c];
-  }
-  const float inverse = 1.0f / sum;
+inline void weigh_row(const float* powers, float inverse, int64_t tokens, int64_t length, DropoutStream stream,
+                      uint32_t place, Stored* probabilities) {
   if (stream.active()) {
 #pragma omp simd
-    for (int64_t c = 0; c < tokens; c++)
+    for (int64_t c = 0; c < length; c++)
       probabilities[c] = from_float<Stored>(stream.drop(powers[c] * inverse, place + uint32_t(c)));
   } else {
 #pragma omp simd
-    for (int64_t c = 0; c < tokens; c++) probabilities[c] = from_float<Stored>(powers[c] * inverse);
+    for (int64_t c = 0; c < length; c++) probabilities[c] = from_float<Stored>(powers[c] * inverse);
   }
-  for (int64_t c = tokens; c < length; c++) probabilities[c] = from_float<Stored>(0.0f);
-  return highest + std::log(sum);
+  fill_padding(probabilities, tokens, length, from_float<Stored>(0.0f));
 }
 
 // context (tokens, size), rows `context_stride` apart; log_sums (tokens,), `heads` apart, or null where nothing goes backward.
@@ -111,37 +126,42 @@ inline void attend(const HeadInputs<Stored>& head, Stored* context, int64_t cont
   for (int64_t first = 0; first < head.tokens; first += kStrip) {
     const int64_t queries = std::min(kStrip, head.tokens - first);
     score(head.query + first * head.stride, head.stride, queries, head, buffers.keys.data(), sums.data(), length);
-    for (int64_t r = 0; r < queries; r++) {
-      float* row = sums.data() + r * length;
-      const float log_sum = soften_row(row, head.tokens, length, head.scale, head.stream,
-                                       uint32_t((first + r) * length), row, buffers.probabilities.data() + r * length);
-      if (log_sums) log_sums[(first + r) * heads] = log_sum;
-    }
+    Softened rows[kStrip];
+    for (int64_t r = 0; r < queries; r++) rows[r] = raise_row(sums.data() + r * length, head.tokens, length, head.scale);
+    for (int64_t r = 0; r < queries; r++)
+      weigh_row(sums.data() + r * length, 1.0f / rows[r].sum, head.tokens, length, head.stream,
+                uint32_t((first + r) * length), buffers.probabilities.data() + r * length);
+    for (int64_t r = 0; log_sums && r < queries; r++)
+      log_sums[(first + r) * heads] = rows[r].shift + std::log(rows[r].sum);
     combine(buffers.probabilities.data(), length, queries, head.tokens, head.size, buffers.values.data(),
             buffers.tile.data(), false);
     store_rows(buffers.tile.data(), queries, head.size, context + first * context_stride, context_stride);
   }
 }
 
-// One row: from scores and the gradient of the dropped probabilities to those probabilities and the scores' gradient
-// p (g - sum(g p)) scale. `scores` and `given` are written over.
+// One row of scores becomes its probabilities p, and the gradient of the dropped ones that of p; returns their product.
 template <class Stored>
-inline void soften_row_backward(float* scores, float* given, int64_t tokens, int64_t length, float scale, float log_sum,
-                                DropoutStream stream, uint32_t place, Stored* probabilities, Stored* score_gradient) {
-  float product = 0;
-#pragma omp simd reduction(+ : product)
-  for (int64_t c = 0; c < tokens; c++) {
-    const float p = fast_exp(scores[c] * scale - log_sum);
-    const float kept = stream.drop(1.0f, place + uint32_t(c)), g = given[c] * kept;
-    probabilities[c] = from_float<Stored>(p * kept);
-    product += g * p;
-    scores[c] = p;
-    given[c] = g;
-  }
+inline float recall_row(float* scores, float* given, int64_t tokens, int64_t length, float scale, float log_sum,
+                        DropoutStream stream, uint32_t place, Stored* probabilities) {
+  fill_padding(scores, tokens, length, kHidden);
 #pragma omp simd
-  for (int64_t c = 0; c < tokens; c++)
-    score_gradient[c] = from_float<Stored>(scores[c] * (given[c] - product) * scale);
-  for (int64_t c = tokens; c < length; c++) probabilities[c] = score_gradient[c] = from_float<Stored>(0.0f);
+  for (int64_t c = 0; c < length; c++) {
+    const float p = fast_exp(scores[c] * scale - log_sum), kept = stream.drop(1.0f, place + uint32_t(c));
+    probabilities[c] = from_float<Stored>(p * kept);
+    scores[c] = p;
+    given[c] *= kept;
+  }
+  fill_padding(probabilities, tokens, length, from_float<Stored>(0.0f));
+  return dot_of(scores, given, length);
+}
+
+// Behind it, the gradient of the row's scores: p (g - sum(g p)) scale.
+template <class Stored>
+inline void differentiate_row(const float* p, const float* given, float product, int64_t tokens, int64_t length,
+                              float scale, Stored* score_gradient) {
+#pragma omp simd
+  for (int64_t c = 0; c < length; c++) score_gradient[c] = from_float<Stored>(p[c] * (given[c] - product) * scale);
+  fill_padding(score_gradient, tokens, length, from_float<Stored>(0.0f));
 }
 
 template <class Stored>
@@ -168,12 +188,14 @@ inline void attend_backward(const HeadInputs<Stored>& head, const Stored* given,
     pack(given_rows, given_stride, queries, size, buffers.given.data());
     score(query, head.stride, queries, head, buffers.keys_across.data(), buffers.scores.data(), length);
     score(given_rows, given_stride, queries, head, buffers.values.data(), buffers.weights.data(), length);
-    for (int64_t r = 0; r < queries; r++) {
-      const int64_t row = first + r;
-      soften_row_backward(buffers.scores.data() + r * length, buffers.weights.data() + r * length, tokens, length,
-                          head.scale, log_sums[row * heads], head.stream, uint32_t(row * length),
-                          buffers.probabilities.data() + r * length, buffers.score_gradient.data() + r * length);
-    }
+    float products[kStrip];
+    for (int64_t r = 0; r < queries; r++)
+      products[r] = recall_row(buffers.scores.data() + r * length, buffers.weights.data() + r * length, tokens, length,
+                               head.scale, log_sums[(first + r) * heads], head.stream, uint32_t((first + r) * length),
+                               buffers.probabilities.data() + r * length);
+    for (int64_t r = 0; r < queries; r++)
+      differentiate_row(buffers.scores.data() + r * length, buffers.weights.data() + r * length, products[r], tokens,
+                        length, head.scale, buffers.score_gradient.data() + r * length);
     combine(buffers.score_gradient.data(), length, queries, tokens, size, buffers.keys.data(), buffers.tile.data(), false);
     store_rows(buffers.tile.data(), queries, size, gradients.query + first * head.stride, head.stride);
     Stored* turned = buffers.turned.data();  // (tokens, queries)

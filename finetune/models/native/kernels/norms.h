@@ -2,6 +2,7 @@
 #pragma once
 #include "dropout.h"
 #include "numbers.h"
+#include "sums.h"
 
 namespace encoder {
 
@@ -11,13 +12,8 @@ template <class Stored>
 inline void normalise(const float* x, int64_t rows, int64_t width, float epsilon, const float* gain, const float* shift,
                       float* statistics, float* result, Stored* stored) {
   for (int64_t r = 0; r < rows; r++, x += width, result += width, stored += width) {
-    float sum = 0, squares = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t c = 0; c < width; c++) sum += x[c];
-    const float mean = sum / float(width);
-#pragma omp simd reduction(+ : squares)
-    for (int64_t c = 0; c < width; c++) squares += (x[c] - mean) * (x[c] - mean);
-    const float inverse = 1.0f / std::sqrt(squares / float(width) + epsilon);
+    const float mean = sum_of(x, width) / float(width);
+    const float inverse = 1.0f / std::sqrt(squares_about(x, width, mean) / float(width) + epsilon);
     statistics[2 * r] = mean;
     statistics[2 * r + 1] = inverse;
 #pragma omp simd
