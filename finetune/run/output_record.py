@@ -1,7 +1,7 @@
 """The record beside an output file of a command that has no folder: by it the same command, started again, is known as done.
 
-`answers.jsonl.run.json` holds the arguments, fingerprints of the inputs and checksums of what was written. It is there before the
-output has its name, so that a kill in between leaves nothing that the same command would take for somebody else's.
+`answers.jsonl.run.json` holds the arguments, fingerprints of the inputs and checksums of what was written. It is there
+before the output has its name, so that a kill in between leaves nothing that the same command would take for somebody's.
 """
 
 from __future__ import annotations
