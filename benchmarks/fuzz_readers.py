@@ -66,6 +66,8 @@ MANIFEST = {"format": 1, "status": "running", "program": "run_ner.py", "command"
             "inputs": {"/x": {"bytes": 1, "modified_ns": 2, "sha256": "0"}}, "versions": {"torch": "2"}, "files": ["a"],
             "foreign": [], "resumed": ["2026-01-01"], "result": {"f1": 0.5}, "named_files": {}, "code": "0"}  # fmt: skip
 
+REQUIRED = ["--model_name_or_path", "m", "--output_dir", "o", "--do_train", "--train_file", "t"]
+
 
 @dataclass
 class Reader:
@@ -110,7 +112,7 @@ def make_readers(folder: Path) -> list[Reader]:
     return [
         *_tagging_readers(),
         *_text_readers(),
-        *_argument_readers(folder),
+        *_argument_readers(),
         *_record_readers(folder),
         *_array_readers(folder),
         *_model_readers(folder),
@@ -153,7 +155,6 @@ def _tagging_readers() -> list[Reader]:
 
 
 def _text_readers() -> list[Reader]:
-    from finetune.arguments.nearest import nearest  # noqa: F401  the rooms below are imported in their order
     from finetune.classification.column_choice import ColumnChoice
     from finetune.classification.corpus import read_tables
     from finetune.classification.glue.files import read_glue_file
@@ -183,7 +184,7 @@ def _text_readers() -> list[Reader]:
         consume(iterate_documents(**asked))
 
     fasttext = b"__label__good a good day\n__label__bad __label__sad a bad day\n"
-    sst = next(task for name, task in TASKS.items() if "sst" in name.lower())
+    sst = next(task for task in TASKS if task.name.lower().startswith("sst"))
     parquet = _parquet({"text": ["a", "b"], "label": [0, 1]})
     return [
         Reader("classification: JSON lines", "x.jsonl", [_lines(TEXTS)], rows, True),
@@ -210,7 +211,7 @@ def _text_readers() -> list[Reader]:
     ]  # fmt: skip
 
 
-def _argument_readers(folder: Path) -> list[Reader]:
+def _argument_readers() -> list[Reader]:
     from finetune.arguments.config_file import read_config_file
     from finetune.data.list_cells import parse_list
     from finetune.sweep.grid import read_grid
@@ -222,7 +223,7 @@ def _argument_readers(folder: Path) -> list[Reader]:
 
     def config(path: Path) -> None:
         read_config_file(path)
-        parser.parse(["--config_file", str(path), "--output_dir", "x"])
+        parser.parse([*REQUIRED, "--config_file", str(path)])
 
     def words(path: Path) -> None:
         content = path.read_bytes().decode("utf-8", "surrogateescape").replace("\0", "")
@@ -267,7 +268,7 @@ def _record_readers(folder: Path) -> list[Reader]:
     (checkpoint / "trainer_state.json").write_bytes(_json(state))
     mark_complete(checkpoint)
     marker = (checkpoint / "complete.json").read_bytes()
-    arguments = load_parser(REPOSITORY / "scripts" / "run_ner.py").parse(["--print_config"])
+    arguments = load_parser(REPOSITORY / "scripts" / "run_ner.py").parse(REQUIRED)
 
     def resume(path: Path) -> None:
         target = path.parent / "checkpoint-4"
@@ -314,12 +315,9 @@ def _array_readers(folder: Path) -> list[Reader]:
 
     store = folder / "store"
     if not store.exists():
-        from inspect import signature
-
-        values = {"ids": np.arange(9, dtype=np.uint16), "starts": np.array([0, 4, 9]), "offsets": np.array([0, 4, 9])}
-        asked = {name: values[name] for name in signature(Blocks).parameters if name in values}
+        blocks = Blocks(np.arange(9, dtype=np.uint16), np.array([4, 5]), np.zeros(9, dtype=np.uint8))
         with TokenStoreWriter(store, dtype=np.uint16, has_flags=False) as writer:
-            writer.add(Blocks(**asked))
+            writer.add(blocks)
             writer.commit({"tokens": 9})
 
     def stored(path: Path) -> None:
