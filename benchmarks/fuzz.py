@@ -222,6 +222,7 @@ class Trial:
 
     def minimize(self, content: bytes, place: str) -> bytes:
         """Parts left out as long as the same exception comes from the same place."""
+        refused = self.found.refused
         size, steps = max(len(content) // 2, 1), 0
         while size and steps < STEPS_OF_MINIMIZING and "TooSlow" not in place:
             for start in range(0, len(content), size):
@@ -232,6 +233,7 @@ class Trial:
                     break
             else:
                 size //= 2
+        self.found.refused = refused
         return content
 
 

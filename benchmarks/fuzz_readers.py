@@ -163,7 +163,7 @@ def _text_readers() -> list[Reader]:
     from finetune.classification.published.wongnai import read_wongnai
     from finetune.data.class_weights import read_class_weights
     from finetune.data.prediction_input import read_line_file
-    from finetune.data.reviews import ReviewCounts, iterate_documents
+    from finetune.data.reviews import ReviewCounts, iterate_documents, iterate_records, select_texts
     from finetune.data.row_files import read_row_file
     from finetune.data.text import read_chunks
     from finetune.data.text_rows import read_text_chunks
@@ -177,11 +177,8 @@ def _text_readers() -> list[Reader]:
         consume(read_scoring_file(resolve_input_file(path)))
 
     def reviews(path: Path) -> None:
-        from inspect import signature
-
-        known = {"path": path, "counts": ReviewCounts()}
-        asked = {name: known.get(name) for name in signature(iterate_documents).parameters if name in known}
-        consume(iterate_documents(**asked))
+        counts = ReviewCounts()
+        consume(iterate_documents(select_texts(iterate_records(path), "reviewText", counts), counts))
 
     fasttext = b"__label__good a good day\n__label__bad __label__sad a bad day\n"
     sst = next(task for task in TASKS if task.name.lower().startswith("sst"))

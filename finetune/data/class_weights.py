@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.arguments.nearest import allowed_values
 from finetune.data.files import listed, read_text
+from finetune.data.json_values import parse_json
 from finetune.errors import DataError, Problem, ProblemList
 
 FORM = "the file holds lines of `label weight`, separated by a tab or a space, or one JSON object"
@@ -46,7 +46,7 @@ def is_weight(value: object) -> bool:
 
 def read_json(text: str, path: Path) -> dict[str, float]:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise DataError(Problem(f"not valid JSON: {error}", path=path)) from error
 

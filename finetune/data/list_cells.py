@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any
 
+from finetune.data.json_values import NO_LITERAL, parse_json
+
 LIST_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?"""
 PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{LIST_ITEM})\s*(?:,\s*(?:{LIST_ITEM})\s*)*,?\s*)?\]")
 
@@ -23,10 +25,17 @@ def parse_list(cell: str) -> list[Any] | None:
     """
     cell = _unquoted(cell)
     try:
-        value = json.loads(cell)
+        value = parse_json(cell)
     except json.JSONDecodeError:
-        value = ast.literal_eval(cell) if PYTHON_LIST.fullmatch(cell) else None
+        value = _parse_python(cell) if PYTHON_LIST.fullmatch(cell) else None
     return value if isinstance(value, list) else None
+
+
+def _parse_python(cell: str) -> Any:
+    try:
+        return ast.literal_eval(cell)
+    except NO_LITERAL:
+        return None
 
 
 def _unquoted(cell: str) -> str:

@@ -21,6 +21,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, UsageError
 from finetune.models.adapting import Adaptation, adapt_model, is_of_head
 from finetune.models.padding import PADDED_TASKS, resolve_padding
+from finetune.run.failures import is_of_its_files
 from finetune.tokenization.loading import resolve_name
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,9 @@ def load_config(arguments: ModelArguments, **changes: Any) -> PretrainedConfig:
     name = resolve_name(arguments.config_name or arguments.model_name_or_path)
     try:
         config = AutoConfig.from_pretrained(name, **hub_arguments(arguments))
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if not is_of_its_files(error):
+            raise
         raise DataError(explain_missing_model(name, "config.json", error)) from error
     override_config(config, arguments.config_overrides)
     for field, value in changes.items():

@@ -269,7 +269,7 @@ class Run:
             logger.info("Going on from %s, at step %s.", self.checkpoint, f"{step_of(self.checkpoint):,}")
         elif self.resumed:
             logger.info("An interrupted run without a whole checkpoint is begun again.")
-        changes = version_changes(self._manifest["versions"]) if self.resumed else []
+        changes = version_changes(self._manifest.get("versions", {})) if self.resumed else []
         if changes:
             logger.warning("The run goes on with other versions than it began with: %s.", ", ".join(changes))
 
