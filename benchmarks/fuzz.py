@@ -1,13 +1,13 @@
-"""Damaged inputs for every reader, parser and loader: each must be read, or refused in a sentence, soon and in little memory.
+"""Damaged inputs for every reader, parser and loader: each is read, or refused in a sentence, soon and in little memory.
 
     python benchmarks/fuzz.py --executions 200000 --write      # half an hour on two cores
     python benchmarks/fuzz.py --only 'tagging: JSON' --executions 20000
 
-Inputs are drawn from --seed: true files (`fuzz_readers.py`) with bytes, lines, words and JSON values changed, moved, doubled,
-cut and replaced by what readers fear (deep nesting, numbers of 5,000 digits, lone surrogates, NUL, other line ends). Anything
-but an exception of `finetune.errors` is a finding, as are more than SECONDS for one input and more than MEMORY beside what
-the process held. Findings are made smaller and kept with --keep, one for each place where an exception comes from. Each reader
-runs in a process of its own.
+Inputs are drawn from --seed: true files (`fuzz_readers.py`) with bytes, lines, words and JSON values changed, moved,
+doubled, cut and replaced by what readers fear (deep nesting, numbers of 5,000 digits, lone surrogates, NUL, other line
+ends). Anything but an exception of `finetune.errors` is a finding, as are more than SECONDS for one input and more than
+MEMORY beside what the process held. Findings are made smaller and kept with --keep, one for each place where an exception
+comes from. Each reader runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -39,14 +39,94 @@ SECONDS = 5
 MEMORY = 1 << 30
 STEPS_OF_MINIMIZING = 300
 FEARED = (
-    b"[" * 5000, b'{"a":' * 3000, b"(" * 300, b"9" * 5000, b"-" + b"9" * 4301, b"1e999", b"NaN", b"-Infinity", b"\0", b"\xff\xfe",
-    b"\xef\xbb\xbf", b"\xed\xa0\x80", b'"\\ud800"', b"\r", b"\x0b", b"\xe2\x80\xa8", b"\x85", b"\t", b"\n\n", b'"', b"'", b"\\",
-    b"null", b"true", b"[]", b"{}", b"0", b"-1", b"18446744073709551616", b"0.1", b"&a [*a, *a]", b"&a [*a]", b"!!python/object:os.x",
-    b"2020-01-01", b"!!set {a, b}", b"? ", b": ", b"- ", b"#", b"*a", b"<<: *a", b"%YAML", b"---\n", b"B-", b"I-X", b"__label__",
-    b" ", b"|", b"_", b"1-2", b"1.1", b"-1-5", b"../../x", b"/", b"~", b"~nouser/x", b"a" * 300, b"<!DOCTYPE x>", b"&lt;", b"--", b"=",
-)  # fmt: skip
-FEARED_VALUES: tuple[Any, ...] = (None, True, -1, 0, 1.5, 10**30, -(10**5000), "", "x", "\ud800", "\0", [], {}, [[]], {"a": None}, [None],
-                                  float("nan"), float("inf"), "9" * 5000, ["a", 1], {"": 0}, "/", "..", 2**63)  # fmt: skip
+    b"[" * 5000,
+    b'{"a":' * 3000,
+    b"(" * 300,
+    b"9" * 5000,
+    b"-" + b"9" * 4301,
+    b"1e999",
+    b"NaN",
+    b"-Infinity",
+    b"\0",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\xed\xa0\x80",
+    b'"\\ud800"',
+    b"\r",
+    b"\x0b",
+    b"\xe2\x80\xa8",
+    b"\x85",
+    b"\t",
+    b"\n\n",
+    b'"',
+    b"'",
+    b"\\",
+    b"null",
+    b"true",
+    b"[]",
+    b"{}",
+    b"0",
+    b"-1",
+    b"18446744073709551616",
+    b"0.1",
+    b"&a [*a, *a]",
+    b"&a [*a]",
+    b"!!python/object:os.x",
+    b"2020-01-01",
+    b"!!set {a, b}",
+    b"? ",
+    b": ",
+    b"- ",
+    b"#",
+    b"*a",
+    b"<<: *a",
+    b"%YAML",
+    b"---\n",
+    b"B-",
+    b"I-X",
+    b"__label__",
+    b" ",
+    b"|",
+    b"_",
+    b"1-2",
+    b"1.1",
+    b"-1-5",
+    b"../../x",
+    b"/",
+    b"~",
+    b"~nouser/x",
+    b"a" * 300,
+    b"<!DOCTYPE x>",
+    b"&lt;",
+    b"--",
+    b"=",
+)
+FEARED_VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    10**30,
+    -(10**5000),
+    "",
+    "x",
+    "\ud800",
+    "\0",
+    [],
+    {},
+    [[]],
+    {"a": None},
+    [None],
+    float("nan"),
+    float("inf"),
+    "9" * 5000,
+    ["a", 1],
+    {"": 0},
+    "/",
+    "..",
+    2**63,
+)
 
 
 class TooSlow(Exception):
@@ -245,13 +325,13 @@ def _place_of(error: BaseException) -> str:
     return f"{type(error).__name__} in {where}"
 
 
-def _be_slow(*_: object) -> None:
+def be_slow(*_: object) -> None:
     raise TooSlow
 
 
 def work(label: str, seed: int, executions: int, kept: Path, queue: Any) -> None:
     """One reader in a process of its own, whose memory is bounded."""
-    signal.signal(signal.SIGALRM, _be_slow)
+    signal.signal(signal.SIGALRM, be_slow)
     logging.disable(logging.CRITICAL)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
@@ -295,7 +375,8 @@ def tabulate(results: list[Found]) -> list[str]:
     total.grown = max((item.grown for item in results), default=0)
     total.findings = [finding for item in results for finding in item.findings]
     return head + [
-        f"| {item.label} | {item.executions:,} | {item.refused:,} | {len(item.findings)} | {item.slowest:.2f} | {item.grown >> 20:,} |"
+        f"| {item.label} | {item.executions:,} | {item.refused:,} | {len(item.findings)} | {item.slowest:.2f} "
+        f"| {item.grown >> 20:,} |"
         for item in [*results, total]
     ]
 

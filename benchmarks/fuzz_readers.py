@@ -1,4 +1,4 @@
-"""What fuzz.py calls: every reader, parser and loader of files and words that a user brings, each with true inputs to damage."""
+"""What fuzz.py calls: every reader, parser and loader of what a user brings, each with true inputs to damage."""
 
 from __future__ import annotations
 
@@ -62,9 +62,21 @@ SEMEVAL = (
     '<aspectTerm term="food" polarity="positive" from="5" to="9"/></aspectTerms><aspectCategories>'
     '<aspectCategory category="food" polarity="positive"/></aspectCategories></sentence></sentences>'
 )
-MANIFEST = {"format": 1, "status": "running", "program": "run_ner.py", "command": ["python", "x"], "arguments": {"seed": 1},
-            "inputs": {"/x": {"bytes": 1, "modified_ns": 2, "sha256": "0"}}, "versions": {"torch": "2"}, "files": ["a"],
-            "foreign": [], "resumed": ["2026-01-01"], "result": {"f1": 0.5}, "named_files": {}, "code": "0"}  # fmt: skip
+MANIFEST = {
+    "format": 1,
+    "status": "running",
+    "program": "run_ner.py",
+    "command": ["python", "x"],
+    "arguments": {"seed": 1},
+    "inputs": {"/x": {"bytes": 1, "modified_ns": 2, "sha256": "0"}},
+    "versions": {"torch": "2"},
+    "files": ["a"],
+    "foreign": [],
+    "resumed": ["2026-01-01"],
+    "result": {"f1": 0.5},
+    "named_files": {},
+    "code": "0",
+}
 
 REQUIRED = ["--model_name_or_path", "m", "--output_dir", "o", "--do_train", "--train_file", "t"]
 
@@ -141,17 +153,29 @@ def _tagging_readers() -> list[Reader]:
     parquet = _parquet({"tokens": [["Ann", "saw"]], "ner_tags": [["B-PER", "O"]]})
     return [
         Reader("tagging: CoNLL", "x.conll", [CONLL.encode(), b"Ann\tB-PER\nsaw\tO\n"], sentences),
-        Reader("tagging: any text", "x.txt", [CONLL.encode(), CONLLU.encode(), WEBANNO.encode(), inline, table], sentences),
+        Reader(
+            "tagging: any text", "x.txt", [CONLL.encode(), CONLLU.encode(), WEBANNO.encode(), inline, table], sentences
+        ),
         Reader("tagging: CoNLL-U", "x.conllu", [CONLLU.encode()], sentences),
         Reader("tagging: WebAnno", "x.tsv", [WEBANNO.encode()], sentences),
-        Reader("tagging: OntoNotes", "x.v4_gold_conll", [ONTONOTES.encode()], lambda path: read_ontonotes(path, columns)),
+        Reader(
+            "tagging: OntoNotes", "x.v4_gold_conll", [ONTONOTES.encode()], lambda path: read_ontonotes(path, columns)
+        ),
         Reader("tagging: words with tags", "x.inline", [inline], lambda path: read_inline(path, columns)),
         Reader("tagging: CSV", "x.csv", [table, lists], sentences),
-        Reader("tagging: JSON lines", "x.jsonl", [_lines([WORDS, WORDS]), _lines([SPANS]), _lines([DOCCANO])], sentences, True),
-        Reader("tagging: JSON, Label Studio", "x.json", [_json(LABEL_STUDIO), _json({"data": [WORDS]})], sentences, True),
+        Reader(
+            "tagging: JSON lines",
+            "x.jsonl",
+            [_lines([WORDS, WORDS]), _lines([SPANS]), _lines([DOCCANO])],
+            sentences,
+            True,
+        ),
+        Reader(
+            "tagging: JSON, Label Studio", "x.json", [_json(LABEL_STUDIO), _json({"data": [WORDS]})], sentences, True
+        ),
         Reader("tagging: brat", "x.ann", [BRAT.encode()], brat),
         Reader("tagging: Parquet", "x.parquet", [parquet], sentences),
-    ]  # fmt: skip
+    ]
 
 
 def _text_readers() -> list[Reader]:
@@ -193,19 +217,38 @@ def _text_readers() -> list[Reader]:
         Reader("classification: packed CSV", "x.csv.gz", [gzip.compress(CSV.encode())], rows),
         Reader("classification: GLUE", "train.tsv", [TSV.encode()], lambda path: read_glue_file(path, sst)),
         Reader("classification: SemEval", "x.xml", [SEMEVAL.encode()], read_semeval),
-        Reader("classification: Wongnai", "x.csv", [b'good food;4\n"bad; food";1\n'], lambda path: read_wongnai(path, "train")),
-        Reader("class weights", "x.txt", [b"good 1.5\nbad 2\n", b'{"good": 1, "bad": 0.5}'],
-               lambda path: read_class_weights(path, ["good", "bad"])),
+        Reader(
+            "classification: Wongnai",
+            "x.csv",
+            [b'good food;4\n"bad; food";1\n'],
+            lambda path: read_wongnai(path, "train"),
+        ),
+        Reader(
+            "class weights",
+            "x.txt",
+            [b"good 1.5\nbad 2\n", b'{"good": 1, "bad": 0.5}'],
+            lambda path: read_class_weights(path, ["good", "bad"]),
+        ),
         Reader("texts, lines", "x.txt", [b"one\n\ntwo words\n"], lambda path: consume(read_line_file(path, "words"))),
-        Reader("texts, chunks", "x.txt", [b"one\n\ntwo words\n"], lambda path: consume(read_chunks([path], chunk_bytes=64))),
-        Reader("texts, packed chunks", "x.txt.gz", [gzip.compress(b"one\n\ntwo words\n" * 9)],
-               lambda path: consume(read_chunks([path], chunk_bytes=64))),
+        Reader(
+            "texts, chunks", "x.txt", [b"one\n\ntwo words\n"], lambda path: consume(read_chunks([path], chunk_bytes=64))
+        ),
+        Reader(
+            "texts, packed chunks",
+            "x.txt.gz",
+            [gzip.compress(b"one\n\ntwo words\n" * 9)],
+            lambda path: consume(read_chunks([path], chunk_bytes=64)),
+        ),
         Reader("texts, rows", "x.jsonl", [_lines(TEXTS)], lambda path: consume(read_text_chunks([path])), True),
         Reader("scoring, lines", "x.txt", [b"one\n\ntwo words\n"], scoring),
-        Reader("scoring, JSON lines", "x.jsonl", [_lines([{"text": "a b", "labels": [0, 1], "verb": "v"}])], scoring, True),
+        Reader(
+            "scoring, JSON lines", "x.jsonl", [_lines([{"text": "a b", "labels": [0, 1], "verb": "v"}])], scoring, True
+        ),
         Reader("reviews", "x.json", [_lines(REVIEWS)], reviews, True),
-        Reader("whole-word references", "x.json", [b"[1, 2]\n[]\n[3]\n"], lambda path: consume(read_references(path)), True),
-    ]  # fmt: skip
+        Reader(
+            "whole-word references", "x.json", [b"[1, 2]\n[]\n[3]\n"], lambda path: consume(read_references(path)), True
+        ),
+    ]
 
 
 def _argument_readers() -> list[Reader]:
@@ -231,8 +274,13 @@ def _argument_readers() -> list[Reader]:
         tuning.parse(content.split("\n"))
 
     draw = random.Random(1)
-    lines = ["\n".join(f"--{flag}={draw.choice(['1', 'x', 'no', '1e9', '[1]', '{}', '-1', 'a,b'])}"
-                       for flag in draw.sample(flags, 6)) for _ in range(40)]  # fmt: skip
+    lines = [
+        "\n".join(
+            f"--{flag}={draw.choice(['1', 'x', 'no', '1e9', '[1]', '{}', '-1', 'a,b'])}"
+            for flag in draw.sample(flags, 6)
+        )
+        for _ in range(40)
+    ]
     nested = [
         "--tokenizer_kwargs.a.b\n1",
         '--model_kwargs\n{"a": [1, 2]}',
@@ -241,13 +289,25 @@ def _argument_readers() -> list[Reader]:
     ]
     return [
         Reader("config file, YAML", "x.yaml", [YAML.encode()], config),
-        Reader("config file, JSON", "x.json", [_json({"learning_rate": 1e-5, "seed": 7, "tokenizer_kwargs": {"a": 1}})], config, True),
-        Reader("grid file", "g.yaml", [b"learning_rate: [1e-5, 3e-5]\nseed: [1, 2]\n"], lambda path: read_grid([], path)),
+        Reader(
+            "config file, JSON",
+            "x.json",
+            [_json({"learning_rate": 1e-5, "seed": 7, "tokenizer_kwargs": {"a": 1}})],
+            config,
+            True,
+        ),
+        Reader(
+            "grid file", "g.yaml", [b"learning_rate: [1e-5, 3e-5]\nseed: [1, 2]\n"], lambda path: read_grid([], path)
+        ),
         Reader("command line", "words", [line.encode() for line in lines], words),
         Reader("command line, dotted values", "words", [line.encode() for line in nested], dotted),
-        Reader("list in a cell", "cell", [b"['a', 'b']", b'["a", 1]', b"array(['a'], dtype=object)", b"a b"],
-               lambda path: parse_list(path.read_bytes().decode("utf-8", "replace"))),
-    ]  # fmt: skip
+        Reader(
+            "list in a cell",
+            "cell",
+            [b"['a', 'b']", b'["a", 1]', b"array(['a'], dtype=object)", b"a b"],
+            lambda path: parse_list(path.read_bytes().decode("utf-8", "replace")),
+        ),
+    ]
 
 
 def _record_readers(folder: Path) -> list[Reader]:
@@ -260,8 +320,12 @@ def _record_readers(folder: Path) -> list[Reader]:
 
     checkpoint = folder / "run" / "checkpoint-4"
     checkpoint.mkdir(parents=True, exist_ok=True)
-    state = {"global_step": 4, "best_model_checkpoint": "x/checkpoint-2", "log_history": [{"loss": 1.0, "step": 4}],
-             "stateful_callbacks": {"Position": {"epoch_ended": True, "off_schedule": False}}}  # fmt: skip
+    state = {
+        "global_step": 4,
+        "best_model_checkpoint": "x/checkpoint-2",
+        "log_history": [{"loss": 1.0, "step": 4}],
+        "stateful_callbacks": {"Position": {"epoch_ended": True, "off_schedule": False}},
+    }
     (checkpoint / "trainer_state.json").write_bytes(_json(state))
     mark_complete(checkpoint)
     marker = (checkpoint / "complete.json").read_bytes()
@@ -294,11 +358,21 @@ def _record_readers(folder: Path) -> list[Reader]:
         Reader("complete.json", "complete.json", [marker], resume, True),
         Reader("trainer_state.json", "trainer_state.json", [_json(state)], resume, True),
         Reader("record beside an output", f"a{SUFFIX}", [_json(written)], record, True),
-        Reader("settings of taggers", "finetune_settings.json", [_json(tagger)], lambda path: TaggerSettings.load(path.parent), True),
-        Reader("settings of classifiers", "finetune_settings.json",
-               [_json({"problem_type": "single_label_classification", "max_length": 48})],
-               lambda path: ClassifierSettings.load(path.parent), True),
-    ]  # fmt: skip
+        Reader(
+            "settings of taggers",
+            "finetune_settings.json",
+            [_json(tagger)],
+            lambda path: TaggerSettings.load(path.parent),
+            True,
+        ),
+        Reader(
+            "settings of classifiers",
+            "finetune_settings.json",
+            [_json({"problem_type": "single_label_classification", "max_length": 48})],
+            lambda path: ClassifierSettings.load(path.parent),
+            True,
+        ),
+    ]
 
 
 def _array_readers(folder: Path) -> list[Reader]:
@@ -328,19 +402,30 @@ def _array_readers(folder: Path) -> list[Reader]:
     arrays = _epoch_file(folder)
     counts = [3, 0, 2]
     return [
-        *(Reader(f"token store: {path.name}", path.name, [path.read_bytes()], stored, path.suffix == ".json")
-          for path in sorted(store.iterdir())),
+        *(
+            Reader(f"token store: {path.name}", path.name, [path.read_bytes()], stored, path.suffix == ".json")
+            for path in sorted(store.iterdir())
+        ),
         Reader("pregenerated epoch", "epoch_0.npz", [arrays], read_arrays),
-        Reader("pregenerated metrics", "epoch_0_metrics.json", [_json({"num_training_examples": 3, "max_seq_len": 32})],
-               lambda path: read_metrics(path.parent, 0), True),
+        Reader(
+            "pregenerated metrics",
+            "epoch_0_metrics.json",
+            [_json({"num_training_examples": 3, "max_seq_len": 32})],
+            lambda path: read_metrics(path.parent, 0),
+            True,
+        ),
         Reader("token counts, JSON", "x.json", [_json(counts)], read_counts, True),
         Reader("token counts, npy", "x.npy", [_npy(counts)], read_counts),
-        Reader("pickle", "x.pickle", [pickle.dumps(counts), pickle.dumps([np.array([1, 2])], 2), pickle.dumps({"a": [1.5, None]})],
-               lambda path: read_pickle(path, "x", "y", ArrayUnpickler)),
+        Reader(
+            "pickle",
+            "x.pickle",
+            [pickle.dumps(counts), pickle.dumps([np.array([1, 2])], 2), pickle.dumps({"a": [1.5, None]})],
+            lambda path: read_pickle(path, "x", "y", ArrayUnpickler),
+        ),
         Reader("pickled segments", "x.pickle", [pickle.dumps({"ab": ["a", "b"]})], read_pickled_cache),
         Reader("vocabulary", "newmm.json", [_json({"<s>": 0, "a": 1, "b": 2})], read_vocabulary, True),
         Reader("segment cache", "x.json", [_json({"ab": ["a", "b"]})], read_segment_cache, True),
-    ]  # fmt: skip
+    ]
 
 
 def _epoch_file(folder: Path) -> bytes:
@@ -351,8 +436,19 @@ def _epoch_file(folder: Path) -> bytes:
     if not found:
         bert, text = save_bert(folder), folder / "text.txt"
         text.write_text("the dog saw a cat\nthe cat ran\n\nthe key\nwas old\n\n" * 3, encoding="utf-8")
-        command = [REPOSITORY / "scripts" / "pregenerate_training_data.py", "--train_corpus", text, "--bert_model", bert,
-                   "--output_dir", folder / "epoch", "--epochs_to_generate", 1, "--max_seq_len", 32]  # fmt: skip
+        command = [
+            REPOSITORY / "scripts" / "pregenerate_training_data.py",
+            "--train_corpus",
+            text,
+            "--bert_model",
+            bert,
+            "--output_dir",
+            folder / "epoch",
+            "--epochs_to_generate",
+            1,
+            "--max_seq_len",
+            32,
+        ]
         subprocess.run([sys.executable, *map(str, command)], check=True, capture_output=True)
         found = [item for item in sorted((folder / "epoch").glob("epoch_0.*")) if item.suffix != ".json"]
     return found[0].read_bytes()
@@ -406,5 +502,11 @@ def _model_readers(folder: Path) -> list[Reader]:
     return [
         Reader("model: config.json", "config.json", [(bert / "config.json").read_bytes()], config, True),
         Reader("tokenizer.json", "tokenizer.json", [(bert / "tokenizer.json").read_bytes()], tokenizer, True),
-        Reader("tokenizer_config.json", "tokenizer_config.json", [(bert / "tokenizer_config.json").read_bytes()], tokenizer, True),
-    ]  # fmt: skip
+        Reader(
+            "tokenizer_config.json",
+            "tokenizer_config.json",
+            [(bert / "tokenizer_config.json").read_bytes()],
+            tokenizer,
+            True,
+        ),
+    ]

@@ -59,7 +59,7 @@ def _flatten_task(task: dict[str, Any]) -> dict[str, Any]:
     record = {**task["data"]}
     if done:
         results = done[0].get("result")
-        record[RESULTS] = list(results) if isinstance(results, list) else []
+        record[RESULTS] = [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
         record["annotators"] = len(done)
     else:
         record["answer"] = "ignore" if annotations else UNANNOTATED

@@ -60,5 +60,5 @@ def read_pairs(text: str, path: Path, problems: ProblemList) -> dict[str, float]
         try:
             weights[label.strip()] = float(weight)
         except ValueError:
-            problems.append(Problem(f"{line.strip()!r} is no label with its weight", FORM, path=path, line=number))
+            problems.append(Problem(f"{line.strip()!r:.80} is no label with its weight", FORM, path=path, line=number))
     return weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,6 @@ from typing import Any
 from finetune.data.files import raise_problems
 from finetune.errors import DataError, Problem
 
-NO_LITERAL = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)  # what `ast.literal_eval` raises, too
 HALF_CHARACTER = re.compile(r"\\u[dD][89abAB]")  # the first part of a surrogate pair, which may lack its second
 WHITE_SPACE = re.compile(r"[ \t\n\r]*")  # as JSON has it (RFC 8259, section 2)
 
@@ -29,6 +29,20 @@ def parse_json(text: str) -> Any:
     return value
 
 
+def parse_python(text: str) -> Any:
+    """A Python literal, as old files have them in the place of JSON; never evaluated.
+
+    Raises:
+        ValueError: it is none, whatever `ast.literal_eval` says of it, or holds half a character.
+    """
+    try:
+        value = ast.literal_eval(text)
+        _refuse_half_characters(text, value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError("this is no Python literal") from error
+    return value
+
+
 def _as_json_error(error: Exception, text: str) -> json.JSONDecodeError:
     if isinstance(error, json.JSONDecodeError):
         return error
@@ -41,7 +55,7 @@ def _refuse_half_characters(text: str, value: Any) -> None:
     if suspect is None:
         return
     try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        json.dumps(value, ensure_ascii=False, default=repr).encode("utf-8")
     except UnicodeEncodeError as error:
         raise json.JSONDecodeError("half a character (a lone surrogate)", text, suspect.start()) from error
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from typing import Any
 
-from finetune.data.json_values import NO_LITERAL, parse_json
+from finetune.data.json_values import parse_json, parse_python
 
 LIST_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?"""
 PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{LIST_ITEM})\s*(?:,\s*(?:{LIST_ITEM})\s*)*,?\s*)?\]")
@@ -27,14 +26,14 @@ def parse_list(cell: str) -> list[Any] | None:
     try:
         value = parse_json(cell)
     except json.JSONDecodeError:
-        value = _parse_python(cell) if PYTHON_LIST.fullmatch(cell) else None
+        value = _parse_python_list(cell)
     return value if isinstance(value, list) else None
 
 
-def _parse_python(cell: str) -> Any:
+def _parse_python_list(cell: str) -> Any:
     try:
-        return ast.literal_eval(cell)
-    except NO_LITERAL:
+        return parse_python(cell) if PYTHON_LIST.fullmatch(cell) else None
+    except ValueError:
         return None
 
 
