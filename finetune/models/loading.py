@@ -21,6 +21,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, UsageError
 from finetune.models.adapting import Adaptation, adapt_model, is_of_head
 from finetune.models.padding import PADDED_TASKS, resolve_padding
+from finetune.models.whole_weights import require_whole_weights
 from finetune.run.failures import is_of_its_files
 from finetune.tokenization.loading import resolve_name
 
@@ -134,12 +135,13 @@ def load_model(
         more: further keywords for `from_pretrained`.
 
     Raises:
-        DataError: the weights are damaged, lack what `complete` asks for, hold more than numbers, or have other shapes
-            than the configuration says.
+        DataError: the weights are damaged, are not those that were saved, lack what `complete` asks for, hold more than
+            numbers, or have other shapes than the configuration says.
     """
     if task in PADDED_TASKS:
         resolve_padding(config, tokenizer)
     auto_class = getattr(transformers, HEADS[task])
+    require_whole_weights(arguments.model_name_or_path)
     try:
         with quiet_loading():
             model, report = auto_class.from_pretrained(
