@@ -408,7 +408,7 @@ def main() -> None:
         limits = (
             f"More than {SECONDS} s for one input, or more than 1 GiB, would count as a traceback. Seed {options.seed}."
         )
-        lines = [title, "", hardware_line(), "", limits, "", *tabulate(results), ""]
+        lines = [title, "", hardware_line("cpu"), "", limits, "", *tabulate(results), ""]
         (RESULTS / "fuzz.md").write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -26,7 +26,8 @@ CONLL = (
 )
 CONLLU = (
     "# sent_id = 1\n# text = Ann saw it\n1\tAnn\tann\tPROPN\tNNP\t_\t2\tnsubj\t_\t_\n"
-    "2-3\tsaw it\t_\t_\t_\t_\t_\t_\t_\t_\n2\tsaw\tsee\tVERB\tVBD\t_\t0\troot\t_\t_\n3\tit\tit\tPRON\tPRP\t_\t2\tobj\t_\t_\n\n"
+    "2-3\tsaw it\t_\t_\t_\t_\t_\t_\t_\t_\n"
+    "2\tsaw\tsee\tVERB\tVBD\t_\t0\troot\t_\t_\n3\tit\tit\tPRON\tPRP\t_\t2\tobj\t_\t_\n\n"
 )
 WEBANNO = (
     "#FORMAT=WebAnno TSV 3.3\n#T_SP=webanno.custom.NE|value\n\n#Text=Ann saw Paris\n1-1\t0-3\tAnn\tPER\t\n"

@@ -348,7 +348,7 @@ def _counted(item: dict[str, Any]) -> dict[str, int]:
 
 def write_tables(verdicts: list[dict[str, Any]], note: str) -> None:
     """benchmarks/results/torture.md and .json."""
-    lines = ["# Faults: every file that is left compared with the undisturbed run's", "", hardware_line(), ""]
+    lines = ["# Faults: every file that is left compared with the undisturbed run's", "", hardware_line("cpu"), ""]
     lines += [note, ""] if note else []
     for key in ("workload", "kind"):
         lines += [*tabulate(verdicts, key), ""]
@@ -357,7 +357,7 @@ def write_tables(verdicts: list[dict[str, Any]], note: str) -> None:
     total: Counter[str] = Counter()
     for item in verdicts:
         total.update(_counted(item))
-    facts = {"machine": hardware_line(), "totals": total, "found": bad}
+    facts = {"machine": hardware_line("cpu"), "totals": total, "found": bad}
     (RESULTS / "torture.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def read_class_weights(path: Path, labels: Sequence[str]) -> list[float]:
 
 
 def is_weight(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
 def read_json(text: str, path: Path) -> dict[str, float]:

@@ -82,7 +82,7 @@ def _is_one_list(lines: list[str], is_record: IsRecord) -> bool:
 def _read_one_object(source: TextLines) -> dict[str, Any] | None:
     """The object that the whole file is; None where it is a list, or its first line is one of several values."""
     content = list(islice((line for line in source.lines if line.strip()), 2))
-    if not content[0].lstrip().startswith("{"):
+    if not content or not content[0].lstrip().startswith("{"):
         return None
     if len(content) > 1 and _is_json(content[0]):
         return None

@@ -147,7 +147,14 @@ def read_counts(path: Path) -> npt.NDArray[np.int64]:
         values = (
             np.load(target) if target.suffix == ".npy" else np.array(parse_json(target.read_text(encoding="utf-8")))
         )
-    except (ValueError, EOFError, SyntaxError, TokenError) as error:  # what numpy finds in a damaged head
+    except (
+        ValueError,
+        EOFError,
+        SyntaxError,
+        OverflowError,
+        MemoryError,
+        TokenError,
+    ) as error:  # what numpy finds in a damaged head
         raise DataError(Problem(f"this is no list of token counts ({error})", path=target)) from error
     if values.ndim != 1 or values.dtype.kind not in "iu" or not len(values) or values.min() < 0:
         raise DataError(Problem("this is no list of token counts", "one whole number from 0 for each id", path=target))

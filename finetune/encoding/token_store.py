@@ -51,7 +51,7 @@ class TokenStore:
         self._epoch: Any = RawValue("q", 0)
         try:
             self._open()
-        except (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, SyntaxError, FileNotFoundError) as error:
             raise RunError(
                 f"{folder}: this token store is damaged ({error}); remove the folder to make it anew."
             ) from error

@@ -80,7 +80,11 @@ class GracefulStop(InterruptsTraining):
         if sum_over_processes(self.stop.requested, args):
             self.stop.join()
             self.off_schedule = not control.should_save
-            self.agreed = control.should_save = control.should_training_stop = True
+            self.agreed = control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Only now: the checkpoint holds what `control` says, and is to be the one of an undisturbed run."""
+        control.should_training_stop = control.should_training_stop or self.agreed
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -7,6 +7,8 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from finetune.classification.published.semeval import read_semeval
@@ -87,7 +89,7 @@ def test_json_of_users_is_parsed_in_one_place(repository):
         *("data/json_values.py", "run/lock.py", "run/output_record.py", "run/manifest.py", "run/checkpoints.py"),
         *("arguments/legacy.py", "arguments/values.py", "arguments/config_file.py", "encoding/control_tokens.py"),
         *("tokenization/subword_training.py", "tokenization/loading.py", "tokenization/thai_words.py"),
-        *("lm_experiments/dotted.py", "sweep/task.py"),
+        *("lm_experiments/dotted.py", "sweep/task.py", "models/whole_weights.py"),
     }
     folder = repository / "finetune"
     found = {
@@ -200,3 +202,43 @@ def test_a_record_of_an_output_names_files_beside_it_only(tmp_path, name):
     path = tmp_path / "a.run.json"
     path.write_text(json.dumps({"arguments": {}, "inputs": {}, "result": {}, "files": {name: {}}}))
     assert _read(path) == {}
+
+
+def test_a_file_of_no_lines_but_other_white_space(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text("\u2028", encoding="utf-8")
+    for read in (lambda: read_sentences(path, TagColumns()), lambda: read_row_file(path)):
+        with pytest.raises(FinetuneError):
+            read()
+
+
+def test_offsets_of_thousands_of_digits(tmp_path):
+    path = tmp_path / "x.ann"
+    path.with_suffix(".txt").write_text("Ann", encoding="utf-8")
+    path.write_text(f"T1\tPER 0 {'9' * 5000}\tAnn\n", encoding="utf-8")
+    with pytest.raises(FinetuneError, match="is no annotation of brat"):
+        read_sentences(path, TagColumns())
+
+
+def test_weights_beyond_any_float(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text('{"good": ' + "9" * 400 + "}")
+    with pytest.raises(FinetuneError, match="a positive number is needed"):
+        read_class_weights(path, ["good"])
+
+
+@pytest.mark.parametrize("shape", ["(318446744073709551616,)", "(9999999999999999,)", "('x',)"])
+def test_counts_of_impossible_shapes(tmp_path, shape):
+    path = tmp_path / "x.npy"
+    head = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00v\x00" + head.encode() + bytes(24))
+    with pytest.raises(FinetuneError, match="no list of token counts"):
+        read_counts(path)
+
+
+def test_a_parquet_file_whose_names_are_no_text(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"tokens": [["a"]]}), path)
+    path.write_bytes(path.read_bytes().replace(b"tokens", b"tok\xeens"))
+    with pytest.raises(FinetuneError):
+        read_row_file(path)

@@ -116,7 +116,9 @@ def test_a_flipped_bit_in_weights_is_found_when_they_are_loaded(tiny_bert, tmp_p
     content = bytearray(weights.read_bytes())
     content[-1000] ^= 4
     weights.write_bytes(content)
-    with pytest.raises(DataError, match=r"model\.safetensors is damaged: its checksum is another.*copy the model again"):
+    with pytest.raises(
+        DataError, match=r"model\.safetensors is damaged: its checksum is another.*copy the model again"
+    ):
         load()
     recorded = tmp_path / "checksums.json"
     recorded.write_text("[[[")
