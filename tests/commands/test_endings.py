@@ -118,6 +118,6 @@ def test_a_disk_without_room_is_told_before_a_checkpoint_is_begun(train, tmp_pat
     assert (done.code, "the disk is full" in str(done.last["reason"])) == (1, True), done.stderr
     assert train(*flags).code == 0
     with monkeypatch.context() as context:
-        context.setattr(shutil, "disk_usage", lambda _: usage._replace(free=5_000_000))
+        context.setattr(shutil, "disk_usage", lambda _: usage._replace(free=400_000))
         done = train(*flags, "--restart")
     assert "The disk may become full: a checkpoint needs" in done.stderr
