@@ -155,6 +155,7 @@ class CommandParser:
             UsageError: with every problem of the line and of its config file.
             SystemExit: with code 0, after printing the help that was asked for.
         """
+        remember_secrets(find_in_words(argv))
         leading, typed = scan(argv)
         if any(entry.name in HELP_FLAGS for entry in typed):
             print(self.format_help())

@@ -59,9 +59,17 @@ def find_secrets(value: Any, name: str = "") -> Iterator[str]:
 
 
 def find_in_words(words: Iterable[str]) -> Iterator[str]:
-    """The secrets in words as they were typed: passwords in addresses, and values in JSON under keys named so."""
+    """The secrets in words as they were typed.
+
+    Passwords in addresses, values in JSON under keys named so, and what follows a flag named so, also where the flag is
+    of another command.
+    """
+    flag = ""
     for word in words:
-        yield from find_secrets(word)
+        yield from find_secrets(word, flag)
+        is_flag = word.startswith("--")
+        flag, _, value = word.partition("=") if is_flag else ("", "", "")
+        yield from find_secrets(value, flag)
         if "{" in word:
             yield from (match["value"] for match in _IN_JSON.finditer(word) if is_secret_name(match["key"]))
 

@@ -53,11 +53,13 @@ def find_skip_reason(record: Mapping[str, Any]) -> str:
 
 
 def _flatten_task(task: dict[str, Any]) -> dict[str, Any]:
-    annotations = task.get("annotations", task.get("completions")) or []
+    found = task.get("annotations", task.get("completions")) or []
+    annotations = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
     done = [item for item in annotations if not item.get("was_cancelled")]
     record = {**task["data"]}
     if done:
-        record[RESULTS] = list(done[0].get("result", []))
+        results = done[0].get("result")
+        record[RESULTS] = [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
         record["annotators"] = len(done)
     else:
         record["answer"] = "ignore" if annotations else UNANNOTATED

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.arguments.nearest import allowed_values
 from finetune.data.files import listed, read_text
+from finetune.data.json_values import parse_json
 from finetune.errors import DataError, Problem, ProblemList
 
 FORM = "the file holds lines of `label weight`, separated by a tab or a space, or one JSON object"
@@ -41,12 +41,12 @@ def read_class_weights(path: Path, labels: Sequence[str]) -> list[float]:
 
 
 def is_weight(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
 def read_json(text: str, path: Path) -> dict[str, float]:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise DataError(Problem(f"not valid JSON: {error}", path=path)) from error
 
@@ -60,5 +60,5 @@ def read_pairs(text: str, path: Path, problems: ProblemList) -> dict[str, float]
         try:
             weights[label.strip()] = float(weight)
         except ValueError:
-            problems.append(Problem(f"{line.strip()!r} is no label with its weight", FORM, path=path, line=number))
+            problems.append(Problem(f"{line.strip()!r:.80} is no label with its weight", FORM, path=path, line=number))
     return weights

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import TextLines, listed
-from finetune.data.json_values import read_json_lines, read_json_list
+from finetune.data.json_values import parse_json, read_json_lines, read_json_list
 from finetune.errors import DataError, Problem
 
 HOLDERS = ("data", "records", "rows", "annotations", "examples", "items", "documents", "sentences", "dataset", "train")
@@ -74,7 +74,7 @@ def _is_one_list(lines: list[str], is_record: IsRecord) -> bool:
     if not first.lstrip().startswith("["):
         return False
     try:
-        return not is_record(json.loads(first))
+        return not is_record(parse_json(first))
     except json.JSONDecodeError:
         return True
 
@@ -82,7 +82,7 @@ def _is_one_list(lines: list[str], is_record: IsRecord) -> bool:
 def _read_one_object(source: TextLines) -> dict[str, Any] | None:
     """The object that the whole file is; None where it is a list, or its first line is one of several values."""
     content = list(islice((line for line in source.lines if line.strip()), 2))
-    if not content[0].lstrip().startswith("{"):
+    if not content or not content[0].lstrip().startswith("{"):
         return None
     if len(content) > 1 and _is_json(content[0]):
         return None
@@ -91,7 +91,7 @@ def _read_one_object(source: TextLines) -> dict[str, Any] | None:
 
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
+        parse_json(line)
     except json.JSONDecodeError:
         return False
     return True
@@ -99,7 +99,7 @@ def _is_json(line: str) -> bool:
 
 def _parse_object(source: TextLines, *, required: bool) -> dict[str, Any] | None:
     try:
-        value = json.loads("\n".join(source.lines))
+        value = parse_json("\n".join(source.lines))
     except json.JSONDecodeError as error:
         if not required:
             return None

@@ -1,7 +1,8 @@
-"""The values of a JSON file, one a line or in one list, each with the line that it begins at."""
+"""JSON of users: parsed in one place, and the values of a file, one a line or in one list, each with its line."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,52 @@ from typing import Any
 from finetune.data.files import raise_problems
 from finetune.errors import DataError, Problem
 
+HALF_CHARACTER = re.compile(r"\\u[dD][89abAB]")  # the first part of a surrogate pair, which may lack its second
 WHITE_SPACE = re.compile(r"[ \t\n\r]*")  # as JSON has it (RFC 8259, section 2)
+
+
+def parse_json(text: str) -> Any:
+    """`json.loads`, but whatever is wrong with a text is a `JSONDecodeError`.
+
+    That are nesting without end, numbers of thousands of digits, and half characters (`"\\ud800"`), which no file can hold.
+    """
+    try:
+        value = json.loads(text)
+    except (RecursionError, ValueError) as error:
+        raise _as_json_error(error, text) from error
+    _refuse_half_characters(text, value)
+    return value
+
+
+def parse_python(text: str) -> Any:
+    """A Python literal, as old files have them in the place of JSON; never evaluated.
+
+    Raises:
+        ValueError: it is none, whatever `ast.literal_eval` says of it, or holds half a character.
+    """
+    try:
+        value = ast.literal_eval(text)
+        _refuse_half_characters(text, value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError("this is no Python literal") from error
+    return value
+
+
+def _as_json_error(error: Exception, text: str) -> json.JSONDecodeError:
+    if isinstance(error, json.JSONDecodeError):
+        return error
+    found = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
+    return json.JSONDecodeError(found, text, 0)
+
+
+def _refuse_half_characters(text: str, value: Any) -> None:
+    suspect = HALF_CHARACTER.search(text)
+    if suspect is None:
+        return
+    try:
+        json.dumps(value, ensure_ascii=False, default=repr).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise json.JSONDecodeError("half a character (a lone surrogate)", text, suspect.start()) from error
 
 
 def read_json_lines(lines: Sequence[str], path: Path) -> tuple[list[Any], list[int]]:
@@ -25,7 +71,7 @@ def read_json_lines(lines: Sequence[str], path: Path) -> tuple[list[Any], list[i
         if not line.strip():
             continue
         try:
-            values.append(json.loads(line))
+            values.append(parse_json(line))
             places.append(number)
         except json.JSONDecodeError as error:
             found = f"the line is no JSON ({error.msg} at character {error.pos + 1})"
@@ -59,7 +105,11 @@ def _list_items(text: str) -> Iterator[tuple[Any, int]]:
     place = _after_space(text, text.index("[") + 1)
     follows = text[place : place + 1]
     while follows != "]":
-        value, end = decoder.raw_decode(text, place)
+        try:
+            value, end = decoder.raw_decode(text, place)
+        except (RecursionError, ValueError) as error:
+            raise _as_json_error(error, text) from error
+        _refuse_half_characters(text[place:end], value)
         yield value, place
         place = _after_space(text, end)
         follows = text[place : place + 1]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from typing import Any
+
+from finetune.data.json_values import parse_json, parse_python
 
 LIST_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?"""
 NUMPY_ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+\.?\d*|True|False"""
@@ -27,10 +28,17 @@ def parse_list(cell: str) -> list[Any] | None:
     if NUMPY_LIST.fullmatch(cell):
         return [ast.literal_eval(item) for item in re.findall(NUMPY_ITEM, cell)]
     try:
-        value = json.loads(cell)
+        value = parse_json(cell)
     except json.JSONDecodeError:
-        value = ast.literal_eval(cell) if PYTHON_LIST.fullmatch(cell) else None
+        value = _parse_python_list(cell)
     return value if isinstance(value, list) else None
+
+
+def _parse_python_list(cell: str) -> Any:
+    try:
+        return parse_python(cell) if PYTHON_LIST.fullmatch(cell) else None
+    except ValueError:
+        return None
 
 
 def _unquoted(cell: str) -> str:

@@ -25,7 +25,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except PermissionError as error:
         raise DataError(Problem("the file may not be read (permission denied)", path=path)) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError(_damaged(error, path)) from error
 
 
@@ -38,7 +38,7 @@ def read_parquet_table(path: Path) -> pa.Table:
     file = open_parquet(path)
     try:
         return file.read()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError(_damaged(error, path)) from error
 
 

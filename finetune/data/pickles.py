@@ -10,7 +10,10 @@ from typing import Any
 from finetune.errors import DataError, Problem
 
 _ARRAY_PARTS = {"_reconstruct": "multiarray", "scalar": "multiarray", "_frombuffer": "numeric"}
-_DAMAGE = (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError, UnicodeError)
+_DAMAGE = (
+    *(pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError, UnicodeError),
+    *(OverflowError, MemoryError),  # lengths that no file has
+)
 
 
 class PlainUnpickler(pickle.Unpickler):

@@ -21,7 +21,7 @@ from typing import Any
 from finetune.data.annotation_exports import is_export
 from finetune.data.files import find_paths, iterate_lines, read_lines
 from finetune.data.json_shapes import read_json_records
-from finetune.data.json_values import read_json_list
+from finetune.data.json_values import parse_json, read_json_list
 from finetune.data.words import split_words
 from finetune.errors import DataError, Problem
 
@@ -161,7 +161,7 @@ def iterate_json_values(path: Path) -> Iterator[tuple[Any, int]]:
     for number, line in enumerate(iterate_lines(path), start=1):
         if line.strip():
             try:
-                yield json.loads(line), number
+                yield parse_json(line), number
             except json.JSONDecodeError as error:
                 raise DataError(Problem(f"not a JSON object: {error}", path=path, line=number)) from error
 
@@ -176,7 +176,7 @@ def _records_of_one_object(path: Path) -> Iterator[tuple[Any, int]]:
 def _is_json(line: str) -> bool:
     """Whether a line is a value of its own: a list that is written on one line is a list of values all the same."""
     try:
-        value = json.loads(line)
+        value = parse_json(line)
     except json.JSONDecodeError:
         return False
     return not (isinstance(value, list) and all(isinstance(item, dict) for item in value))

@@ -6,8 +6,6 @@ scripts has to be downloaded apart, and sentencex cuts like it at hundreds of ti
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import MAX_LISTED, iterate_lines, listed
+from finetune.data.json_values import parse_json, parse_python
 from finetune.errors import DataError, Problem, UsageError
 from finetune.run.atomic_files import AtomicFile
 
@@ -109,10 +108,10 @@ def iterate_records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _read_record(line: str) -> dict[str, Any] | None:
-    for read in (json.loads, ast.literal_eval):
+    for read in (parse_json, parse_python):
         try:
             record = read(line)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except ValueError:
             continue
         return record if isinstance(record, dict) else None
     return None

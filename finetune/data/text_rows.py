@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from finetune.data.files import iterate_lines, listed
+from finetune.data.json_values import parse_json
 from finetune.data.parquet_files import open_parquet
 from finetune.data.row_files import read_row_file
 from finetune.data.text import CHUNK_BYTES, PACKED_SUFFIX, TextChunk, read_chunks
@@ -53,7 +54,7 @@ def _read_json_lines(path: Path, column: str) -> Iterator[str]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except json.JSONDecodeError as error:
             raise DataError(Problem(f"this is no JSON ({error.msg})", path=path, line=number)) from error
         if isinstance(row, str):

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.files import fingerprint
+from finetune.data.json_values import parse_json
 from finetune.data.pickles import ArrayUnpickler, read_pickle
 from finetune.encoding.blocks import Blocks, LinePacker
 from finetune.encoding.corpus import describe_tokenizer, encode_files, no_text, pack_lines
@@ -142,8 +144,17 @@ def read_counts(path: Path) -> npt.NDArray[np.int64]:
         remedy = explain_conversion(path) if path.is_file() else "make it with token_counts.py"
         raise DataError(Problem("there are no token counts", remedy=remedy, path=target))
     try:
-        values = np.load(target) if target.suffix == ".npy" else np.array(json.loads(target.read_bytes()))
-    except ValueError as error:
+        values = (
+            np.load(target) if target.suffix == ".npy" else np.array(parse_json(target.read_text(encoding="utf-8")))
+        )
+    except (
+        ValueError,
+        EOFError,
+        SyntaxError,
+        OverflowError,
+        MemoryError,
+        TokenError,
+    ) as error:  # what numpy finds in a damaged head
         raise DataError(Problem(f"this is no list of token counts ({error})", path=target)) from error
     if values.ndim != 1 or values.dtype.kind not in "iu" or not len(values) or values.min() < 0:
         raise DataError(Problem("this is no list of token counts", "one whole number from 0 for each id", path=target))

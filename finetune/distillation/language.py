@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.data.files import fingerprint
+from finetune.data.json_values import parse_json
 from finetune.distillation.arguments import (
     DistillationArguments,
     LossArguments,
@@ -146,7 +146,7 @@ def read_student_config(asked: DistillationArguments) -> PretrainedConfig:
     path = Path(asked.student_config)
     path = path / "config.json" if path.is_dir() else path
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = parse_json(path.read_text(encoding="utf-8"))
         family = written.pop("model_type", asked.student_type)
         config = AutoConfig.for_model(asked.student_type, **written)
     except (OSError, ValueError, AttributeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.classification.task import ClassificationTask
+from finetune.data.json_values import parse_json
 from finetune.distillation.checks import check_relations
 from finetune.distillation.comparing import describe_difference
 from finetune.distillation.task_arguments import TaskDistillationArguments, TaskLossArguments
@@ -100,7 +100,7 @@ def read_student_config(asked: TaskDistillationArguments) -> PretrainedConfig:
     path = Path(str(asked.student_config))
     path = path / "config.json" if path.is_dir() else path
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = parse_json(path.read_text(encoding="utf-8"))
         family = written.pop("model_type", asked.student_type)
         config = AutoConfig.for_model(asked.student_type or family, **written)
     except (OSError, ValueError, AttributeError) as error:

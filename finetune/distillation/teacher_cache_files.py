@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from finetune.data.json_values import parse_json
 from finetune.encoding.subwords import id_dtype
 from finetune.run.atomic_files import make_folder_aside, name_folder
 
@@ -51,7 +52,7 @@ class TeacherCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        self.description: dict[str, Any] = parse_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
         count = self.description["k"]
         self._ids = _map(folder / IDS, self.description["id_dtype"], count)
         self._values = _map(folder / VALUES, "<f4", count + 1)

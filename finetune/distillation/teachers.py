@@ -27,6 +27,7 @@ from finetune.models.loading import (
     quiet_loading,
     require_matching_shapes,
 )
+from finetune.models.whole_weights import require_whole_weights
 from finetune.tokenization.loading import resolve_name
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def load_teacher(name: str, *, family: str) -> Teacher:
         found = f"{name} is a {config.model_type} model, not the {family} that was asked for"
         problems.append(Problem(found, remedy=f"say {config.model_type} instead"))
     problems.raise_any()
+    require_whole_weights(name)
     auto_class: Any = AutoModelForCausalLM if is_causal(config) else AutoModelForMaskedLM
     try:
         with quiet_loading():

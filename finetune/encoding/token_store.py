@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from finetune.data.json_values import parse_json
 from finetune.encoding.blocks import Blocks
 from finetune.encoding.draws import draw_number
 from finetune.errors import RunError
@@ -47,13 +48,23 @@ class TokenStore:
 
     def __init__(self, folder: Path, *, seed: int | None = None) -> None:
         self.folder, self.seed = folder, seed
-        self.description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         self._epoch: Any = RawValue("q", 0)
-        self._offsets = _map(folder / OFFSETS, "<i8")
-        self._tokens = _map(folder / TOKENS, self.description["dtype"])
-        self._flags = _map(folder / FLAGS, "|u1") if self.description["has_flags"] else None
+        try:
+            self._open()
+        except (ValueError, TypeError, KeyError, AttributeError, SyntaxError, FileNotFoundError) as error:
+            raise RunError(
+                f"{folder}: this token store is damaged ({error}); remove the folder to make it anew."
+            ) from error
         self._range = range(len(self._offsets) - 1)
         self._check_sizes()
+
+    def _open(self) -> None:
+        self.description: dict[str, Any] = parse_json((self.folder / DESCRIPTION).read_text(encoding="utf-8"))
+        self._offsets = _map(self.folder / OFFSETS, "<i8")
+        self._tokens = _map(self.folder / TOKENS, self.description["dtype"])
+        self._flags = _map(self.folder / FLAGS, "|u1") if self.description["has_flags"] else None
+        if not all(type(self.description[name]) is int for name in ("tokens", "examples")) or not len(self._offsets):
+            raise ValueError("its sizes are missing")
 
     def _check_sizes(self) -> None:
         flags = len(self._tokens) if self._flags is None else len(self._flags)

@@ -7,7 +7,6 @@ Hugging Face's `run_chinese_ref.py` writes them).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune.data.files import iterate_lines
+from finetune.data.json_values import parse_json
 from finetune.encoding.lines import EncodedLines
 from finetune.encoding.ragged import offsets_of
 from finetune.errors import DataError, Problem
@@ -35,7 +35,7 @@ def read_references(path: Path) -> Iterator[Reference]:
 
 def _read_positions(line: str, path: Path, number: int) -> list[int]:
     try:
-        positions = json.loads(line)
+        positions = parse_json(line)
     except ValueError:
         positions = None
     if not isinstance(positions, list) or not all(type(item) is int and item >= 0 for item in positions):

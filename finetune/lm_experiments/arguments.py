@@ -245,9 +245,23 @@ class ExperimentArguments:
             problems.append(Problem(f"--min_epochs is {self.min_epochs}, more than --epochs {self.epochs}"))
         for flag in ("loss_classes", "loss_reduction_fns", "loss_classes_kwargs"):
             problems += check_keys(flag, getattr(self, flag), SPLITS[:2])
-        for split in SPLITS[:2]:
+        shapes = [problem for split in SPLITS[:2] for problem in self._check_shapes(split)]
+        for split in SPLITS[:2] if not shapes else ():
             problems += self._check_losses(split)
-        return problems
+        return problems + shapes
+
+    def _check_shapes(self, split: str) -> list[Problem]:
+        """What is no name of a class, or no keywords of one."""
+        names, given = as_list(per_split(self.loss_classes)[split]), self.loss_classes_kwargs.get(split, {})
+        keywords = list(given.values()) if isinstance(given, Mapping) else [given]
+        problems = [
+            Problem(f"--loss_classes.{split} holds {name!r:.60}", "names of loss classes are allowed")
+            for name in names
+            if not isinstance(name, str)
+        ]
+        wrong = [item for item in keywords if not isinstance(item, Mapping)]
+        allowed = "name of a loss class -> its keywords is allowed"
+        return problems + [Problem(f"--loss_classes_kwargs.{split} holds {item!r:.60}", allowed) for item in wrong]
 
     def losses(self, split: str) -> dict[str, dict[str, Any]]:
         """Full name of each loss class of a split -> its keywords."""

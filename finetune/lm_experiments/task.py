@@ -101,6 +101,8 @@ def run_experiment(arguments: Arguments, run: Run) -> dict[str, Any]:
     write_config(arguments, settings, folder)
     if task:
         facts = train_and_save(task, run, folder)
+    if facts:
+        remove_checkpoints(folder)
     return finish_run(parts, facts, run, tests, pairs)
 
 
@@ -134,7 +136,7 @@ def read_inputs(settings: ExperimentSettings) -> tuple[list[AnnotatedTexts], lis
 
 
 def train_and_save(task: ExperimentTask, run: Run, folder: Path) -> dict[str, Any]:
-    """Train, save model and tokenizer, and remove the checkpoints, which are for going on only; how training went."""
+    """Train, save model and tokenizer; how training went."""
     settings = task.parts.settings
     result = train_once(settings, run, folder, task=task, on_disk=settings.experiment.save_best_model_state_to_disk)
     save_trained_model(result, folder)
@@ -146,9 +148,13 @@ def train_and_save(task: ExperimentTask, run: Run, folder: Path) -> dict[str, An
         "stopped": result.stopped or None,
     }
     run.record(**{TRAINED: facts})
+    return facts
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """They are for going on only; a start that was killed here may have left some of them."""
     for checkpoint in list_checkpoints(folder):
         delete(checkpoint)
-    return facts
 
 
 def trained_here(settings: ExperimentSettings, folder: Path) -> ExperimentSettings:

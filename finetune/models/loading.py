@@ -21,6 +21,8 @@ from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, UsageError
 from finetune.models.adapting import Adaptation, adapt_model, is_of_head
 from finetune.models.padding import PADDED_TASKS, resolve_padding
+from finetune.models.whole_weights import require_whole_weights
+from finetune.run.failures import is_of_its_files
 from finetune.tokenization.loading import resolve_name
 
 logger = logging.getLogger(__name__)
@@ -63,7 +65,9 @@ def load_config(arguments: ModelArguments, **changes: Any) -> PretrainedConfig:
     name = resolve_name(arguments.config_name or arguments.model_name_or_path)
     try:
         config = AutoConfig.from_pretrained(name, **hub_arguments(arguments))
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if not is_of_its_files(error):
+            raise
         raise DataError(explain_missing_model(name, "config.json", error)) from error
     override_config(config, arguments.config_overrides)
     for field, value in changes.items():
@@ -132,12 +136,13 @@ def load_model(
         more: further keywords for `from_pretrained`.
 
     Raises:
-        DataError: the weights are damaged, lack what `complete` asks for, hold more than numbers, or have other shapes
-            than the configuration says.
+        DataError: the weights are damaged, are not those that were saved, lack what `complete` asks for, hold more than
+            numbers, or have other shapes than the configuration says.
     """
     if task in PADDED_TASKS:
         resolve_padding(config, tokenizer)
     auto_class = getattr(transformers, HEADS[task])
+    require_whole_weights(arguments.model_name_or_path)
     try:
         with quiet_loading():
             model, report = auto_class.from_pretrained(

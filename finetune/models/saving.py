@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.models.settings import SavedSettings
+from finetune.models.whole_weights import record_weights
 
 
 def save_pretrained(
@@ -15,8 +16,9 @@ def save_pretrained(
     folder: Path,
     settings: SavedSettings | None = None,
 ) -> Path:
-    """Weights as safetensors, configuration, tokenizer and settings in one folder, which is returned."""
+    """Weights with their checksums, configuration, tokenizer and settings in one folder, which is returned."""
     model.save_pretrained(folder)
+    record_weights(folder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     if settings is not None:

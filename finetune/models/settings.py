@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
+from finetune.data.json_values import parse_json
 from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import TagScheme, canonical_spellings, detect_scheme
 from finetune.errors import DataError, Problem
@@ -37,7 +38,7 @@ class SavedSettings:
         if not path.is_file():
             return None
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
+            held = parse_json(path.read_text(encoding="utf-8"))
             return cls(**{field.name: held[field.name] for field in fields(cls) if field.name in held})
         except (ValueError, TypeError) as error:
             raise DataError(Problem(f"these settings cannot be read: {error}", path=path)) from error

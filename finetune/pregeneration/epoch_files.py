@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from finetune.data.json_values import parse_json
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of
 from finetune.errors import DataError, Problem
@@ -74,7 +75,7 @@ def read_metrics(folder: Path, epoch: int) -> dict[str, Any]:
     """
     path = metrics_path(folder, epoch)
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(Problem("the metrics of this epoch are missing", remedy=MAKE_AGAIN, path=path)) from error
     except ValueError as error:
@@ -148,17 +149,23 @@ def read_arrays(path: Path) -> EpochArrays:
     try:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            entries: dict[str, Any] = json.loads(stream.read(length))
+            entries: dict[str, Any] = parse_json(stream.read(length).decode("utf-8"))
         places = {name: entries[name] for name in ARRAYS}
         end = 8 + length + max(entry["data_offsets"][1] for entry in places.values())
-    except (struct.error, ValueError, KeyError, TypeError, MemoryError) as error:
+        if not all(entry["dtype"] in SAFETENSORS_TYPES for entry in places.values()):
+            raise ValueError("arrays of another type")
+    except (struct.error, ValueError, KeyError, TypeError, IndexError, OverflowError, MemoryError) as error:
         raise DataError(Problem("this is not an epoch of pregenerated data", remedy=MAKE_AGAIN, path=path)) from error
     if path.stat().st_size != end:
         found = f"the file has {path.stat().st_size:,} bytes and should have {end:,}"
         raise DataError(Problem(found, "", MAKE_AGAIN, path))
     data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length))
-    arrays = EpochArrays(**{ARRAYS[name]: _array(data, entry) for name, entry in places.items()})
-    if not _fit_together(arrays):
+    try:
+        arrays = EpochArrays(**{ARRAYS[name]: _array(data, entry) for name, entry in places.items()})
+        fits = _fit_together(arrays)
+    except (ValueError, TypeError):  # lengths that are no multiples of a number's size
+        fits = False
+    if not fits:
         raise DataError(Problem("its arrays have lengths that do not fit together", "", MAKE_AGAIN, path))
     return arrays
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.files import iterate_lines
+from finetune.data.json_values import parse_json
 from finetune.encoding.subwords import id_dtype
 from finetune.errors import DataError, Problem
 from finetune.pregeneration.epoch_files import (
@@ -157,7 +158,7 @@ KEYS = ("tokens", "segment_ids", "is_random_next", "masked_lm_positions", "maske
 
 def _read_instance(line: str, path: Path, number: int) -> dict[str, Any]:
     try:
-        instance = json.loads(line)
+        instance = parse_json(line)
     except ValueError as error:
         raise DataError(
             Problem("the line is not JSON, or is cut short", remedy=MAKE_AGAIN, path=path, line=number)

@@ -12,7 +12,6 @@ the unit of parallel work later on. Writing can be killed at any time and goes o
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from finetune.data.json_values import parse_json
 from finetune.encoding.lines import EncodedLines, count_lines
 from finetune.encoding.ragged import ranges
 from finetune.run.manifest import write_json_atomically
@@ -97,7 +97,7 @@ class SentenceStore:
 
     def __init__(self, folder: Path, *, reduce_memory: bool = False) -> None:
         self.folder = folder
-        self.description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        self.description: dict[str, Any] = parse_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
         open_file: Callable[[Path, npt.DTypeLike], FlatFile] = PlainFile if reduce_memory else MappedFile
         self.tokens = open_file(folder / TOKENS, self.description["dtype"])
         self.marks = open_file(folder / MARKS, "<i8")
@@ -150,7 +150,7 @@ class SentenceStoreWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint = self.folder / CHECKPOINT
         if checkpoint.is_file():
-            state = json.loads(checkpoint.read_text(encoding="utf-8"))
+            state = parse_json(checkpoint.read_text(encoding="utf-8"))
             self.tokens, self.sentences, self.counts = state["tokens"], state["sentences"], Counter(state["counts"])
             self._bytes_at_checkpoint = self.counts["bytes"]
         self._files = ExitStack()

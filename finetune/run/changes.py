@@ -78,6 +78,6 @@ def basis_differences(before: Mapping[str, Any], arguments: Mapping[str, Any], o
     return [
         *input_differences(known),
         *(f"{name} is new" for name in sorted(new)),
-        *version_changes(before["versions"]),
+        *version_changes(before.get("versions", {})),
         *([] if fingerprint_code(script) == before["code"] else ["the code of finetune has changed"]),
     ]

@@ -74,5 +74,7 @@ def _change(path: Path, before: Mapping[str, Any]) -> str | None:
         if status.st_size == before["bytes"] and status.st_mtime_ns == before["modified_ns"]:
             return None
         return None if fingerprint(path)["sha256"] == before["sha256"] else "has changed since"
-    except OSError:
+    except (OSError, ValueError):
         return "can no longer be read"
+    except (KeyError, TypeError):
+        return "was recorded incompletely"

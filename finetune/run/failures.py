@@ -42,6 +42,11 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
+def is_of_its_files(error: Exception) -> bool:
+    """Whether what a library raises while it loads a user's folder is about what the folder holds, whatever its type."""
+    return isinstance(error, OSError | ValueError | KeyError | TypeError) or explain(error) is None
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """torch.OutOfMemoryError, recognised by name, because torch may not be imported at all; or the machine's own."""
     text = str(error).casefold()

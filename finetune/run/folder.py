@@ -227,26 +227,32 @@ class Run:
     def start(self) -> None:
         """The input is good: discard what is to be discarded, and begin to write. Later calls do nothing.
 
+        A signal waits until the record is complete.
+
         Raises:
             OSError: the disk is full or the folder cannot be written.
         """
         if self._started or self._lock is None or self.folder is None:
             return
+        with self.stop.deferred():
+            self._begin(self.folder)
+
+    def _begin(self, folder: Path) -> None:
         self._started = True
-        remove_leftovers(self.folder)
+        remove_leftovers(folder)
         if self._action is Action.DISCARD:
             self._discard()
         if self.resumed:
-            set_broken_aside(self.folder)
-            restore_replaced(self.folder)
-            remove_outlived(self.folder)
+            set_broken_aside(folder)
+            restore_replaced(folder)
+            remove_outlived(folder)
             self._manifest.setdefault("resumed", []).append(now())
         elif self._request is not None:
             self._manifest |= self._basis(self._request)
         self._manifest["status"] = "running"
         self._write()
         for action in self._on_start:
-            action(self.folder)
+            action(folder)
         self._log_how()
 
     def _basis(self, request: Request) -> dict[str, Any]:
@@ -265,7 +271,7 @@ class Run:
             logger.info("Going on from %s, at step %s.", self.checkpoint, f"{step_of(self.checkpoint):,}")
         elif self.resumed:
             logger.info("An interrupted run without a whole checkpoint is begun again.")
-        changes = version_changes(self._manifest["versions"]) if self.resumed else []
+        changes = version_changes(self._manifest.get("versions", {})) if self.resumed else []
         if changes:
             logger.warning("The run goes on with other versions than it began with: %s.", ", ".join(changes))
 

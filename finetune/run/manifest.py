@@ -20,6 +20,11 @@ from finetune.run.atomic_files import atomic_text_file
 MANIFEST = "run.json"
 FORMAT = 1
 FACTS = {"arguments": dict, "status": str}  # without them it is no run's
+FURTHER_FACTS = {  # which it may lack, of these kinds
+    **dict.fromkeys(("inputs", "named_files", "versions", "asked", "result"), dict),
+    **dict.fromkeys(("files", "foreign", "resumed", "command"), list),
+    **dict.fromkeys(("program", "code"), str),
+}
 PACKAGES = (
     "finetune",
     "torch",
@@ -69,9 +74,14 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, OSError, RecursionError) as error:
         raise DataError(Problem(f"not readable as a run's record ({error})", remedy=_ASIDE, path=path)) from error
-    if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in FACTS.items()):
+    if not isinstance(found, dict) or not _has_kinds(found):
         raise DataError(Problem("not the record of a run of finetune", remedy=_ASIDE, path=path))
     return found
+
+
+def _has_kinds(found: dict[str, Any]) -> bool:
+    needed = all(isinstance(found.get(name), kind) for name, kind in FACTS.items())
+    return needed and all(isinstance(found[name], kind) for name, kind in FURTHER_FACTS.items() if name in found)
 
 
 _ASIDE = "move it away, or choose another --output_dir"

@@ -1,8 +1,7 @@
-"""The record beside an output file of a command that has no folder: started again, the same command is known as done.
+"""The record beside an output file of a command that has no folder: by it the same command, started again, is known as done.
 
 `answers.jsonl.run.json` holds the arguments, fingerprints of the inputs and checksums of what was written. It is there
-before the output has its name, so that a kill in between leaves nothing that the same command would take for that of
-somebody else.
+before the output has its name, so that a kill in between leaves nothing that the same command would take for somebody's.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class OutputRecord:
         ]
 
     def _place(self, name: str) -> Path:
-        return self.output.with_name(Path(name).name)
+        return self.output.with_name(name)
 
     def _is_there(self, name: str) -> bool:
         return self._place(name).is_file()
@@ -110,4 +109,8 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     is_ours = isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in KINDS.items())
-    return found if is_ours else {}
+    return found if is_ours and all(map(_is_name, found["files"])) else {}
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and text not in (".", "..") and "\0" not in text and Path(text).name == text

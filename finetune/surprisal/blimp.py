@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.data.files import iterate_lines, listed, raise_problems
+from finetune.data.json_values import parse_json
 from finetune.errors import DataError, Problem, ProblemList
 
 TEXT_KEYS = ("sentence_good", "sentence_bad")
@@ -56,7 +56,7 @@ def _read_pairs(path: Path, problems: list[Problem]) -> Iterator[MinimalPair]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError as error:
             problems.append(Problem(f"the line is no JSON ({error})", path=path, line=number))
             continue

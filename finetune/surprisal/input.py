@@ -7,7 +7,6 @@ and to learn the columns, then to score; a file of any size takes the memory of 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import find_paths, iterate_lines, listed, raise_problems
+from finetune.data.json_values import parse_json
 from finetune.data.prediction_input import STDIN, iterate_standard_input
 from finetune.errors import DataError, Problem, ProblemList
 
@@ -82,8 +82,8 @@ def read_scoring_file(file: InputFile) -> Iterator[ScoringExample]:
     """The examples of a checked file in their order."""
     metadata = iterate_lines(file.metadata) if file.metadata else iter(())
     for number, line in enumerate(iterate_lines(file.path)):
-        record = json.loads(line) if _is_json(file.path) else {"text": line}
-        known = {**record, **(json.loads(next(metadata)) if file.metadata else {})}
+        record = parse_json(line) if _is_json(file.path) else {"text": line}
+        known = {**record, **(parse_json(next(metadata)) if file.metadata else {})}
         facts = {name: value for name, value in known.items() if name not in RESERVED}
         yield ScoringExample(number, record["text"], record.get("labels"), facts, file.name)
 
@@ -172,7 +172,7 @@ def _check_metadata(file: InputFile, problems: list[Problem]) -> Iterator[None]:
 
 def _read_object(line: str, path: Path, number: int, problems: list[Problem]) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError as error:
         problems.append(Problem(f"the line is no JSON ({error})", path=path, line=number))
         return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from finetune.arguments.fields import argument
 from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.secrets import find_in_words, remember_secrets
 from finetune.errors import Problem
 
 RUNS = "--"  # what follows it are arguments of every run
@@ -57,6 +58,7 @@ class SweepParser(CommandParser):
 
     def parse(self, argv: Sequence[str]) -> Arguments:
         words = list(argv)
+        remember_secrets(find_in_words(words))
         cut = words.index(RUNS) if RUNS in words else len(words)
         arguments = super().parse(words[:cut])
         arguments.argv = tuple(words)

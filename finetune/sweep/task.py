@@ -17,6 +17,7 @@ from typing import Any
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.arguments.secrets import hide, is_secret_name
 from finetune.errors import (
     EXIT_DONE,
     EXIT_LOCKED,
@@ -35,7 +36,7 @@ from finetune.run.signals import StopRequest
 from finetune.sweep.arguments import SweepArguments
 from finetune.sweep.grid import Cell, make_cells, read_grid
 from finetune.sweep.local_processes import Job, run_jobs
-from finetune.sweep.slurm import LOGS, write_array_script
+from finetune.sweep.slurm import COMMANDS, LOGS, write_array_script
 from finetune.sweep.table import TABLE, SweepRow, list_metrics, sort_rows, validation_metrics, write_sweep_table
 
 logger = logging.getLogger(__name__)
@@ -164,7 +165,12 @@ def _request(script: Path, arguments: Arguments) -> Request:
 
 
 def write_array(runs: Sequence[SweepRun], options: SweepArguments, folder: Path) -> dict[str, Any]:
-    """The Slurm script; what to type next."""
+    """The Slurm script; what to type next.
+
+    Raises:
+        UsageError: a secret would stand in the list of commands.
+    """
+    refuse_secrets(runs, folder / COMMANDS)
     at_once = options.processes if options.processes > 1 else None
     path = write_array_script(
         folder,
@@ -175,6 +181,23 @@ def write_array(runs: Sequence[SweepRun], options: SweepArguments, folder: Path)
     )
     logger.info("%d runs: submit them by `sbatch %s`, and collect the table by --collect afterwards.", len(runs), path)
     return {"runs": len(runs), "script": str(path)}
+
+
+def refuse_secrets(runs: Sequence[SweepRun], path: Path) -> None:
+    """Words that the redaction would change are nothing to leave in a file.
+
+    Raises:
+        UsageError: there are some; which they are is not said.
+    """
+    if any(is_hidden_by_name(run.command) or any(hide(word) != word for word in run.command) for run in runs):
+        found = f"a secret (a token, or a password in an address) would stand in {path}"
+        remedy = "give it to the tasks by a variable (HF_TOKEN, ...), or by a --config_file that only you can read"
+        raise UsageError(Problem(found, remedy=remedy))
+
+
+def is_hidden_by_name(command: Sequence[str]) -> bool:
+    """Whether a flag gives a secret by its name, however short that is."""
+    return any(word.startswith("--") and is_secret_name(word.partition("=")[0]) for word in command)
 
 
 def start_runs(runs: Sequence[SweepRun], options: SweepArguments, folder: Path, stop: StopRequest) -> dict[str, int]:

@@ -18,7 +18,9 @@ from transformers.utils import cached_file
 
 from finetune.arguments.nearest import allowed_values
 from finetune.data.files import listed
+from finetune.data.json_values import parse_json
 from finetune.errors import DataError, Problem, UsageError
+from finetune.run.failures import is_of_its_files
 from finetune.tokenization.sentencepiece_models import (
     PieceTokenizer,
     ThaiCamembertTokenizer,
@@ -146,7 +148,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(Problem(f"not valid JSON: {error}", path=path)) from error
 
@@ -245,7 +247,9 @@ def load_auto(name: str, options: dict[str, Any], *, add_prefix_space: bool = Fa
 def _open_auto(name: str, options: dict[str, Any]) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:
+        if not is_of_its_files(error):
+            raise
         raise DataError(_explain(name, error)) from error
 
 

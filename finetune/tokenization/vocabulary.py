@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import read_text
+from finetune.data.json_values import parse_json
 from finetune.errors import DataError, Problem
 
 MODEL_FILE = "sentencepiece.bpe.model"
@@ -83,7 +84,7 @@ def _dump(value: object) -> str:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(read_text(path))
+        return parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise DataError(Problem(f"not valid JSON: {error.msg}", path=path, line=error.lineno)) from error
 

@@ -80,7 +80,11 @@ class GracefulStop(InterruptsTraining):
         if sum_over_processes(self.stop.requested, args):
             self.stop.join()
             self.off_schedule = not control.should_save
-            self.agreed = control.should_save = control.should_training_stop = True
+            self.agreed = control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Only now: the checkpoint holds what `control` says, and is to be the one of an undisturbed run."""
+        control.should_training_stop = control.should_training_stop or self.agreed
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -140,6 +144,16 @@ class CheckpointKeeper(TrainerCallback):
         self.limit = max(limit, 1)
         self._off_schedule: dict[Path, bool] = {}  # by checkpoint: the states of long trainings are long to read
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """A kill may have come when the newest checkpoint, which is gone on from, was whole and older ones not yet gone."""
+        if not state.is_world_process_zero or args.output_dir is None or not state.global_step:
+            return
+        folder = Path(args.output_dir)
+        if f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" in [path.name for path in list_checkpoints(folder)[-1:]]:
+            self.delete_superfluous(folder, state)
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         PartialState().wait_for_everyone()  # every process has written its random state by then
         if state.is_world_process_zero and args.output_dir is not None:
@@ -148,9 +162,12 @@ class CheckpointKeeper(TrainerCallback):
 
     def keep(self, folder: Path, state: TrainerState) -> None:
         mark_complete(folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        self.delete_superfluous(folder, state)
+        remove_outlived(folder)
+
+    def delete_superfluous(self, folder: Path, state: TrainerState) -> None:
         for old in self.find_superfluous(folder, state):
             delete(old)
-        remove_outlived(folder)
 
     def find_superfluous(self, folder: Path, state: TrainerState) -> list[Path]:
         """Checkpoints beyond the limit, oldest first; never the best, never the newest."""

@@ -6,6 +6,7 @@ epoch ends with (its log, evaluation and checkpoint) when it was stopped before 
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +15,21 @@ from typing import Any, cast
 import torch
 from accelerate import PartialState
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy
 
 from finetune.errors import RunError
 from finetune.run.checkpoints import POSITION, make_way, read_position, read_state
+
+logger = logging.getLogger(__name__)
+
+MOMENTS = {"adamw": 2, "adam": 2, "lamb": 2, "adamw8bit": 0, "lion": 1, "rmsprop": 1}  # of an optimizer, a parameter
+
+
+def _tell_room(what: str, needed: int, free: int, folder: str) -> str:
+    return (
+        f"{what} needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free in {folder}; make room and run the same "
+        "command again, it goes on from the last checkpoint"
+    )
 
 
 class EndsTraining(TrainerCallback):
@@ -66,7 +78,7 @@ class ResumingTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._epoch_ends = EpochEnds(self.recall_sums)
+        self._epoch_ends = EpochEnds(self._begin)
         self.add_callback(self._epoch_ends)
         self._checkpoint: str | None = None  # gone on from at an epoch's last step: its random state is still to load
         self._recalled: dict[str, Any] = {}
@@ -115,6 +127,30 @@ class ResumingTrainer(Trainer):
             self._checkpoint = None
         super()._maybe_log_save_evaluate(tr_loss, *args, **kwargs)
 
+    def _begin(self) -> None:
+        if self.args.should_save and not self._epoch_ends.nothing_left:
+            self._foresee_room()
+        self.recall_sums()
+
+    def _foresee_room(self) -> None:
+        """Before the first step: the model must fit on the disk, and it is said when its checkpoints may not.
+
+        Raises:
+            RunError: there is no room for the weights alone.
+        """
+        parameters = list(cast(torch.nn.Module, self.model).parameters())
+        weights = sum(item.nbytes for item in parameters)
+        moments = MOMENTS.get(str(self.args.optim).rpartition(".")[2].lower().partition("_")[0], 0)
+        trained = sum(item.nbytes for item in parameters if item.requires_grad) * moments
+        saves = self.args.save_strategy != SaveStrategy.NO
+        free = shutil.disk_usage(str(self.args.output_dir)).free
+        if free < weights:
+            raise RunError(_tell_room("the disk is full: the model", weights, free, str(self.args.output_dir)))
+        if saves and free < weights + (needed := weights + trained):
+            logger.warning(
+                "%s.", _tell_room("The disk may become full: a checkpoint", needed, free, str(self.args.output_dir))
+            )
+
     def recall_sums(self) -> None:
         """Go on with the sums of which means are logged. Called when training begins, after transformers' own reset."""
         if self._recalled:
@@ -156,10 +192,7 @@ class ResumingTrainer(Trainer):
         needed = sum(item.nbytes for item in tensors if isinstance(item, torch.Tensor))
         free = shutil.disk_usage(str(self.args.output_dir)).free
         if free < needed:
-            raise RunError(
-                f"the disk is full: a checkpoint needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free in "
-                f"{self.args.output_dir}; make room and run the same command again, it goes on from the last checkpoint"
-            )
+            raise RunError(_tell_room("the disk is full: a checkpoint", needed, free, str(self.args.output_dir)))
 
     def _mean_over_processes(self, loss: torch.Tensor) -> float:
         total = loss.detach().clone()

@@ -7,12 +7,15 @@ from pathlib import Path
 from transformers import Trainer
 
 from finetune.models.settings import SavedSettings
+from finetune.models.whole_weights import record_weights
 
 
 def save_trained(trainer: Trainer, settings: SavedSettings | None = None) -> Path:
-    """Model, tokenizer, and settings where the task has any, in the output folder of the Trainer, which is returned."""
+    """Model with checksums, tokenizer, and settings where there are any, in the output folder of the Trainer."""
     folder = Path(str(trainer.args.output_dir))
     trainer.save_model(str(folder))
-    if settings is not None and trainer.is_world_process_zero():
-        settings.save(folder)
+    if trainer.is_world_process_zero():
+        record_weights(folder)
+        if settings is not None:
+            settings.save(folder)
     return folder

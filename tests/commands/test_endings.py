@@ -99,7 +99,14 @@ def test_a_disk_without_room_is_told_before_a_checkpoint_is_begun(train, tmp_pat
         context.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
         done = train(*flags)
     assert (done.code, "Traceback" in done.stderr) == (1, False), done.stderr
-    assert "the disk is full: a checkpoint needs" in str(done.last["reason"])
+    assert "the disk is full: the model needs" in str(done.last["reason"])
+    assert "'loss'" not in done.stderr  # nothing was trained
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+    free = iter([usage.free, 1000])
+    with monkeypatch.context() as context:
+        context.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(free)))
+        done = train(*flags)
+    assert done.code == 1 and "the disk is full: a checkpoint needs" in str(done.last["reason"]), done.stderr
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
     def full(self, content):
@@ -110,3 +117,7 @@ def test_a_disk_without_room_is_told_before_a_checkpoint_is_begun(train, tmp_pat
         done = train(*flags)
     assert (done.code, "the disk is full" in str(done.last["reason"])) == (1, True), done.stderr
     assert train(*flags).code == 0
+    with monkeypatch.context() as context:
+        context.setattr(shutil, "disk_usage", lambda _: usage._replace(free=400_000))
+        done = train(*flags, "--restart")
+    assert "The disk may become full: a checkpoint needs" in done.stderr

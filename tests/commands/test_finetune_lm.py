@@ -25,6 +25,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from finetune.run.checkpoints import mark_complete
 from tests import tiny
 
 TEXTS = [
@@ -429,8 +430,13 @@ def test_a_run_that_was_killed_and_stopped_ends_like_one_that_was_not(
     (tmp_path / "stop").write_text(json.dumps(["post_test_batch", 2]))
     stopped = tune("mlm", *options, out="cut")
     assert stopped.code == 130 and (tmp_path / "cut" / "model").is_dir()
+    left = tmp_path / "cut" / "checkpoint-99"  # by a kill while checkpoints were removed
+    left.mkdir()
+    (left / "trainer_state.json").write_text("{}")
+    mark_complete(left)
     resumed = tune("mlm", *options, out="cut")
     assert resumed.code == 0, resumed.stderr
+    assert not list((tmp_path / "cut").glob("checkpoint-*"))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for name in ("model/model.safetensors", "metrics.csv.gz", "losses.csv.gz"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name

@@ -193,3 +193,20 @@ def test_an_interruption_leaves_the_checkpoints_of_the_schedule(train, tmp_path,
     assert train("cut", *flags).code == 0
     names = [sorted(path.name for path in (tmp_path / name).glob("checkpoint-*")) for name in ("whole", "cut")]
     assert names[0] == names[1]
+
+
+def test_a_kill_before_older_checkpoints_are_deleted(train, tmp_path):
+    """The last one is whole already: the start that goes on from it trains nothing, but leaves none too many."""
+    flags = ("--max_steps", 6, "--eval_strategy", "steps", "--eval_steps", 2, "--save_steps", 2)
+    assert train("run", *flags).code == 0
+    output = tmp_path / "run"
+    assert len(list(output.glob("checkpoint-*"))) == 3
+    fewer = tmp_path / "fewer"
+    assert train("fewer", *flags, "--save_total_limit", 1).code == 0
+    kept = sorted(path.name for path in fewer.glob("checkpoint-*"))
+    for path in output.glob("checkpoint-*"):
+        if path.name not in kept:
+            shutil.copytree(path, fewer / path.name)
+    take_back(fewer, 6)
+    assert train("fewer", *flags, "--save_total_limit", 1).code == 0
+    assert sorted(path.name for path in fewer.glob("checkpoint-*")) == kept

@@ -72,3 +72,26 @@ def test_a_dry_run_and_a_slurm_array_name_the_same_commands(words, call_command,
     ]
     assert "#SBATCH --time=01:00:00" in (tmp_path / "s" / "sweep.sbatch").read_text()
     assert subprocess.run(["bash", "-n", "s/sweep.sbatch"], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("--token", "s3cr3t-Xq7vLp"),
+        ("--token=s3cr3t-Xq7vLp",),
+        ("--token", "abc"),
+        ("--tokenizer_kwargs.token", "s3cr3t-Xq7vLp"),
+        ("--hub_token", "s3cr3t-Xq7vLp"),
+        ("--tokenizer_kwargs", '{"password": "s3cr3t-Xq7vLp"}'),
+        ("--tokenizer_kwargs.proxy", "https://user:s3cr3t-Xq7vLp@host.invalid/"),
+    ],
+)
+def test_no_secret_comes_into_the_list_of_commands(typed, call_command, tiny_bert, tmp_path):
+    folder = tmp_path / "s"
+    sweep = ("sweep.py", "run_ner", "--output_dir", folder, "--grid", "seed=1,2", "--slurm", "--")
+    words = ("--model_name_or_path", tiny_bert, "--dataset_name", "sample", "--do_train")
+    done = call_command(*sweep, *words, *typed)
+    assert done.code == 2 and "s3cr3t" not in done.stderr + done.stdout, done.stderr
+    if not typed[0].startswith("--tokenizer_kwargs"):  # which run_ner does not take
+        assert "a secret (a token, or a password in an address) would stand in" in str(done.last["reason"])
+    assert not (folder / "commands.json").exists()

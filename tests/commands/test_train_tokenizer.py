@@ -164,7 +164,9 @@ def test_the_classic_trainer(repository, tmp_path):
     assert list(vocabulary)[:5] == ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     assert "Ġcat" in vocabulary and "zzz" not in vocabulary
     assert (tmp_path / "ByteLevelBPETokenizer-merges.txt").read_text(encoding="utf-8").startswith("#version: 0.2\n")
-    refused = run(repository, "train-roberta-tokenizer.py", *flags, cwd=tmp_path)
+    again = run(repository, "train-roberta-tokenizer.py", *flags, cwd=tmp_path)
+    assert again.returncode == 0 and last_line(again)["status"] == "already_done"
+    refused = run(repository, "train-roberta-tokenizer.py", *flags, "--min_frequency", 3, cwd=tmp_path)
     assert refused.returncode == 2 and "ByteLevelBPETokenizer-vocab.json: this file exists already" in refused.stderr
     default = run(repository, "train-roberta-tokenizer.py", "--vocab_size", 40, cwd=tmp_path)
     assert default.returncode == 0, default.stderr

@@ -125,3 +125,11 @@ def test_names_on_the_list_import_nothing(monkeypatch):
     words = "--loss_reduction_fns.train mean --data_preprocessing_fn mask_words --loss_classes.train OutputsDefaultLoss"
     arguments = parse(*FILES, *words.split(), "--model_callbacks.pre_test", "FreezeWordTokensCallback")
     assert arguments[ExperimentArguments].loss_reduction_fns["train"] == "torch.mean"
+
+
+def test_losses_of_another_shape_are_told():
+    assert "--loss_classes.train holds {'': []}; names of loss classes are allowed" in complaints(
+        "--loss_classes.train", '{"": []}'
+    )
+    assert "--loss_classes_kwargs.train holds 5" in complaints("--loss_classes_kwargs.train", "5")
+    assert "--loss_classes_kwargs.train holds 1" in complaints("--loss_classes_kwargs.train", '{"A": 1}')

@@ -12,6 +12,8 @@ from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
 from finetune.errors import DataError, UsageError
 from finetune.models.checks import name_labels
 from finetune.models.loading import check_weights, load_config, load_model
+from finetune.models.saving import save_pretrained
+from finetune.models.whole_weights import record_weights
 
 
 def make_arguments(name, **changes) -> SimpleNamespace:
@@ -96,6 +98,38 @@ def test_damaged_weights_and_pickled_objects_are_sentences(tiny_bert, tmp_path):
     torch.save({"cls": SimpleNamespace()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(DataError, match="holds objects beside numbers"):
         load_model(arguments, load_config(arguments), tokenizer, **options)
+
+
+def test_a_flipped_bit_in_weights_is_found_when_they_are_loaded(tiny_bert, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    arguments = make_arguments(tiny_bert)
+    model = load_model(arguments, load_config(arguments), tokenizer, task="token_classification", new_head=True)
+    arguments = make_arguments(save_pretrained(model, tokenizer, tmp_path))
+
+    def load():
+        return load_model(
+            arguments, load_config(arguments), tokenizer, task="token_classification", new_head=False, complete=True
+        )
+
+    load()
+    weights = tmp_path / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1000] ^= 4
+    weights.write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"model\.safetensors is damaged: its checksum is another.*copy the model again"
+    ):
+        load()
+    recorded = tmp_path / "checksums.json"
+    recorded.write_text("[[[")
+    with pytest.raises(DataError, match="these checksums cannot be read"):
+        load()
+    recorded.rename(tmp_path / "complete.json")  # as in a checkpoint
+    record_weights(tmp_path)
+    load()
+    recorded.unlink()
+    (tmp_path / "complete.json").write_text("[]")  # of another program
+    load()
 
 
 def test_added_tokens_grow_the_embedding(tiny_bert):

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from finetune.errors import DataError, RunError, UsageError
+from finetune.errors import DataError, Preempted, RunError, UsageError
+from finetune.run import folder as folder_room
+from finetune.run.changes import record_basis
 from finetune.run.checkpoints import mark_complete
 from finetune.run.folder import Action, Request, Run, decide
 from finetune.run.manifest import MANIFEST
@@ -211,6 +215,22 @@ def test_a_start_that_is_interrupted_before_it_goes_on_says_so(tmp_path, status,
     run.close()
     assert json.loads((tmp_path / MANIFEST).read_text())["status"] == recorded
     assert (tmp_path / "checkpoint-5").is_dir()
+
+
+def test_a_signal_while_a_run_begins_waits_for_its_record(tmp_path, monkeypatch, stop):
+    def read_and_be_interrupted(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return record_basis(*args)
+
+    monkeypatch.setattr(folder_room, "record_basis", read_and_be_interrupted)
+    run = Run.open(tmp_path, REQUEST, stop)
+    with pytest.raises(Preempted):
+        run.start()
+    stop.hold()
+    run.finish("preempted")
+    run.close()
+    record = json.loads((tmp_path / MANIFEST).read_text())
+    assert record["status"] == "preempted" and {"named_files", "code"} < set(record)
 
 
 def test_a_kill_within_the_first_record_keeps_nobody_out(tmp_path):

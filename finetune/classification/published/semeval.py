@@ -86,6 +86,8 @@ def read_semeval(path: Path, kind: AspectKind = AspectKind.TERM) -> list[ReviewS
     except xml.parsers.expat.ExpatError as error:
         reason = xml.parsers.expat.ErrorString(error.code)
         reader.complain(f"the XML is broken here ({reason})", "", "repair the file", line=error.lineno)
+    except (LookupError, ValueError) as error:  # an encoding that Python does not know, or one of several bytes
+        reader.complain(f"the XML names an encoding that cannot be read ({error})", "", "save it as UTF-8", line=1)
     if not reader.problems and not reader.sentences:
         reader.complain("the file holds no <sentence>", "", "check that it is SemEval-2014 Task 4 XML", line=None)
     if not reader.problems and not any(sentence.aspects for sentence in reader.sentences):

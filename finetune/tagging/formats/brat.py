@@ -18,7 +18,7 @@ from finetune.errors import DataError, Problem
 from finetune.tagging.formats.records import read_records
 from finetune.tagging.formats.sentences import Sentences, TagColumns
 
-SPAN_LINE = re.compile(r"(T[0-9]+)\t(\S+) ([0-9]+) ([0-9]+(?:;[0-9]+ [0-9]+)*)\t?(.*)")
+SPAN_LINE = re.compile(r"(T[0-9]+)\t(\S+) ([0-9]{1,18}) ([0-9]{1,18}(?:;[0-9]{1,18} [0-9]{1,18})*)(?![0-9])\t?(.*)")
 OTHERS = {"R": "relations", "E": "events", "A": "attributes", "M": "attributes", "N": "normalizations"}
 OTHERS |= {"#": "notes", "*": "equivalences"}
 
