@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from finetune.models.adapters import find_adapter, save_adapter
 from finetune.models.settings import SavedSettings
 
 
@@ -15,8 +16,11 @@ def save_pretrained(
     folder: Path,
     settings: SavedSettings | None = None,
 ) -> Path:
-    """Weights as safetensors, configuration, tokenizer and settings in one folder, which is returned."""
-    model.save_pretrained(folder)
+    """Weights (an adapter's, where there is one), configuration, tokenizer and settings in one folder, which is returned."""
+    if find_adapter(model) is None:
+        model.save_pretrained(folder)
+    else:
+        save_adapter(model, folder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     if settings is not None:

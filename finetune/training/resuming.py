@@ -13,11 +13,17 @@ from typing import Any, cast
 
 import torch
 from accelerate import PartialState
+from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from finetune.errors import RunError
+from finetune.models.adapters import find_adapter, load_adapter_weights
+from finetune.models.parts import find_beside, find_trained
+from finetune.models.saving import save_pretrained
 from finetune.run.checkpoints import POSITION, make_way, read_position, read_state
+
+BESIDE = "beside.safetensors"  # what is trained beside a model with an adapter: projections between student and teacher
 
 
 class EndsTraining(TrainerCallback):
@@ -130,6 +136,38 @@ class ResumingTrainer(Trainer):
             make_way(Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         PartialState().wait_for_everyone()
         super()._save_checkpoint(model, trial)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Replaces all weights by those that are trained where they are an adapter's."""
+        if not isinstance(self.model, torch.nn.Module) or find_adapter(find_trained(self.model)) is None:
+            super()._save(output_dir, state_dict)
+            return
+        folder = Path(str(self.args.output_dir if output_dir is None else output_dir))
+        save_pretrained(find_trained(self.model), cast(Any, self.processing_class), folder)
+        if beside := find_beside(self.model):
+            save_file({name: item.detach().contiguous() for name, item in beside.items()}, folder / BESIDE)
+        torch.save(self.args, folder / "training_args.bin")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Replaces loading all weights where a checkpoint holds those of an adapter."""
+        if not self._load_adapter(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        """Replaces loading all weights where a checkpoint holds those of an adapter."""
+        if not self._load_adapter(Path(str(self.state.best_model_checkpoint))):
+            super()._load_best_model()
+
+    def _load_adapter(self, folder: Path) -> bool:
+        module = cast(torch.nn.Module, self.model)
+        if find_adapter(find_trained(module)) is None:
+            return False
+        load_adapter_weights(find_trained(module), folder)
+        kept = load_file(folder / BESIDE) if (folder / BESIDE).is_file() else {}
+        with torch.no_grad():
+            for name, item in find_beside(module).items():
+                item.copy_(kept[name])
+        return True
 
     def _require_room(self) -> None:
         """Before a file is opened: the weights, and what the optimizer holds, must fit on the disk.
