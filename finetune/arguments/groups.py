@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from finetune.arguments.adapters import AdapterArguments
+from finetune.arguments.averaging import AveragingArguments
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.rates import RateArguments
@@ -12,7 +13,13 @@ from finetune.arguments.run import RunArguments
 from finetune.arguments.unattended import UnattendedArguments
 
 ADAPTING_GROUPS: tuple[type, ...] = (AdapterArguments, RateArguments)
-TRAINING_GROUPS: tuple[type, ...] = (FastPathArguments, *ADAPTING_GROUPS, UnattendedArguments, RunArguments)
+TRAINING_GROUPS: tuple[type, ...] = (
+    FastPathArguments,
+    *ADAPTING_GROUPS,
+    AveragingArguments,
+    UnattendedArguments,
+    RunArguments,
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,7 @@ class Adapting:
 
     rates: RateArguments = field(default_factory=RateArguments)
     adapter: AdapterArguments = field(default_factory=AdapterArguments)
+    averaging: AveragingArguments = field(default_factory=AveragingArguments)
 
     def flags(self) -> list[str]:
         """The flags that ask for something."""
@@ -31,4 +39,5 @@ class Adapting:
 def find_adapting(arguments: Arguments) -> Adapting:
     """What a user asked for; nothing of it where the command does not take it."""
     rates, adapter = arguments.find(RateArguments), arguments.find(AdapterArguments)
-    return Adapting(rates or RateArguments(), adapter or AdapterArguments())
+    averaging = arguments.find(AveragingArguments)
+    return Adapting(rates or RateArguments(), adapter or AdapterArguments(), averaging or AveragingArguments())

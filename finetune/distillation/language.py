@@ -58,7 +58,6 @@ from finetune.distillation.teachers import (
 from finetune.distillation.weighted_masking import WeightedMasker, smooth_counts
 from finetune.encoding.token_store import DESCRIPTION
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.adapters import plain_state_dict
 from finetune.models.building import draw_model
 from finetune.models.saving import save_pretrained
 from finetune.models.unpadding.hooks import unpad_encoder
@@ -288,7 +287,7 @@ def start_run(run: Run, task: DistillationTask) -> None:
 
 
 def save_student(task: DistillationTask, path: Path) -> Path:
-    return save_weights(plain_state_dict(task.student), path)
+    return save_weights(task.student.state_dict(), path)
 
 
 def write_results(run: Run, task: DistillationTask, trainer: Trainer) -> dict[str, Any]:

@@ -7,6 +7,7 @@ plain one, and everything that serves plain models serves it.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import re
@@ -312,15 +313,13 @@ def load_adapter_weights(model: PreTrainedModel, folder: Path) -> set[str]:
     return {name.removeprefix(_PREFIX) for name in weights}
 
 
-def plain_state_dict(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The weights of a model as one without an adapter has them: an adapter's are merged in a copy."""
+def plain_model(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself, or a copy into which its adapter is merged."""
     if find_adapter(model) is None:
-        return model.state_dict()
-    import copy
-
+        return model
     twin = copy.deepcopy(model)
     merge_adapter(twin)
-    return twin.state_dict()
+    return twin
 
 
 def merge_adapter(model: PreTrainedModel) -> None:

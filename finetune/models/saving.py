@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune.models.adapters import find_adapter, save_adapter
+from finetune.models.adapters import find_adapter, plain_model, save_adapter
 from finetune.models.settings import SavedSettings
 
 
@@ -26,3 +26,8 @@ def save_pretrained(
     if settings is not None:
         settings.save(folder)
     return folder
+
+
+def save_plain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Path:
+    """The same for a model that is handed on: an adapter is merged in what is written."""
+    return save_pretrained(plain_model(model), tokenizer, folder)

@@ -22,6 +22,7 @@ from finetune.models.adapters import find_adapter, load_adapter_weights
 from finetune.models.parts import find_beside, find_trained
 from finetune.models.saving import save_pretrained
 from finetune.run.checkpoints import POSITION, make_way, read_position, read_state
+from finetune.training.averaging import Averages
 
 BESIDE = "beside.safetensors"  # what is trained beside a model with an adapter: projections between student and teacher
 
@@ -63,6 +64,8 @@ class EpochEnds(TrainerCallback):
 
 class ResumingTrainer(Trainer):
     """A Trainer that ends with the same weights and figures, however often it was interrupted."""
+
+    averages: Averages | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -152,11 +155,20 @@ class ResumingTrainer(Trainer):
         """Replaces loading all weights where a checkpoint holds those of an adapter."""
         if not self._load_adapter(Path(resume_from_checkpoint)):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.averages is not None:
+            self.averages.load(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
         """Replaces loading all weights where a checkpoint holds those of an adapter."""
         if not self._load_adapter(Path(str(self.state.best_model_checkpoint))):
             super()._load_best_model()
+        if self.averages is not None:
+            self.averages.settle_best(Path(str(self.state.best_model_checkpoint)))
+
+    def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Replaces the score of the weights by the best of theirs and those of their averages."""
+        metrics = super()._evaluate(*args, **kwargs)
+        return metrics if self.averages is None else self.averages.compare(self, metrics)
 
     def _load_adapter(self, folder: Path) -> bool:
         module = cast(torch.nn.Module, self.model)

@@ -11,7 +11,13 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForTokenClassification, AutoTokenizer, BertForSequenceClassification
+from transformers import (
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertModel,
+)
 
 from finetune.training.callbacks import GracefulStop
 from tests import tiny
@@ -227,3 +233,35 @@ def test_masked_models_and_classifiers(call_command, base, text, tmp_path):
     assert done.code == 0, done.stderr
     names = set(load_file(tmp_path / "texts/adapter_model.safetensors"))
     assert any("classifier" in name for name in names) and any("pooler" in name for name in names)
+
+
+def test_students_and_pretraining_on_pregenerated_data(train, call_command, base, text, tmp_path):
+    teacher = train("teacher")
+    config = DistilBertConfig(
+        vocab_size=30522, n_layers=1, dim=16, n_heads=2, hidden_dim=24, max_position_embeddings=128
+    )
+    student = tiny.save(DistilBertModel(config), AutoTokenizer.from_pretrained(base), tmp_path / "student")
+    common = ("--task", "token_classification", "--teacher_name", teacher, "--student_name", student, "--peft", "lora")
+    done = call_command(
+        "distillation/train.py", *common, "--dataset_name", "sample", "--max_train_samples", 40, "--max_steps", 4,
+        "--output_dir", tmp_path / "distilled", "--export", tmp_path / "export", "--alpha_hidden", 0.1, "--learning_rate", 1e-2,
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    plain = AutoModelForTokenClassification.from_pretrained(tmp_path / "export")
+    assert call_command("merge.py", tmp_path / "distilled", "--output_dir", tmp_path / "merged").code == 0
+    merged = AutoModelForTokenClassification.from_pretrained(tmp_path / "merged")
+    assert all(torch.equal(value, merged.state_dict()[name]) for name, value in plain.state_dict().items())
+    done = call_command("distillation/train.py", *common, "--dataset_name", "sample", "--output_dir", tmp_path / "bad",
+                        "--alpha_relation", 0.1)  # fmt: skip
+    assert done.code == 2 and "--alpha_relation" in str(done.last["reason"])
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n\n".join("\n".join(text.read_text().splitlines()[n : n + 4]) for n in range(0, 40, 4)) + "\n")
+    flags = ("--bert_model", base, "--do_lower_case", "--output_dir")
+    done = call_command("pregenerate_training_data.py", "--train_corpus", corpus, "--epochs_to_generate", 1,
+                        "--max_seq_len", 64, *flags, tmp_path / "pregenerated")  # fmt: skip
+    assert done.code == 0, done.stderr
+    done = call_command("finetune_on_pregenerated.py", "--pregenerated_data", tmp_path / "pregenerated", "--epochs", 1,
+                        "--train_batch_size", 4, *flags, tmp_path / "adapted", "--peft", "lora")  # fmt: skip
+    assert done.code == 0, done.stderr
+    assert (tmp_path / "adapted/adapter_model.safetensors").is_file()
+    assert call_command("merge.py", tmp_path / "adapted", "--output_dir", tmp_path / "whole").code == 0
