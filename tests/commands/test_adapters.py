@@ -244,7 +244,8 @@ def test_students_and_pretraining_on_pregenerated_data(train, call_command, base
     common = ("--task", "token_classification", "--teacher_name", teacher, "--student_name", student, "--peft", "lora")
     done = call_command(
         "distillation/train.py", *common, "--dataset_name", "sample", "--max_train_samples", 40, "--max_steps", 4,
-        "--output_dir", tmp_path / "distilled", "--export", tmp_path / "export", "--alpha_hidden", 0.1, "--learning_rate", 1e-2,
+        "--output_dir", tmp_path / "distilled", "--export", tmp_path / "export", "--alpha_hidden", 0.1,
+        "--learning_rate", 1e-2,
     )  # fmt: skip
     assert done.code == 0, done.stderr
     plain = AutoModelForTokenClassification.from_pretrained(tmp_path / "export")
