@@ -90,6 +90,12 @@ def find_adapter(model: PreTrainedModel) -> Adapter | None:
     return model.__dict__.get(_PLACE)
 
 
+def find_adapted(module: nn.Module) -> PreTrainedModel | None:
+    """The model with an adapter within a module; None where there is none."""
+    models = (found for found in module.modules() if isinstance(found, PreTrainedModel))
+    return next((found for found in models if find_adapter(found)), None)
+
+
 def check_adapter(model: PreTrainedModel, asked: AdapterArguments) -> None:
     """Whether the model can be given that adapter.
 

@@ -18,8 +18,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from finetune.errors import RunError
-from finetune.models.adapters import find_adapter, load_adapter_weights
-from finetune.models.parts import find_beside, find_trained
+from finetune.models.adapters import find_adapted, load_adapter_weights
+from finetune.models.parts import find_beside
 from finetune.models.saving import save_pretrained
 from finetune.run.checkpoints import POSITION, make_way, read_position, read_state
 from finetune.training.averaging import Averages
@@ -142,12 +142,16 @@ class ResumingTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Replaces all weights by those that are trained where they are an adapter's."""
-        if not isinstance(self.model, torch.nn.Module) or find_adapter(find_trained(self.model)) is None:
+        module = cast(torch.nn.Module, self.model)
+        adapted = find_adapted(module)
+        if adapted is None:
             super()._save(output_dir, state_dict)
             return
+        if not self.args.should_save:
+            return
         folder = Path(str(self.args.output_dir if output_dir is None else output_dir))
-        save_pretrained(find_trained(self.model), cast(Any, self.processing_class), folder)
-        if beside := find_beside(self.model):
+        save_pretrained(adapted, cast(Any, self.processing_class), folder)
+        if beside := find_beside(module):
             save_file({name: item.detach().contiguous() for name, item in beside.items()}, folder / BESIDE)
         torch.save(self.args, folder / "training_args.bin")
 
@@ -172,9 +176,10 @@ class ResumingTrainer(Trainer):
 
     def _load_adapter(self, folder: Path) -> bool:
         module = cast(torch.nn.Module, self.model)
-        if find_adapter(find_trained(module)) is None:
+        adapted = find_adapted(module)
+        if adapted is None:
             return False
-        load_adapter_weights(find_trained(module), folder)
+        load_adapter_weights(adapted, folder)
         kept = load_file(folder / BESIDE) if (folder / BESIDE).is_file() else {}
         with torch.no_grad():
             for name, item in find_beside(module).items():
