@@ -197,10 +197,11 @@ def adapt(module: torch.nn.Module, values: TrainingValues, run: Run) -> Trained:
     Raises:
         UsageError: with everything that cannot be done with this model.
     """
-    if values.get("do_train", True):
+    scores_only = bool(values.get("do_eval") or values.get("do_predict"))
+    if values.get("do_train", not scores_only):
         return adapt_for_training(module, run.adapting, seed=int(values.get("seed") or 42))
     if idle := run.adapting.flags():
-        logger.warning("Nothing is trained, so that %s changes nothing.", ", ".join(idle))
+        logger.warning("Nothing is trained; without effect: %s.", ", ".join(idle))
     return adapt_for_training(module, Adapting(), seed=0)
 
 

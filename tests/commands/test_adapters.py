@@ -140,6 +140,22 @@ def test_an_interrupted_run_ends_with_the_same_bits(kind, train, monkeypatch):
     assert (whole / "adapter_model.safetensors").read_bytes() == (part / "adapter_model.safetensors").read_bytes()
 
 
+def test_two_processes_train_one_adapter(train, run_two_processes, base, tmp_path):
+    """With averages and rates of layers; the whole batch of one process is the two halves of two."""
+    flags = ("--peft", "lora", "--ema", 0.9, "--layerwise_lr_decay", 0.9, "--bf16", "False")
+    still = ("--config_overrides", "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0")
+    whole = train("whole", *flags, *still, "--learning_rate", 1e-3, "--per_device_train_batch_size", 8)
+    done = run_two_processes(
+        "run_ner.py", "--model_name_or_path", base, "--dataset_name", "sample", "--do_train", "--do_eval",
+        "--output_dir", tmp_path / "two", "--max_train_samples", 64, "--max_eval_samples", 20, "--max_steps", 8,
+        "--save_steps", 4, "--eval_steps", 4, "--eval_strategy", "steps", *flags, *still, "--learning_rate", 1e-3,
+        "--per_device_train_batch_size", 4,
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    one, other = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "two"))
+    assert whole and all(torch.allclose(value, other[name], atol=1e-4) for name, value in one.items())
+
+
 def test_mistakes_are_told_all_at_once(train, call_command, base, tmp_path):
     done = train("bad", "--peft", "lora", "--lora_target_modules", "querry,value", "--modules_to_save", "poler",
                  "--freeze", "embeddings", "--reinit_layers", 9, code=2)  # fmt: skip
