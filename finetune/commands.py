@@ -16,6 +16,7 @@ TASKS = {
     "Tagging words": ("run_ner", "train_token_classification_lm_finetuning"),
     "Classifying texts": ("run_glue", "train_sequence_classification_lm_finetuning"),
     "Using a trained tagger or classifier": ("predict", "export"),
+    "Adapters": ("merge",),
     "Tokenizers": ("train_tokenizer", "train-roberta-tokenizer"),
     "Language models": ("run_mlm", "run_clm", "run_language_modeling"),
     "BERT's next sentences and masked words": (

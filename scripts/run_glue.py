@@ -28,6 +28,7 @@ from finetune.classification.arguments import (
     ClassificationArguments,
     ClassificationDataArguments,
     ColumnArguments,
+    RowTargetArguments,
     check_classification,
 )
 from finetune.classification.glue.arguments import GlueArguments
@@ -42,6 +43,7 @@ def make_parser() -> CommandParser:
             GlueArguments,
             ClassificationDataArguments,
             ColumnArguments,
+            RowTargetArguments,
             ClassificationArguments,
             *TRAINING_GROUPS,
         ),

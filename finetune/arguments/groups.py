@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from finetune.arguments.adapters import AdapterArguments
+from finetune.arguments.averaging import AveragingArguments
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.rates import RateArguments
 from finetune.arguments.run import RunArguments
 from finetune.arguments.unattended import UnattendedArguments
 
-ADAPTING_GROUPS: tuple[type, ...] = (RateArguments,)
-TRAINING_GROUPS: tuple[type, ...] = (FastPathArguments, *ADAPTING_GROUPS, UnattendedArguments, RunArguments)
+ADAPTING_GROUPS: tuple[type, ...] = (AdapterArguments, RateArguments)
+TRAINING_GROUPS: tuple[type, ...] = (
+    FastPathArguments,
+    *ADAPTING_GROUPS,
+    AveragingArguments,
+    UnattendedArguments,
+    RunArguments,
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,8 @@ class Adapting:
     """How a model is changed for training, and how its parts are trained, whatever the task."""
 
     rates: RateArguments = field(default_factory=RateArguments)
+    adapter: AdapterArguments = field(default_factory=AdapterArguments)
+    averaging: AveragingArguments = field(default_factory=AveragingArguments)
 
     def flags(self) -> list[str]:
         """The flags that ask for something."""
@@ -28,4 +38,6 @@ class Adapting:
 
 def find_adapting(arguments: Arguments) -> Adapting:
     """What a user asked for; nothing of it where the command does not take it."""
-    return Adapting(arguments.find(RateArguments) or RateArguments())
+    rates, adapter = arguments.find(RateArguments), arguments.find(AdapterArguments)
+    averaging = arguments.find(AveragingArguments)
+    return Adapting(rates or RateArguments(), adapter or AdapterArguments(), averaging or AveragingArguments())

@@ -94,6 +94,20 @@ class ColumnArguments:
 
 
 @dataclass
+class RowTargetArguments:
+    """Training rows: what they weigh, and probabilities in the place of labels; validation and test have neither."""
+
+    weight_column: str | None = argument(
+        None, metavar="COLUMN", help="the column of what each training row weighs in the loss, from 0 on"
+    )
+    soft_label_column: str | None = argument(
+        None,
+        metavar="COLUMN",
+        help='the column of probabilities, {"label": p, ...}, that a training row is to be given instead of its label',
+    )
+
+
+@dataclass
 class ClassificationArguments(SupervisedArguments):
     """Classification of whole texts."""
 

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 import numpy as np
 from datasets import Dataset
 
-from finetune.classification.arguments import ClassificationDataArguments, ColumnArguments, split_names
+from finetune.classification.arguments import (
+    ClassificationDataArguments,
+    ColumnArguments,
+    RowTargetArguments,
+    split_names,
+)
 from finetune.classification.checks import check_labels, check_texts, normalize_labels
 from finetune.classification.column_choice import (
     TEXT_PAIRS,
@@ -24,6 +29,7 @@ from finetune.classification.column_choice import (
 from finetune.classification.columns import TableReading
 from finetune.classification.corpora import NAMED, NamedClassification, find_named, wanted_files
 from finetune.classification.label_columns import check_spellings, settle_labels
+from finetune.classification.row_targets import keep_targets, take_targets
 from finetune.classification.tables import Tables, find_tables
 from finetune.data.corpus import SPLITS, Corpus, describe_duplicates, limit_samples, select_rows
 from finetune.data.row_files import RowTable, merge_tables
@@ -35,7 +41,12 @@ logger = logging.getLogger(__name__)
 
 
 def load_classification_corpus(
-    data: ClassificationDataArguments, columns: ColumnArguments, *, seed: int, validation_needed: bool = True
+    data: ClassificationDataArguments,
+    columns: ColumnArguments,
+    *,
+    seed: int,
+    validation_needed: bool = True,
+    targets: RowTargetArguments | None = None,
 ) -> Corpus:
     """Read the corpus that the arguments name, split it, check it, and say what was found.
 
@@ -46,7 +57,7 @@ def load_classification_corpus(
             labels that are none, labels that training lacks, a corpus that is nowhere to be found.
     """
     name = find_named(data.dataset_name) if data.dataset_name else None
-    corpus = load_named(name, data.data_dir, seed) if name else load_tables(data, columns)
+    corpus = load_named(name, data.data_dir, seed) if name else load_tables(data, columns, targets)
     corpus.notes += normalize_labels(corpus, wanted=columns.normalize_labels)
     prepare_splits(corpus, data, seed=seed, validation_needed=validation_needed)
     return corpus
@@ -111,7 +122,9 @@ def _fitting_columns(named: NamedClassification, tables: Tables) -> ColumnChoice
     return named.columns[0]
 
 
-def load_tables(data: ClassificationDataArguments, columns: ColumnArguments) -> Corpus:
+def load_tables(
+    data: ClassificationDataArguments, columns: ColumnArguments, asked: RowTargetArguments | None = None
+) -> Corpus:
     """Read files, a folder or a data set of the hub with the columns that were chosen.
 
     Raises:
@@ -122,6 +135,7 @@ def load_tables(data: ClassificationDataArguments, columns: ColumnArguments) -> 
     for table in tables.values():
         table.columns = {column: values for column, values in table.columns.items() if column not in removed}
     label = split_names(columns.label_column)
+    targets = take_targets(tables, asked or RowTargetArguments(), label[0] if label else "label")
     choice = ColumnChoice(
         text=split_names(columns.text_column),
         text_pair=columns.text_pair_column,
@@ -134,6 +148,7 @@ def load_tables(data: ClassificationDataArguments, columns: ColumnArguments) -> 
     corpus.files = files
     declared = next((names for table in tables.values() for names in _declared(table, label)), None)
     corpus.labels = corpus.labels or declared
+    keep_targets(corpus, targets)
     return corpus
 
 

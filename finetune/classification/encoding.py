@@ -18,6 +18,7 @@ from datasets.table import InMemoryTable
 from transformers import PreTrainedTokenizerBase
 
 from finetune.classification.column_choice import ProblemType
+from finetune.classification.row_targets import encode_targets
 from finetune.classification.special_token_template import Template, find_template
 from finetune.classification.truncation import Fitted, LongText, Parts, fit_texts
 from finetune.encoding.padding import IGNORED
@@ -90,7 +91,9 @@ def encode_classification(
     _report(counts, long_text, max_length, name)
     examples = fitted.example[order]
     ids = encode_labels(split, labels, problem_type)
-    return EncodedClassification(_dataset(columns, ids, examples), examples, ids, len(split), counts)
+    targets = encode_targets(split, ids, labels) if name == "train" else None
+    dataset = _dataset(columns, ids if targets is None else targets, examples)
+    return EncodedClassification(dataset, examples, ids, len(split), counts)
 
 
 def encode_labels(split: Dataset, labels: Sequence[str], problem_type: ProblemType) -> npt.NDArray:

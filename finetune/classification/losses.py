@@ -7,6 +7,7 @@ value, each of its labels where it has several. So the mean that is trained is t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,9 +41,27 @@ class SequenceLoss(TokenLoss):
             raise ValueError(f"problem_type is {problem_type!r}; allowed: {', '.join(PROBLEM_TYPES)}")
         self.problem_type, self.focal_gamma = problem_type, focal_gamma
 
+    def __call__(
+        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """As of any labels; where each text has one number for each label, a text is one item all the same."""
+        if self.has_targets(labels) and num_items_in_batch is not None:
+            num_items_in_batch = num_items_in_batch / labels.shape[1]  # type: ignore[assignment]
+        elif self.has_targets(labels):
+            num_items_in_batch = len(labels)
+        return super().__call__(outputs, labels, num_items_in_batch)
+
+    def has_targets(self, labels: torch.Tensor) -> bool:
+        """Whether texts of one label each come with a number for each label (`row_targets.py`)."""
+        return labels.ndim == 2 and self.problem_type == PROBLEM_TYPES[0]
+
     def per_position(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Float32 loss of each decision, in the shape of `labels`: (batch,) or (batch, labels)."""
         weights = None if self.weights is None else self.weights.to(logits.device)
+        if self.has_targets(labels):
+            return target_losses(
+                logits, labels, weights=weights, label_smoothing=self.label_smoothing, focal_gamma=self.focal_gamma
+            )
         if self.problem_type == "regression":
             return squared_errors(logits, labels)
         of_decisions = single_label_losses if self.problem_type == PROBLEM_TYPES[0] else multi_label_losses
@@ -81,6 +100,28 @@ def single_label_losses(
         return losses
     known = labels.clamp(min=0)
     certainty = logits.float().softmax(-1).gather(-1, known[:, None])[:, 0]
+    return losses * (1.0 - certainty) ** focal_gamma
+
+
+def target_losses(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    weights: torch.Tensor | None = None,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+) -> torch.Tensor:
+    """Cross-entropy (batch, labels) between targets of that shape, whose sums are the weights of texts, and logits.
+
+    Summed over labels it is `single_label_losses` times the weight, where a target is of one label.
+    """
+    logs = logits.float().log_softmax(-1)
+    mass = targets.sum(-1, keepdim=True)
+    smoothed = targets * (1.0 - label_smoothing) + mass * (label_smoothing / targets.shape[1])
+    losses = -logs * smoothed * (1.0 if weights is None else weights)
+    if not focal_gamma:
+        return losses
+    certainty = (targets / mass.clamp(min=torch.finfo(mass.dtype).tiny) * logs.exp()).sum(-1, keepdim=True)
     return losses * (1.0 - certainty) ** focal_gamma
 
 

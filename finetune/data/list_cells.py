@@ -25,8 +25,6 @@ def parse_list(cell: str) -> list[Any] | None:
     numpy prints `['a' 'b']`, without commas, which Python would read as the one word `ab`: its items are read one by one.
     """
     cell = _unquoted(cell)
-    if NUMPY_LIST.fullmatch(cell):
-        return [ast.literal_eval(item) for item in re.findall(NUMPY_ITEM, cell)]
     try:
         value = parse_json(cell)
     except json.JSONDecodeError:
@@ -36,6 +34,8 @@ def parse_list(cell: str) -> list[Any] | None:
 
 def _parse_python_list(cell: str) -> Any:
     try:
+        if NUMPY_LIST.fullmatch(cell):
+            return [parse_python(item) for item in re.findall(NUMPY_ITEM, cell)]
         return parse_python(cell) if PYTHON_LIST.fullmatch(cell) else None
     except ValueError:
         return None

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.models.families import find_position_limit
-from finetune.models.saving import save_pretrained
+from finetune.models.saving import save_plain
 from finetune.report.model_card import ModelCard, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import write_json_atomically
@@ -41,7 +41,7 @@ def write_export(
 
     `models` are `student`, which is written, and `teacher`.
     """
-    save_pretrained(models["student"], tokenizer, folder)
+    save_plain(models["student"], tokenizer, folder)
     write_vocabulary(folder, tokenizer)
     metrics: dict[str, float] = {f"{name} parameters": model.num_parameters() for name, model in models.items()}
     device = models["student"].device  # a teacher whose answers were kept has not been moved there

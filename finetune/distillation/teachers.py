@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PretrainedC
 
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, ProblemList, UsageError
+from finetune.models.adapters import put_adapter, read_adapter
 from finetune.models.checks import check_head, check_objective
 from finetune.models.families import find_family
 from finetune.models.loading import (
@@ -26,6 +27,7 @@ from finetune.models.loading import (
     load_config,
     quiet_loading,
     require_matching_shapes,
+    without,
 )
 from finetune.models.whole_weights import require_whole_weights
 from finetune.tokenization.loading import resolve_name
@@ -62,11 +64,12 @@ def load_teacher(name: str, *, family: str) -> Teacher:
         problems.append(Problem(found, remedy=f"say {config.model_type} instead"))
     problems.raise_any()
     require_whole_weights(name)
+    adapter = read_adapter(resolve_name(name))
     auto_class: Any = AutoModelForCausalLM if is_causal(config) else AutoModelForMaskedLM
     try:
         with quiet_loading():
             model, report = auto_class.from_pretrained(
-                resolve_name(name),
+                adapter.base if adapter else resolve_name(name),
                 config=config,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,
@@ -74,6 +77,8 @@ def load_teacher(name: str, *, family: str) -> Teacher:
             )
     except (SafetensorError, UnpicklingError, OSError) as error:
         raise DataError(explain_unreadable_weights(name, error)) from error
+    if adapter:
+        report = without(report, put_adapter(model, adapter))
     require_matching_shapes(model, report, new_head=False, folder=name)
     drawn = frozenset(report["missing_keys"])
     if drawn:

@@ -19,6 +19,7 @@ from transformers import initialization as drawing
 
 from finetune.arguments.groups import Adapting
 from finetune.errors import Problem, ProblemList, UsageError
+from finetune.models.adapters import add_adapter, check_adapter
 from finetune.models.freezing import find_entries, split_names
 from finetune.models.parts import find_top_layers, find_trained
 from finetune.run.launcher import count_processes
@@ -34,6 +35,7 @@ class Adaptation:
     report: Mapping[str, Any]
     new_head: bool = False
     fresh: list[str] = field(default_factory=list)
+    grown: bool = False
 
 
 def adapt_model(model: PreTrainedModel, adaptation: Adaptation) -> None:
@@ -71,6 +73,7 @@ def grow_vocabulary(model: PreTrainedModel, adaptation: Adaptation) -> None:
     size = int(cast(torch.Tensor, model.get_input_embeddings().weight).shape[0])  # I-BERT's is no nn.Embedding
     if len(adaptation.tokenizer) > size:
         model.resize_token_embeddings(len(adaptation.tokenizer))
+        adaptation.grown = True
         logger.info("Embedding grown from %d to %d rows for the added tokens.", size, len(adaptation.tokenizer))
 
 
@@ -159,5 +162,28 @@ def freeze_parts(trained: Trained) -> None:
     logger.info("Frozen: %s of %s weights (%s)%s.", f"{frozen:,}", f"{total:,}", asked.freeze, until)
 
 
-TRAINING_CHECKS = (check_layers, check_frozen)
-TRAINING_STEPS = (redraw_layers, freeze_parts)
+def check_new_adapter(trained: Trained) -> None:
+    """`--peft`: what stands against it in the model, and beside it."""
+    asked, rates = trained.asked.adapter, trained.asked.rates
+    if asked.peft is None:
+        return
+    problems = ProblemList()
+    problems.attempt(check_adapter, trained.model, asked)
+    if rates.freeze:
+        found = "--freeze with --peft: what an adapter does not train is frozen anyway"
+        problems.append(Problem(found, remedy="drop --freeze"))
+    if rates.reinit_layers:
+        found = "--reinit_layers with --peft: layers that are drawn anew would neither be trained nor saved"
+        problems.append(Problem(found, remedy="drop one of them"))
+    problems.raise_any(UsageError)
+
+
+def put_new_adapter(trained: Trained) -> None:
+    """`--peft`: an adapter is trained, and the head, and nothing else."""
+    if trained.asked.adapter.peft is not None:
+        set_seed(trained.seed)
+        add_adapter(trained.model, trained.asked.adapter, trained.seed)
+
+
+TRAINING_CHECKS = (check_layers, check_frozen, check_new_adapter)
+TRAINING_STEPS = (redraw_layers, put_new_adapter, freeze_parts)

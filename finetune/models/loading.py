@@ -7,7 +7,7 @@ only read once nothing is wrong.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +19,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 
 from finetune.arguments.model import ModelArguments
 from finetune.errors import DataError, Problem, UsageError
+from finetune.models import adapters
 from finetune.models.adapting import Adaptation, adapt_model, is_of_head
 from finetune.models.padding import PADDED_TASKS, resolve_padding
 from finetune.models.whole_weights import require_whole_weights
@@ -28,6 +29,7 @@ from finetune.tokenization.loading import resolve_name
 logger = logging.getLogger(__name__)
 
 WEIGHT_FILES = (
+    adapters.WEIGHTS,
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -63,6 +65,8 @@ def load_config(arguments: ModelArguments, **changes: Any) -> PretrainedConfig:
         UsageError: `--config_overrides` names a field that the configuration lacks.
     """
     name = resolve_name(arguments.config_name or arguments.model_name_or_path)
+    if (found := adapters.read_adapter(name)) and not (found.folder / "config.json").is_file():
+        name = found.base  # as peft writes adapters
     try:
         config = AutoConfig.from_pretrained(name, **hub_arguments(arguments))
     except Exception as error:
@@ -106,11 +110,13 @@ def explain_missing_model(name: str, file: str, error: Exception) -> Problem:
 def check_weights(arguments: ModelArguments) -> list[Problem]:
     """A model folder without weights is told before anything is read."""
     folder = Path(arguments.model_name_or_path)
+    if found := adapters.read_adapter(arguments.model_name_or_path):
+        return found.problems()
     if not folder.is_dir() or any((folder / name).is_file() for name in WEIGHT_FILES):
         return []
     remedy = "give the folder of a trained model; its newest checkpoint-* folder is one"
     return [
-        Problem(f"the model folder holds no weights ({' or '.join(WEIGHT_FILES[::2])})", remedy=remedy, path=folder)
+        Problem(f"the model folder holds no weights ({' or '.join(WEIGHT_FILES[1::2])})", remedy=remedy, path=folder)
     ]
 
 
@@ -123,6 +129,7 @@ def load_model(
     new_head: bool,
     complete: bool = False,
     more: Mapping[str, Any] | None = None,
+    adapter: adapters.AdapterFolder | None = None,
 ) -> PreTrainedModel:
     """Load the weights under the head of `task`, always as float32: optimizers need full-precision parameters.
 
@@ -134,6 +141,7 @@ def load_model(
         new_head: the head of the checkpoint, if it has one, belongs to other labels and is made anew.
         complete: nothing is trained, so every weight must be in the checkpoint.
         more: further keywords for `from_pretrained`.
+        adapter: the adapter in the folder of the weights, where its base lies elsewhere than it says.
 
     Raises:
         DataError: the weights are damaged, are not those that were saved, lack what `complete` asks for, hold more than
@@ -143,10 +151,12 @@ def load_model(
         resolve_padding(config, tokenizer)
     auto_class = getattr(transformers, HEADS[task])
     require_whole_weights(arguments.model_name_or_path)
+    source = resolve_name(arguments.model_name_or_path)
+    adapter = adapter or adapters.read_adapter(source)
     try:
         with quiet_loading():
             model, report = auto_class.from_pretrained(
-                resolve_name(arguments.model_name_or_path),
+                adapter.base if adapter else source,
                 config=config,
                 **{"dtype": torch.float32, **hub_arguments(arguments), **(more or {})},
                 ignore_mismatched_sizes=True,  # checked below, with the names and both shapes
@@ -154,6 +164,8 @@ def load_model(
             )
     except (SafetensorError, UnpicklingError, OSError) as error:
         raise DataError(explain_unreadable_weights(arguments.model_name_or_path, error)) from error
+    if adapter:
+        report = without(report, adapters.put_adapter(model, adapter))
     if not arguments.ignore_mismatched_sizes:
         require_matching_shapes(model, report, new_head=new_head, folder=arguments.model_name_or_path)
     if complete:
@@ -163,7 +175,16 @@ def load_model(
     adaptation = Adaptation(tokenizer, report, new_head=new_head)
     adapt_model(model, adaptation)
     tell_loading(report, adaptation.fresh)
+    drawn = (*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"]), *adaptation.fresh)
+    adapters.remember_loading(model, adapters.Loaded(source, drawn, adaptation.grown, merged=adapter is not None))
     return model
+
+
+def without(report: Mapping[str, Any], found: Collection[str]) -> dict[str, Any]:
+    """What loading said, but for weights that came with an adapter."""
+    missing = {name for name in report["missing_keys"] if name not in found}
+    mismatched = [entry for entry in report["mismatched_keys"] if entry[0] not in found]
+    return {**report, "missing_keys": missing, "mismatched_keys": mismatched}
 
 
 def explain_unreadable_weights(name: str, error: Exception) -> Problem:

@@ -26,6 +26,12 @@ def find_trained(module: nn.Module) -> PreTrainedModel:
     return next(found for found in module.modules() if isinstance(found, PreTrainedModel))
 
 
+def find_beside(module: nn.Module) -> dict[str, nn.Parameter]:
+    """What a module trains beside the model in it, by name."""
+    own = {id(item) for item in find_trained(module).parameters()}
+    return {name: item for name, item in module.named_parameters() if id(item) not in own}
+
+
 def base_prefix(model: PreTrainedModel) -> str:
     """What the names of the shared encoder's weights begin with; empty where the model is its own encoder, as T5."""
     return "" if model.base_model is model else f"{model.base_model_prefix}."

@@ -28,7 +28,7 @@ def record_weights(folder: Path) -> None:
 
 
 def _are_weights(name: str) -> bool:
-    return name.endswith(WEIGHTS) and name.startswith(("model", "pytorch_model"))
+    return name.endswith(WEIGHTS) and name.startswith(("model", "pytorch_model", "adapter_model"))
 
 
 def require_whole_weights(name: str) -> None:

@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from finetune.arguments.averaging import AveragingArguments
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.groups import Adapting
 from finetune.arguments.training_table import TrainingValues
@@ -28,8 +29,10 @@ from finetune.errors import Preempted, Problem, UsageError
 from finetune.models.adapting import Trained, adapt_for_training
 from finetune.models.prediction import tell_missing_gpus
 from finetune.run.folder import Run
+from finetune.training.averaging import Averages
 from finetune.training.batch_parts import cut_batches
 from finetune.training.callbacks import (
+    CheckpointFiles,
     CheckpointKeeper,
     EarlyStopping,
     GracefulStop,
@@ -151,11 +154,13 @@ def build_trainer(
         sparse_embedding=parts.sparse_embedding,
         special_ids=parts.tokenizer.all_special_ids,
     )
+    averages = build_averages(adapted.asked.averaging, run)
     callbacks: list[TrainerCallback] = [
         *build_unattended(run.unattended, parts.loss, str(values.get("save_strategy", "no"))),
         NonFiniteGuard(parts.loss),
         GracefulStop(run.stop),
         *parts.callbacks,
+        *([averages, CheckpointFiles(averages.save)] if averages else []),
         *([Unfreezing(moment, adapted.frozen)] if (moment := adapted.asked.rates.unfreezing) else []),
         CheckpointKeeper(values.get("save_total_limit") or CHECKPOINTS_KEPT),
         *([EarlyStopping(patience)] if patience else []),
@@ -177,7 +182,7 @@ def build_trainer(
             optimizers=(parts.optimizer(adapted) if parts.optimizer else None, None),
             optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
         )
-    trainer.adapted = adapted
+    trainer.adapted, trainer.averages = adapted, averages
     if needs_groups(adapted) and parts.optimizer is None:
         trainer.find_optimizer(parts.model)
     if values.get("auto_find_batch_size"):
@@ -195,11 +200,16 @@ def adapt(module: torch.nn.Module, values: TrainingValues, run: Run) -> Trained:
     Raises:
         UsageError: with everything that cannot be done with this model.
     """
-    if values.get("do_train", True):
+    scores_only = bool(values.get("do_eval") or values.get("do_predict"))
+    if values.get("do_train", not scores_only):
         return adapt_for_training(module, run.adapting, seed=int(values.get("seed") or 42))
     if idle := run.adapting.flags():
-        logger.warning("Nothing is trained, so that %s changes nothing.", ", ".join(idle))
+        logger.warning("Nothing is trained; without effect: %s.", ", ".join(idle))
     return adapt_for_training(module, Adapting(), seed=0)
+
+
+def build_averages(asked: AveragingArguments, run: Run) -> Averages | None:
+    return Averages(asked, run.stop) if asked.ema is not None or asked.average_last is not None else None
 
 
 def log_in_full(trainer: Trainer) -> None:

@@ -14,11 +14,18 @@ from typing import Any, cast
 
 import torch
 from accelerate import PartialState
+from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy
 
 from finetune.errors import RunError
+from finetune.models.adapters import find_adapted, load_adapter_weights
+from finetune.models.parts import find_beside
+from finetune.models.saving import save_pretrained
 from finetune.run.checkpoints import POSITION, make_way, read_position, read_state
+from finetune.training.averaging import Averages
+
+BESIDE = "beside.safetensors"  # what is trained beside a model with an adapter: projections between student and teacher
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +82,8 @@ class EpochEnds(TrainerCallback):
 
 class ResumingTrainer(Trainer):
     """A Trainer that ends with the same weights and figures, however often it was interrupted."""
+
+    averages: Averages | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -177,6 +186,52 @@ class ResumingTrainer(Trainer):
     def _is_off_schedule(self) -> bool:
         callbacks = [item for item in self.callback_handler.callbacks if isinstance(item, InterruptsTraining)]
         return any(item.off_schedule for item in callbacks)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Replaces all weights by those that are trained where they are an adapter's."""
+        module = cast(torch.nn.Module, self.model)
+        adapted = find_adapted(module)
+        if adapted is None:
+            super()._save(output_dir, state_dict)
+            return
+        if not self.args.should_save:
+            return
+        folder = Path(str(self.args.output_dir if output_dir is None else output_dir))
+        save_pretrained(adapted, cast(Any, self.processing_class), folder)
+        if beside := find_beside(module):
+            save_file({name: item.detach().contiguous() for name, item in beside.items()}, folder / BESIDE)
+        torch.save(self.args, folder / "training_args.bin")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Replaces loading all weights where a checkpoint holds those of an adapter."""
+        if not self._load_adapter(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.averages is not None:
+            self.averages.load(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        """Replaces loading all weights where a checkpoint holds those of an adapter."""
+        if not self._load_adapter(Path(str(self.state.best_model_checkpoint))):
+            super()._load_best_model()
+        if self.averages is not None:
+            self.averages.settle_best(Path(str(self.state.best_model_checkpoint)))
+
+    def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Replaces the score of the weights by the best of theirs and those of their averages."""
+        metrics = super()._evaluate(*args, **kwargs)
+        return metrics if self.averages is None else self.averages.compare(self, metrics)
+
+    def _load_adapter(self, folder: Path) -> bool:
+        module = cast(torch.nn.Module, self.model)
+        adapted = find_adapted(module)
+        if adapted is None:
+            return False
+        load_adapter_weights(adapted, folder)
+        kept = load_file(folder / BESIDE) if (folder / BESIDE).is_file() else {}
+        with torch.no_grad():
+            for name, item in find_beside(module).items():
+                item.copy_(kept[name])
+        return True
 
     def _require_room(self) -> None:
         """Before a file is opened: the weights, and what the optimizer holds, must fit on the disk.

@@ -31,7 +31,8 @@ def record_choice(run: Run, trainer: Trainer) -> None:
     if trainer.args.load_best_model_at_end and best:
         metric = str(trainer.args.metric_for_best_model).removeprefix("eval_")
         chosen = {"name": Path(best).name, "metric": metric, "value": state.best_metric}
-    run.record(**{CHOSEN: chosen})
+    averages = getattr(trainer, "averages", None)
+    run.record(**{CHOSEN: {**chosen, **({"weights": averages.settled} if averages else {})}})
 
 
 def describe_settled(run: Run) -> dict[str, str]:
@@ -43,6 +44,10 @@ def describe_settled(run: Run) -> dict[str, str]:
     if (chosen := run.recall(CHOSEN)) is not None:
         by = f"the best of validation by {chosen['metric']} ({chosen['value']:.6g})" if "metric" in chosen else ""
         facts["chosen checkpoint"] = f"{chosen['name']}, {by or chosen['step']}"
+        if (kind := chosen.get("weights", "raw")) != "raw":
+            facts["weights"] = {"ema": "their moving average (--ema)", "last": "the mean of the last (--average_last)"}[
+                kind
+            ]
     return facts
 
 

@@ -123,6 +123,17 @@ def test_the_table_of_a_dry_run(train):
     assert {row["name"] for row in train("bare", "--dry_run").last["groups"]} == {"head down to embeddings"}
 
 
+def test_flags_that_change_nothing_are_said(train, call_command, tmp_path):
+    output = train("run")
+    done = call_command(
+        "run_ner.py", "--model_name_or_path", output, "--dataset_name", "sample", "--do_eval", "--max_eval_samples", 9,
+        "--output_dir", tmp_path / "scored", "--freeze", "embeddings", "--ema", 0.9, "--peft", "lora",
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    assert "Nothing is trained; without effect: --freeze, --peft, --ema." in done.stderr
+    assert "Adapter lora" not in done.stderr and "Frozen" not in done.stderr
+
+
 def test_mistakes_are_told_all_at_once(train, tmp_path):
     done = train("bad", "--freeze", "embedings,encoder.layer.0-5", "--reinit_layers", 7, code=2)
     for sentence in (

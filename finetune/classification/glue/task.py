@@ -11,7 +11,7 @@ from typing import Any
 from transformers import Trainer
 
 from finetune.arguments.parser import Arguments
-from finetune.classification.arguments import ClassificationDataArguments, ColumnArguments
+from finetune.classification.arguments import ClassificationDataArguments, ColumnArguments, RowTargetArguments
 from finetune.classification.column_choice import ColumnChoice
 from finetune.classification.corpora import NAMED, find_named
 from finetune.classification.corpus import load_classification_corpus, load_tables, prepare_splits, read_tables
@@ -74,7 +74,8 @@ def glue_task(arguments: Arguments) -> GlueTask | None:
 
 def load_any_corpus(arguments: Arguments) -> Corpus:
     data, columns = arguments[ClassificationDataArguments], arguments[ColumnArguments]
-    corpus = load_classification_corpus(data, columns, **_needs(arguments))
+    targets = arguments.find(RowTargetArguments)
+    corpus = load_classification_corpus(data, columns, targets=targets, **_needs(arguments))
     return lower_texts(corpus, arguments)
 
 
