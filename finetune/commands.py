@@ -25,6 +25,7 @@ TASKS = {
     ),
     "Distillation": ("distill", "binarized_data", "token_counts", "extract_distilbert"),
     "Surprisals": ("score", "finetune_lm"),
+    "Pages and comparisons of runs": ("report", "compare"),
     "Many runs": ("sweep",),
     "Helpers: preparing and converting data": (
         "split",

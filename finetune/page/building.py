@@ -56,7 +56,7 @@ def make_sections(folder: RunFolder) -> list[Section]:
     if (table := table_of_scores(folder.metrics)) is not None:
         summary.blocks.append(table)
     if folder.notes:
-        summary.blocks.append(Sentences(folder.notes))
+        summary.blocks.append(Sentences(folder.notes, title="Notes on the data and the run"))
     if folder.unread:
         summary.blocks.append(Sentences(list(dict.fromkeys(folder.unread)), "warning"))
     return [section for section in [summary, *sections] if section.blocks]
@@ -86,5 +86,7 @@ def try_page(path: Path, ending: Mapping[str, Any]) -> None:
         if has_scores(path):
             write_page(path, ending)
     except Exception as error:  # noqa: BLE001
-        logger.warning("%s of %s could not be written (%s: %s); the run itself is done.", PAGE, path, type(error).__name__, error)
+        logger.warning(
+            "%s of %s could not be written (%s: %s); the run itself is done.", PAGE, path, type(error).__name__, error
+        )
         logger.debug("traceback:", exc_info=error)

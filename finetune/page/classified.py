@@ -100,7 +100,10 @@ def draw_calibration(rows: Sequence[Row]) -> Figure:
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="probability that was given", ylabel="share")
         axes.legend(loc="upper left")
 
-    said = "; ".join(f"of about {a:.2f}: {b:.2f} right, {n:,} predictions" for a, b, n in zip(mean, share, sizes[filled], strict=True))
+    said = "; ".join(
+        f"of about {a:.2f}: {b:.2f} right, {n:,} predictions"
+        for a, b, n in zip(mean, share, sizes[filled], strict=True)
+    )
     return draw("calibration", "How often a given probability comes true", f"Calibration. Probability {said}", paint)
 
 
@@ -126,13 +129,14 @@ def _sureness(row: Row) -> float:
 def _example(row: Row) -> Example:
     there, said, probabilities = as_set(row["expected"]), as_set(row["predicted"]), row["probabilities"]
     name = lambda label: f"{label} ({probabilities.get(label, 0.0):.3f})"  # noqa: E731
-    lines = [("text", [Segment(_cut(row["text"]))])]
-    if row.get("text_pair"):
-        lines.append(("second text", [Segment(_cut(row["text_pair"]))]))
-    lines.append(("expected", _labels(there, said, name)))
-    lines.append(("predicted", _labels(said, there, name)))
+    lines = [*_texts(row), ("expected", _labels(there, said, name)), ("predicted", _labels(said, there, name))]
     line = f", line {row['line']:,}" if row.get("line") else ""
     return Example(f"Row {row['row']:,}{line}", lines)
+
+
+def _texts(row: Row) -> list[tuple[str, list[Segment]]]:
+    texts = {"text": row["text"], "second text": row.get("text_pair")}
+    return [(name, [Segment(_cut(text))]) for name, text in texts.items() if text is not None]
 
 
 def _labels(own: set[str], others: set[str], name: Any) -> list[Segment]:
@@ -162,10 +166,9 @@ def show_values(split: str, rows: Sequence[Row]) -> Section:
 def show_far_values(split: str, rows: Sequence[Row]) -> Section:
     """The texts whose value is farthest off."""
     far = sorted(rows, key=lambda row: -abs(float(row["expected"]) - float(row["predicted"])))[:WORST]
-    examples = [
-        Example(f"Row {row['row']:,}", [("text", [Segment(_cut(row["text"]))]),
-                *([("second text", [Segment(_cut(row["text_pair"]))])] if row.get("text_pair") else []),
-                ("expected", [Segment(f"{float(row['expected']):.4g}")]), ("predicted", [Segment(f"{float(row['predicted']):.4g}")])])
-        for row in far
-    ]  # fmt: skip
-    return Section("worst", f"Farthest values ({split})", [Examples(examples)])
+    return Section("worst", f"Farthest values ({split})", [Examples([_value_example(row) for row in far])])
+
+
+def _value_example(row: Row) -> Example:
+    values = [(name, [Segment(f"{float(row[name]):.4g}")]) for name in ("expected", "predicted")]
+    return Example(f"Row {row['row']:,}", [*_texts(row), *values])

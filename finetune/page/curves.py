@@ -88,4 +88,6 @@ def _table(history: Sequence[Mapping[str, Any]]) -> Table:
     names = dict.fromkeys(name for entry in history for name in entry)
     shown = [name for name in names if name not in ("step", "total_flos") and not name.endswith("per_second")]
     rows = [[entry["step"], *(entry.get(name) for name in shown)] for entry in history]
-    return Table("Everything that was logged", ["step", *shown], rows[-500:], folded=True, left_out=max(0, len(rows) - 500))
+    return Table(
+        "Everything that was logged", ["step", *shown], rows[-500:], folded=True, left_out=max(0, len(rows) - 500)
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.page.folder import RunFolder
-from finetune.page.parts import Figure, Section, Table
+from finetune.page.parts import Cell, Figure, Section, Table
 from finetune.page.plots import SERIES, draw, shorten
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def _sizes(splits: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     for name, facts in splits.items():
         lengths = {int(length): count for length, count in (facts.get("lengths") or {}).items()}
         total = sum(length * count for length, count in lengths.items())
-        rows.append([name, facts.get("examples"), sum(lengths.values()) or None, total or None, max(lengths, default=None)])
+        rows.append(
+            [name, facts.get("examples"), sum(lengths.values()) or None, total or None, max(lengths, default=None)]
+        )
     headings = ["split", "examples", "rows of subwords", "subwords", "longest row"]
     return [Table("Sizes", headings, rows)] if rows else []
 
@@ -64,7 +66,7 @@ def _labels(splits: Mapping[str, Mapping[str, int]]) -> list[Figure | Table]:
     if not splits:
         return []
     names = list(dict.fromkeys(label for counts in splits.values() for label in counts))
-    rows = [[label, *(counts.get(label, 0) for counts in splits.values())] for label in names]
+    rows: list[list[Cell]] = [[label, *(counts.get(label, 0) for counts in splits.values())] for label in names]
     left = max(0, len(rows) - LABELS_LISTED)
     table = Table("Labels", ["label", *splits], rows[:LABELS_LISTED], left_out=left, folded=len(rows) > 12)
     drawn = [label for label in names if label != OUTSIDE][:LABELS_DRAWN]
@@ -86,11 +88,16 @@ def _label_bars(splits: Mapping[str, Mapping[str, int]], labels: list[str]) -> F
         axes.set_xlabel("share of labels" + (" other than O" if any(OUTSIDE in c for c in splits.values()) else ""))
         axes.legend(loc="lower right")
 
-    said = "; ".join(f"{label}: " + ", ".join(f"{c.get(label, 0):,} in {n}" for n, c in splits.items()) for label in labels)
+    said = "; ".join(
+        f"{label}: " + ", ".join(f"{c.get(label, 0):,} in {n}" for n, c in splits.items()) for label in labels
+    )
     height = max(2.2, 0.8 + (0.2 + 0.09 * len(splits)) * len(labels))
     return draw("labels", "How often each label occurs", f"Labels. {said}", paint, height=height)
 
 
 def _files(inputs: Mapping[str, Mapping[str, Any]]) -> list[Table]:
-    rows = [[Path(name).name, facts.get("bytes"), facts.get("sha256"), str(Path(name).parent)] for name, facts in inputs.items()]
+    rows = [
+        [Path(name).name, facts.get("bytes"), facts.get("sha256"), str(Path(name).parent)]
+        for name, facts in inputs.items()
+    ]
     return [Table("Files that were read", ["file", "bytes", "sha256", "folder"], rows)] if rows else []

@@ -29,7 +29,9 @@ def make_environment(folder: RunFolder) -> Section:
     section = Section("environment", "Repeating this run")
     command = repeat_command(manifest)
     blocks: list[Block] = [Code(command, "The command")] if command else []
-    rows: list[list[Cell]] = [[words, str(manifest[name])] for name, words in FACTS.items() if manifest.get(name) is not None]
+    rows: list[list[Cell]] = [
+        [words, str(manifest[name])] for name, words in FACTS.items() if manifest.get(name) is not None
+    ]
     rows += [["time that it took", _duration(manifest)]] if _duration(manifest) else []
     rows += [["number of attempts", 1 + len(manifest["resumed"])]] if manifest.get("resumed") else []
     blocks.append(Table("The run", ["", ""], rows))

@@ -20,7 +20,11 @@ def render(template: str, **facts: Any) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.finalize = _printable
     environment.tests["number"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)

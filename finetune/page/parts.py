@@ -15,6 +15,7 @@ class Sentences:
 
     items: Sequence[str]
     kind: Literal["plain", "verdict", "warning"] = "plain"
+    title: str = ""
 
 
 @dataclass(frozen=True)

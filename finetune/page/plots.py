@@ -21,12 +21,18 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line"} | {c: f"--s{n}" for
 WIDTH, HEIGHT, DPI = 5.6, 3.1, 110
 FALLBACKS = ("Noto Sans Thai", "Loma", "Garuda", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei")
 LONGEST_LABEL = 22
-STYLE = {
+STYLE: dict[Any, Any] = {
     **{"svg.fonttype": "none", "text.parse_math": False, "font.size": 10, "axes.titlesize": 10},
     **{"text.color": INK, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED},
     **{"axes.edgecolor": LINE, "axes.grid": True, "grid.color": LINE, "grid.linewidth": 0.7, "axes.axisbelow": True},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.formatter.limits": (-3, 5)},
-    **{"legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8, "figure.facecolor": "none"},
+    **{
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+        "lines.linewidth": 1.8,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+    },
 }
 _FONT = re.compile(r'(style="[^"]*?font: [^;"]*?px) [^;"]*')
 _LEFT_OUT = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", re.S)

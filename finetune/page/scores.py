@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from finetune.page.parts import Block, Figure, Section, Table
+from finetune.page.parts import Block, Cell, Figure, Section, Table
 from finetune.page.plots import INK, SERIES, bars, draw, shorten
 from finetune.report.class_scores import ClassScore
 
@@ -20,7 +20,7 @@ def table_of_scores(metrics: Mapping[str, Mapping[str, Any]]) -> Table | None:
     """Every plain number of metrics.json, a column for each split."""
     splits = list(metrics)
     names = dict.fromkeys(name for values in metrics.values() for name, value in values.items() if _is_number(value))
-    rows = [[name, *(_number(metrics[split].get(name)) for split in splits)] for name in names]
+    rows: list[list[Cell]] = [[name, *(_number(metrics[split].get(name)) for split in splits)] for name in names]
     return Table("Scores", ["metric", *splits], rows) if rows else None
 
 
@@ -41,9 +41,7 @@ def show_classes(split: str, classes: Sequence[ClassScore]) -> Section:
     shown = sorted(classes, key=lambda row: -row.support)[:BARS_AT_MOST]
     shown.sort(key=lambda row: -row.f1)
     section.blocks.append(_class_bars(shown, len(classes)))
-    section.blocks.append(
-        Table("Every class", ["class", "precision", "recall", "F1", "support"], rows, shares=True)
-    )
+    section.blocks.append(Table("Every class", ["class", "precision", "recall", "F1", "support"], rows, shares=True))
     return section
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,9 @@ def _scheme(folder: RunFolder) -> TagScheme:
 def read_classes(metrics: dict[str, Any]) -> list[ClassScore]:
     """The per-class scores of metrics.json."""
     found = (metrics.get("lenient") or metrics.get("words") or {}).get("classes", {})
-    return [ClassScore(label, row["precision"], row["recall"], row["f1"], row["support"]) for label, row in found.items()]
+    return [
+        ClassScore(label, row["precision"], row["recall"], row["f1"], row["support"]) for label, row in found.items()
+    ]
 
 
 def _kinds(metrics: dict[str, Any]) -> list[Table]:
@@ -110,7 +112,9 @@ def _spans(ids: np.ndarray, tagging: Tagging) -> Spans:
 def _mark(side: Spans, others: set[tuple[int, int, int]], tagging: Tagging) -> Marked:
     names, marked = _names(tagging), Marked([[] for _ in range(len(tagging))])
     sentences = np.searchsorted(tagging.offsets, side.first, side="right") - 1
-    for row, key in zip(sentences.tolist(), zip(side.first.tolist(), side.last.tolist(), side.kind.tolist(), strict=True), strict=True):
+    for row, key in zip(
+        sentences.tolist(), zip(side.first.tolist(), side.last.tolist(), side.kind.tolist(), strict=True), strict=True
+    ):
         begin = int(tagging.offsets[row])
         marked.spans[row].append((key[0] - begin, key[1] - begin, names[key[2]], key in others))
     return marked
@@ -136,13 +140,15 @@ def show_worst(split: str, sentences: Sequence[Sentence], scheme: TagScheme) -> 
 
 def _example(row: int, words: list[str], sides: tuple[Marked, Marked], wrong: int) -> Example:
     lines = [(name, cut(words, side.spans[row])) for name, side in zip(("expected", "predicted"), sides, strict=True)]
-    return Example(f"Sentence {row + 1:,}, {wrong} wrong labels" if wrong > 1 else f"Sentence {row + 1:,}, 1 wrong label", lines)
+    return Example(
+        f"Sentence {row + 1:,}, {wrong} wrong labels" if wrong > 1 else f"Sentence {row + 1:,}, 1 wrong label", lines
+    )
 
 
 def cut(words: Sequence[str], spans: Sequence[tuple[int, int, str, bool]]) -> list[Segment]:
     """The text of a sentence as segments, those of spans labelled."""
     segments, place = [], 0
-    gaps = [""] + [_gap(before, after) for before, after in zip(words, words[1:], strict=False)]
+    gaps = [""] + [_gap(before, after) for before, after in pairwise(words)]
 
     def text(first: int, end: int) -> str:
         return "".join(gaps[n] * (n > first) + words[n] for n in range(first, end))

@@ -1,4 +1,4 @@
-"""What a run came to, in sentences: scores with their uncertainty, what is weakest, what the curves say. Rules, no guesses."""
+"""What a run came to, in sentences, by rules: scores with their uncertainty, what is weakest, what the curves say."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def _accuracy(folder: RunFolder, split: str) -> list[str]:
     if not number or accuracy is None or "confusions" in metrics or not 0 <= accuracy <= 1:
         return []  # words of a sentence are not independent
     low, high = wilson(accuracy, number)
-    return [f"With so many examples, the accuracy of {accuracy:.4f} stands for {low:.4f} to {high:.4f} (95 % interval)."]
+    return [
+        f"With so many examples, the accuracy of {accuracy:.4f} stands for {low:.4f} to {high:.4f} (95 % interval)."
+    ]
 
 
 def _gap(splits: Mapping[str, Mapping[str, Any]], split: str) -> list[str]:
@@ -84,7 +86,7 @@ def _majority(folder: RunFolder, split: str) -> list[str]:
     share = number / total
     if accuracy > share:
         return []
-    return [f"Always saying {label} would be right as often or oftener ({share:.4f}): this model tells the classes no better."]
+    return [f"Always saying {label} would score an accuracy of {share:.4f}: this model is no better than that."]
 
 
 def _weakest(folder: RunFolder, split: str) -> list[str]:
@@ -130,7 +132,9 @@ def _overfitted(folder: RunFolder) -> list[str]:
     best = min(range(len(losses)), key=losses.__getitem__)
     if losses[-1] > losses[best] * RISE:
         rise = losses[-1] / losses[best] - 1 if losses[best] > 0 else math.inf
-        return [f"The validation loss was lowest at step {steps[best]:,.0f} and {rise:.0%} higher at the end: a sign of overfitting."]
+        return [
+            f"The validation loss was lowest at step {steps[best]:,.0f} and {rise:.0%} higher at the end (overfitting)."
+        ]
     if best == len(losses) - 1:
         return ["The validation loss was still falling at the end: more training may help."]
     return []

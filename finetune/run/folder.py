@@ -211,6 +211,11 @@ class Run:
         """Whether this process writes results into the folder: the first of those that share a run."""
         return self._lock is not None
 
+    @property
+    def started(self) -> bool:
+        """Whether it has begun to write."""
+        return self._started
+
     def header(self) -> list[str]:
         """The first lines of this attempt in the log."""
         command = self._request.command if self._request else ()
