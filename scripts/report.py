@@ -2,7 +2,7 @@
 
     python report.py outputs/wnut17
 
-Every command that scores something writes the page itself when it ends, unless --no_html_report is given. The page is one file,
+Every command that scores something writes the page itself when it ends, unless told --no_html_report. The page is one file,
 which needs no network: curves, scores, confusions, errors, data, and the command to repeat. docs/reports.md tells more.
 """
 
@@ -22,7 +22,7 @@ def make_parser() -> CommandParser:
     return CommandParser(__doc__ or "", (ReportArguments, RunArguments), positionals=("run",))
 
 
-def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+def main(arguments: Arguments, run: Run) -> dict[str, Any]:  # noqa: ARG001
     from finetune.page.task import rebuild_page
 
     return rebuild_page(Path(arguments[ReportArguments].run))

@@ -85,7 +85,7 @@ def try_page(path: Path, ending: Mapping[str, Any]) -> None:
     try:
         if has_scores(path):
             write_page(path, ending)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         logger.warning(
             "%s of %s could not be written (%s: %s); the run itself is done.", PAGE, path, type(error).__name__, error
         )

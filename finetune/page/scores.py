@@ -37,7 +37,7 @@ def show_classes(split: str, classes: Sequence[ClassScore]) -> Section:
     section = Section("classes", f"Classes ({split})")
     if not classes:
         return section
-    rows = [[row.label, row.precision, row.recall, row.f1, row.support] for row in classes]
+    rows: list[list[Cell]] = [[row.label, row.precision, row.recall, row.f1, row.support] for row in classes]
     shown = sorted(classes, key=lambda row: -row.support)[:BARS_AT_MOST]
     shown.sort(key=lambda row: -row.f1)
     section.blocks.append(_class_bars(shown, len(classes)))
@@ -63,7 +63,8 @@ def _height(number: int) -> float:
 def show_confusions(confusions: Confusions, labels: Sequence[str], what: str) -> list[Block]:
     """A matrix where it fits, and the pairs that are wrong, the most frequent first."""
     labels = [label for label in labels if any(label in pair for pair, count in confusions.items() if count)]
-    wrong = sorted(((e, p, n) for (e, p), n in confusions.items() if e != p and n), key=lambda row: -row[2])
+    found = [(e, p, n) for (e, p), n in confusions.items() if e != p and n]
+    wrong: list[tuple[Cell, ...]] = [*sorted(found, key=lambda row: -row[2])]
     blocks: list[Block] = []
     if 1 < len(labels) <= MATRIX_AT_MOST:
         blocks.append(_matrix(confusions, labels, what))
