@@ -22,7 +22,8 @@ TASKS = {  # a task -> the tasks that it may build on
     "distillation": {"tagging", "classification", "language_modeling"},
     "prediction": {"tagging", "classification", "language_modeling"},
 }
-TASKS["search"] = TASKS["sweep"] = TASKS["page"] = set(TASKS)
+TASKS["page"] = set(TASKS)
+TASKS["comparison"] = TASKS["search"] = TASKS["sweep"] = set(TASKS)
 STARTS = {"cli", "commands"}  # what starts a script knows everything
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "sklearn", "pythainlp"}
 

@@ -42,7 +42,7 @@ def write_page(path: Path, ending: Mapping[str, Any] | None = None) -> list[Path
     """
     folder = RunFolder(path, ending)
     sections = make_sections(folder)
-    text = render("page.html", title=path.resolve().name, folder=folder, sections=sections)
+    text = render("page.html", title=path.resolve().name, kind=folder.manifest.get("program", "run"), sections=sections)
     figures = [figure for section in sections for figure in section.figures]
     return [write_text(path / PAGE, text), *_write_plots(path / PLOTS, figures)]
 

@@ -127,20 +127,24 @@ def _sureness(row: Row) -> float:
 
 
 def _example(row: Row) -> Example:
-    there, said, probabilities = as_set(row["expected"]), as_set(row["predicted"]), row["probabilities"]
-    name = lambda label: f"{label} ({probabilities.get(label, 0.0):.3f})"  # noqa: E731
-    lines = [*_texts(row), ("expected", _labels(there, said, name)), ("predicted", _labels(said, there, name))]
+    sides = {"expected": as_set(row["predicted"]), "predicted": as_set(row["expected"])}
+    lines = [*show_texts(row), *((name, show_labels(row, name, others)) for name, others in sides.items())]
     line = f", line {row['line']:,}" if row.get("line") else ""
     return Example(f"Row {row['row']:,}{line}", lines)
 
 
-def _texts(row: Row) -> list[tuple[str, list[Segment]]]:
+def show_texts(row: Row) -> list[tuple[str, list[Segment]]]:
     texts = {"text": row["text"], "second text": row.get("text_pair")}
     return [(name, [Segment(_cut(text))]) for name, text in texts.items() if text is not None]
 
 
-def _labels(own: set[str], others: set[str], name: Any) -> list[Segment]:
-    segments = [part for label in sorted(own) for part in (Segment(name(label), " ", label in others), Segment(" "))]
+def show_labels(row: Row, name: str, others: set[str]) -> list[Segment]:
+    """The labels under `name` with their probabilities; right are those that are among `others`."""
+    probabilities = row.get("probabilities", {})
+    segments = []
+    for label in sorted(as_set(row[name])):
+        shown = f"{label} ({probabilities[label]:.3f})" if label in probabilities else label
+        segments += [Segment(shown, " ", label in others), Segment(" ")]
     return segments or [Segment("no label")]
 
 
@@ -171,4 +175,4 @@ def show_far_values(split: str, rows: Sequence[Row]) -> Section:
 
 def _value_example(row: Row) -> Example:
     values = [(name, [Segment(f"{float(row[name]):.4g}")]) for name in ("expected", "predicted")]
-    return Example(f"Row {row['row']:,}", [*_texts(row), *values])
+    return Example(f"Row {row['row']:,}", [*show_texts(row), *values])

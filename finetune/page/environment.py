@@ -37,7 +37,7 @@ def make_environment(folder: RunFolder) -> Section:
     blocks.append(Table("The run", ["", ""], rows))
     blocks.append(Table("Versions", ["package", "version"], list(map(list, (manifest.get("versions") or {}).items()))))
     arguments = manifest.get("arguments") or {}
-    shown = [[name, _shown(value)] for name, value in sorted(arguments.items())]
+    shown = [[name, show_value(value)] for name, value in sorted(arguments.items())]
     blocks.append(Table("Every argument", ["argument", "value"], shown, folded=True))
     section.blocks.extend(block for block in blocks if not isinstance(block, Table) or block.rows)
     return section
@@ -58,5 +58,5 @@ def _duration(manifest: Mapping[str, Any]) -> str | None:
     return str(ended - begun).partition(".")[0]
 
 
-def _shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)

@@ -145,7 +145,7 @@ def _example(row: int, words: list[str], sides: tuple[Marked, Marked], wrong: in
     )
 
 
-def cut(words: Sequence[str], spans: Sequence[tuple[int, int, str, bool]]) -> list[Segment]:
+def cut(words: Sequence[str], spans: Sequence[tuple[int, int, str, bool]], *, all_right: bool = False) -> list[Segment]:
     """The text of a sentence as segments, those of spans labelled."""
     segments, place = [], 0
     gaps = [""] + [_gap(before, after) for before, after in pairwise(words)]
@@ -157,7 +157,7 @@ def cut(words: Sequence[str], spans: Sequence[tuple[int, int, str, bool]]) -> li
         if first > place:
             segments.append(Segment(gaps[place] + text(place, first)))
         segments.append(Segment(gaps[first]))
-        segments.append(Segment(text(first, last + 1), label, right))
+        segments.append(Segment(text(first, last + 1), label, right or all_right))
         place = last + 1
     return [*segments, Segment((gaps[place] + text(place, len(words))) if place < len(words) else "")]
 

@@ -10,7 +10,7 @@ FETCHING = ("src", "href", "xlink:href", "action", "data", "poster", "srcset")
 
 
 class Page(HTMLParser):
-    """`elements` are (tag, attributes); `text` is what stands outside of style and script; `wrong` is what is not balanced."""
+    """`elements` are (tag, attributes), `text` stands outside of style and script, `wrong` says what is not balanced."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The page of a run, by the real commands: whole, escaped, without secrets, made again from the files, looked at by a browser."""
+"""The page of a run, by the real commands: whole, escaped, without secrets, made again, opened by a browser."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def tagger(tmp_path_factory, run_command, tiny_bert):
     for name in ("train", "dev", "test"):
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
     done = run_command(
-        "run_ner.py", "--model_name_or_path", tiny_bert, "--output_dir", folder / "run", "--do_train", "--do_eval", "--do_predict",
-        "--train_file", folder / "train.jsonl", "--validation_file", folder / "dev.jsonl", "--test_file", folder / "test.jsonl",
-        "--max_steps", 6, "--logging_steps", 2, "--eval_strategy", "steps", "--eval_steps", 2, "--hub_token", "hf_verysecret1",
+        "run_ner.py", "--model_name_or_path", tiny_bert, "--output_dir", folder / "run", "--do_train", "--do_eval",
+        "--do_predict", "--train_file", folder / "train.jsonl", "--validation_file", folder / "dev.jsonl",
+        "--test_file", folder / "test.jsonl", "--max_steps", 6, "--logging_steps", 2, "--eval_strategy", "steps",
+        "--eval_steps", 2, "--hub_token", "hf_verysecret1",
     )  # fmt: skip
     assert done.code == 0, done.stderr
     return folder / "run"
