@@ -1,8 +1,8 @@
 """Is a difference of two runs on the same examples more than chance? Tests on scores that sums over examples determine.
 
-- approximate randomisation (Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses"; for scores like F1: Yeh 2000,
-  "More accurate tests for the statistical significance of result differences"): were both runs alike, their answers to each
-  example could be exchanged. p is the share of exchanges whose difference is at least as large, (hits + 1) / (trials + 1); where all
+- approximate randomisation (Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses"; for F1: Yeh 2000, "More
+  accurate tests for the statistical significance of result differences"): were both runs alike, their answers to each example
+  could be exchanged. p is the share of exchanges whose difference is at least as large, (hits + 1) / (trials + 1); where all
   exchanges are no more than `trials`, each is made once and p is exact
 - the paired bootstrap (Efron and Tibshirani 1993; Berg-Kirkpatrick, Burkett and Klein 2012): examples are drawn again with
   replacement; its percentiles are the interval, and p the share of differences that lie as far from the one that was observed
@@ -48,7 +48,7 @@ def compare_counts(first: Array, second: Array, score: Score, *, method: str, tr
     low, high = np.percentile(drawn, (2.5, 97.5))
     value, exact = after - before, False
     if method == "bootstrap":
-        p = (np.count_nonzero(np.abs(drawn - value) >= abs(value) - TOLERANCE) + 1) / (trials + 1)
+        p: float = (np.count_nonzero(np.abs(drawn - value) >= abs(value) - TOLERANCE) + 1) / (trials + 1)
     else:
         p, exact = randomise(first, second, score, trials, generator)
     return Difference(before, after, float(low), float(high), min(float(p), 1.0), exact)
