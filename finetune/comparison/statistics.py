@@ -1,11 +1,12 @@
 """Is a difference of two runs on the same examples more than chance? Tests on scores that sums over examples determine.
 
 - approximate randomisation (Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses"; for F1: Yeh 2000, "More
-  accurate tests for the statistical significance of result differences"): were both runs alike, their answers to each example
-  could be exchanged. p is the share of exchanges whose difference is at least as large, (hits + 1) / (trials + 1); where all
-  exchanges are no more than `trials`, each is made once and p is exact
-- the paired bootstrap (Efron and Tibshirani 1993; Berg-Kirkpatrick, Burkett and Klein 2012): examples are drawn again with
-  replacement; its percentiles are the interval, and p the share of differences that lie as far from the one that was observed
+  accurate tests for the statistical significance of result differences"): were both runs alike, their answers to each
+  example could be exchanged. p is the share of exchanges whose difference is at least as large, (hits + 1) / (trials + 1);
+  where all exchanges are no more than `trials`, each is made once and p is exact
+- the paired bootstrap (Efron and Tibshirani 1993; Berg-Kirkpatrick, Burkett and Klein 2012): examples are drawn again
+  with replacement; its percentiles are the interval, and p the share of differences as far from the observed one
+  as that is from zero
 - Holm's correction (1979): the chance of any error over several tests stays below alpha
 """
 

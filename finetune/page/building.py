@@ -15,6 +15,8 @@ from finetune.page.folder import RunFolder
 from finetune.page.html import render
 from finetune.page.parts import Figure, Section, Sentences
 from finetune.page.scores import table_of_scores
+from finetune.page.searched import make_searched
+from finetune.page.surprisals import make_surprisals
 from finetune.page.tagged import make_tagged
 from finetune.page.verdict import judge
 from finetune.report.files import write_text
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 PAGE, PLOTS = "report.html", "plots"
 Make = Callable[[RunFolder], Section | list[Section]]
-MAKERS: tuple[Make, ...] = (make_curves, make_tagged, make_classified)
+MAKERS: tuple[Make, ...] = (make_searched, make_curves, make_tagged, make_classified, make_surprisals)
 
 
 def has_scores(path: Path) -> bool:
