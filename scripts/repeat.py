@@ -6,9 +6,9 @@
     python repeat.py run_glue --output_dir outputs/folds --seeds 1 --folds 5 \\
         -- --model_name_or_path bert-base-cased --train_file train.csv --do_train --do_eval
 
-What follows the lone -- goes to every run. With --folds the training file is cut, each part is tested by models of the others,
-and suspects.jsonl lists the examples whose label those models doubt most. The same command again skips finished runs and goes
-on with interrupted ones. docs/reports.md tells more.
+What follows the lone -- goes to every run. With --folds the training file is cut, each part is tested by models of the
+others, and suspects.jsonl lists the examples whose label those models doubt most. The same command again skips finished
+runs and goes on with interrupted ones. docs/reports.md tells more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A command repeated over seeds and folds, step by step: folds are cut, runs checked, started, and their scores spread out."""
+"""A command repeated over seeds and folds, step by step: folds cut, runs checked and started, their scores spread out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run_repeat(script: Path, options: RepeatArguments, behaviour: RunArguments, 
     """
     parser, folder = load_parser(script), Path(options.output_dir)
     words, train = take_train_file(options.words) if options.folds else (list(options.words), None)
-    check_repeat(parser, script, options, words, train)
+    check_repeat(parser, script, words, train)
     folds = cut_folds(options, train, folder, write=not behaviour.dry_run)
     planned = plan(options, folds)
     words += _further_flags(parser, words) if folds else []
@@ -83,9 +83,7 @@ def take_train_file(words: Sequence[str]) -> tuple[list[str], Path]:
     return [*words[:place], *words[end:]], Path(files[0]).expanduser()
 
 
-def check_repeat(
-    parser: CommandParser, script: Path, options: RepeatArguments, words: Sequence[str], train: Path | None
-) -> None:
+def check_repeat(parser: CommandParser, script: Path, words: Sequence[str], train: Path | None) -> None:
     """What is wrong with the flags before anything is cut.
 
     Raises:
