@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finetune.classification.calibration import BINS
+from finetune.page.calibration import draw_calibration
 from finetune.page.folder import RunFolder, judged_split, read_lines
-from finetune.page.parts import Block, Example, Examples, Figure, Section, Segment, Sentences
+from finetune.page.parts import Block, Example, Examples, Section, Segment, Sentences
 from finetune.page.plots import MUTED, SERIES, draw
 from finetune.page.scores import show_classes, show_confusions
 from finetune.report.class_scores import ClassScore
@@ -41,7 +41,7 @@ def make_classified(folder: RunFolder) -> list[Section]:
         return [show_values(split, rows), show_far_values(split, rows)]
     labels = list(rows[0]["probabilities"])
     errors = Section("errors", f"Confusions ({split})", _confusions(rows, labels))
-    calibration = Section("calibration", f"Calibration ({split})", [draw_calibration(rows)])
+    calibration = Section("calibration", f"Calibration ({split})", [draw_calibration(*confidences(rows))])
     return [show_classes(split, score_rows(rows, labels)), errors, calibration, show_surest(split, rows)]
 
 
@@ -82,29 +82,6 @@ def confidences(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
         names = probabilities if isinstance(row["expected"], list) else likeliest
         found += [(probabilities[name], name in there) for name in names]
     return np.array([value for value, _ in found]), np.array([came for _, came in found], dtype=float)
-
-
-def draw_calibration(rows: Sequence[Row]) -> Figure:
-    """How often predictions of each probability are right; the diagonal is perfect."""
-    confidence, outcome = confidences(rows)
-    places = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    sizes = np.bincount(places, minlength=BINS)
-    filled = np.flatnonzero(sizes)
-    mean, share = (np.bincount(places, values, BINS)[filled] / sizes[filled] for values in (confidence, outcome))
-
-    def paint(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", label="perfect")
-        axes.bar(filled / BINS, sizes[filled] / sizes.sum(), 1 / BINS, align="edge", color=SERIES[1], alpha=0.35,
-                 label="share of predictions")  # fmt: skip
-        axes.plot(mean, share, color=SERIES[0], marker="o", markersize=4, label="right")
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="probability that was given", ylabel="share")
-        axes.legend(loc="upper left")
-
-    said = "; ".join(
-        f"of about {a:.2f}: {b:.2f} right, {n:,} predictions"
-        for a, b, n in zip(mean, share, sizes[filled], strict=True)
-    )
-    return draw("calibration", "How often a given probability comes true", f"Calibration. Probability {said}", paint)
 
 
 def show_surest(split: str, rows: Sequence[Row]) -> Section:
