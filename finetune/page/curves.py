@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Curve = tuple[list[float], list[float]]
 METRICS_SHOWN = 4
-OF_TIME = ("runtime", "per_second", "loss", "nb_samples", "jit_compilation_time")
+NO_SCORES = ("perplexity", "runtime", "per_second", "loss", "nb_samples", "jit_compilation_time")
 FURTHER = {
     "learning_rate": "Learning rate",
     "grad_norm": "Norm of the gradient",
@@ -32,7 +32,7 @@ def find_curve(history: Sequence[Mapping[str, Any]], name: str) -> Curve:
 def list_metrics(history: Sequence[Mapping[str, Any]], first: str) -> list[str]:
     """Metrics of validation by the names they were logged with, the one that chose the checkpoint first."""
     names = dict.fromkeys(name for entry in history for name in entry if name.startswith("eval_"))
-    scores = [name for name in names if not name.endswith(OF_TIME)]
+    scores = [name for name in names if not name.endswith(NO_SCORES)]
     return sorted(scores, key=lambda name: name != f"eval_{first}")[:METRICS_SHOWN]
 
 

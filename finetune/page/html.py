@@ -54,4 +54,6 @@ def shown(value: Cell) -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
+    if 1000 <= abs(value) < 1e9:
+        return f"{value:,.1f}"
     return f"{value:.4f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.4g}"
