@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from finetune.page.folder import RunFolder
 from finetune.page.parts import Cell, Figure, Section, Table
 from finetune.page.plots import MUTED, SERIES, bars, draw
-from finetune.page.table_files import read_table
+from finetune.page.table_files import read_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def make_searched(folder: RunFolder) -> list[Section]:
     path: Path = folder.path / RESULTS
     if not path.is_file():
         return []
-    rows = read_table(path).to_pylist()
+    rows = read_columns(path).to_pylist()
     done = [row for row in rows if row.get("state") == "COMPLETE" and row.get("value") is not None]
     names = [name for name in (rows[0] if rows else {}) if name.startswith(PARAMETER)]
     varied = [name for name in names if len({str(row[name]) for row in done}) > 1]

@@ -13,7 +13,7 @@ import pyarrow as pa
 from finetune.page.folder import RunFolder
 from finetune.page.parts import Block, Cell, Figure, Section, Sentences, Table
 from finetune.page.plots import SERIES, draw, shorten
-from finetune.page.table_files import list_columns, read_table
+from finetune.page.table_files import list_columns, read_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def _show(path: Path, number: int) -> Section:
     names = list_columns(path)
     conditions = [name for name in names if name not in OWN]
     keys = [name for name in ("dataset_name", "item", "original_text") if name in names]
-    table = read_table(path, list(dict.fromkeys(["surprisal", *keys, *conditions])))
+    table = read_columns(path, list(dict.fromkeys(["surprisal", *keys, *conditions])))
     table = table.filter(table["surprisal"].is_valid())
     if table.num_rows:
         section.blocks.append(_draw_distribution(table, number))

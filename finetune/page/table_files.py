@@ -20,7 +20,7 @@ def list_columns(path: Path) -> list[str]:
         return list(reader.schema.names)
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A whole table, or some of its columns."""
     if path.suffix == ".parquet":
         return pq.read_table(path, columns=None if columns is None else list(columns))
