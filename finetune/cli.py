@@ -188,9 +188,10 @@ class Command:
         self.stop.hold()
         if self.run_of_folder is None:
             return outcome
-        self._write_page(outcome)
+        ended = now()
+        self._write_page(outcome, ended)
         try:
-            self.run_of_folder.finish(outcome.status, outcome.result, outcome.reason)
+            self.run_of_folder.finish(outcome.status, outcome.result, outcome.reason, ended=ended)
         except OSError as error:
             further = explain(error) or str(error)
             reason = outcome.reason if further in outcome.reason else f"{outcome.reason} {further}".strip()
@@ -198,7 +199,7 @@ class Command:
             return Outcome(outcome.code or EXIT_FAILED, "failed", outcome.result, reason)
         return outcome
 
-    def _write_page(self, outcome: Outcome) -> None:
+    def _write_page(self, outcome: Outcome, ended: str) -> None:
         """`report.html`, before run.json lists the files; it changes nothing of how the run ended."""
         run = self.run_of_folder
         asked = _run_arguments(self.arguments) if self.arguments else RunArguments()
@@ -207,7 +208,7 @@ class Command:
         if run.folder is not None and run.started:
             from finetune.page.building import try_page
 
-            try_page(run.folder, {"status": outcome.status, "result": plain(outcome.result), "finished": now()})
+            try_page(run.folder, {"status": outcome.status, "result": plain(outcome.result), "finished": ended})
 
     def notify(self, outcome: Outcome, line: str) -> None:
         """Tell the user's own program how the run ended, once the last line is out."""

@@ -293,8 +293,10 @@ class Run:
         paths = [path for group in groups for path in group]
         self.record(inputs={**self._manifest.get("inputs", {}), **fingerprints(paths)})
 
-    def finish(self, status: str, result: Mapping[str, Any] | None = None, reason: str = "") -> None:
-        """Record how the run ended. A run that never started leaves no trace, unless it is done."""
+    def finish(
+        self, status: str, result: Mapping[str, Any] | None = None, reason: str = "", *, ended: str | None = None
+    ) -> None:
+        """Record how the run ended, and when: now, if `ended` does not say. A run that never started leaves no trace, unless it is done."""
         if status == "done":
             self._action = Action.START if not self._started else self._action
             self.start()
@@ -303,7 +305,7 @@ class Run:
         if self._lock is not None and not self._lock.is_there():
             self._started = False  # nothing is written into a folder that is not ours any more
             raise RunError(f"{self.folder} was removed or replaced while the run went on: what it has saved is lost")
-        ending = {"status": status, "finished": now(), "reason": reason or None}
+        ending = {"status": status, "finished": ended or now(), "reason": reason or None}
         self.record(**ending, result=dict(result or {}))
 
     def _write(self) -> None:
