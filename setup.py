@@ -36,7 +36,7 @@ setup(
     package_data={
         "finetune_scripts": ["*.sh"],
         "finetune_configs": ["*.json"],
-        "finetune": ["py.typed", "models/native/kernels/*"],  # compiled where they are used
+        "finetune": ["py.typed", "models/native/kernels/*", "page/templates/*"],  # compiled where they are used
     },
     install_requires=read_requirements(),
     extras_require={

@@ -11,7 +11,18 @@ ROOMS = (
     *("errors.py", "arguments", "run", "data", "tokenization", "encoding", "models", "training", "report"),
     "supervised",
     *("tagging", "classification", "language_modeling", "pregeneration", "surprisal", "lm_experiments"),
-    *("distillation", "search", "prediction", "exporting", "sweep", "commands.py", "cli.py"),
+    *(
+        "distillation",
+        "search",
+        "prediction",
+        "exporting",
+        "sweep",
+        "page",
+        "comparison",
+        "repeat",
+        "commands.py",
+        "cli.py",
+    ),
 )
 LEFT_OUT = ("__pycache__", "results", "fixtures")
 TAIL = """configs/  model configurations that the documents name

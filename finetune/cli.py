@@ -38,7 +38,7 @@ from finetune.run.failures import explain
 from finetune.run.folder import Request, Run
 from finetune.run.launcher import check_launcher, is_main_process
 from finetune.run.logs import LogFile, set_up_logging
-from finetune.run.manifest import plain
+from finetune.run.manifest import now, plain
 from finetune.run.notification import NOT_TOLD, notify
 from finetune.run.process_exit import give_up, leave, lose_output, open_missing_streams, say_error, write_result
 from finetune.run.signals import StopRequest
@@ -201,14 +201,27 @@ class Command:
         self.stop.hold()
         if self.run_of_folder is None:
             return outcome
+        ended = now()
+        self._write_page(outcome, ended)
         try:
-            self.run_of_folder.finish(outcome.status, outcome.result, outcome.reason)
+            self.run_of_folder.finish(outcome.status, outcome.result, outcome.reason, ended=ended)
         except OSError as error:
             further = explain(error) or str(error)
             reason = outcome.reason if further in outcome.reason else f"{outcome.reason} {further}".strip()
             logger.error("The end of the run could not be recorded: %s", further)
             return Outcome(outcome.code or EXIT_FAILED, "failed", outcome.result, reason)
         return outcome
+
+    def _write_page(self, outcome: Outcome, ended: str) -> None:
+        """`report.html`, before run.json lists the files; it changes nothing of how the run ended."""
+        run = self.run_of_folder
+        asked = _run_arguments(self.arguments) if self.arguments else RunArguments()
+        if outcome.status != "done" or asked.no_html_report or run is None or not run.writes or run.already_done:
+            return
+        if run.folder is not None and run.started:
+            from finetune.page.building import try_page
+
+            try_page(run.folder, {"status": outcome.status, "result": plain(outcome.result), "finished": ended})
 
     def notify(self, outcome: Outcome, line: str) -> None:
         """Tell the user's own program how the run ended, once the last line is out."""

@@ -26,7 +26,8 @@ TASKS = {
     ),
     "Distillation": ("distill", "binarized_data", "token_counts", "extract_distilbert"),
     "Surprisals": ("score", "finetune_lm"),
-    "Many runs": ("sweep",),
+    "Pages and comparisons of runs": ("report", "compare"),
+    "Many runs": ("sweep", "repeat"),
     "Helpers: preparing and converting data": (
         "split",
         "download_glue_data",

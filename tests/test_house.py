@@ -23,7 +23,9 @@ TASKS = {  # a task -> the tasks that it may build on
     "prediction": {"tagging", "classification", "language_modeling"},
     "exporting": {"prediction"},
 }
-TASKS["search"] = TASKS["sweep"] = set(TASKS)
+TASKS["page"] = set(TASKS)
+TASKS["comparison"] = TASKS["search"] = TASKS["sweep"] = set(TASKS)
+TASKS["repeat"] = set(TASKS)
 STARTS = {"cli", "commands"}  # what starts a script knows everything
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "sklearn", "pythainlp"}
 

@@ -37,6 +37,7 @@ class RunArguments:
         typed_only=True,
         help="program to start, without a shell, when the run has ended, with its last line as input",
     )
+    no_html_report: bool = argument(False, help="write no report.html with the scores, curves and errors of the run")
     verbose: bool = argument(False, help="log what libraries say, too")
     debug: bool | str = argument(
         False,

@@ -21,7 +21,7 @@ NOT_COMPARED = frozenset(
         *("overwrite_cache", "cache_dir", "report_to", "run_name", "project", "skip_memory_metrics", "local_rank"),
         *("token", "hub_token", "ddp_timeout"),
         *("output_file", "overwrite_output_file"),
-        *("save_minutes", "if_changed", "notify_command"),
+        *("save_minutes", "if_changed", "notify_command", "no_html_report"),
         *("num_workers", "reduce_memory", "datasets_cache_dir", "teacher_cache_dir"),
     }
 )

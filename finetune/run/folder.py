@@ -213,6 +213,11 @@ class Run:
         """Whether this process writes results into the folder: the first of those that share a run."""
         return self._lock is not None
 
+    @property
+    def started(self) -> bool:
+        """Whether it has begun to write."""
+        return self._started
+
     def header(self) -> list[str]:
         """The first lines of this attempt in the log."""
         command = self._request.command if self._request else ()
@@ -296,10 +301,13 @@ class Run:
         paths = [path for group in groups for path in group]
         self.record(inputs={**self._manifest.get("inputs", {}), **fingerprints(paths)})
 
-    def finish(self, status: str, result: Mapping[str, Any] | None = None, reason: str = "") -> None:
-        """Record how the run ended. A start that never began to write leaves no trace, but for one that is done.
+    def finish(
+        self, status: str, result: Mapping[str, Any] | None = None, reason: str = "", *, ended: str | None = None
+    ) -> None:
+        """Record how the run ended, and when: now, if `ended` does not say.
 
-        One that was to go on and was interrupted is recorded, too: a launcher's exit code does not tell that.
+        A start that never began to write leaves no trace, but for one that is done. One that was to go on and was
+        interrupted is recorded, too: a launcher's exit code does not tell that.
         """
         if status == "preempted" and self.resumed and not self._started and self.writes:
             self._started = True
@@ -311,7 +319,7 @@ class Run:
         if self._lock is not None and not self._lock.is_there():
             self._started = False  # nothing is written into a folder that is not ours any more
             raise RunError(f"{self.folder} was removed or replaced while the run went on: what it has saved is lost")
-        ending = {"status": status, "finished": now(), "reason": reason or None}
+        ending = {"status": status, "finished": ended or now(), "reason": reason or None}
         self.record(**ending, result=dict(result or {}))
 
     def _write(self) -> None:

@@ -12,6 +12,7 @@ from finetune.report.files import write_metrics
 from finetune.report.model_card import CARD, ModelCard, predict_usage, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
+from finetune.supervised.data_summary import write_data_summary
 from finetune.supervised.task import SupervisedTask
 from finetune.training.settled import describe_settled, warn_of_choice
 
@@ -27,7 +28,7 @@ def write_supervised_results(
     headline: tuple[str, ...],
     notes: Sequence[str] = (),
 ) -> None:
-    """Write metrics.json, the task's own files, and the model card.
+    """Write metrics.json, data_summary.json, the task's own files, and the model card.
 
     A card says how a model was trained, so one that training wrote is never overwritten by a run that only scores.
 
@@ -44,6 +45,7 @@ def write_supervised_results(
         return
     write_files(run.folder)
     write_metrics(run.folder, metrics)
+    write_data_summary(run.folder, task)
     if task.trains or not (run.folder / CARD).exists():
         more = {"notes": [*task.notes, *warn_of_choice(run), *notes]}
         card = make_card(run.folder, task, metrics, headline, **more)

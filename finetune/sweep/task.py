@@ -98,13 +98,30 @@ def plan_runs(script: Path, options: SweepArguments, behaviour: RunArguments) ->
     """
     axes = read_grid(options.grid, Path(options.grid_file) if options.grid_file else None)
     parser = load_parser(script)
-    problems, runs = ProblemList(), []
+    problems = ProblemList()
     problems.add(check_flags(parser, axes, options.words, script))
     problems.raise_any(UsageError)
+    return plan_cells(parser, script, make_cells(axes), options.words, Path(options.output_dir), behaviour)
+
+
+def plan_cells(
+    parser: CommandParser,
+    script: Path,
+    cells: Sequence[Cell],
+    words: Sequence[str],
+    folder: Path,
+    behaviour: RunArguments,
+) -> list[SweepRun]:
+    """A run for each cell, in a folder of its name, checked by the command's own parser.
+
+    Raises:
+        UsageError, DataError: with every problem, each once.
+    """
+    problems, runs = ProblemList(), []
     extra = [f"--{name}" for name in ("restart", "overwrite_output_dir") if getattr(behaviour, name)]
-    for cell in make_cells(axes):
+    for cell in cells:
         own = ProblemList()
-        run = own.attempt(_plan, parser, script, cell, [*options.words, *extra], Path(options.output_dir))
+        run = own.attempt(_plan, parser, script, cell, [*words, *extra], folder)
         problems.add(own)
         runs += [run] if run else []
     problems.raise_any(UsageError)

@@ -145,6 +145,9 @@ class TaggingArguments(SupervisedArguments):
         "training tags",
     )
     return_entity_level_metrics: bool = argument(False, help="add scores for each entity type to the metrics")
+    save_word_probabilities: bool = argument(
+        False, help="write predictions.<split>.npz: the probability of each label for each word"
+    )
     skip_do_eval: bool = argument(False, help="no evaluation after training, even with --do_eval")
     no_train_report: bool = argument(False, help="no report on the training sentences")
     no_eval_report: bool = argument(False, help="no report on the validation sentences")

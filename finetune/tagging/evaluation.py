@@ -43,6 +43,7 @@ class TaggedSplit:
     words: WordPredictions
     loss: float | None
     seconds: float
+    probabilities: npt.NDArray | None = None  # (words, labels), where they were asked for
 
 
 def predict_tags(

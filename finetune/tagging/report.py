@@ -6,8 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from pprint import pformat
 
+import numpy as np
+from numpy.typing import NDArray
+
 from finetune.report.files import REPORT, write_text
 from finetune.report.tables import class_table, confusion_table, count_table
+from finetune.run.atomic_files import AtomicFile
 from finetune.tagging.formats.sentences import spell_visibly
 from finetune.tagging.metrics import LENIENT, WORDS, TagScores
 from finetune.tagging.summary import TaggingSummary
@@ -66,6 +70,14 @@ def write_predictions(
     """
     columns = zip(words, predicted, strict=True) if expected is None else zip(words, expected, predicted, strict=True)
     return write_text(folder / f"predictions.{split}.conll", "".join(map(format_columns, columns)))
+
+
+def write_probabilities(folder: Path, split: str, labels: Sequence[str], probabilities: NDArray[np.float16]) -> Path:
+    """Write predictions.<split>.npz: `labels`, and `probabilities` (words, labels) of all words in their order."""
+    path = folder / f"predictions.{split}.npz"
+    with AtomicFile(path) as file:
+        np.savez_compressed(file.stream, labels=np.array(labels, dtype=np.str_), probabilities=probabilities)
+    return path
 
 
 def format_columns(columns: Sequence[Sequence[str]]) -> str:

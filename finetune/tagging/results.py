@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import Trainer
 
 from finetune.run.folder import Run
@@ -15,7 +17,7 @@ from finetune.supervised.results import write_supervised_results
 from finetune.tagging import legacy_files as legacy_ner
 from finetune.tagging.decoding import predict_split
 from finetune.tagging.metrics import MAIN_METRICS, compare_tags, name_tags
-from finetune.tagging.report import format_result, write_predictions, write_report
+from finetune.tagging.report import format_result, write_predictions, write_probabilities, write_report
 from finetune.tagging.summary import TaggingSummary, summarise_tagging
 from finetune.tagging.task import TaggingTask
 from finetune.training.settled import spell_settled
@@ -34,6 +36,7 @@ class SplitResult:
     expected: list[list[str]] | None
     summary: TaggingSummary | None
     loss: float | None
+    probabilities: NDArray[np.float16] | None = None
 
 
 def score_splits(trainer: Trainer, task: TaggingTask, names: Sequence[str]) -> dict[str, SplitResult]:
@@ -55,10 +58,10 @@ def score_split(trainer: Trainer, task: TaggingTask, name: str) -> SplitResult:
     split = task.corpus.splits[name]
     words = split["words"][:]
     if "tags" not in split.column_names:
-        return SplitResult(words, predicted, None, None, None)
+        return SplitResult(words, predicted, None, None, None, tagged.probabilities)
     expected = split["tags"][:]
     summary = summarise_tagging(compare_tags(predicted, expected, task.scheme))
-    return SplitResult(words, predicted, expected, summary, tagged.loss)
+    return SplitResult(words, predicted, expected, summary, tagged.loss, tagged.probabilities)
 
 
 def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitResult]) -> dict[str, Any]:
@@ -70,6 +73,8 @@ def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitR
         for name, result in results.items():
             if name != "train":
                 write_predictions(folder, name, result.words, result.predicted, result.expected)
+            if name != "train" and result.probabilities is not None:
+                write_probabilities(folder, name, task.labels, result.probabilities)
         write_report(folder, summaries, notes=[*task.notes, *spell_settled(run)])
 
     write_supervised_results(run, task, metrics, write_files, headline=HEADLINE)

@@ -41,6 +41,7 @@ from finetune.training.callbacks import (
     ProgressBar,
 )
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
+from finetune.training.history import write_history
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.parameter_groups import Unfreezing, needs_groups
@@ -299,6 +300,7 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
             step = trainer.state.global_step
             by = run.stop.signal_name
             raise Preempted(f"stopped by {by} at step {step}, state saved: run the same command again to go on")
+    write_history(run, trainer)
     tell_best(trainer)
     if passed_over := count_passed_over(trainer.state):
         logger.warning("%d of %d steps changed nothing: no finite numbers.", passed_over, trainer.state.global_step)

@@ -1,0 +1,101 @@
+"""The files of an output folder, read for its page; one that cannot be read is told on the page instead of ending it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import FinetuneError
+from finetune.report.files import METRICS, REPORT
+from finetune.run.checkpoints import TRAINER_STATE
+from finetune.run.manifest import read_manifest
+from finetune.supervised.data_summary import DATA_SUMMARY
+from finetune.training.history import HISTORY
+
+
+class RunFolder:
+    """What a run left; `unread` are sentences about files that cannot be read."""
+
+    def __init__(self, path: Path, ending: Mapping[str, Any] | None = None) -> None:
+        self.path, self.ending = path, dict(ending or {})
+        self.unread: list[str] = []
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """run.json, with how the run ends where that is not written yet."""
+        try:
+            return {**(read_manifest(self.path) or {}), **self.ending}
+        except FinetuneError as error:
+            self.unread.append(f"{error}.")
+            return dict(self.ending)
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        found = self._read_json(METRICS)
+        return {name: values for name, values in found.items() if isinstance(values, dict)}
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """What the Trainer logged; from the newest checkpoint where no file of its own is there."""
+        found = self._read_json(HISTORY).get("log")
+        if found is None:
+            states = sorted(self.path.glob(f"checkpoint-*/{TRAINER_STATE}"), key=lambda path: path.stat().st_mtime)
+            found = self._read_json(str(states[-1].relative_to(self.path))).get("log_history") if states else None
+        return [entry for entry in found or [] if isinstance(entry, dict) and "step" in entry]
+
+    @cached_property
+    def data(self) -> dict[str, dict[str, Any]]:
+        return self._read_json(DATA_SUMMARY)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        return self._read_json("finetune_settings.json")
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The labels of the model, in the order of their ids."""
+        names = self._read_json("config.json").get("id2label") or {}
+        return [str(names[key]) for key in sorted(names, key=int)]
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """The notes of report.txt."""
+        path = self.path / REPORT
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        _, _, notes = text.rpartition("\nNotes:\n")
+        return [line[2:] for line in notes.splitlines() if line.startswith("- ")] if "\nNotes:\n" in text else []
+
+    def predictions(self, suffix: str) -> dict[str, Path]:
+        """The predictions files of each split, by the kind of file."""
+        paths = sorted(self.path.glob(f"predictions.*.{suffix}"))
+        return {path.name.removeprefix("predictions.").removesuffix(f".{suffix}"): path for path in paths}
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            self.unread.append(f"{name} cannot be read: {error}.")
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def judged_split(names: Mapping[str, Any]) -> str | None:
+    """The split that says most about a model: a test, else a validation split, else any."""
+    return next(iter(sorted(names, key=_rank)), None)
+
+
+def _rank(name: str) -> int:
+    return next((n for n, word in enumerate(("test", "validation", "dev", "train")) if name.startswith(word)), 2)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Lines cut at \\n alone, without it."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield line.removesuffix("\n")

@@ -1,0 +1,98 @@
+"""The page of a search over hyperparameters: its course, what each hyperparameter did, its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from finetune.page.folder import RunFolder
+from finetune.page.parts import Cell, Figure, Section, Table
+from finetune.page.plots import MUTED, SERIES, bars, draw
+from finetune.page.table_files import read_columns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RESULTS = "optimization_results.csv.gz"
+PARAMETER = "params_"
+SLICES_AT_MOST, TRIALS_LISTED, FEWEST = 6, 500, 4
+Row = dict[str, Any]
+
+
+def make_searched(folder: RunFolder) -> list[Section]:
+    """The section that only searches have."""
+    path: Path = folder.path / RESULTS
+    if not path.is_file():
+        return []
+    rows = read_columns(path).to_pylist()
+    done = [row for row in rows if row.get("state") == "COMPLETE" and row.get("value") is not None]
+    names = [name for name in (rows[0] if rows else {}) if name.startswith(PARAMETER)]
+    varied = [name for name in names if len({str(row[name]) for row in done}) > 1]
+    section = Section("trials", "The trials of the search")
+    if done:
+        section.blocks.append(_draw_course(done))
+        section.blocks.extend(_draw_correlations(done, varied))
+        section.blocks.extend(_draw_slice(done, name) for name in varied[:SLICES_AT_MOST])
+    section.blocks.append(_table(rows, names))
+    return [section]
+
+
+def _draw_course(done: Sequence[Row]) -> Figure:
+    numbers, values = [row["number"] for row in done], [row["value"] for row in done]
+    best = np.minimum.accumulate(values)
+
+    def paint(axes: Axes) -> None:
+        axes.scatter(numbers, values, s=18, color=SERIES[0], label="trial")
+        axes.step(numbers, best, where="post", color=SERIES[1], label="best so far")
+        axes.set(xlabel="trial", ylabel="validation loss")
+        axes.legend()
+
+    winner = numbers[int(np.argmin(values))]
+    said = f"Validation loss of {len(done)} complete trials; the best is {best[-1]:.4g}, of trial {winner}."
+    return draw("search_history", "Validation loss by trial", said, paint)
+
+
+def _draw_correlations(done: Sequence[Row], varied: Sequence[str]) -> list[Figure]:
+    """How far the loss goes with each numeric hyperparameter: rank correlations, which few trials leave vague."""
+    numeric = [name for name in varied if all(isinstance(row[name], int | float) for row in done)]
+    if len(done) < FEWEST or not numeric:
+        return []
+    losses = [row["value"] for row in done]
+    found = {name: abs(float(spearmanr([row[name] for row in done], losses).statistic)) for name in numeric}
+    ordered = sorted((name for name in found if found[name] == found[name]), key=lambda name: -found[name])
+    labels, values = [name.removeprefix(PARAMETER) for name in ordered], [found[name] for name in ordered]
+    said = "; ".join(f"{label} {value:.2f}" for label, value in zip(labels, values, strict=True))
+    title = "What the loss goes with (rank correlation, Spearman)"
+    height = max(1.6, 0.7 + 0.27 * len(labels))
+    return [
+        draw("search_correlations", title, f"{title}: {said}", lambda axes: bars(axes, labels, values), height=height)
+    ]
+
+
+def _draw_slice(done: Sequence[Row], name: str) -> Figure:
+    label, values = name.removeprefix(PARAMETER), [row[name] for row in done]
+    is_numeric = all(isinstance(value, int | float) for value in values)
+    places = values if is_numeric else [str(value) for value in values]
+
+    def paint(axes: Axes) -> None:
+        colours = [SERIES[0] if row["value"] > min(r["value"] for r in done) else SERIES[1] for row in done]
+        axes.scatter(places, [row["value"] for row in done], s=18, color=colours)
+        if is_numeric and min(values) > 0 and max(values) / min(values) > 50:
+            axes.set_xscale("log")
+        axes.set(xlabel=label, ylabel="validation loss")
+        axes.tick_params(colors=MUTED)
+
+    best = min(done, key=lambda row: row["value"])
+    slug = "".join(letter if letter.isalnum() else "_" for letter in label)
+    return draw(f"slice_{slug}", f"Loss by {label}", f"Loss by {label}; the best trial has {best[name]}.", paint)
+
+
+def _table(rows: Sequence[Row], names: Sequence[str]) -> Table:
+    shown = ["number", "value", "state", "epochs", "seconds", *names]
+    cells: list[list[Cell]] = [[row.get(name) for name in shown] for row in rows[:TRIALS_LISTED]]
+    headings = ["trial", "validation loss", *shown[2:5], *(name.removeprefix(PARAMETER) for name in names)]
+    return Table("Every trial", headings, cells, left_out=max(0, len(rows) - TRIALS_LISTED))
