@@ -40,12 +40,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from finetune.surprisal.chunks import in_chunks
 from finetune.surprisal.inference import SurprisalModel
 from finetune.surprisal.input import ScoringExample
 from finetune.surprisal.row_inference import SlotScores
 from finetune.surprisal.table_files import TableFile
 from finetune.surprisal.tables import SurprisalTables
-from finetune.surprisal.task import describe_texts, in_chunks, make_tables
+from finetune.surprisal.task import describe_texts, make_tables
 
 VOCABULARY = 50_257
 TOLERANCE_BITS = 2e-3  # float32 sums over 50,257 logits, in another order
@@ -156,7 +157,7 @@ def run_ours(surprisal_model: SurprisalModel, tables: SurprisalTables, texts: li
     with TableFile(path) as file:
         for chunk in in_chunks(examples):
             scored = surprisal_model.score([item.text for item in chunk])
-            file.write(tables.build(describe_texts(surprisal_model, chunk, scored, {}, words=False), "token"))
+            file.write(tables.build(describe_texts(surprisal_model, chunk, scored, {}, detail="token"), "token"))
 
 
 def bench(name: str, model: Any, tokenizer: Any, task: str, texts: list[str], rounds: int) -> dict[str, Any]:

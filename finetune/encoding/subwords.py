@@ -40,6 +40,14 @@ class Subwords:
     control_texts: int = 0  # texts that spell a control token, which were encoded as the text that they are
 
 
+@dataclass(frozen=True)
+class TextSpans:
+    """The subwords of one text, and which of its characters each comes from."""
+
+    ids: npt.NDArray[np.int64]  # (subwords,)
+    spans: npt.NDArray[np.int64]  # (subwords, 2): first, one past the last
+
+
 class SubwordEncoder:
     """Encodes lists of texts; picklable. A control token that a text spells (`[SEP]`, `</s>`) is text.
 
@@ -78,15 +86,36 @@ class SubwordEncoder:
         subwords = self._encode_rust(list(texts)) if self._rust_json else self._encode_python(list(texts))
         return replace(subwords, control_texts=int(self.control.find_spelling(texts).sum()))
 
+    def find_spans(self, texts: Sequence[str]) -> list[TextSpans | None]:
+        """Ids as `encode` gives them with the characters that they come from; None: the tokenizer does not say."""
+        if self._rust_json:
+            found = [
+                (item.ids, item.offsets)
+                for item in self._open_rust().encode_batch(list(texts), add_special_tokens=False)
+            ]
+        elif texts and getattr(self._python_tokenizer, "is_fast", False):
+            assert self._python_tokenizer is not None
+            rows = self._python_tokenizer(
+                list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False
+            )
+            found = list(zip(rows["input_ids"], rows["offset_mapping"], strict=True))
+        else:
+            return [None] * len(texts)
+        return [TextSpans(np.array(ids, np.int64), np.array(spans, np.int64).reshape(-1, 2)) for ids, spans in found]
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_rust": None}
 
-    def _encode_rust(self, texts: list[str]) -> Subwords:
+    def _open_rust(self) -> Tokenizer:
         if self._rust is None:
             assert self._rust_json is not None
             self._rust = Tokenizer.from_str(self._rust_json)
+        return self._rust
+
+    def _encode_rust(self, texts: list[str]) -> Subwords:
         needs_word_ids = self.words and self._starts_by_id is None
-        encode = self._rust.encode_batch if needs_word_ids else self._rust.encode_batch_fast
+        rust = self._open_rust()
+        encode = rust.encode_batch if needs_word_ids else rust.encode_batch_fast
         encodings = encode(texts, add_special_tokens=False)
         lengths = np.fromiter(map(len, encodings), np.int32, len(encodings))
         ids = np.fromiter(chain.from_iterable([item.ids for item in encodings]), self.dtype, int(lengths.sum()))

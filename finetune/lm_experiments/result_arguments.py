@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from finetune.arguments.fields import argument
 from finetune.errors import Problem
-from finetune.surprisal.arguments import EVALUATIONS, TABLE_DETAILS, TABLE_FORMATS
+from finetune.surprisal.arguments import TABLE_DETAILS, TABLE_FORMATS
+from finetune.surprisal.pair_arguments import PairArguments
 
 
 @dataclass
-class ExperimentResultArguments:
+class ExperimentResultArguments(PairArguments):
     """Results."""
 
     output_dir: str | None = argument(
@@ -29,15 +30,9 @@ class ExperimentResultArguments:
     save_tmp_test_files: bool = argument(
         False, help="keep the scores of each batch of a test, so that an interrupted test goes on where it was"
     )
-    evaluate: str | None = argument(None, choices=EVALUATIONS, help="a ready evaluation of the model at the end")
-    blimp_dir: str | None = argument(None, metavar="FOLDER", help="the .jsonl(.gz) files of BLiMP, one a paradigm")
 
     def problems(self) -> list[Problem]:
-        found = []
-        if self.evaluate == "blimp" and not self.blimp_dir:
-            found.append(Problem("--evaluate blimp needs the data", remedy="give --blimp_dir"))
-        if self.blimp_dir and self.evaluate != "blimp":
-            found.append(Problem("--blimp_dir is given, but not --evaluate blimp"))
+        found = self.pair_problems()
         if self.test_output_file_prefix and "/" in self.test_output_file_prefix:
             found.append(Problem(f"--test_output_file_prefix {self.test_output_file_prefix} holds a slash"))
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from finetune.lm_experiments.scored_batches import read_batch_tokens
 from finetune.lm_experiments.texts import AnnotatedTexts
 from finetune.lm_experiments.trainer import SeenBatch
 from finetune.run.checkpoints import read_position, read_state
+from finetune.surprisal.columns import COLUMNS
+from finetune.surprisal.facts import FactKind, fact_column, name_apart_from, note_facts, tell_renamed
 from finetune.surprisal.inference import ScoredTokens, SurprisalModel
-from finetune.surprisal.input import widest
 from finetune.surprisal.row_inference import QueriedLogits, SlotScores
 from finetune.surprisal.surprisal import LOG_2, row_sums, sentence_surprisals
 from finetune.surprisal.table_files import FORMATS
-from finetune.surprisal.tables import ScoredTexts, SurprisalTables, metadata_column
-from finetune.surprisal.task import FACT_TYPES, make_tables, spell_fact, spell_words
+from finetune.surprisal.tables import ScoredTexts, SurprisalTables
+from finetune.surprisal.task import describe_words, make_tables
 
 METRICS, LOSSES, CURVES = "metrics", "losses", "loss_curves.pdf"
 
@@ -57,8 +58,12 @@ class BatchTables:
     tables: SurprisalTables
     detail: str
     seed: int
-    facts: dict[str, type]
+    facts: dict[str, FactKind]
     loss_names: list[str]
+
+    def __post_init__(self) -> None:
+        self.fact_names = name_apart_from(self.facts, {*COLUMNS, *self.loss_names})
+        tell_renamed(self.fact_names)
 
     @classmethod
     def of(
@@ -69,7 +74,9 @@ class BatchTables:
         return cls.build_for(parts, facts, list(names))
 
     @classmethod
-    def build_for(cls, parts: ExperimentParts, facts: dict[str, type], loss_names: Sequence[str] = ()) -> BatchTables:
+    def build_for(
+        cls, parts: ExperimentParts, facts: dict[str, FactKind], loss_names: Sequence[str] = ()
+    ) -> BatchTables:
         surprisal_model = SurprisalModel(parts.model, parts.tokenizer, parts.task, sparse_head=False)
         tables = make_tables(surprisal_model, parts.settings.model.model_name_or_path)
         return cls(
@@ -112,16 +119,25 @@ class BatchTables:
             leading |= {"generated_sequence_type": pa.array([about.sequence] * size), "label_text": labels}
         else:
             leading["input_label"] = labels
-        words = spell_words(self.surprisal_model, scored) if self.detail == "word" else None
+        of_words = describe_words(self.surprisal_model, scored, self._scored_texts(own, labels), self.detail)
         fields = {name: getattr(scored, name) for name in ScoredTexts.__dataclass_fields__ if hasattr(scored, name)}
         trailing = self._trailing(own, scored, about)
-        return self.tables.build(ScoredTexts(leading, trailing, word_texts=words, **fields), self.detail)
+        return self.tables.build(ScoredTexts(leading, trailing, **of_words, **fields), self.detail)
+
+    def _scored_texts(self, own: AnnotatedTexts, labels: pa.Array) -> list[str]:
+        """What the tokens of each row are the tokens of: its text, or what a decoder or a mask is to say."""
+        if self.surprisal_model.task == "seq2seq":
+            return [str(label) for label in labels.to_pylist()]
+        return own.texts if self.surprisal_model.task == "lm" or own.labels is None else own.labels
 
     def _trailing(self, own: AnnotatedTexts, scored: ScoredTokens, about: About) -> dict[str, Any]:
         """Metadata, then where the batch stands; `loss` is the mean over the text's scored tokens in nats."""
         size = len(own)
         mean = sentence_surprisals(np.where(shown_of(scored), scored.surprisal, np.nan), scored.offsets).mean * LOG_2
-        columns = {metadata_column(name): fact_column(own.metadata, name, kind) for name, kind in self.facts.items()}
+        columns = {
+            self.fact_names[name]: fact_column([record.get(name) for record in own.metadata], kind)
+            for name, kind in self.facts.items()
+        }
         columns |= {
             "epoch": pa.array([about.epoch] * size, pa.int64()),
             "batch_number": pa.array([about.batch_number] * size, pa.int64()),
@@ -148,20 +164,12 @@ def shown_of(scored: ScoredTokens) -> np.ndarray:
     return np.ones(len(scored.ids), dtype=bool) if scored.shown is None else scored.shown
 
 
-def join_metadata(texts: Iterable[AnnotatedTexts]) -> dict[str, type]:
-    """The metadata of several files: name -> type that holds each value; those that are always null are text."""
-    joined: dict[str, type] = {}
+def join_metadata(texts: Iterable[AnnotatedTexts]) -> dict[str, FactKind]:
+    """The metadata of several files: name -> kind that holds each value."""
+    joined: dict[str, FactKind] = {}
     for record in (record for item in texts for record in item.metadata):
-        for name, value in record.items():
-            joined[name] = widest(joined.get(name), type(value))
-    return {name: str if kind is type(None) else kind for name, kind in joined.items()}
-
-
-def fact_column(records: Sequence[Mapping[str, Any]], name: str, kind: type) -> pa.Array:
-    """One fact of each text."""
-    spell: Callable[[Any], Any] = spell_fact if kind is str else kind
-    values = [record.get(name) for record in records]
-    return pa.array([None if value is None else spell(value) for value in values], FACT_TYPES[kind])
+        note_facts(joined, record)
+    return joined
 
 
 class TrainingTables:

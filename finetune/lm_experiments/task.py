@@ -43,10 +43,12 @@ from finetune.report.files import write_metrics, write_text
 from finetune.run.checkpoints import delete, list_checkpoints
 from finetune.run.folder import Run
 from finetune.run.launcher import count_processes
-from finetune.surprisal.blimp import MinimalPair, read_blimp
+from finetune.surprisal.columns import write_columns
 from finetune.surprisal.inference import SurprisalModel
 from finetune.surprisal.input import find_metadata
-from finetune.surprisal.task import evaluate_blimp
+from finetune.surprisal.pair_evaluation import check_pair_task, evaluate_pairs, find_pair_files, read_pairs
+from finetune.surprisal.pair_files import MinimalPair
+from finetune.surprisal.table_files import FORMATS
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ def run_experiment(arguments: Arguments, run: Run) -> dict[str, Any]:
     parts = replace(parts, settings=settings)
     require_evaluations(parts, tests, pairs)
     run.start()
-    run.record_inputs(input_files(settings, tests))
+    run.record_inputs([*input_files(settings, tests), *find_pair_files(settings.results)])
     write_config(arguments, settings, folder)
     if task:
         facts = train_and_save(task, run, folder)
@@ -115,9 +117,7 @@ def require_evaluations(parts: ExperimentParts, tests: Sequence[AnnotatedTexts],
     problems = ProblemList()
     for texts in tests:
         problems.attempt(TextBatches, texts.take(range(min(len(texts), TEXTS_JUDGED))), parts.recipe("test"))
-    if pairs and parts.task == "seq2seq":
-        found = "a sequence-to-sequence model gives no score to a sentence alone"
-        problems.append(Problem(found, remedy="give a causal or a masked model for --evaluate blimp"))
+    problems.extend(check_pair_task(parts.task) if pairs else ())
     problems.raise_any()
 
 
@@ -129,8 +129,7 @@ def read_inputs(settings: ExperimentSettings) -> tuple[list[AnnotatedTexts], lis
     """
     problems = ProblemList()
     tests = problems.attempt(read_tests, settings) or []
-    blimp = settings.results.blimp_dir
-    pairs = problems.attempt(read_blimp, Path(blimp)) if blimp else None
+    pairs = problems.attempt(read_pairs, settings.results)
     problems.raise_any()
     return tests, pairs or []
 
@@ -181,11 +180,14 @@ def finish_run(
     metrics: dict[str, Any] = {"validation": facts} if facts else {}
     if tests:
         metrics["test"] = run_tests(parts, tests, run, epoch=facts["best_epoch"] if facts else None)
+    details: dict[str, Any] = {}
     if pairs:
         surprisal_model = SurprisalModel(parts.model, parts.tokenizer, parts.task)
-        blimp, details = evaluate_blimp(surprisal_model, pairs, run.folder, parts.settings.results.metrics_format)
-        metrics["blimp"] = blimp
-    write_metrics(run.folder, {**metrics, **({"blimp": details} if pairs else {})})
+        results = parts.settings.results
+        name = str(results.evaluate)
+        metrics[name], details[name] = evaluate_pairs(surprisal_model, pairs, run.folder, name, results.metrics_format)
+    write_metrics(run.folder, {**metrics, **details})
+    write_columns(run.folder, sorted(run.folder.glob(f"*{FORMATS[parts.settings.results.metrics_format]}")))
     return {"seed": parts.settings.seed, **metrics}
 
 

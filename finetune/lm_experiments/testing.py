@@ -24,11 +24,12 @@ from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
 from finetune.lm_experiments.trainer import as_tensors
 from finetune.run.folder import Run
 from finetune.run.progress import Progress
+from finetune.surprisal.chunks import tell_counts
 from finetune.surprisal.inference import ScoredTokens
 from finetune.surprisal.input import name_apart
 from finetune.surprisal.surprisal import row_sums
 from finetune.surprisal.table_files import FORMATS, TableFile
-from finetune.surprisal.task import model_label, tell_counts
+from finetune.surprisal.task import model_label
 
 logger = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from typing import ClassVar
 from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, switched
 from finetune.errors import Problem
+from finetune.surprisal.pair_arguments import PairArguments
 
 MODEL_TASKS = ("lm", "mlm", "seq2seq")
 MASKINGS = ("within_word_l2r", "single", "given")
 TABLE_FORMATS = ("csv", "parquet")
 TABLE_DETAILS = ("token", "word", "sentence", "none")
-EVALUATIONS = ("blimp",)
 
 
 @dataclass
-class ScoreArguments:
+class ScoreArguments(PairArguments):
     """Scoring."""
 
     OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {"no_cuda": switched({"device": "cpu"})}
@@ -52,8 +52,6 @@ class ScoreArguments:
     test_output_file_prefix: str | None = argument(
         None, metavar="NAME", help="tables are NAME-test_results; without it the model's name"
     )
-    evaluate: str | None = argument(None, choices=EVALUATIONS, help="a ready evaluation in place of texts")
-    blimp_dir: str | None = argument(None, metavar="FOLDER", help="the .jsonl(.gz) files of BLiMP, one a paradigm")
     batch_size: int = argument(
         32, minimum=1, aliases=("per_device_test_batch_size", "per_device_eval_batch_size"), help="rows at once"
     )
@@ -64,11 +62,7 @@ class ScoreArguments:
     bf16: bool = argument(False, help="compute in bfloat16: faster, surprisals to about two digits")
 
     def problems(self) -> list[Problem]:
-        found = []
-        if self.evaluate == "blimp" and not self.blimp_dir:
-            found.append(Problem("--evaluate blimp needs the data", remedy="give --blimp_dir"))
-        if self.blimp_dir and self.evaluate != "blimp":
-            found.append(Problem("--blimp_dir is given, but not --evaluate blimp"))
+        found = self.pair_problems()
         if self.evaluate and self.test_file:
             found.append(Problem("--evaluate and --test_file contradict each other", remedy="give one of them"))
         if self.output_dir and not self.test_file and not self.evaluate:

@@ -17,6 +17,7 @@ from finetune.data.files import find_paths, iterate_lines, listed, raise_problem
 from finetune.data.json_values import parse_json
 from finetune.data.prediction_input import STDIN, iterate_standard_input
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.surprisal.facts import FactKind, name_apart_from, note_facts
 
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".ods")
@@ -37,17 +38,28 @@ class ScoringExample:
 
 @dataclass
 class InputFile:
-    """A checked file: the types of its facts (`bool`, `int`, `float` or `str`), and whether every example has labels."""
+    """A checked file: the kinds of the facts in its lines and in its metadata, and how many examples have labels."""
 
     path: Path
     metadata: Path | None
-    facts: dict[str, type] = field(default_factory=dict)
+    own_facts: dict[str, FactKind] = field(default_factory=dict)
+    metadata_facts: dict[str, FactKind] = field(default_factory=dict)
     examples: int = 0
     labelled: int = 0
     name: str = ""  # of the data set
 
     def __post_init__(self) -> None:
         self.name = self.name or data_set_name(self.path)
+
+    @property
+    def metadata_names(self) -> dict[str, str]:
+        """What the facts of the metadata are called: a name that the lines of the file have too is another fact."""
+        return name_apart_from(self.metadata_facts, {*RESERVED, *self.own_facts})
+
+    @property
+    def facts(self) -> dict[str, FactKind]:
+        names = self.metadata_names
+        return {**self.own_facts, **{names[name]: kind for name, kind in self.metadata_facts.items()}}
 
 
 def data_set_name(path: Path) -> str:
@@ -80,11 +92,11 @@ def resolve_input_files(patterns: Sequence[str], *, flag: str) -> list[InputFile
 
 def read_scoring_file(file: InputFile) -> Iterator[ScoringExample]:
     """The examples of a checked file in their order."""
-    metadata = iterate_lines(file.metadata) if file.metadata else iter(())
+    metadata, names = iterate_lines(file.metadata) if file.metadata else iter(()), file.metadata_names
     for number, line in enumerate(iterate_lines(file.path)):
         record = parse_json(line) if _is_json(file.path) else {"text": line}
-        known = {**record, **(parse_json(next(metadata)) if file.metadata else {})}
-        facts = {name: value for name, value in known.items() if name not in RESERVED}
+        beside = parse_json(next(metadata)) if file.metadata else {}
+        facts = _own_facts(record) | {names[name]: value for name, value in beside.items()}
         yield ScoringExample(number, record["text"], record.get("labels"), facts, file.name)
 
 
@@ -147,7 +159,7 @@ def _check_lines(file: InputFile, problems: list[Problem]) -> Iterator[None]:
             continue
         file.labelled += record.get("labels") is not None
         problems.extend(_check_record(record, file.path, number))
-        _note_facts(file, record)
+        note_facts(file.own_facts, _own_facts(record))
 
 
 def _check_record(record: Mapping[str, Any], path: Path, number: int) -> Iterator[Problem]:
@@ -167,7 +179,7 @@ def _check_metadata(file: InputFile, problems: list[Problem]) -> Iterator[None]:
         yield
         record = _read_object(line, file.metadata, number, problems)
         if record is not None:
-            _note_facts(file, record)
+            note_facts(file.metadata_facts, record)
 
 
 def _read_object(line: str, path: Path, number: int, problems: list[Problem]) -> dict[str, Any] | None:
@@ -184,28 +196,8 @@ def _read_object(line: str, path: Path, number: int, problems: list[Problem]) ->
     return None
 
 
-def _note_facts(file: InputFile, record: Mapping[str, Any]) -> None:
-    for name, value in record.items():
-        if name not in RESERVED:
-            file.facts[name] = widest(file.facts.get(name), type(value))
-
-
-def widest(first: type | None, second: type) -> type:
-    """The type that holds values of both: the same, float for int and float, else text."""
-    if first in (None, type(None), second):
-        return second if second in (bool, int, float, str, type(None)) else str
-    if second is type(None):
-        return first or str
-    return float if {first, second} == {int, float} else str
-
-
-def join_facts(files: Sequence[InputFile]) -> dict[str, type]:
-    """The facts of all files with types that hold each file's; those that are always null are text."""
-    joined: dict[str, type] = {}
-    for file in files:
-        for name, kind in file.facts.items():
-            joined[name] = widest(joined.get(name), kind)
-    return {name: str if kind is type(None) else kind for name, kind in joined.items()}
+def _own_facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in RESERVED}
 
 
 def _is_json(path: Path) -> bool:

@@ -12,42 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from finetune.surprisal.surprisal import WordSurprisals, row_sums, sentence_surprisals
+from finetune.surprisal.word_places import NOWHERE, WordPlaces
 
-COLUMNS = frozenset(
-    [
-        "model_name",
-        "task",
-        "n_params",
-        "item",
-        "original_text",
-        "input_text",
-        "input_label",
-        "generated_sequence_type",
-        "label_text",
-        "word_num",
-        "word",
-        "token_num_in_word",
-        "token",
-        "token_id",
-        "token_is_start_of_word",
-        "token_is_word",
-        "n_words",
-        "n_tokens",
-        "surprisal",
-        "surprisal_corrected",
-        "mean_surprisal",
-        "perplexity",
-        "predicted_token",
-        "predicted_token_id",
-        "predicted_token_surprisal",
-        "epoch",
-        "batch_number",
-        "dataset_type",
-        "loss",
-        "dataset_name",
-        "seed",
-    ]
-)
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -69,6 +35,7 @@ class ScoredTexts:
     predicted_surprisal: npt.NDArray[np.float64]  # (tokens,) bits
     words: WordSurprisals
     word_texts: Sequence[str] | None = None  # (words,) needed for word tables only
+    places: WordPlaces | None = None  # of words in their texts; None: not known
     shown: BoolArray | None = None
 
     @property
@@ -109,6 +76,7 @@ class SurprisalTables:
         alone = words.tokens[word] == 1 if len(word) else np.zeros(0, dtype=bool)
         columns = {
             "word_num": (word - first_word[of_text])[chosen],
+            **_characters(scored.places, word[chosen]),
             "token_num_in_word": (np.arange(len(word)) - words.first_token[word])[chosen] if len(word) else word,
             "token": self._spell(scored.ids[chosen]),
             "token_id": scored.ids[chosen].astype(np.int32),
@@ -130,6 +98,7 @@ class SurprisalTables:
         columns = {
             "word_num": (np.arange(len(of_text)) - _first_words(scored)[of_text])[chosen],
             "word": pa.array(scored.word_texts, pa.string()).take(pa.array(chosen)),
+            **_characters(scored.places, chosen),
             "n_tokens": words.tokens[chosen],
             "surprisal": _numbers(words.surprisal[chosen]),
             "surprisal_corrected": _numbers(words.corrected[chosen]),
@@ -149,11 +118,6 @@ class SurprisalTables:
 
     def _spell(self, ids: npt.NDArray[np.integer]) -> pa.Array:
         return pc.take(self.tokens, _ids(ids))
-
-
-def metadata_column(name: str) -> str:
-    """The name of the column of a fact: its own, unless a column of the tables is called so."""
-    return f"metadata_{name}" if name in COLUMNS else name
 
 
 def abbreviate_count(parameters: int) -> str:
@@ -191,6 +155,13 @@ def _of_texts(values: Sequence[Any] | pa.Array, of_text: npt.NDArray[np.int64]) 
 def _ids(ids: npt.NDArray[np.integer]) -> pa.Array:
     """Ids with -1 as missing."""
     return pa.array(ids.astype(np.int32), mask=ids < 0)
+
+
+def _characters(places: WordPlaces | None, words: npt.NDArray[np.int64]) -> dict[str, pa.Array]:
+    """The places of the words of some rows."""
+    unknown = np.full(len(words), NOWHERE, dtype=np.int64)
+    first, end = (unknown, unknown) if places is None else (places.first[words], places.end[words])
+    return {"word_char_start": _ids(first), "word_char_end": _ids(end)}
 
 
 def _numbers(values: npt.NDArray[np.floating]) -> pa.Array:

@@ -166,6 +166,66 @@ def test_blimp_on_the_real_files(call_command, tiny_gpt2, shared_data, tmp_path)
     assert pairs["surprisal_good"][0] == pytest.approx(sum(plain_surprisals(tiny_gpt2, pairs["good"][0])), abs=1e-3)
 
 
+def test_minimal_pairs_of_any_benchmark(call_command, tiny_gpt2, tmp_path):
+    """A JSON file, a table with other names of columns, and groups of one's own; the scores are those of transformers."""
+    rows = [
+        {"right": "The keys are here.", "wrong": "The keys is here.", "all": "number", "difficulty": 1},
+        {"right": "She said no.", "wrong": "She no said.", "all": "order", "difficulty": 2},
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    pd.DataFrame(rows).to_csv(tmp_path / "more.tsv", sep="\t", index=False)
+    call = ("--model_name_or_path", tiny_gpt2, "--evaluate", "minimal_pairs", "--device", "cpu")
+    files = ("--pairs_file", tmp_path / "pairs.jsonl", tmp_path / "more.tsv")
+    names = ("--good_column", "right", "--bad_column", "wrong", "--group_columns", "all", "difficulty")
+    done = call_command("score.py", *call, *files, *names, "--output_dir", tmp_path / "out")
+    assert done.code == 0, done.stderr
+    pairs = pd.read_csv(tmp_path / "out" / "minimal_pairs.csv.gz", keep_default_na=False)
+    assert pairs["file"].tolist() == ["pairs", "pairs", "more", "more"] and done.last["pairs"] == 4
+    for column, key in (("surprisal_good", "right"), ("surprisal_bad", "wrong")):
+        expected = [sum(plain_surprisals(tiny_gpt2, row[key])) for row in rows] * 2
+        assert pairs[column].tolist() == pytest.approx(expected, abs=1e-3)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["minimal_pairs"]
+    assert metrics["difficulty"]["2"]["pairs"] == 2 and metrics["file"]["more"]["pairs"] == 2
+    (tmp_path / "pairs.jsonl").write_text('{"right": "a", "wrong": "b"}\n{"right": 3}\n', encoding="utf-8")
+    wrong = call_command("score.py", *call, "--pairs_file", tmp_path / "pairs.jsonl", *names)
+    assert wrong.code == 2 and "no column all, difficulty" in wrong.stderr
+    wrong = call_command("score.py", *call, "--pairs_file", tmp_path / "pairs.jsonl", *names[:4])
+    assert wrong.code == 2 and "pairs.jsonl:2" in wrong.stderr
+    wrong = call_command("score.py", *call, "--pairs_file", tmp_path / "more.tsv")
+    assert wrong.code == 2 and "--good_column" in wrong.stderr
+
+
+def test_facts_of_any_size_and_name_and_words_that_join(call_command, tiny_gpt2, tiny_mlm, tmp_path):
+    """Ids beyond 64 bits, facts that are called like columns, and places of words that two models agree on."""
+    path = tmp_path / "x.json"
+    facts = {"id": 12345678901234567890, "item": 3, "metadata_item": 4, "word_char_end": "mine"}
+    path.write_text(json.dumps({"text": "the  keys\tare here", **facts}) + "\n", encoding="utf-8")
+    tables = {}
+    for name, folder in (("lm", tiny_gpt2), ("mlm", tiny_mlm)):
+        options = (
+            "--test_file",
+            path,
+            "--metrics_detail",
+            "word",
+            "--device",
+            "cpu",
+            "--test_output_file_prefix",
+            name,
+        )
+        done = call_command("score.py", "--model_name_or_path", folder, *options, "--output_dir", tmp_path / name)
+        assert done.code == 0, done.stderr
+        tables[name] = pd.read_csv(tmp_path / name / f"{name}-test_results.csv.gz", dtype={"id": str})
+    first = tables["lm"].iloc[0]
+    assert first["id"] == "12345678901234567890" and first["metadata_item"] == 4
+    assert first["metadata_metadata_item"] == 3 and first["metadata_word_char_end"] == "mine"
+    joined = tables["lm"].merge(tables["mlm"], on=["item", "word_char_start", "word_char_end"])
+    assert joined["word_x"].tolist() == joined["word_y"].tolist() == ["the", "keys", "are", "here"]
+    assert joined["word_char_start"].tolist() == [0, 5, 10, 14] and joined["word_char_end"].tolist() == [3, 9, 13, 18]
+    (described,) = json.loads((tmp_path / "lm" / "columns.json").read_text(encoding="utf-8")).values()
+    assert [column["name"] for column in described] == tables["lm"].columns.tolist()
+    assert {column["unit"] for column in described if column["name"].startswith("surprisal")} == {"bits"}
+
+
 def test_all_problems_of_the_input_at_once(call_command, tiny_gpt2, tmp_path):
     (tmp_path / "a.json").write_text('{"text": 3}\nnothing\n', encoding="utf-8")
     (tmp_path / "b.txt").write_text("one\ntwo\n", encoding="utf-8")

@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from finetune.errors import DataError
-from finetune.surprisal.input import join_facts, read_scoring_file, resolve_input_files, widest
+from finetune.surprisal.input import read_scoring_file, resolve_input_files
 
 
 def test_texts_labels_and_metadata(tmp_path):
@@ -16,9 +16,13 @@ def test_texts_labels_and_metadata(tmp_path):
     (tmp_path / "x.v1_metadata.json").write_text('{"verb": "go", "text": "no"}\n{"verb": null, "tags": [1]}\n')
     (file,) = resolve_input_files([str(path)], flag="--test_file")
     assert (file.examples, file.labelled, file.name) == (2, 1, "x.v1")
-    assert join_facts([file]) == {"n": float, "verb": str, "tags": str}
+    assert file.facts == {"n": "number", "verb": "text", "metadata_text": "text", "tags": "text"}
     first, second = read_scoring_file(file)
-    assert (first.text, first.labels, dict(first.facts)) == ("a [MASK]", "a b", {"n": 1, "verb": "go"})
+    assert (first.text, first.labels, dict(first.facts)) == (
+        "a [MASK]",
+        "a b",
+        {"n": 1, "verb": "go", "metadata_text": "no"},
+    )
     assert second.item == 1 and second.labels is None and second.facts["tags"] == [1]
 
 
@@ -44,19 +48,12 @@ def test_metadata_must_have_as_many_lines(tmp_path):
         resolve_input_files([str(tmp_path / "x.txt")], flag="--test_file")
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "both"),
-    [
-        (None, int, int),
-        (int, float, float),
-        (int, str, str),
-        (bool, int, str),
-        (type(None), bool, bool),
-        (str, list, str),
-    ],
-)
-def test_types_that_hold_both(first, second, both):
-    assert widest(first, second) is both
+def test_a_name_in_the_lines_and_in_the_metadata_is_two_facts(tmp_path):
+    (tmp_path / "x.json").write_text('{"text": "a", "n": 1}\n{"text": "b"}\n')
+    (tmp_path / "x_metadata.json").write_text('{"n": 2}\n{"n": 3}\n')
+    (file,) = resolve_input_files([str(tmp_path / "x.json")], flag="--test_file")
+    found = [dict(item.facts) for item in read_scoring_file(file)]
+    assert found == [{"n": 1, "metadata_n": 2}, {"metadata_n": 3}]
 
 
 @pytest.mark.parametrize("name", ["items.csv", "pairs.tsv", "items.TSV", "items.csv.gz", "items.parquet"])

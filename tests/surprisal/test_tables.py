@@ -49,10 +49,9 @@ def write(path, *details_or_tables):
 
 def test_token_rows_have_the_documented_columns():
     table = TABLES.build(make_scored(), "token")
-    names = (
-        "model_name task n_params item original_text word_num token_num_in_word token token_id token_is_start_of_word"
-    )
-    names += " token_is_word surprisal predicted_token predicted_token_id predicted_token_surprisal verb loss"
+    names = "model_name task n_params item original_text word_num word_char_start word_char_end token_num_in_word token"
+    names += " token_id token_is_start_of_word token_is_word surprisal predicted_token predicted_token_id"
+    names += " predicted_token_surprisal verb loss"
     assert table.schema.names == names.split()
     rows = table.to_pylist()
     assert [row["word_num"] for row in rows] == [0, 1, 1, 0]
