@@ -1,8 +1,8 @@
 // Attention within one sentence, forward and backward, head by head in strips of 64 queries.
 //
-// softmax(scale Q K') V with dropout on the probabilities (Vaswani et al., https://arxiv.org/abs/1706.03762). The probabilities
-// are not kept: the backward pass computes them again from the logarithm of each row's sum (Dao et al., FlashAttention,
-// https://arxiv.org/abs/2205.14135), so memory grows with the length, not with its square.
+// softmax(scale Q K') V with dropout on the probabilities (Vaswani et al., https://arxiv.org/abs/1706.03762). The
+// probabilities are not kept: the backward pass computes them again from the logarithm of each row's sum (Dao et al.,
+// FlashAttention, https://arxiv.org/abs/2205.14135), so memory grows with the length, not with its square.
 #pragma once
 #include <vector>
 
@@ -76,7 +76,8 @@ inline void store_rows(const float* rows, int64_t count, int64_t size, Stored* t
     for (int64_t c = 0; c < size; c++) target[r * stride + c] = from_float<Stored>(rows[r * round_up(size, 16) + c]);
 }
 
-// Columns from `tokens` to `length`, less than 16, of a row become `value`: loops over whole vectors need no tail behind them.
+// Columns from `tokens` to `length`, less than 16, of a row become `value`: loops over whole vectors need no tail behind
+// them.
 template <class Number>
 inline void fill_padding(Number* row, int64_t tokens, int64_t length, Number value) {
   Number* last = row + length - 16;
@@ -114,7 +115,8 @@ inline void weigh_row(const float* powers, float inverse, int64_t tokens, int64_
   fill_padding(probabilities, tokens, length, from_float<Stored>(0.0f));
 }
 
-// context (tokens, size), rows `context_stride` apart; log_sums (tokens,), `heads` apart, or null where nothing goes backward.
+// context (tokens, size), rows `context_stride` apart; log_sums (tokens,), `heads` apart, or null where nothing goes
+// backward.
 template <class Stored>
 inline void attend(const HeadInputs<Stored>& head, Stored* context, int64_t context_stride, float* log_sums, int64_t heads,
                    AttentionBuffers<Stored>& buffers) {
@@ -131,8 +133,7 @@ inline void attend(const HeadInputs<Stored>& head, Stored* context, int64_t cont
     for (int64_t r = 0; r < queries; r++)
       weigh_row(sums.data() + r * length, 1.0f / rows[r].sum, head.tokens, length, head.stream,
                 uint32_t((first + r) * length), buffers.probabilities.data() + r * length);
-    for (int64_t r = 0; log_sums && r < queries; r++)
-      log_sums[(first + r) * heads] = rows[r].shift + std::log(rows[r].sum);
+    for (int64_t r = 0; log_sums && r < queries; r++) log_sums[(first + r) * heads] = rows[r].shift + std::log(rows[r].sum);
     combine(buffers.probabilities.data(), length, queries, head.tokens, head.size, buffers.values.data(),
             buffers.tile.data(), false);
     store_rows(buffers.tile.data(), queries, head.size, context + first * context_stride, context_stride);
@@ -157,8 +158,8 @@ inline float recall_row(float* scores, float* given, int64_t tokens, int64_t len
 
 // Behind it, the gradient of the row's scores: p (g - sum(g p)) scale.
 template <class Stored>
-inline void differentiate_row(const float* p, const float* given, float product, int64_t tokens, int64_t length,
-                              float scale, Stored* score_gradient) {
+inline void differentiate_row(const float* p, const float* given, float product, int64_t tokens, int64_t length, float scale,
+                              Stored* score_gradient) {
 #pragma omp simd
   for (int64_t c = 0; c < length; c++) score_gradient[c] = from_float<Stored>(p[c] * (given[c] - product) * scale);
   fill_padding(score_gradient, tokens, length, from_float<Stored>(0.0f));
@@ -173,8 +174,8 @@ struct HeadGradients {
 
 // From the context's gradient `given`, rows `given_stride` apart, to those of queries, keys and values.
 template <class Stored>
-inline void attend_backward(const HeadInputs<Stored>& head, const Stored* given, int64_t given_stride, const float* log_sums, int64_t heads, HeadGradients<Stored> gradients,
-                            AttentionBuffers<Stored>& buffers) {
+inline void attend_backward(const HeadInputs<Stored>& head, const Stored* given, int64_t given_stride, const float* log_sums,
+                            int64_t heads, HeadGradients<Stored> gradients, AttentionBuffers<Stored>& buffers) {
   const int64_t tokens = head.tokens, size = head.size, length = round_up(tokens, 16), wide = round_up(size, 16);
   pack_transposed(head.key, head.stride, size, tokens, buffers.keys_across.data());
   pack_transposed(head.value, head.stride, size, tokens, buffers.values.data());
@@ -194,8 +195,8 @@ inline void attend_backward(const HeadInputs<Stored>& head, const Stored* given,
                                head.scale, log_sums[(first + r) * heads], head.stream, uint32_t((first + r) * length),
                                buffers.probabilities.data() + r * length);
     for (int64_t r = 0; r < queries; r++)
-      differentiate_row(buffers.scores.data() + r * length, buffers.weights.data() + r * length, products[r], tokens,
-                        length, head.scale, buffers.score_gradient.data() + r * length);
+      differentiate_row(buffers.scores.data() + r * length, buffers.weights.data() + r * length, products[r], tokens, length,
+                        head.scale, buffers.score_gradient.data() + r * length);
     combine(buffers.score_gradient.data(), length, queries, tokens, size, buffers.keys.data(), buffers.tile.data(), false);
     store_rows(buffers.tile.data(), queries, size, gradients.query + first * head.stride, head.stride);
     Stored* turned = buffers.turned.data();  // (tokens, queries)

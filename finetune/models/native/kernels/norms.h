@@ -32,8 +32,8 @@ struct NormSums {
   float* bias;  // of the linear layer whose dropped output was part of x
 };
 
-// From dy to dx = inverse (g - mean(g) - n mean(g n)) with g = dy gain and n = (x - mean) inverse. Beside it, `dropped` is dx
-// behind the dropout of the linear layer's output, as `Stored`. `places` is the first row's place in the dropout stream.
+// From dy to dx = inverse (g - mean(g) - n mean(g n)) with g = dy gain and n = (x - mean) inverse. Beside it, `dropped` is
+// dx behind the dropout of the linear layer's output, as `Stored`. `places` is the first row's place in the dropout stream.
 template <class Stored>
 inline void normalise_backward(const float* dy, const float* x, const float* statistics, int64_t rows, int64_t width,
                                const float* gain, float* dx, Stored* dropped, NormSums sums, DropoutStream stream,

@@ -1,4 +1,5 @@
-// Sums and maxima over rows of float32: whole vectors, then their lanes in pairs. A row's result depends on its length alone.
+// Sums and maxima over rows of float32: whole vectors, then their lanes in pairs. A row's result depends on its length
+// alone.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -13,8 +14,7 @@ inline __mmask16 lanes_left(int64_t count) { return count >= 16 ? 0xffff : __mma
 
 inline float sum_of(const float* x, int64_t count) {
   __m512 sum = _mm512_setzero_ps();
-  for (int64_t c = 0; c < count; c += 16)
-    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes_left(count - c), x + c));
+  for (int64_t c = 0; c < count; c += 16) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes_left(count - c), x + c));
   return _mm512_reduce_add_ps(sum);
 }
 
