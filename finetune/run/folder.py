@@ -296,7 +296,7 @@ class Run:
     def finish(
         self, status: str, result: Mapping[str, Any] | None = None, reason: str = "", *, ended: str | None = None
     ) -> None:
-        """Record how the run ended, and when: now, if `ended` does not say. A run that never started leaves no trace, unless it is done."""
+        """Record how the run ended, and when (`ended`, else now). A run that never started leaves no trace, unless done."""
         if status == "done":
             self._action = Action.START if not self._started else self._action
             self.start()
