@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from finetune.run.atomic_files import AtomicFile
 
@@ -29,9 +30,15 @@ def write_loss_curves(path: Path, losses: pa.Table) -> Path:
         losses: columns epoch, batch_number, dataset_type (`train`, `validation`), loss, and one for each loss class.
     """
     with AtomicFile(path) as file, PdfPages(file.stream, metadata={"CreationDate": None}) as pages:
-        for name in (name for name in losses.column_names if name not in FIXED):
+        for name in _distinct(losses):
             pages.savefig(_draw(losses, name))
     return path
+
+
+def _distinct(losses: pa.Table) -> list[str]:
+    """The losses without those that are the reduced one again, as where there is one class only."""
+    names = [name for name in losses.column_names if name not in FIXED]
+    return [name for name in names if name == names[0] or not losses[name].equals(losses[names[0]])]
 
 
 def _draw(losses: pa.Table, name: str) -> Figure:
@@ -42,7 +49,8 @@ def _draw(losses: pa.Table, name: str) -> Figure:
         values = rows[name].to_numpy()
         if np.isfinite(values).any():
             _draw_split(axes, rows, values, label=split, color=color)
-    axes.set(xlabel="epoch", ylabel=name, title=name)
+    axes.set(xlabel="epoch", ylabel="loss of a batch (nats)", title=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return figure
 

@@ -22,8 +22,13 @@ RESULTS = "optimization_results.csv.gz"
 PLOTS = "optimization_plots.pdf"
 LETTER_LANDSCAPE = (11.0, 8.5)
 OBJECTIVE = "Objective Value"
-LABELS = {OBJECTIVE: "validation loss", "Intermediate Value": "validation loss", "Step": "epoch", "Trial": "trial"}
+LOSS = "validation loss (nats)"
+LABELS = {OBJECTIVE: LOSS, "Intermediate Value": LOSS, "Step": "epoch", "Trial": "trial", "Datetime": "time of day"}
+LEGENDS = {OBJECTIVE: "a trial", "Best Value": "best so far"}
+COUNTED = ("trial", "epoch")  # axes of whole numbers
+BEST = "Best Value"
 SMALL, LABEL_WIDTH, LEGEND_LINES = 7, 18, 12
+TICK_WIDTH, TICKS_WIDTH = 16, 60  # letters of a tick's name, and of all names side by side
 PARAMETERS_IN_GRIDS = 4  # plots of every pair of more are unreadable
 
 
@@ -99,9 +104,9 @@ def _plots(study: Study) -> list[tuple[str, Callable[[Study], Any]]]:
     ]
     if varied and len(complete) > 1:
         drawn.append(("Losses by hyperparameter", lambda one: plots.plot_slice(one, params=varied)))
+    if len(varied) > 1 and len(complete) > 1:  # of a single one these pages would show the same again
         drawn.append(("Importances of hyperparameters", lambda one: plots.plot_param_importances(one, params=varied)))
         drawn.append(("Trials in parallel coordinates", lambda one: plots.plot_parallel_coordinate(one, params=varied)))
-    if len(varied) > 1 and len(complete) > 1:
         pairs = varied[:PARAMETERS_IN_GRIDS]
         drawn.append(("Losses by pairs of hyperparameters", lambda one: plots.plot_contour(one, params=pairs)))
     return [*drawn, ("Distribution of losses", plots.plot_edf), ("Timeline", plots.plot_timeline)]
@@ -135,16 +140,55 @@ def _tidy(figure: Any, study: Study) -> None:
     """Names of ours, labels that do not lie over each other, no legend with a line for each of many trials."""
     panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
     for axes in figure.axes:
-        axes.set_title("")
+        for place in ("center", "left", "right"):
+            axes.set_title("", loc=place)
         legend = axes.get_legend()
-        if legend is not None and len(legend.get_texts()) > LEGEND_LINES:
+        if legend is not None and (len(legend.get_texts()) > LEGEND_LINES or _tells_nothing(legend)):
             legend.remove()
+        for text in legend.get_texts() if legend is not None else ():
+            text.set_text(LEGENDS.get(text.get_text(), text.get_text()))
         for get, put in ((axes.get_xlabel, axes.set_xlabel), (axes.get_ylabel, axes.set_ylabel)):
             put(_wrap(LABELS.get(get(), get())), fontsize=SMALL if len(panels) > 2 else None)
         if len(panels) > 2:
             axes.tick_params(labelsize=SMALL)
             _keep_outer_labels(axes)
         _name_ticks(axes, study)
+        _tidy_axes(axes)
+
+
+def _tidy_axes(axes: Any) -> None:
+    """Trials and epochs at whole numbers, the best loss so far as steps, names of categories that can be read."""
+    from matplotlib.ticker import FixedFormatter, MaxNLocator
+
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_label_text() in COUNTED and not isinstance(axis.get_major_formatter(), FixedFormatter):
+            axis.set_major_locator(MaxNLocator(integer=True))
+    if axes.get_xscale() == "log":
+        axes.tick_params(axis="x", which="both", labelrotation=60, labelsize=SMALL)
+    for line in axes.lines:
+        if line.get_label() == BEST:
+            line.set_drawstyle("steps-post")
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    names = [text for text in shown if len(text) > 6 and not _is_number(text)]
+    if sum(map(len, shown)) > TICKS_WIDTH and names and LABELS[OBJECTIVE] not in shown:
+        turned = [shorten_name(text) for text in shown]
+        axes.set_xticks(axes.get_xticks(), turned, rotation=35, ha="right", fontsize=SMALL)
+
+
+def _tells_nothing(legend: Any) -> bool:
+    return [text.get_text() for text in legend.get_texts()] == [OBJECTIVE]
+
+
+def _is_number(text: str) -> bool:
+    """Also the powers of ten of logarithmic axes, which matplotlib writes as formulas, and times of day."""
+    return text.startswith("$") or re.fullmatch(r"[-+\u2212]?[0-9.,e+\u2212:-]+", text) is not None
+
+
+def shorten_name(text: str) -> str:
+    """A name of a category that fits below its place: its end tells most of a path, its beginning of anything else."""
+    if len(text) <= TICK_WIDTH:
+        return text
+    return "\u2026" + text[1 - TICK_WIDTH :] if "/" in text else text[: TICK_WIDTH - 1] + "\u2026"
 
 
 def _keep_outer_labels(axes: Any) -> None:

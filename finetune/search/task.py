@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
-from finetune.errors import Problem, UsageError
+from finetune.errors import Problem, RunError, UsageError
 from finetune.lm_experiments.arguments import ExperimentArguments, ExperimentModelArguments, ExperimentTextArguments
 from finetune.lm_experiments.parts import ExperimentSettings
 from finetune.lm_experiments.result_arguments import ExperimentResultArguments
@@ -212,8 +212,9 @@ def write_search(setup: SearchSetup, trials: Trials, folder: Path) -> dict[str, 
     states = Counter(trial.state.name.lower() for trial in found)
     facts: dict[str, Any] = {"study": setup.name, "seed": setup.settings.seed, "trials": dict(sorted(states.items()))}
     if best is None:
-        logger.warning("No trial of the study is complete.")
-        return facts
+        came_to = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none was begun"
+        remedy = "loosen --pruner or the ranges of the hyperparameters, or raise the number of trials, and run it again"
+        raise RunError(f"no trial of the study {setup.name!r} is complete ({came_to}), so nothing was found; {remedy}")
     facts |= write_best(setup, trials, best, folder)
     write_metrics(folder, {"validation": {"validation_loss": best.value, "trial": best.number}})
     return facts

@@ -300,6 +300,7 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
             step = trainer.state.global_step
             by = run.stop.signal_name
             raise Preempted(f"stopped by {by} at step {step}, state saved: run the same command again to go on")
+    logger.info(" global_step = %d, average loss = %.6g", trainer.state.global_step, result.training_loss)
     write_history(run, trainer)
     tell_best(trainer)
     if passed_over := count_passed_over(trainer.state):
