@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -30,6 +30,7 @@ from finetune.arguments.values import expected
 from finetune.errors import Problem, UsageError
 from finetune.lm_experiments.object_names import PREFIXES, ObjectKind, check_prefixes, name_object
 
+DEEPEST = 100  # levels of a dotted value
 DELETE = "__delete_field__"
 ALLOW_IMPORT = "allow_import"
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
@@ -83,11 +84,26 @@ def read_words(words: Sequence[str] | None, flag: str) -> Any:
 
 def _read_json(text: str, flag: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if _is_deep(value):
+            raise RecursionError
+        return value
     except RecursionError as error:
         raise UsageError(Problem(f"{flag} is not valid JSON: it is nested too deeply")) from error
     except ValueError as error:  # numbers of thousands of digits, too
         raise UsageError(Problem(f"{flag} is not valid JSON: {error}", remedy="put it in single quotes")) from error
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value is nested deeper than anything that a run takes."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [child for item in level for child in _children(item)]
+    return bool(level)
+
+
+def _children(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def as_if_typed(value: object, flag: str) -> Any:
@@ -135,6 +151,9 @@ class DottedGathering(Gathering):
 
     def _add_one(self, typed: Typed, rank: int) -> None:
         head, *keys = typed.flag.lstrip("-").split(".")
+        if len(keys) > DEEPEST:
+            self.problems.append(Problem(f"--{head} is nested too deeply", path=typed.path, line=typed.line))
+            return
         name = self.names.get(head.replace("-", "_"))
         if name is None or "dict" not in self.fields[name].kinds:
             self._add_plain(typed, rank, keys, name)

@@ -21,6 +21,7 @@ from finetune.run.manifest import library_versions, now, plain, write_json_atomi
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".run.json"
+LONGEST_NAME = 255  # bytes
 KINDS = {"arguments": dict, "inputs": dict, "files": dict, "result": dict}  # what a record is known by
 
 
@@ -113,4 +114,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _is_name(text: str) -> bool:
-    return bool(text) and text not in (".", "..") and "\0" not in text and Path(text).name == text
+    if not 0 < len(text.encode("utf-8", "surrogatepass")) <= LONGEST_NAME or "\0" in text:
+        return False
+    return text not in (".", "..") and Path(text).name == text

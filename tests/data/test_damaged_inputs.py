@@ -197,7 +197,7 @@ def test_a_record_of_other_kinds_is_no_record(tmp_path, name):
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "/etc/passwd", "a\0"])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "/etc/passwd", "a\0", "a" * 300])
 def test_a_record_of_an_output_names_files_beside_it_only(tmp_path, name):
     path = tmp_path / "a.run.json"
     path.write_text(json.dumps({"arguments": {}, "inputs": {}, "result": {}, "files": {name: {}}}))

@@ -133,3 +133,9 @@ def test_losses_of_another_shape_are_told():
     )
     assert "--loss_classes_kwargs.train holds 5" in complaints("--loss_classes_kwargs.train", "5")
     assert "--loss_classes_kwargs.train holds 1" in complaints("--loss_classes_kwargs.train", '{"A": 1}')
+
+
+def test_values_nested_too_deeply_are_told():
+    deep = '{"a":' * 400 + "1" + "}" * 400
+    assert "nested too deeply" in complaints("--loss_classes", deep)
+    assert "--tokenizer_kwargs is nested too deeply" in complaints("--tokenizer_kwargs" + ".a" * 800, "1")
