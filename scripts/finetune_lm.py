@@ -67,6 +67,7 @@ def make_parser() -> DottedParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
+    arguments[ExperimentTextArguments].require_files()
     if arguments[OptimizationArguments].do_optimize:
         from finetune.search.task import run_search
 

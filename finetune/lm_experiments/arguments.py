@@ -13,7 +13,8 @@ from finetune.arguments.fields import argument
 from finetune.arguments.legacy import OldFlag, gone
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.nearest import allowed_values
-from finetune.errors import Problem
+from finetune.data.files import find_paths
+from finetune.errors import Problem, ProblemList
 from finetune.lm_experiments.object_names import ObjectKind
 
 SPLITS = ("train", "validation", "test")
@@ -201,6 +202,24 @@ class ExperimentTextArguments:
         if self.train_file and not self.validation_file:
             problems.append(Problem("--train_file needs --validation_file", "the best state is chosen by it"))
         return problems
+
+    def require_files(self) -> None:
+        """Nothing, if all texts are there, which is told together and before libraries are loaded.
+
+        Raises:
+            DataError: every file that is missing.
+        """
+        problems = ProblemList()
+        asked = {
+            "train_file": [self.train_file],
+            "validation_file": [self.validation_file],
+            "test_file": self.test_file,
+        }
+        for flag, files in asked.items():
+            for file in files or []:
+                if file:
+                    problems.attempt(find_paths, file, flag=f"--{flag}")
+        problems.raise_any()
 
 
 @dataclass

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -276,6 +277,14 @@ class DottedArguments(Arguments):
         return format_config(self.sections, values, owned | set(self.training))
 
 
+def _list_names(kind: ObjectKind) -> str:
+    """One kind of objects: the names of the document, and the modules whose others may be named, too."""
+    names = [name.rpartition(".")[2] for name in kind.names]
+    others = [f"whatever {home} has" for home in kind.homes]
+    text = f"{kind.what}: {', '.join(dict.fromkeys([*names, *others]))}"
+    return textwrap.fill(text, width=100, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+
+
 class DottedParser(CommandParser):
     """A `CommandParser` with the dotted command line.
 
@@ -291,6 +300,13 @@ class DottedParser(CommandParser):
     @property
     def objects(self) -> dict[str, ObjectKind]:
         return {path: kind for group in self.groups for path, kind in getattr(group, "OBJECTS", {}).items()}
+
+    def format_help(self) -> str:
+        """The flags, and behind them what may be named where they ask for functions and classes."""
+        kinds = dict.fromkeys(self.objects.values())
+        return "\n".join(
+            [super().format_help().rstrip(), "", "Functions and classes by name:", *map(_list_names, kinds), ""]
+        )
 
     def _read_values(self, given: Mapping[str, Given], problems: list[Problem]) -> dict[str, Any]:
         values = super()._read_values(given, problems)

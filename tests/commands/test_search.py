@@ -196,3 +196,21 @@ def test_two_killed_and_restarted_processes_end_with_the_exact_total(place, repo
     assert lines[0]["best_trial"] == lines[1]["best_trial"]
     kept = sorted(path.name for path in (place / "killed").glob("*/trial-*"))
     assert len(kept) <= 2 and f"trial-{lines[0]['best_trial']}" in kept
+
+
+def test_a_search_without_a_complete_trial_is_not_done(place, base, call_command):
+    pruner = ["--study_kwargs.pruner", "ThresholdPruner", "--study_kwargs.pruner_kwargs", 'json:{"upper": 1e-6}']
+    done = call_command(SCRIPT, *base, "--do_optimize", "--max_trials", "2", *LR, *pruner, "--output_dir", "pruned")
+    assert (done.code, done.last["status"]) == (1, "failed"), done.stderr
+    assert "is complete (2 pruned), so nothing was found" in done.last["reason"]
+    assert [row["state"] for row in read_rows(place / "pruned")] == ["PRUNED"] * 2
+
+
+def test_missing_texts_are_told_together_and_names_stand_in_the_help(place, base, call_command):
+    words = [word.replace(".txt", ".csv") for word in base]
+    done = call_command(SCRIPT, *words, "--output_dir", "nowhere")
+    assert done.code == 2 and not (place / "nowhere").exists()
+    assert all(f"check --{name}_file" in done.last["reason"] for name in ("train", "validation", "test"))
+    shown = call_command(SCRIPT, "--help").stdout
+    for name in ("mask_random_tokens", "KLBaselineLoss", "add_new_tokens", "GridSampler", "PatientPruner"):
+        assert name in shown.partition("by name:")[2]
