@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from datasets import ClassLabel, DatasetDict, load_dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -23,7 +26,24 @@ def parse_arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--num_epochs", type=int, default=3)
     parser.add_argument("--max_train_samples", type=int, default=None, help="train on the first so many pairs")
     parser.add_argument("--seed", type=int, default=42)
-    return parser.parse_args()
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument("--bf16", action="store_true", help="compute in bfloat16")
+    precision.add_argument("--fp16", action="store_true", help="compute in float16, on a GPU")
+    arguments = parser.parse_args()
+    if arguments.fp16 and not torch.cuda.is_available():
+        parser.error("--fp16 needs a CUDA GPU, and there is none; --bf16 works on the CPU as well")
+    return arguments
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a program; a model or data that cannot be had, as without a network, end it with a sentence and exit code 1."""
+    try:
+        main()
+    except (OSError, ConnectionError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        sys.exit(
+            f"error: {reason}\nWithout a network, name folders: --checkpoint FOLDER --data_dir FOLDER (GLUE's files)."
+        )
 
 
 def find_checkpoint() -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from chapter3_data import load_mrpc, parse_arguments, tokenize
+from chapter3_data import load_mrpc, parse_arguments, run, tokenize
 from torch.optim import AdamW  # was transformers.AdamW
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -39,7 +39,7 @@ class StreamingMetric:
 
 def main() -> None:
     arguments = parse_arguments(__doc__)
-    accelerator = Accelerator()
+    accelerator = Accelerator(mixed_precision="bf16" if arguments.bf16 else "fp16" if arguments.fp16 else None)
     set_seed(arguments.seed)
     raw_datasets = load_mrpc(arguments.data_dir, arguments.max_train_samples)
     tokenized_datasets, tokenizer = tokenize(raw_datasets, arguments.checkpoint)
@@ -85,5 +85,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
     leave(0)  # a plain exit aborts now and then where several processes trained

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from chapter3_data import load_mrpc, parse_arguments, tokenize
+from chapter3_data import load_mrpc, parse_arguments, run, tokenize
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, TrainingArguments
 
 from finetune.classification.glue.metrics import score_glue
@@ -44,6 +44,9 @@ def main() -> None:
         eval_strategy="epoch",  # was evaluation_strategy
         num_train_epochs=arguments.num_epochs,
         seed=arguments.seed,
+        bf16=arguments.bf16,
+        fp16=arguments.fp16,
+        use_cpu=not torch.cuda.is_available(),
         report_to="none",
     )
     trainer = Trainer(
@@ -63,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

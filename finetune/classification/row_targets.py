@@ -23,6 +23,7 @@ from finetune.classification.arguments import RowTargetArguments
 from finetune.classification.columns import sort_labels
 from finetune.data.corpus import Corpus
 from finetune.data.files import MAX_LISTED
+from finetune.data.json_values import parse_json
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
 
@@ -120,7 +121,7 @@ def _probabilities(value: Any) -> dict[str, float] | str:
     """The probabilities of a cell, empty for none; a sentence where they are none."""
     if isinstance(value, str) and value.strip():
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except ValueError:
             return f"the probabilities are {value[:60]!r}"
     if value is None or value == "":
@@ -171,7 +172,7 @@ def encode_targets(split: Dataset, ids: npt.NDArray[np.int64], labels: Sequence[
     numbers = {label: number for number, label in enumerate(labels)}
     for row, text in enumerate(split[SOFT][:] if SOFT in split.column_names else ()):
         if text:
-            found = json.loads(text)
+            found = parse_json(text)
             targets[row] = 0.0
             targets[row, [numbers[label] for label in found]] = list(found.values())
     weights = np.asarray(split[WEIGHT][:] if WEIGHT in split.column_names else 1.0, dtype=np.float32)

@@ -25,6 +25,7 @@ from transformers.pytorch_utils import Conv1D
 
 from finetune.arguments.adapters import AdapterArguments
 from finetune.arguments.nearest import allowed_values
+from finetune.data.json_values import parse_json
 from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.parts import base_prefix
 from finetune.run.atomic_files import atomic_text_file
@@ -370,8 +371,8 @@ def read_adapter(name: str) -> AdapterFolder | None:
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         return None
     try:
-        base = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
-        kept = json.loads((folder / BASE).read_text(encoding="utf-8")) if (folder / BASE).is_file() else {}
+        base = parse_json((folder / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        kept = parse_json((folder / BASE).read_text(encoding="utf-8")) if (folder / BASE).is_file() else {}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(Problem(f"{CONFIG} cannot be read: {error}", path=folder)) from error
     return AdapterFolder(folder, str(base), kept.get("checksum") if kept.get("base") == base else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
+from finetune.data.json_values import parse_json
 from finetune.errors import DataError, Problem, UsageError
 
 MANIFEST = "export.json"  # transformers.exporters writes it beside the program
@@ -27,7 +27,7 @@ def find_format(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        kind = str(json.loads(path.read_text(encoding="utf-8"))["export_format"])
+        kind = str(parse_json(path.read_text(encoding="utf-8"))["export_format"])
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(Problem(f"this manifest of an export cannot be read: {error}", path=path)) from error
     if kind not in PACKAGES:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finetune.data.json_values import parse_json
 from finetune.page.calibration import draw_calibration
 from finetune.page.folder import RunFolder, judged_split, read_lines
 from finetune.page.parts import Block, Example, Examples, Section, Segment, Sentences
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 def read_classified(path: Path) -> list[Row]:
     """The rows of a predictions file; those without a label are left out."""
-    rows = [json.loads(line) for line in read_lines(path) if line]
+    rows = [parse_json(line) for line in read_lines(path) if line]
     return [row for row in rows if row.get("expected") is not None]
 
 

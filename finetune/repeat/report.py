@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.data.json_values import parse_json
 from finetune.page.data import LABELS_LISTED
 from finetune.page.folder import judged_split, read_lines
 from finetune.page.html import render
@@ -126,7 +126,7 @@ def _show_suspects(path: Path) -> Section:
     section = Section("suspects", "Labels that models doubt")
     if not path.is_file():
         return section
-    found = [json.loads(line) for line in read_lines(path)]
+    found = [parse_json(line) for line in read_lines(path)]
     rows: list[list[Cell]] = [
         [
             item["example"],

@@ -19,6 +19,7 @@ from finetune.arguments.tokenizer import (
     TokenizerTrainingArguments,
 )
 from finetune.data.files import listed
+from finetune.data.json_values import parse_json
 from finetune.data.text import find_text_files
 from finetune.errors import DataError, Problem
 from finetune.run.atomic_files import files_written_aside
@@ -196,7 +197,7 @@ def _train_words(
 def _says_lower_case(config_file: Path) -> bool:
     """Whether an earlier training of this folder left word that text is lower-cased."""
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
+        config = parse_json(config_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return config.get("tokenizer_class") in THAI_WORD_TOKENIZERS and bool(config.get("do_lower_case"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +63,23 @@ def test_full_loop_scores_every_pair_once(run, tiny_bert, shared_data) -> None:
     assert "4/4" in stderr  # two epochs of two batches on the progress bar
     accuracy = scores_in(stdout)["accuracy"]
     assert (accuracy * 408) == pytest.approx(round(accuracy * 408))
+
+
+@pytest.mark.parametrize("name", ["chapter3_trainer.py", "chapter3_full_loop.py"])
+def test_precision_is_asked_for_and_a_missing_network_is_a_sentence(
+    run, tiny_bert, shared_data, repository, name
+) -> None:
+    data = ("--data_dir", shared_data / "glue")
+    stdout, _ = run(name, "--checkpoint", tiny_bert, *data, "--num_epochs", 1, "--max_train_samples", 8, "--bf16")
+    assert 0 <= scores_in(stdout)["f1"] <= 1
+    script = [sys.executable, str(repository / "examples" / name)]
+    for words, code, said in (
+        (["--checkpoint", "nobody/nothing", *map(str, data)], 1, "Without a network, name folders"),
+        (["--fp16"], 2, "--fp16 needs a CUDA GPU"),
+    ):
+        hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+        ended = subprocess.run([*script, *words], capture_output=True, text=True, env=hidden, check=False)
+        assert (ended.returncode, said in ended.stderr, "Traceback" in ended.stderr) == (code, True, False)
 
 
 @pytest.fixture
