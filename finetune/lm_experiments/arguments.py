@@ -215,10 +215,10 @@ class ExperimentTextArguments:
             "validation_file": [self.validation_file],
             "test_file": self.test_file,
         }
-        for flag, files in asked.items():
-            for file in files or []:
-                if file:
-                    problems.attempt(find_paths, file, flag=f"--{flag}")
+        named = [(flag, file) for flag, files in asked.items() for file in files or [] if file]
+        there = [path for flag, file in named for path in problems.attempt(find_paths, file, flag=f"--{flag}") or ()]
+        for path in there if problems else ():  # what else is wrong is told with it
+            problems.attempt(resolve_input_file, path)
         problems.raise_any()
 
 
