@@ -209,6 +209,8 @@ class ExperimentTextArguments:
         Raises:
             DataError: every file that is missing.
         """
+        from finetune.surprisal.input import resolve_input_file  # not for --help: it loads pyarrow
+
         problems = ProblemList()
         asked = {
             "train_file": [self.train_file],
