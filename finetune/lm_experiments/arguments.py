@@ -188,6 +188,7 @@ class ExperimentTextArguments:
         dict.fromkeys(SPLITS, "once"), help="split -> once, or per_batch: drawn anew for each batch"
     )
     data_preprocessing_fn_kwargs: dict = argument({}, help="split -> keywords of its function, or keywords for all")
+    numpy_preprocessing: bool = argument(False, help="functions of your own get numpy arrays instead of torch tensors")
 
     def problems(self) -> list[Problem]:
         problems = []

@@ -33,6 +33,7 @@ from finetune.lm_experiments.batches import Recipe, TextBatches
 from finetune.lm_experiments.hooks import Hooks
 from finetune.lm_experiments.losses import SplitLoss
 from finetune.lm_experiments.object_names import ObjectKind, find_object
+from finetune.lm_experiments.own_functions import is_own, serve_own
 from finetune.lm_experiments.preprocessing import Batch, check_keywords
 from finetune.lm_experiments.result_arguments import ExperimentResultArguments
 from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
@@ -83,9 +84,12 @@ class ExperimentSettings:
     def bind_preprocessing(self, name: str, kwargs: dict[str, Any], flag: str) -> tuple[Callable[..., Batch], dict]:
         function = self.find(name, PREPROCESSING, "--data_preprocessing_fn")
         if isinstance(kwargs.get("mask_fn"), str):
-            kwargs["mask_fn"] = self.find(kwargs["mask_fn"], PREPROCESSING, f"--{flag}.mask_fn")
+            kwargs["mask_fn"] = self._serve(self.find(kwargs["mask_fn"], PREPROCESSING, f"--{flag}.mask_fn"))
         _require(function, kwargs, flag, OWN_KEYWORDS)
-        return function, kwargs
+        return self._serve(function), kwargs
+
+    def _serve(self, function: Callable[..., Batch]) -> Callable[..., Batch]:
+        return serve_own(function, as_numpy=self.texts.numpy_preprocessing) if is_own(function) else function
 
 
 def _require(function: Callable[..., Any], kwargs: Mapping[str, Any], flag: str, own: Iterable[str]) -> None:

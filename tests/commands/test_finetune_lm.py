@@ -359,7 +359,7 @@ class Recorder:
             raise KeyboardInterrupt
 
 def hide_every_second(inputs, tokenizer, *, rng):
-    ids = inputs["input_ids"].copy()
+    ids = inputs["input_ids"].clone()
     ids[:, 2::2] = tokenizer.bos_token_id
     return {**inputs, "labels": inputs["input_ids"], "input_ids": ids}
 '''
