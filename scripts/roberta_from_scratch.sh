@@ -24,6 +24,7 @@ prepare_config_folder() {
         if [ "$DRY_RUN" -eq 0 ]; then
             mv "$CONFIG_DIR/ByteLevelBPETokenizer-vocab.json" "$CONFIG_DIR/vocab.json"
             mv "$CONFIG_DIR/ByteLevelBPETokenizer-merges.txt" "$CONFIG_DIR/merges.txt"
+            rm -f "$CONFIG_DIR/ByteLevelBPETokenizer-vocab.json.run.json"  # the record of files that are gone now
         fi
     fi
     if [ ! -f "$CONFIG_DIR/config.json" ] && [ "$DRY_RUN" -eq 0 ]; then

@@ -222,7 +222,7 @@ def test_exit_codes(small, mode, code, status, reason):
 @pytest.mark.parametrize("before", ["", "something else failed. "])
 def test_a_disk_too_full_to_record_that_it_is_full_is_told_once(before):
     class FullFolder:
-        def finish(self, *facts):
+        def finish(self, *facts, ended=None):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     sentence = explain(OSError(errno.ENOSPC, ""))

@@ -52,10 +52,11 @@ def test_a_run_leaves_exactly_these_files(wnli_run) -> None:
     output, _ = wnli_run
     names = {path.name for path in output.iterdir() if not path.name.startswith("checkpoint-")}
     assert names == {
-        "README.md", "config.json", "eval_results.txt", "eval_results_wnli.txt", "finetune_settings.json", "metrics.json",
-        "model.safetensors", "predict_results_wnli.txt", "predictions.test.jsonl", "predictions.validation.jsonl",
-        "report.txt", "run.json", "run.log", "submission", "test_results_wnli.txt", "tokenizer.json",
-        "tokenizer_config.json", "training_args.bin",
+        "README.md", "checksums.json", "config.json", "data_summary.json", "eval_results.txt", "eval_results_wnli.txt",
+        "finetune_settings.json", "metrics.json", "model.safetensors", "plots", "predict_results_wnli.txt",
+        "predictions.test.jsonl", "predictions.validation.jsonl", "report.html", "report.txt", "run.json", "run.log",
+        "submission", "test_results_wnli.txt", "tokenizer.json", "tokenizer_config.json", "training_args.bin",
+        "training_history.json",
     }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def plain_bits(folder: Path, *, masked: bool) -> list[float]:
     auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
     model, tokenizer = auto.from_pretrained(folder, dtype=torch.float64).eval(), AutoTokenizer.from_pretrained(folder)
     found: list[float] = []
-    for text in TEXTS:
+    for text in TEXTS if masked else [text.removeprefix("<s>") for text in TEXTS]:  # its own beginning is the beginning
         ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         if not ids:
             continue
