@@ -94,7 +94,10 @@ class Slots:
     def _take(self, trial: Trial) -> bool:
         trial.set_user_attr(OWNER, self.me)
         before = [other for other in self.study.get_trials(deepcopy=False) if other.number < trial.number]
-        if not _reached(self.total, [other for other in before if other.state is not TrialState.FAIL]):
+        twin = RETRY in trial.user_attrs and any(
+            other.user_attrs.get(RETRY) == trial.user_attrs[RETRY] for other in before
+        )  # two processes gave the same trial up at once, as some databases let them
+        if not twin and not _reached(self.total, [other for other in before if other.state is not TrialState.FAIL]):
             return True
         trial.set_user_attr(SURPLUS, True)
         self.study.tell(trial, state=TrialState.FAIL)
@@ -120,7 +123,7 @@ class Slots:
         return self.study.get_trials(deepcopy=False)[trial.number]
 
     def _give_up(self, trial: FrozenTrial, reason: str) -> bool:
-        """Only one process gets past `tell`: a trial fails once."""
+        """Mostly one process gets past `tell`; where two do (SQLite), the values are queued twice, and taken once."""
         try:
             self.study.tell(trial.number, state=TrialState.FAIL)
         except (ValueError, UpdateFinishedTrialError):

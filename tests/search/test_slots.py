@@ -99,7 +99,7 @@ def test_killed_and_restarted_with_two_processes_ends_with_the_exact_total(tmp_p
     assert counted["COMPLETE"] + counted["PRUNED"] == 9
     assert counted["RUNNING"] == counted["WAITING"] == 0
     killed = [trial for trial in found if trial.state is TrialState.FAIL and SURPLUS not in trial.user_attrs]
-    continued = [trial for trial in found if RETRY in trial.user_attrs]
+    continued = [trial for trial in found if RETRY in trial.user_attrs and SURPLUS not in trial.user_attrs]
     assert len(killed) == len(continued) == 2  # what the killed processes had begun is done by others, same values
     assert sorted(trial.params["lr"] for trial in killed) == sorted(trial.params["lr"] for trial in continued)
 
@@ -130,6 +130,24 @@ def test_a_place_that_is_given_up_is_taken_again(study, tmp_path):
     study.tell(slots.claim(), 2.0)
     assert slots.claim() is None
     assert states(study) == {"FAIL": 1, "COMPLETE": 2}
+
+
+def test_values_that_two_processes_queue_at_once_are_tried_once(study, tmp_path):
+    """SQLite lets both fail the same trial, if they look at the same moment."""
+    slots = make_slots(tmp_path, study, total=2)
+    first = slots.claim()
+    lr = first.suggest_float("lr", 0, 1)
+    seen = slots._frozen(first)
+    slots.release(first, "gone")
+    study.enqueue_trial(seen.params, user_attrs={RETRY: {"first": 0, "retries": 1}})
+    second = slots.claim()
+    assert second.suggest_float("lr", 0, 1) == lr
+    study.tell(second, 1.0)
+    third = slots.claim()
+    assert RETRY not in third.user_attrs
+    study.tell(third, 2.0)
+    assert slots.claim() is None
+    assert states(study) == {"FAIL": 2, "COMPLETE": 2}
 
 
 def test_values_that_kill_every_process_are_not_tried_forever(study, tmp_path):
