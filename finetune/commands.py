@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from finetune.errors import RunError
+from finetune.arguments.nearest import allowed_values
+from finetune.errors import Problem, RunError, UsageError
 
 # A task and its commands, in the order of work; a script that is not listed here comes under OTHERS.
 TASKS = {
@@ -83,6 +84,19 @@ def find_command(typed: str, commands: Mapping[str, Path]) -> Path | None:
         print(f"{typed} is called {OLD_NAMES[name.rpartition('/')[2]]} today.", file=sys.stderr)
         return path
     return found
+
+
+def require_command(typed: str) -> Path:
+    """The script of this installation that a name means.
+
+    Raises:
+        UsageError: there is none, with the nearest name.
+    """
+    commands = find_commands(find_scripts())
+    script = find_command(typed, commands)
+    if script is None:
+        raise UsageError(Problem(f"unknown command {typed}", allowed_values(typed, commands)))
+    return script
 
 
 def format_commands(commands: Mapping[str, Path]) -> str:

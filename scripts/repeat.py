@@ -16,11 +16,9 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
-from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
-from finetune.commands import find_command, find_commands, find_scripts
-from finetune.errors import Problem, UsageError
+from finetune.commands import require_command
 from finetune.repeat.arguments import RepeatArguments, RepeatParser
 from finetune.run.folder import Run
 
@@ -33,10 +31,7 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.repeat.task import run_repeat
 
     options = arguments[RepeatArguments]
-    commands = find_commands(find_scripts())
-    script = find_command(options.command, commands)
-    if script is None:
-        raise UsageError(Problem(f"unknown command {options.command}", allowed_values(options.command, commands)))
+    script = require_command(options.command)
     return run_repeat(script, options, arguments[RunArguments], run.stop)
 
 
