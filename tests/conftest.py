@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finetune.run.signals import StopRequest
@@ -154,6 +155,26 @@ def stop_command() -> Callable[..., Finished]:
         return Finished(process.returncode, stdout, "")
 
     return stop
+
+
+@pytest.fixture
+def stopped_at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], AbstractContextManager[None]]:
+    """Inside, a training in this process is asked to stop when a step ends, as by a signal."""
+    from finetune.training.callbacks import GracefulStop
+
+    @contextmanager
+    def stopped(step: int) -> Iterator[None]:
+        plain = GracefulStop.on_step_end
+
+        def stop(self: GracefulStop, args: object, state: Any, control: object, **kwargs: object) -> None:
+            self.stop.requested = self.stop.requested or state.global_step == step
+            plain(self, args, state, control, **kwargs)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patched:
+            patched.setattr(GracefulStop, "on_step_end", stop)
+            yield
+
+    return stopped
 
 
 @pytest.fixture(scope="session")

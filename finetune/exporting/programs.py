@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from finetune.errors import Problem, RunError, UsageError
+from finetune.run.failures import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,9 @@ def export_model(
             return exporter.export(model.eval(), dict(samples[0]), config)
     except Exception as error:
         family = model.config.model_type
-        raise RunError(f"transformers cannot export this {family} model to {kind}: {_first_line(error)}") from error
+        raise RunError(
+            f"transformers cannot export this {family} model to {kind}: {first_line(error)[:300]}"
+        ) from error
 
 
 def _onnx(samples: Sequence[dict[str, torch.Tensor]], int8: str | None) -> tuple[Any, Any]:
@@ -65,7 +68,3 @@ def _openvino(int8: str | None) -> tuple[Any, Any]:
         return OpenVINOExporter(), OpenVINOConfig(dynamic=True)
     found = f"--int8 {int8} is not there for OpenVINO, whose quantizer (NNCF) is not among our packages"
     raise UsageError(Problem(found, remedy="export eight bits with --format onnx"))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -119,7 +119,7 @@ def _lost_process(error: BaseException) -> str | None:
     if not of_backend and not of_gloo:
         return None
     return (
-        f"another process of this training was lost ({_first_line(error)}); "
+        f"another process of this training was lost ({first_line(error)}); "
         "run the same command again, it goes on from the last checkpoint"
     )
 
@@ -129,7 +129,7 @@ def _no_network(error: BaseException) -> str | None:
     theirs = package in NETWORK_PACKAGES and any(name in type(error).__name__ for name in NETWORK_NAMES)
     if not theirs and not (isinstance(error, ConnectionError) and not isinstance(error, BrokenPipeError)):
         return None
-    return f"the network could not be reached ({_first_line(error)}); give local files and folders instead of hub names"
+    return f"the network could not be reached ({first_line(error)}); give local files and folders instead of hub names"
 
 
 def _closed_pipe(error: BaseException) -> str | None:
@@ -139,7 +139,7 @@ def _closed_pipe(error: BaseException) -> str | None:
 def _no_permission(error: BaseException) -> str | None:
     if not isinstance(error, PermissionError):
         return None
-    return f"no permission: {error.filename or _first_line(error)}; change its rights or choose another place"
+    return f"no permission: {error.filename or first_line(error)}; change its rights or choose another place"
 
 
 def _unsafe_file(error: BaseException) -> str | None:
@@ -154,8 +154,9 @@ def _unsafe_file(error: BaseException) -> str | None:
 def _missing_package(error: BaseException) -> str | None:
     """What libraries say of packages that only some of their options need; an import of ours that fails is a bug."""
     asked = isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError) and "install" in str(error)
-    return f"an option needs a package that is not installed: {_first_line(error).rstrip('.')}" if asked else None
+    return f"an option needs a package that is not installed: {first_line(error).rstrip('.')}" if asked else None
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or what it is called where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -28,6 +28,7 @@ from finetune.arguments.training_table import TrainingValues
 from finetune.errors import Preempted, Problem, UsageError
 from finetune.models.adapting import Trained, adapt_for_training
 from finetune.models.prediction import tell_missing_gpus
+from finetune.run.failures import first_line
 from finetune.run.folder import Run
 from finetune.training.averaging import Averages
 from finetune.training.batch_parts import cut_batches
@@ -115,11 +116,9 @@ def refusing(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise UsageError(Problem(f"these training arguments do not go together: {first_line(error)}")) from error
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        raise UsageError(
+            Problem(f"these training arguments do not go together: {first_line(error).rstrip('.')}")
+        ) from error
 
 
 def build_trainer(

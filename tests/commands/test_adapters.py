@@ -19,7 +19,6 @@ from transformers import (
     DistilBertModel,
 )
 
-from finetune.training.callbacks import GracefulStop
 from tests import tiny
 
 KINDS = ("lora", "dora", "ia3", "vera")
@@ -125,16 +124,10 @@ def test_a_head_that_the_base_had_is_the_trained_one_afterwards(train, call_comm
 
 
 @pytest.mark.parametrize("kind", ["lora", "vera"])
-def test_an_interrupted_run_ends_with_the_same_bits(kind, train, monkeypatch):
+def test_an_interrupted_run_ends_with_the_same_bits(kind, train, stopped_at_step):
     flags = ("--peft", kind, "--lora_dropout", 0.2, "--layerwise_lr_decay", 0.9)
-    whole, plain = train("whole", *flags), GracefulStop.on_step_end
-
-    def stop(self, args, state, control, **kwargs):
-        self.stop.requested = self.stop.requested or state.global_step == 5
-        plain(self, args, state, control, **kwargs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(GracefulStop, "on_step_end", stop)
+    whole = train("whole", *flags)
+    with stopped_at_step(5):
         train("part", *flags, code=75)
     part = train("part", *flags)
     assert (whole / "adapter_model.safetensors").read_bytes() == (part / "adapter_model.safetensors").read_bytes()

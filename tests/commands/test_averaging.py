@@ -11,8 +11,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from finetune.training.callbacks import GracefulStop
-
 
 @pytest.fixture
 def train(call_command, tiny_bert, tmp_path):
@@ -87,16 +85,10 @@ def test_the_better_by_validation_is_kept_and_said(train):
 
 
 @pytest.mark.parametrize("more", [(), ("--peft", "lora")])
-def test_a_run_that_goes_on_ends_with_the_same_bits(more, train, monkeypatch):
+def test_a_run_that_goes_on_ends_with_the_same_bits(more, train, stopped_at_step):
     flags = ("--ema", 0.9, "--average_last", 2, *EVALUATED, *more)
-    whole, plain = train("whole", *flags), GracefulStop.on_step_end
-
-    def stop(self, args, state, control, **kwargs):
-        self.stop.requested = self.stop.requested or state.global_step == 3
-        plain(self, args, state, control, **kwargs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(GracefulStop, "on_step_end", stop)
+    whole = train("whole", *flags)
+    with stopped_at_step(3):
         train("part", *flags, code=75)
     part = train("part", *flags)
     name = "adapter_model.safetensors" if more else "model.safetensors"
