@@ -29,6 +29,8 @@ os.environ.setdefault("WANDB_MODE", "dryrun")  # as offline, but transformers do
 import pytest
 from hypothesis import HealthCheck, settings
 
+from finetune.arguments import secrets
+
 # Machines are shared and noisy: nothing here is judged by the clock. Examples are the same on every machine, so that a
 # change is judged by what it changes; `HYPOTHESIS_PROFILE=explore make test` draws others.
 for profile, same in {"finetune": True, "explore": False}.items():
@@ -55,10 +57,13 @@ def repository() -> Path:
 
 @pytest.fixture(autouse=True)
 def process_as_found() -> Iterator[None]:
-    """Variables and handlers of signals that a command sets in this process are gone before the next test."""
+    """Variables, handlers of signals and secrets of a command in this process are gone before the next test."""
     handlers = {number: signal.getsignal(number) for number in HANDLED}
     variables = dict(os.environ)
+    known = set(secrets._known)
     yield
+    secrets._known.clear()
+    secrets._known.update(known)
     for number, handler in handlers.items():
         signal.signal(number, handler)
     if dict(os.environ) != variables:

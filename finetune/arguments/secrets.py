@@ -66,8 +66,8 @@ def find_in_words(words: Iterable[str]) -> Iterator[str]:
     """
     flag = ""
     for word in words:
-        yield from find_secrets(word, flag)
-        is_flag = word.startswith("--")
+        is_flag = word.startswith("--")  # after a flag that takes no value, such as --use_auth_token
+        yield from find_secrets(word, "" if is_flag else flag)
         flag, _, value = word.partition("=") if is_flag else ("", "", "")
         yield from find_secrets(value, flag)
         if "{" in word:
