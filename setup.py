@@ -36,7 +36,7 @@ setup(
     package_data={
         "finetune_scripts": ["*.sh"],
         "finetune_configs": ["*.json"],
-        "finetune": ["py.typed", "models/native/kernels/*", "page/templates/*"],  # compiled where they are used
+        "finetune": ["py.typed", "models/native/kernels/*", "page/templates/*", "serving/pages/*"],  # compiled where they are used
     },
     install_requires=read_requirements(),
     extras_require={
@@ -44,6 +44,7 @@ setup(
         "sefr": ["sefr_cut"],
         "onnx": ["onnx>=1.21", "onnxscript>=0.7", "onnxruntime>=1.26"],
         "openvino": ["openvino>=2026.1"],
+        "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3",
@@ -57,6 +58,8 @@ setup(
             "onnxscript>=0.7",
             "onnxruntime>=1.26",
             "openvino>=2026.1",
+            "fastapi>=0.115",
+            "uvicorn>=0.30",
         ],
     },
     entry_points={"console_scripts": ["finetune=finetune.cli:main"]},
