@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from live_side import LiveSide
 from measure import call_in_turns, hardware_line, ratio_interval, table, write_results
 
 # Written before any run.
@@ -40,36 +40,11 @@ NAMES = (
 WHOLE = ("stock_float32", "ours_float32")  # compute in float32
 
 
-class Side:
-    """One side in a process of its own."""
-
-    def __init__(self, name: str, options: argparse.Namespace, threads: int) -> None:
-        words = {"side": name, "batch": options.batch, "threads": threads, "sentences": options.sentences}
-        command = [sys.executable, __file__, "--worker", json.dumps(words)]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads)}
-        pipe: Any = subprocess.PIPE
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- as long as the process lives
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.log, text=True, env=environment)
-
-    def ask(self, line: str) -> dict[str, Any]:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        print(line, file=self.process.stdin, flush=True)
-        for answer in self.process.stdout:
-            if answer.startswith('{"seconds"'):
-                return json.loads(answer)
-        self.log.seek(0)
-        sys.exit(f"a side ended early:\n{self.log.read()[-3000:]}")
-
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def compare(options: argparse.Namespace, threads: int) -> dict[str, Any]:
+def compare(options: argparse.Namespace, length: int | None, threads: int) -> dict[str, Any]:
     names = [name for name in options.sides if name != "openvino_bf16" or find_spec("openvino")]
     with contextlib.ExitStack() as stack:
-        sides = {name: Side(name, options, threads) for name in names}
+        words = {"batch": options.batch, "threads": threads, "sentences": options.sentences, "length": length}
+        sides = {name: LiveSide(__file__, words | {"side": name}, threads, options.isa) for name in names}
         for side in sides.values():
             stack.callback(side.end)
         differences = check_equality(sides)
@@ -83,7 +58,7 @@ def tell(name: str, answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def check_equality(sides: dict[str, Side]) -> dict[str, dict[str, float]]:
+def check_equality(sides: dict[str, LiveSide]) -> dict[str, dict[str, float]]:
     """Differences of logits from those of stock float32; ends the program if they are too large. A warmup, too."""
     import numpy as np
 
