@@ -14,8 +14,10 @@ from measure import worker_environment
 class LiveSide:
     """`script --worker JSON`, which answers each line of its standard input with a line of JSON that has `seconds`."""
 
-    def __init__(self, script: str, options: dict[str, Any], threads: int, isa: str | None = None) -> None:
-        command = [sys.executable, script, "--worker", json.dumps(options)]
+    def __init__(
+        self, script: str, options: dict[str, Any], threads: int, isa: str | None = None, python: str = sys.executable
+    ) -> None:
+        command = [python, script, "--worker", json.dumps(options)]
         environment = worker_environment(threads, isa)
         pipe: Any = subprocess.PIPE
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- as long as the process lives

@@ -167,7 +167,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 def show(cell: Any) -> str:
     if not isinstance(cell, float):
         return str(cell)
-    return f"{cell:.0f}" if abs(cell) >= 1000 else f"{cell:#.3g}".rstrip(".")
+    return f"{cell:.0f}" if abs(cell) >= 999.5 else f"{cell:#.3g}".rstrip(".")
 
 
 def write_results(name: str, title: str, lines: Sequence[str], result: dict[str, Any]) -> Path:

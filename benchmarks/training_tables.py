@@ -49,12 +49,23 @@ def describe(title: str, result: dict[str, Any]) -> list[str]:
     rows = [describe_side(result, name) for name in result["runs"]]
     load = " to ".join(f"{value:.1f}" for value in result["load"])
     facts = (
-        f"{ABOUT[result['task']]}: batches of {result['batch']}, {result['threads']} thread(s), {result['rounds']} rounds of "
-        f"{result['steps']} step(s), {result['date']}, load average {load}. "
+        f"{ABOUT[result['task']]}: batches of {result['batch']}, {result['threads']} thread(s), {result['rounds']} rounds "
+        f"of {result['steps']} step(s), {result['date']}, load average {load}. "
         + (f"ONEDNN_MAX_CPU_ISA={result['isa']}. " if result["isa"] else "")
         + "Ratios of processor time for a real token, with 95 % intervals; the other columns are medians by the clock."
     )
-    return [f"## {title}", "", facts, "", *table(header, rows), "", *equality_line(result), *judge(result), ""]
+    told = [*equality_line(result), *busy_line(result), *judge(result)]
+    return [f"## {title}", "", facts, "", *table(header, rows), "", *told, ""]
+
+
+def busy_line(result: dict[str, Any]) -> list[str]:
+    """What to think of several threads on a machine that had other work."""
+    if result["threads"] == 1 or max(result["load"]) < 2 * result["threads"]:
+        return []
+    return [
+        "- The machine was busy: threads that wait for another which the system has put aside spin, and that counts as "
+        "processor time, the more the more often a side's threads meet. The table of one thread is the fairer one."
+    ]
 
 
 def describe_side(result: dict[str, Any], name: str) -> tuple[Any, ...]:
@@ -106,8 +117,8 @@ def describe_profile(result: dict[str, Any]) -> list[str]:
     names = max(shares.values(), key=len)
     rows = [(name, *(f"{share.get(name, 0.0):.0%}" for share in shares.values())) for name in names]
     text = (
-        f"Shares of the time of training steps by operators' own time, {result['threads']} thread(s), {result['date']}, load "
-        f"average {result['load']:.1f}; the profiler itself adds some to small ones."
+        f"Shares of the time of training steps by operators' own time, {result['threads']} thread(s), {result['date']}, "
+        f"load average {result['load']:.1f}; the profiler itself adds some to small ones."
     )
     return [
         f"## Where the time goes, {result['threads']} thread(s)", "", text, "", *table(("what", *shares), rows), "",

@@ -11,5 +11,6 @@ make_environment() {
     "$folder/$name/bin/python" -m pip install --quiet --extra-index-url https://download.pytorch.org/whl/cpu "$torch" "$@"
 }
 
-make_environment spacy spacy==3.8.18 spacy-curated-transformers==0.3.1 curated-transformers==0.1.1 transformers==4.57.6
+make_environment spacy spacy==3.8.18 spacy-curated-transformers==0.3.1 curated-transformers==0.1.1 transformers==4.57.6 \
+    numpy==2.3.5  # spacy-curated-transformers 0.3.1 fails on 2.4: it turns arrays of one value into numbers
 make_environment flair flair==0.15.1 transformers==4.57.6

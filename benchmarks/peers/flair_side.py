@@ -50,7 +50,8 @@ def predict(tagger: SequenceTagger, read: list[Any]) -> list[list[str]]:
     tagger.predict(sentences, mini_batch_size=32)
     return [
         write_tags(
-            len(words), ((s.tokens[0].idx - 1, s.tokens[-1].idx, s.get_label("ner").value) for s in one.get_spans("ner"))
+            len(words),
+            ((s.tokens[0].idx - 1, s.tokens[-1].idx, s.get_label("ner").value) for s in one.get_spans("ner")),
         )
         for one, (words, _) in zip(sentences, read, strict=True)
     ]
@@ -81,7 +82,9 @@ def main() -> None:
     flair.set_seed(options["seed"])
     train = make_sentences(read_sentences(options["sentences"], "train"))
     test = read_sentences(options["sentences"], "test")
-    corpus = Corpus(train=FlairDatapointDataset(train), dev=FlairDatapointDataset(train[:16]), sample_missing_splits=False)
+    corpus = Corpus(
+        train=FlairDatapointDataset(train), dev=FlairDatapointDataset(train[:16]), sample_missing_splits=False
+    )
     tagger = build_tagger(options["model"], corpus)
     if options["mode"] == "predict":
         answer_predictions(lambda: predict(tagger, test))
