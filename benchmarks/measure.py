@@ -85,6 +85,29 @@ class Ratio:
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
+@dataclass(frozen=True)
+class PairedDifference:
+    """Mean of `own` minus `other` over pairs, with the 95 % interval of Student's t for pairs."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, own: Sequence[float], other: Sequence[float]) -> PairedDifference:
+        from scipy.stats import t
+
+        apart = [a - b for a, b in zip(own, other, strict=True)]
+        mean = statistics.mean(apart)
+        if len(apart) < 2:
+            return cls(mean, float("-inf"), float("inf"))
+        error = float(t.ppf(0.975, len(apart) - 1)) * statistics.stdev(apart) / len(apart) ** 0.5
+        return cls(mean, mean - error, mean + error)
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} ({self.low:+.4f} to {self.high:+.4f})"
+
+
 def ratio_interval(above: Sequence[float], below: Sequence[float], samples: int = 10_000) -> tuple[float, float]:
     """95 % interval of the ratio of medians, by bootstrap over rounds, in which both sides ran one after the other.
 
