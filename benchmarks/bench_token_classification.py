@@ -130,9 +130,9 @@ def format_scores(part: dict[str, Any]) -> list[str]:
         for side, difference in part["differences"].items()
     ]
     return [
-        f"WNUT17, test F1 after {part['epochs']:g} epoch(s), whole trainings with paired seeds; ours as it comes (bfloat16 and "
-        f"the native step where the CPU has them). {'Holds' if part['holds'] else 'FAILS'}. Differences are means over the "
-        "seeds with 95 % intervals of Student's t for pairs.",
+        f"WNUT17, test F1 after {part['epochs']:g} epoch(s), whole trainings with paired seeds; ours as it comes. "
+        f"{'Holds' if part['holds'] else 'FAILS'}. Differences are means over the seeds with 95 % intervals of Student's t for "
+        "pairs.",
         "",
         *table(("seed", *f1), [*rows, means]),
         "",
