@@ -131,8 +131,8 @@ def format_scores(part: dict[str, Any]) -> list[str]:
     ]
     return [
         f"WNUT17, test F1 after {part['epochs']:g} epoch(s), whole trainings with paired seeds; ours as it comes. "
-        f"{'Holds' if part['holds'] else 'FAILS'}. Differences are means over the seeds with 95 % intervals of Student's t for "
-        "pairs.",
+        f"{'Holds' if part['holds'] else 'FAILS'}. Differences are means over the seeds with 95 % intervals of Student's t "
+        "for pairs.",
         "",
         *table(("seed", *f1), [*rows, means]),
         "",

@@ -55,7 +55,8 @@ def python_of(peer: str, options: argparse.Namespace) -> str:
 
 def words_of(mode: str, sentences: Path, options: argparse.Namespace) -> dict[str, Any]:
     common = {"mode": mode, "threads": options.threads, "seed": 1, "epochs": options.epochs, "batch": BATCH}
-    return common | {"warmup": 2, "steps": options.steps, "model": minilm_folder(), "sentences": str(sentences)}
+    where = {"model": minilm_folder(), "sentences": str(sentences), "predicted": options.sentences}
+    return common | where | {"warmup": 2, "steps": options.steps}
 
 
 def start_side(name: str, mode: str, sentences: Path, options: argparse.Namespace) -> LiveSide:
@@ -64,7 +65,7 @@ def start_side(name: str, mode: str, sentences: Path, options: argparse.Namespac
         return LiveSide(str(HERE / f"{name}_side.py"), words, options.threads, python=python_of(name, options))
     common = {"batch": BATCH, "threads": options.threads}
     if mode == "predict":
-        words = common | {"side": name, "sentences": 10**9, "length": None}
+        words = common | {"side": name, "sentences": options.sentences, "length": None}
         return LiveSide(str(HERE.parent / "bench_prediction.py"), words, options.threads)
     words = common | {"task": "ner", "device": "cpu", "warmup": 2, "steps": options.steps, "recipe": name}
     return LiveSide(str(HERE.parent / "bench_training.py"), words, options.threads)
@@ -72,7 +73,7 @@ def start_side(name: str, mode: str, sentences: Path, options: argparse.Namespac
 
 def compare_speed(mode: str, sentences: Path, options: argparse.Namespace) -> dict[str, Any]:
     names = [*options.peers, *OWN]
-    test = len(json.loads(sentences.read_text(encoding="utf-8"))["test"])
+    test = min(options.sentences, len(json.loads(sentences.read_text(encoding="utf-8"))["test"]))
     with contextlib.ExitStack() as stack:
         sides = {}
         for name in names:
@@ -117,7 +118,7 @@ def score_peer(name: str, gold: list[list[str]], sentences: Path, options: argpa
 
 def describe(result: dict[str, Any]) -> list[str]:
     lines = [result["machine"], "", result["versions"], ""]
-    for mode, title in (("train", "Training steps"), ("predict", "Prediction of the test sentences")):
+    for mode, title in (("train", "Training steps"), ("predict", "Prediction")):
         if mode in result:
             lines += describe_speed(title, result[mode], result["threads"])
     if "score" in result:
@@ -171,6 +172,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4, help="training steps of a turn")
+    parser.add_argument("--sentences", type=int, default=320, help="so many test sentences are tagged in a turn")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of the scored trainings")
     parser.add_argument("--write", action="store_true", help="keep the tables in benchmarks/results/peers.md")
     return parser.parse_args()

@@ -87,7 +87,7 @@ def main() -> None:
     )
     tagger = build_tagger(options["model"], corpus)
     if options["mode"] == "predict":
-        answer_predictions(lambda: predict(tagger, test))
+        answer_predictions(lambda: predict(tagger, test[: options["predicted"]]))
         return
     takes_turns = options["mode"] == "train"
     start = time.perf_counter(), time.process_time()

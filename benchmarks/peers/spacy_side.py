@@ -78,7 +78,7 @@ def main() -> None:
     nlp.initialize(lambda: examples)
     optimizer = Adam(learn_rate=5e-5, L2=0.01, L2_is_weight_decay=True, grad_clip=1.0)
     if options["mode"] == "predict":
-        answer_predictions(lambda: predict(nlp, test))
+        answer_predictions(lambda: predict(nlp, test[: options["predicted"]]))
         return
     epochs = options["epochs"] if options["mode"] == "score" else 1000
     batches = draw_batches(examples, options["batch"], epochs, options["seed"])
