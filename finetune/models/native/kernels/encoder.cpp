@@ -120,13 +120,12 @@ void run_weight_task(const Call& call, const Plan& plan, const WeightOperands<St
   const Shape& shape = call.shape;
   const bool last = task.layer + 1 == shape.layers && !plan.reads_all;
   const int64_t rows = last && task.linear > kValue ? plan.aligned_reads : plan.aligned_rows;
-  const Stored* turned[] = {operands.joined, operands.joined + shape.hidden * rows, operands.joined + 2 * shape.hidden * rows,
+  const Stored* across[] = {operands.joined[0], operands.joined[1], operands.joined[2],
                             operands.projected, operands.widened, operands.narrowed};
   const Stored* packed[] = {operands.input, operands.input, operands.input, operands.context, operands.attended,
                             operands.active};
-  const int64_t count = std::min<int64_t>(64, shape.outputs(task.linear) - task.first);
-  multiply_weight_gradient(turned[task.linear], packed[task.linear], task.first, count, shape.inputs(task.linear), rows,
-                           call.gradients[task.layer * kPointers + task.linear], tile);
+  multiply_weight_gradient(across[task.linear], packed[task.linear], task.first, shape.outputs(task.linear),
+                           shape.inputs(task.linear), rows, call.gradients[task.layer * kPointers + task.linear], tile);
 }
 
 // The sums of all chunks, in their order, become gradients of biases and norms.
@@ -169,7 +168,7 @@ void run_backward(const Call& call, float* gradient) {
       const bool last = l + 1 == shape.layers && !plan.reads_all;
       operands.emplace_back(operand_arena, shape, plan.aligned_rows, last ? plan.aligned_reads : plan.aligned_rows);
       for (int linear = kLinears - 1; linear >= 0; linear--)
-        for (int64_t first = 0; call.gradients[l * kPointers + linear] && first < shape.outputs(linear); first += 64)
+        for (int64_t first = 0; call.gradients[l * kPointers + linear] && first < shape.outputs(linear); first += kBlock)
           tasks.push_back({l, linear, first});
     }
     share_out(chunks, call.threads, [&](int64_t task, int thread) {

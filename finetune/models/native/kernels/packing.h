@@ -21,22 +21,26 @@ inline int64_t even(int64_t depth) { return round_up(depth, 2); }
 inline int64_t block_width(int64_t columns, int64_t first) { return std::min(kBlock, round_up(columns - first, 16)); }
 inline int64_t packed_size(int64_t depth, int64_t columns) { return even(depth) * round_up(columns, 16); }
 
+inline uint32_t half_word(float value) { return from_float<bfloat16>(value).bits; }
+inline uint32_t half_word(bfloat16 value) { return value.bits; }
+
 // `count` <= 16 words of a pair of rows (a alone in float32); null rows are zero.
 template <class Stored, class Source>
 inline void word_row(const Source* a, const Source* b, int64_t count, uint32_t* words) {
+  if (count == 16 && a && b && sizeof(Stored) == 2) {  // nothing to ask, so it vectorises
+#pragma omp simd
+    for (int64_t c = 0; c < 16; c++) words[c] = half_word(a[c]) | half_word(b[c]) << 16;
+    return;
+  }
   for (int64_t c = count; c < 16; c++) words[c] = 0;
   if (a == nullptr) {
     for (int64_t c = 0; c < count; c++) words[c] = 0;
   } else if constexpr (sizeof(Stored) == 4) {
     for (int64_t c = 0; c < count; c++) words[c] = reinterpret<uint32_t>(to_float(a[c]));
   } else if (b == nullptr) {
-    for (int64_t c = 0; c < count; c++) words[c] = from_float<bfloat16>(to_float(a[c])).bits;
+    for (int64_t c = 0; c < count; c++) words[c] = half_word(a[c]);
   } else {
-#pragma omp simd
-    for (int64_t c = 0; c < count; c++) {
-      const uint32_t low = from_float<bfloat16>(to_float(a[c])).bits;
-      words[c] = low | uint32_t(from_float<bfloat16>(to_float(b[c])).bits) << 16;
-    }
+    for (int64_t c = 0; c < count; c++) words[c] = half_word(a[c]) | half_word(b[c]) << 16;
   }
 }
 
@@ -50,9 +54,9 @@ inline void words_along_rows(const Source* source, int64_t stride, int64_t rows,
       if constexpr (sizeof(Stored) == 4) {
         words.at[i][j] = present ? reinterpret<uint32_t>(to_float(source[i * stride + column])) : 0;
       } else {
-        const uint32_t low = present ? from_float<bfloat16>(to_float(source[i * stride + column])).bits : 0;
+        const uint32_t low = present ? half_word(source[i * stride + column]) : 0;
         const bool second = present && column + 1 < columns;
-        const uint32_t high = second ? from_float<bfloat16>(to_float(source[i * stride + column + 1])).bits : 0;
+        const uint32_t high = second ? half_word(source[i * stride + column + 1]) : 0;
         words.at[i][j] = low | high << 16;
       }
     }
