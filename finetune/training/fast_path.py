@@ -27,7 +27,7 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.models.fast_dropout import use_fast_dropout
-from finetune.models.native.serving import use_native_encoder
+from finetune.models.native.serving import use_native_encoder, why_no_kernels
 from finetune.models.sparse_embedding import (
     follow_weight_decay,
     serves_optimizer,
@@ -90,6 +90,7 @@ def prepare_model(
     said = [
         describe("unpadded encoder", unpad_model(model, options), options.no_unpad),
         describe("native encoder step", use_native(model, options, values), options.no_native) if on_cpu else "",
+        describe("native AdamW", why_no_native_adamw(options, values), options.no_native) if on_cpu else "",
         describe("sparse vocabulary head", use_sparse_head(model, options), options.no_sparse_head),
         describe_dropout(model, options) if on_cpu else "",
         describe_sparse_embedding(model, options, values, train, special_ids)
@@ -110,6 +111,14 @@ def use_native(model: PreTrainedModel, options: FastPathArguments, values: Train
     if values.get("gradient_checkpointing"):
         return "gradient checkpointing keeps less than it needs"
     return "torch.compile takes the layers" if values.get("torch_compile") else use_native_encoder(model)
+
+
+def why_no_native_adamw(options: FastPathArguments, values: TrainingValues) -> str | None:
+    """None where AdamW runs in C++, empty where another optimizer was asked for or nothing is trained, else the reason."""
+    other = str(values.get("optim") or DEFAULT_OPTIMIZER) != DEFAULT_OPTIMIZER
+    if other or options.no_native or not values.get("do_train", True):
+        return ""
+    return why_no_kernels()
 
 
 def use_sparse_head(model: PreTrainedModel, options: FastPathArguments) -> str | None:
@@ -159,6 +168,7 @@ def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> Non
     if options.no_fast_path:
         return
     trainer.clips_in_optimizer = trainer.sorts_evaluation = True
+    trainer.native_adamw = trainer.args.device.type == "cpu" and not options.no_native and why_no_kernels() is None
     trainer.add_callback(DecayRowsWithoutGradient())
     annotate_batches(trainer)
     if trainer.train_dataset is None or not (options.max_tokens_per_batch or options.length_window):

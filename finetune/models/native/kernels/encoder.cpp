@@ -2,13 +2,10 @@
 //
 // Threads take whole chunks of sentences through all layers, so there is no barrier between layers. The backward pass stops at
 // a few barriers, where the gradients of some layers' weights are multiplied over all rows. Nothing is kept between calls.
-#include <omp.h>
-
-#include <atomic>
 #include <memory>
-#include <new>
 
 #include "layer_backward.h"
+#include "sharing.h"
 
 namespace encoder {
 
@@ -26,17 +23,6 @@ struct Call {
   int64_t lowest;                    // layers from here on have gradients
   int64_t operand_bytes;             // memory that operands of weight gradients may take, beyond those of one layer
 };
-
-// Every thread takes the next of `count` tasks until none is left.
-template <class Work>
-void share_out(int64_t count, int64_t threads, Work work) {
-  std::atomic<int64_t> next{0};
-#pragma omp parallel num_threads(int(std::min(threads, std::max<int64_t>(count, 1))))
-  {
-    const int thread = omp_get_thread_num();
-    for (int64_t task; (task = next++) < count;) work(task, thread);
-  }
-}
 
 template <class Stored>
 struct Workers {
@@ -202,17 +188,6 @@ void pack_weights(const Shape& shape, const float* const* parameters, Stored* pa
     else
       pack_transposed(weight, inputs, inputs, outputs, own + places.forward[linear]);
   });
-}
-
-// Runs `work`; 0, or 1 where memory ran out.
-template <class Work>
-int guarded(Work work) {
-  try {
-    work();
-    return 0;
-  } catch (const std::bad_alloc&) {
-    return 1;
-  }
 }
 
 }  // namespace encoder

@@ -97,26 +97,29 @@ void pack(const Source* source, int64_t stride, int64_t depth, int64_t columns, 
   }
 }
 
+// Columns [column, column + 16) of B = source', where `source` holds these rows of (columns, depth).
+template <class Stored, class Source>
+inline void pack_transposed_rows(const Source* source, int64_t stride, int64_t depth, int64_t columns, int64_t column,
+                                 Stored* packed) {
+  const int64_t step = 16 * kStep<Stored>, block_depth = even(depth);
+  const int64_t block = column / kBlock * kBlock, width = block_width(columns, block);
+  Words words;
+  for (int64_t k = 0; k < depth; k += step) {
+    if (column + 16 <= columns && k + step <= depth)
+      whole_words_along_rows<Stored>(source + k, stride, words);
+    else
+      words_along_rows<Stored>(source + k, stride, columns - column, depth - k, words);
+    transpose(words);
+    const int64_t steps = std::min<int64_t>(16, (block_depth - k) / kStep<Stored>);
+    Stored* target = packed + block * block_depth + k * width + (column - block) * kStep<Stored>;
+    for (int64_t i = 0; i < steps; i++) std::memcpy(target + i * kStep<Stored> * width, words.at[i], 64);
+  }
+}
+
 // B = source', where source is (columns, depth).
 template <class Stored, class Source>
 void pack_transposed(const Source* source, int64_t stride, int64_t depth, int64_t columns, Stored* packed) {
-  const int64_t step = 16 * kStep<Stored>, block_depth = even(depth);
-  Words words;
-  for (int64_t c = 0; c < columns; c += 16) {
-    const int64_t block = c / kBlock * kBlock, width = block_width(columns, block);
-    for (int64_t k = 0; k < depth; k += step) {
-      const Source* from = source + c * stride + k;
-      if (c + 16 <= columns && k + step <= depth)
-        whole_words_along_rows<Stored>(from, stride, words);
-      else
-        words_along_rows<Stored>(from, stride, columns - c, depth - k, words);
-      transpose(words);
-      const int64_t steps = std::min<int64_t>(16, (block_depth - k) / kStep<Stored>);
-      for (int64_t i = 0; i < steps; i++)
-        std::memcpy(packed + block * block_depth + (k + i * kStep<Stored>)*width + (c - block) * kStep<Stored>,
-                    words.at[i], 64);
-    }
-  }
+  for (int64_t c = 0; c < columns; c += 16) pack_transposed_rows(source + c * stride, stride, depth, columns, c, packed);
 }
 
 // target (columns, target_stride) = source', source (rows, columns); columns of the target beyond `rows` up to a multiple of
