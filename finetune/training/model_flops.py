@@ -18,7 +18,7 @@ class ModelFlops:
 
     Chowdhery et al., 2022 (PaLM, https://arxiv.org/abs/2204.02311), appendix B: N parameters, L layers, H the width of
     queries of all heads together; 2 of 6 forward, 4 backward. N leaves out embeddings, which are looked up; a projection to
-    the vocabulary counts where a token has a label. Frozen parameters count 2, the forward pass, which is the least they need.
+    the vocabulary counts where a token has a label. Frozen parameters count 2, the forward pass, the least they need.
     """
 
     every_token: float  # operations for each token
