@@ -213,6 +213,32 @@ def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> boo
     return bf16
 
 
+def prepare_frozen_model(
+    teacher: PreTrainedModel, options: FastPathArguments, values: TrainingValues, *, reads_layers: bool
+) -> torch.dtype:
+    """Switch on, in place, what speeds up a model that only answers in training; returns the number format for its weights.
+
+    That is the run's short format: weights that are not trained need no float32. A native step rounds them itself, so there
+    they stay in float32. `reads_layers`: hidden states or projections of single layers are asked for.
+    """
+    short = torch.bfloat16 if values.get("bf16") else torch.float16 if values.get("fp16") else torch.float32
+    if options.no_fast_path or options.no_unpad:
+        return short
+    unpad_encoder(teacher)
+    on_cpu = not torch.accelerator.is_available() or bool(values.get("use_cpu"))
+    if not on_cpu or options.no_native or short is torch.float16:
+        return short
+    reason = "single layers are asked for" if reads_layers else "it stays padded" if not is_unpadded(teacher) else None
+    reason = reason or use_native_encoder(teacher, short)
+    logger.info("Teacher: %s.", describe(f"native encoder step, {str(short).removeprefix('torch.')}", reason, False))
+    if reason is not None:
+        return short
+    vocabulary = teacher.get_output_embeddings()
+    if vocabulary is not None:  # autocast would round it anew in every step
+        vocabulary.weight = torch.nn.Parameter(vocabulary.weight.detach().to(short), requires_grad=False)
+    return torch.float32
+
+
 class DecayRowsWithoutGradient(TrainerCallback):
     """Rows without a gradient shrink by the weight decay of each step, as they would with one."""
 
