@@ -89,8 +89,7 @@ def prepare_model(
         keep_freed_memory()
     said = [
         describe("unpadded encoder", unpad_model(model, options), options.no_unpad),
-        describe("native encoder step", use_native(model, options, values), options.no_native) if on_cpu else "",
-        describe("native AdamW", why_no_native_adamw(options, values), options.no_native) if on_cpu else "",
+        *(describe_native(model, options, values) if on_cpu else []),
         describe("sparse vocabulary head", use_sparse_head(model, options), options.no_sparse_head),
         describe_dropout(model, options) if on_cpu else "",
         describe_sparse_embedding(model, options, values, train, special_ids)
@@ -132,6 +131,15 @@ def describe(what: str, reason: str | None, switched_off: bool) -> str:
     if switched_off or reason == "":
         return ""
     return what if reason is None else f"no {what} ({reason})"
+
+
+def describe_native(model: PreTrainedModel, options: FastPathArguments, values: TrainingValues) -> list[str]:
+    """Encoder and optimizer; what both lack is said once."""
+    encoder, optimizer = use_native(model, options, values), why_no_native_adamw(options, values)
+    if optimizer and encoder == optimizer:
+        return [describe("native encoder step and AdamW", encoder, options.no_native)]
+    steps = {"native encoder step": encoder, "native AdamW": optimizer}
+    return [describe(what, reason, options.no_native) for what, reason in steps.items()]
 
 
 def describe_dropout(model: PreTrainedModel, options: FastPathArguments) -> str:

@@ -63,9 +63,13 @@ def why_no_kernels() -> str | None:
 
 def _require_measured_cpu() -> None:
     """The portable kernels compile everywhere, but torch's own path may be the faster one where nobody measured."""
-    if os.environ.get("FINETUNE_NATIVE") != "1" and not torch.cpu.get_capabilities().get("avx512_f"):
+    if os.environ.get("FINETUNE_NATIVE") == "1":
+        return
+    there = torch.cpu.get_capabilities().get("avx512_f")
+    if not there or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        found = "ATEN_CPU_CAPABILITY leaves AVX512 out" if there else "this CPU has no AVX512"
         raise NoLibraryError(
-            "its speed was measured on CPUs with AVX512 alone; FINETUNE_NATIVE=1 asks for it all the same"
+            f"{found}, without which its speed was not measured; FINETUNE_NATIVE=1 asks for it all the same"
         )
 
 
