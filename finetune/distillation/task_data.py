@@ -28,6 +28,7 @@ from finetune.data.files import find_paths
 from finetune.data.prediction_input import InputText
 from finetune.distillation.task import SupervisedDistillation, check_teacher, open_pair
 from finetune.distillation.task_arguments import TaskDistillationArguments
+from finetune.encoding.document_context import number_documents
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError
 from finetune.models.settings import ClassifierSettings, TaggerSettings
@@ -59,28 +60,30 @@ def open_tagging(arguments: Arguments) -> SupervisedDistillation:
     segmenter = task.options.word_segmenter or "auto"
     unlabelled = PredictArguments(input_file=asked.unlabelled_file)
     texts, files = read_unlabelled(asked, TaggingInputs(unlabelled, task.labels, segmenter))
-    sentences = [words for words, _ in (text.split(segmenter) for text in texts) if words]
-    tell_empty(len(texts) - len(sentences))
-    return open_pair(
-        arguments, task, max_length=task.max_length, unlabelled=encode_sentences(task, sentences), files=files
-    )
+    unlabelled_rows, empty = encode_sentences(task, texts, segmenter)
+    tell_empty(empty)
+    return open_pair(arguments, task, max_length=task.max_length, unlabelled=unlabelled_rows, files=files)
 
 
-def encode_sentences(task: TaggingTask, sentences: list[list[str]]) -> Dataset | None:
-    """Windows of unlabelled sentences, in the columns of the labelled ones."""
-    if not sentences:
-        return None
+def encode_sentences(task: TaggingTask, texts: list[InputText], segmenter: str) -> tuple[Dataset | None, int]:
+    """Windows of unlabelled sentences, in the columns of the labelled ones, and how many sentences were empty."""
+    split = [text.split(segmenter)[0] for text in texts]
+    kept = [(text, words) for text, words in zip(texts, split, strict=True) if words]
+    if not kept:
+        return None, len(texts)
+    keys = [None if text.document is None else (text.path, text.document) for text, _ in kept]
     space_token = find_space_token(task.tokenizer, task.options.space_token)
     encoded = encode_tagging(
-        build_dataset({"words": sentences}),
+        build_dataset({"words": [words for _, words in kept], "document": number_documents(keys)}),
         task.tokenizer,
         task.labels,
         max_length=task.max_length,
         stride=task.stride,
+        context=task.options.document_context,
         encoder=WordEncoder(task.tokenizer, lowercase=task.options.lowercase, space_token=space_token),
         name="unlabelled",
     )
-    return encoded.dataset
+    return encoded.dataset, len(texts) - len(kept)
 
 
 def open_classification(arguments: Arguments) -> SupervisedDistillation:

@@ -112,6 +112,7 @@ class TaggingTask(SupervisedTask):
             lowercase=options.lowercase,
             space_token=find_space_token(self.tokenizer, options.space_token),
             word_segmenter=options.word_segmenter or "auto",
+            document_context=options.document_context,
             constrained_decoding=options.constrained_decoding is not None,
             transitions=None if self.transitions is None else self.transitions.as_table(),
         )
@@ -128,7 +129,9 @@ class TaggingTask(SupervisedTask):
         }
 
     def describe_training(self) -> dict[str, Any]:
-        return {"max_length": self.max_length, "tag_scheme": self.scheme.value}
+        context = self.options.document_context
+        read = {"document_context": context} if context else {}
+        return {"max_length": self.max_length, "tag_scheme": self.scheme.value, **read}
 
 
 def open_task(arguments: Arguments) -> TaggingTask:
@@ -237,6 +240,7 @@ def open_corpus(arguments: Arguments, saved: TaggerSettings | None) -> PreparedT
         seed=int(arguments.get("seed", 42)),
         validation_needed=needs_validation,
         segmenter=arguments[TaggingArguments].word_segmenter or "auto",
+        documents=arguments[TaggingArguments].document_context > 0,
         trains=bool(training.get("do_train")),
     )
     filter_tests(corpus, arguments)
@@ -281,6 +285,7 @@ def encode_splits(task: TaggingTask) -> dict[str, EncodedTagging]:
             task.labels,
             max_length=task.max_length,
             stride=task.stride,
+            context=options.document_context,
             label_all_tokens=options.label_all_tokens,
             continue_labels=options.continue_labels,
             encoder=encoder,

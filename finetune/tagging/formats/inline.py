@@ -8,6 +8,7 @@ from pathlib import Path
 
 from finetune.data.files import raise_problems, read_lines
 from finetune.data.tagged_lines import SPAN_TAG
+from finetune.encoding.document_context import documents_between
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.sentences import Sentences, TagColumns, require_not_empty
 
@@ -49,6 +50,9 @@ def read_inline(path: Path, columns: TagColumns) -> Sentences:
             tags_of.append([tag for _, _, tag in pairs])
             sentences.lines.append(number)
     raise_problems(problems, path)
+    empty = [number for number, line in enumerate(source.lines, start=1) if not line.strip()]
+    between = [number for number in empty if sentences.lines and sentences.lines[0] < number < sentences.lines[-1]]
+    sentences.documents = documents_between(sentences.lines, between)
     sentences.notes = list(source.notes)
     sentences.remarks.append(f"{path}: one sentence a line, words and tags apart by {separator!r}.")
     return require_not_empty(sentences, path)
