@@ -20,6 +20,8 @@ from finetune.data.files import find_paths, listed, read_lines
 from finetune.data.sources import Patterns, find_corpus, find_in_folder
 from finetune.data.splits import carve_validation
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.supervised.arguments import SupervisedArguments
+from finetune.supervised.silver import FLAG, add_silver
 from finetune.tagging.checks import check_entities, check_tags, declare_labels, normalize_tags, require_label_list
 from finetune.tagging.corpora import NAMED, NamedCorpus, choose_task, wanted_files
 from finetune.tagging.formats.choice import read_sentences
@@ -51,12 +53,14 @@ def load_tagging_corpus(
     segmenter: str = "auto",
     trains: bool = True,
     documents: bool = False,
+    silver: SupervisedArguments | None = None,
 ) -> Corpus:
     """Read the corpus that the arguments name, split it, check it, and say what was found.
 
     Where there is no validation set, one is made of a tenth of train with `seed`, unless `validation_needed` is False.
     `segmenter` finds the words of raw text. Where nothing `trains`, tags are left to be judged by the labels of a model.
-    With `documents` every split must mark them, and a validation set is made of whole ones.
+    Sentences of `silver` files are appended to train. With `documents` every split must mark them, and a validation set is
+    made of whole ones.
 
     Raises:
         DataError: every problem of every split: files that are missing, empty, not UTF-8, ragged; columns that are not
@@ -94,8 +98,25 @@ def load_tagging_corpus(
         corpus.notes += describe_documents(corpus)
     corpus.notes += describe_duplicates(corpus.splits, inputs=["words"], label="tags")
     _limit(corpus, arguments)
+    if silver is not None and silver.silver_file:
+        _add_silver_sentences(corpus, columns, silver, wanted=arguments.normalize_labels)
     corpus.log_notes()
     return corpus
+
+
+def _add_silver_sentences(corpus: Corpus, columns: TagColumns, asked: SupervisedArguments, *, wanted: bool) -> None:
+    """Append the sentences of `--silver_file` to train, in place, read as those are.
+
+    Raises:
+        DataError: files that are missing or broken, or tags that train lacks.
+    """
+    problems = ProblemList()
+    paths = [path for pattern in asked.silver_file or () for path in find_paths(pattern, flag=FLAG)]
+    silver = _read_files("silver", {"train": paths}, columns, problems)
+    problems.raise_any()
+    silver.notes += normalize_tags(silver, wanted=wanted)
+    corpus.notes += [note.replace("train", "silver", 1) for note in silver.notes]
+    add_silver(corpus, silver.splits["train"], paths, asked, inputs=["words"], label="tags")
 
 
 def _read_labels(path: str | None) -> tuple[str, ...] | None:
