@@ -105,7 +105,8 @@ def test_probabilities_and_weights_of_silver_texts(call_command, tiny_bert, tmp_
     )
     done = call_command(
         "run_glue.py", "--model_name_or_path", tiny_bert, "--train_file", tmp_path / "train.jsonl", "--output_dir",
-        tmp_path / "run", "--silver_file", tmp_path / "silver.jsonl", "--silver_weight", 0.3, "--soft_label_column", "p", *SHORT,
+        tmp_path / "run", "--silver_file", tmp_path / "silver.jsonl", "--silver_weight", 0.3, "--soft_label_column", "p",
+        *SHORT,
     )  # fmt: skip
     assert done.code == 0, done.stderr
     assert "14 gold rows and 2 silver ones; each weighs 0.3" in done.stderr  # the carved validation set is gold

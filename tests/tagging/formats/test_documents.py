@@ -41,6 +41,7 @@ CASES = {
     ),
     "inline.txt": ("Ann|B-PER ran|O\nBob|B-PER\n\nCyd|B-PER\n", [0, 0, 1]),
     "inline-plain.txt": ("Ann|B-PER ran|O\nBob|B-PER\n", None),
+    "inline-words.txt": ("Ann|B-PER\nran|O\n\nBob|B-PER\n\n\nCyd|B-PER\n", [0, 0, 1]),
     "ids.jsonl": (records({"document_id": 7}, {"document_id": 7}, {"document_id": "8"}), [0, 0, 1]),
     "no-id.jsonl": (records({"doc_id": "a"}, {}, {"doc_id": None}, {"doc_id": "a"}), [0, 1, 2, 3]),
     "plain.jsonl": (records({}, {}), None),
