@@ -268,7 +268,11 @@ def _run_arguments(arguments: Arguments) -> RunArguments:
 def _count_to_start(arguments: Arguments) -> int:
     """How many processes do the work in place of this one; 1 where it does it itself."""
     asked = arguments.find(ProcessArguments)
-    return 1 if asked is None else resolve_processes(asked, on_processor=bool(arguments.get("use_cpu")))
+    if asked is None:
+        return 1
+    reasons = [reason() for group in arguments.groups.values() if (reason := getattr(group, "why_one_process", None))]
+    on_processor = bool(arguments.get("use_cpu")) or arguments.get("device") == "cpu"
+    return resolve_processes(asked, on_processor=on_processor, why_one=next(filter(None, reasons), None))
 
 
 def _log_parameters(arguments: Arguments) -> None:

@@ -45,13 +45,22 @@ def count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def resolve_processes(asked: ProcessArguments, *, on_processor: bool) -> int:
+def resolve_processes(asked: ProcessArguments, *, on_processor: bool, why_one: str | None = None) -> int:
     """How many processes this one is to start; 1 where it does the work itself, as when a launcher has started it.
 
+    Args:
+        asked: what the user gave.
+        on_processor: no GPU is used.
+        why_one: what keeps this command from working in several processes, in words.
+
     Raises:
-        UsageError: more are asked for than there are GPUs.
+        UsageError: more are asked for than there are GPUs, or than can share this work.
     """
     if is_launched():
+        return 1
+    if why_one is not None:
+        if (asked.nproc or 1) > 1:
+            raise UsageError(Problem(f"--nproc {asked.nproc}: {why_one}", remedy="drop it"))
         return 1
     gpus = 0 if on_processor else count_gpus()
     if asked.nproc is None:

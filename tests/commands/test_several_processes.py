@@ -14,6 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from finetune.arguments.processes import ProcessArguments
+from finetune.errors import UsageError
+from finetune.run import launching
+from tests import tiny
+
 LONG = 4000
 Start = Callable[..., subprocess.Popen]
 
@@ -77,9 +82,7 @@ def test_two_processes_by_a_config_file_train_as_one(tmp_path, start, call_comma
     assert done.last["status"] == "done" and done.stdout.count('"status"') == 1
     assert done.stderr.count("***** Running training *****") == 1
     assert [json.loads(line) for line in told.read_text().splitlines()] == [done.last]
-    alone = call_command(
-        "run_ner.py", *make_words(tiny_bert, one, per_device_train_batch_size=8, logging_steps=1)
-    )
+    alone = call_command("run_ner.py", *make_words(tiny_bert, one, per_device_train_batch_size=8, logging_steps=1))
     assert alone.code == 0, alone.stderr
     assert len(read_losses(one)) == 3 and read_losses(two) == pytest.approx(read_losses(one), rel=1e-5)
     again, _ = finish(start(*words, "--if_changed"))
@@ -185,7 +188,101 @@ def test_a_closed_standard_output_changes_no_exit_code(tmp_path, repository, tin
 
 @pytest.mark.slow
 def test_a_launcher_of_others_is_left_to_itself(tmp_path, run_two_processes, tiny_bert):
-    """torchrun starts two; each would start two more."""
-    done = run_two_processes("run_ner.py", *make_words(tiny_bert, tmp_path / "out", nproc=2))
+    """torchrun starts two; each would start two more. (On its own command line it takes `--nproc` for its flag.)"""
+    config = tmp_path / "ner.yaml"
+    config.write_text("nproc: 2\n", encoding="utf-8")
+    done = run_two_processes("run_ner.py", *make_words(tiny_bert, tmp_path / "out", config_file=config))
     assert done.code == 0, done.stderr
     assert done.stdout.count('"status"') == 1 and done.last["status"] == "done"
+
+
+@pytest.fixture(scope="module")
+def byte_level():
+    return tiny.byte_level(["The keys to the cabinet are here."] * 5, 300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", ["csv", "parquet"])
+def test_scores_of_three_processes_are_those_of_one(tmp_path, call_command, run_command, byte_level, table):
+    """More chunks than processes, texts that are windowed and counted by each, the same bits in one file."""
+    model = tiny.save(tiny.gpt2(len(byte_level), n_positions=64), byte_level, tmp_path / "gpt2")
+    lines = [f"The {count} keys to " + "the cabinet, " * (count % 40) + "are here." for count in range(1100)]
+    (tmp_path / "texts.txt").write_text("\n".join([*lines, "", "end"]) + "\n", encoding="utf-8")
+    words = ["--model_name_or_path", model, "--test_file", tmp_path / "texts.txt", "--metrics_format", table]
+    words += ["--test_output_file_prefix", "x"]
+    done = run_command("score.py", *words, "--output_dir", tmp_path / "three", "--nproc", "3", OMP_NUM_THREADS="1")
+    assert done.code == 0, done.stderr
+    alone = run_command("score.py", *words, "--output_dir", tmp_path / "one", OMP_NUM_THREADS="1")
+    assert alone.code == 0, alone.stderr
+    name = "x-test_results" + {"csv": ".csv.gz", "parquet": ".parquet"}[table]
+    assert (tmp_path / "three" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert {**done.last, "output_dir": ""} == {**alone.last, "output_dir": ""}
+    said = [line.partition("-   ")[2] for line in alone.stderr.splitlines() if "WARNING" in line]
+    assert said and said == [line.partition("-   ")[2] for line in done.stderr.splitlines() if "WARNING" in line]
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory, run_command, tiny_bert) -> Path:
+    output = tmp_path_factory.mktemp("tagger") / "model"
+    done = run_command("run_ner.py", *make_words(tiny_bert, output))
+    assert done.code == 0, done.stderr
+    return output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["ours", "torchrun"])
+def test_predictions_of_two_processes_are_those_of_one(
+    tmp_path, run_command, run_two_processes, tagger, monkeypatch, launcher
+):
+    """Five chunks and their scores, in order and in one file; done again, it is there already."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    rows = [{"tokens": ["Maria", "saw", f"{n}"], "ner_tags": ["B-PER", "O", "O"]} for n in range(8100)]
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = ["--model_name_or_path", tagger, "--input_file", source, "--score", "--output_file"]
+    two, one = tmp_path / "two.jsonl", tmp_path / "one.jsonl"
+    done = (
+        run_two_processes("predict.py", *words, two)
+        if launcher == "torchrun"
+        else run_command("predict.py", *words, two, "--nproc", "2")
+    )
+    assert done.code == 0, done.stderr
+    alone = run_command("predict.py", *words, one)
+    assert two.read_bytes() == one.read_bytes() and two.read_bytes().count(b"\n") == 8100
+    assert done.last["input"] == alone.last["input"] and done.last["texts"] == 8100
+    assert done.stdout.splitlines()[:-1] == alone.stdout.splitlines()[:-1], "the report, once"
+    again = run_command("predict.py", *words, two, "--nproc", "2")
+    assert again.last["status"] == "already_done"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "rows.jsonl", "one.jsonl", "two.jsonl", "one.jsonl.run.json", "two.jsonl.run.json",
+    }  # fmt: skip
+
+
+def test_what_cannot_be_shared_is_told(call_command, tmp_path):
+    for script in ("predict.py", "score.py"):
+        done = call_command(script, "--model_name_or_path", tmp_path, "--nproc", "2")
+        reason = json.loads((done.stdout + done.stderr).splitlines()[-1])["reason"]
+        assert done.code == 2 and reason == "--nproc 2: standard input is read by one process; drop it."
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "environment", "expected"),
+    [
+        ({}, 0, {}, 1), ({}, 1, {}, 1), ({}, 4, {}, 4), ({"multi_gpu": "off"}, 4, {}, 1), ({"nproc": 2}, 4, {}, 2),
+        ({"nproc": 3}, 0, {}, 3), ({"nproc": 3}, 2, {}, "more than the 2 GPUs"), ({"nproc": 1}, 4, {}, 1),
+        ({}, 4, {"RANK": "0", "WORLD_SIZE": "2"}, 1), ({}, 4, {"ACCELERATE_MIXED_PRECISION": "no"}, 1),
+        ({}, 4, {"LOCAL_RANK": "-1"}, 4), ({"nproc": 2}, 1, {}, "more than the 1 GPU that"),
+    ],
+)  # fmt: skip
+def test_how_many_processes_are_started(monkeypatch, asked, gpus, environment, expected):
+    monkeypatch.setattr(launching, "count_gpus", lambda: gpus)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    arguments = ProcessArguments(**asked)
+    if isinstance(expected, int):
+        assert launching.resolve_processes(arguments, on_processor=False) == expected
+        alone = 1 if environment else asked.get("nproc", 1)
+        assert launching.resolve_processes(arguments, on_processor=True) == alone
+        return
+    with pytest.raises(UsageError, match=expected):
+        launching.resolve_processes(arguments, on_processor=False)
