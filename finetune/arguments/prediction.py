@@ -80,6 +80,8 @@ class PredictArguments:
 
     def why_one_process(self) -> str | None:
         """What keeps the work from being shared out, in words."""
+        if self.device.startswith("cuda"):
+            return f"--device {self.device} is of one process"
         return None if self.input_file else "standard input is read by one process"
 
     def problems(self) -> list[Problem]:

@@ -36,6 +36,12 @@ def find_rank() -> int:
     return max(int(rank), 0) if rank and _is_number(rank) else 0
 
 
+def find_local_rank() -> int:
+    """The number of this process among those of its machine."""
+    rank = os.environ.get("LOCAL_RANK", "0").strip()
+    return max(int(rank), 0) if _is_number(rank) else 0
+
+
 def is_launched() -> bool:
     """Whether a launcher has started this process, alone or with others: it starts none itself then."""
     given = (os.environ.get(name, "").strip() for name in NAMES)

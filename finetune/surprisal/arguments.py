@@ -65,6 +65,8 @@ class ScoreArguments(PairArguments):
         """What keeps the work from being shared out, in words."""
         if self.evaluate:
             return "--evaluate scores pairs in one process"
+        if self.device.startswith("cuda"):
+            return f"--device {self.device} is of one process"
         return None if self.test_file else "standard input is read by one process"
 
     def problems(self) -> list[Problem]:
