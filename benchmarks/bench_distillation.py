@@ -306,9 +306,9 @@ def describe(results: dict[str, dict[str, Any]]) -> list[str]:
 def describe_run(size: str, name: str, found: dict[str, Any], ratio: Ratio) -> str:
     equality, verdict = found["equality"], "reached" if ratio.value >= TARGET else "missed"
     return (
-        f"- {size}, {name}: {found['batch']} texts at once, {found['accumulate']} times a step, {found['threads']} thread(s), "
-        f"{found['rounds']} rounds of {found['steps']} step(s), {found['date']}, load average {found['load']:.1f} at the end; "
-        f"losses differ by {equality['loss']:.0e}, gradients by {equality['gradient']:.0e}. "
+        f"- {size}, {name}: {found['batch']} texts at once, {found['accumulate']} times a step, {found['rounds']} rounds of "
+        f"{found['steps']} step(s), {found['threads']} thread(s), {found['date']}, load average {found['load']:.1f} at the end. "
+        f"Losses differ by {equality['loss']:.0e}, gradients by {equality['gradient']:.0e}. "
         f"Target: {TARGET:g} times as fast as float32; {verdict}."
     )
 
