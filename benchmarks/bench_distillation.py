@@ -307,7 +307,7 @@ def describe_run(size: str, name: str, found: dict[str, Any], ratio: Ratio) -> s
     equality, verdict = found["equality"], "reached" if ratio.value >= TARGET else "missed"
     return (
         f"- {size}, {name}: {found['batch']} texts at once, {found['accumulate']} times a step, {found['rounds']} rounds of "
-        f"{found['steps']} step(s), {found['threads']} thread(s), {found['date']}, load average {found['load']:.1f} at the end. "
+        f"{found['steps']} step(s), {found['threads']} thread(s), {found['date']}, load average {found['load']:.1f}. "
         f"Losses differ by {equality['loss']:.0e}, gradients by {equality['gradient']:.0e}. "
         f"Target: {TARGET:g} times as fast as float32; {verdict}."
     )
