@@ -42,11 +42,13 @@ from finetune.training.callbacks import (
     ProgressBar,
 )
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
+from finetune.training.global_batch import require_same_batch
 from finetune.training.history import write_history
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.parameter_groups import Unfreezing, needs_groups
 from finetune.training.settled import record_arguments, record_choice
+from finetune.training.sharding import check_sharding
 from finetune.training.token_rate import TokenRate
 from finetune.training.trackers import prepare_trackers
 from finetune.training.trainer import FinetuneTrainer
@@ -85,6 +87,8 @@ def build_training_arguments(values: TrainingValues) -> TrainingArguments:
     Raises:
         UsageError: transformers refuses the combination; its reason is passed on in one sentence.
     """
+    if problems := check_sharding(values):
+        raise UsageError(*problems)
     settled: dict[str, Any] = {
         "report_to": "none",
         "dataloader_pin_memory": torch.accelerator.is_available(),
@@ -143,6 +147,7 @@ def build_trainer(
     values = resolve_evaluation(resolve_precision(values, fast_path, configs))
     arguments = build_training_arguments(values)
     record_arguments(run, arguments)
+    require_same_batch(run, arguments)
     prepare_trackers(arguments)
     trained = parts.train if values.get("do_train", True) else None
     adapted = parts.adapted or adapt(parts.model, values, run)
