@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 STEPS = 24
-# Without it torch 2.13 writes the address at which all meet for the first round alone: a node that comes later waits in vain.
+# Without it torch 2.13 writes the address at which all meet for the first round alone: a node that comes later waits in vain
 FOR_NEW_NODES = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
