@@ -173,8 +173,8 @@ class Command:
         run.when_started(lambda folder: log.open_in(folder, run.header()))
         _log_parameters(arguments)
         result = self.main(arguments, run) or {}
-        rate = run.recall("tokens_per_second")
-        result = result if rate is None else {**result, "tokens_per_second": rate}
+        rates = {name: run.recall(name) for name in ("tokens_per_second", "mfu")}
+        result = {**result, **{name: rate for name, rate in rates.items() if rate is not None}}
         return self._end(Outcome(status="already_done" if run.already_done else "done", result=result))
 
     def _open_run(self, arguments: Arguments) -> Run:

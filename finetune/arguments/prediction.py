@@ -70,6 +70,12 @@ class PredictArguments:
     word_segmenter: str | None = argument(
         None, choices=SEGMENTERS, help="how a tagger finds words in raw text; without it as in training"
     )
+    document_context: int | None = argument(
+        None,
+        minimum=0,
+        metavar="N",
+        help="subwords of the document that a tagger reads around each sentence; 0 for none, without it as in training",
+    )
     constrained_decoding: bool | None = argument(
         None, help="forbid ill-formed tag sequences; without it as the model was trained"
     )

@@ -194,7 +194,7 @@ def build_trainer(
         trainer.batch_parts = cut_batches(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
-    trainer.token_rate = TokenRate()
+    trainer.token_rate = TokenRate(parts.model)
     trainer.callback_handler.callbacks.insert(0, trainer.token_rate)
     return trainer
 
@@ -316,10 +316,10 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
 
 
 def record_rate(run: Run, trainer: Trainer) -> None:
-    """`tokens_per_second` of run.json and the last line."""
+    """`tokens_per_second` and `mfu` of run.json and the last line."""
     rate = getattr(trainer, "token_rate", None)
-    if rate is not None and (overall := rate.overall) is not None:
-        run.record(tokens_per_second=round(overall, 1))
+    if rate is not None and (overall := rate.overall):
+        run.record(**overall)
 
 
 def tell_best(trainer: Trainer) -> None:
