@@ -84,6 +84,12 @@ class PredictArguments:
     no_unpad: bool = argument(False, help="let the encoder compute padding, too")
     no_native: bool = argument(False, help="let torch compute an encoder's layers on a CPU one by one")
 
+    def why_one_process(self) -> str | None:
+        """What keeps the work from being shared out, in words."""
+        if self.device.startswith("cuda"):
+            return f"--device {self.device} is of one process"
+        return None if self.input_file else "standard input is read by one process"
+
     def problems(self) -> list[Problem]:
         if self.output_format == "conll" and self.output_file and self.output_file.endswith(".jsonl"):
             return [Problem(f"--output_format conll and --output_file {self.output_file} contradict each other")]
