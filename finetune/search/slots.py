@@ -114,8 +114,9 @@ class Slots:
 
     def _begin(self, turn: Turn) -> Trial:
         """A running trial with its values and its owner, all at once for whoever looks; `ask` has no such way."""
-        attributes = {"user_attrs": {**turn.attributes, OWNER: self.me}, "system_attrs": {"fixed_params": turn.values}}
-        template = create_trial(state=TrialState.RUNNING, **attributes)
+        attributes = {**turn.attributes, OWNER: self.me}
+        fixed = {"fixed_params": turn.values}
+        template = create_trial(state=TrialState.RUNNING, user_attrs=attributes, system_attrs=fixed)
         return Trial(self.study, self.study._storage.create_new_trial(self.study._study_id, template_trial=template))
 
     def _take(self, trial: Trial) -> bool:

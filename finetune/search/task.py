@@ -137,8 +137,14 @@ def open_trials(setup: SearchSetup, run: Run, folder: Path) -> Trials:
     """
     storage = open_storage(setup.options.study_kwargs, folder)
     study = open_study(storage, setup.name, shared_setting(setup), setup.make_sampler(0), setup.pruner)
-    bounds = {"total": setup.options.max_trials, "here": trials_here(setup)}
-    slots = Slots(study, **bounds, folder=folder, stop=run.stop, points=setup.make_sampler.points)
+    slots = Slots(
+        study,
+        total=setup.options.max_trials,
+        here=trials_here(setup),
+        folder=folder,
+        stop=run.stop,
+        points=setup.make_sampler.points,
+    )
     garbage = bool(setup.options.optimize_kwargs.get("gc_after_trial", True))
     trials = Trials(
         study, slots, setup.settings, setup.dimensions, setup.make_sampler, setup.losses, run, folder, garbage

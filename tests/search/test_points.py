@@ -81,7 +81,7 @@ def workers():
         assert worker.wait(timeout=60) == 0
 
 
-@pytest.mark.parametrize("storage", ["journal", "sqlite"])
+@pytest.mark.parametrize("storage", ["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
 def test_two_processes_visit_every_point_once(workers, tmp_path, storage):
     """40 seeds, 2 to 7 values; every other study has processes that give trials up in the middle."""
     for seed in range(40):
