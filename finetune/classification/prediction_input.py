@@ -107,14 +107,14 @@ class ClassificationInputs:
     def read_rows(self, table: RowTable, choice: ColumnChoice) -> Iterator[InputText]:
         """The rows of a table with their other cells beside them."""
         reading = TableReading(table, replace(choice, label=()), "the input")
-        rows = reading.read(ProblemType.SINGLE, needs_label=False)
+        rows = reading.read_columns(ProblemType.SINGLE, needs_label=False)
         for note in reading.notes:
             logger.warning("%s", note)
         used = {*choice.text, choice.text_pair}
         others = {name: values for name, values in table.columns.items() if name not in used}
-        seconds = rows["text_pair"][:] if choice.text_pair else None
+        seconds = rows["text_pair"] if choice.text_pair else None
         gold = self.read_gold(table, choice)
-        for row, text in enumerate(rows["text"][:]):
+        for row, text in enumerate(rows["text"]):
             fields = {name: values[row] for name, values in others.items()}
             fields |= {} if seconds is None else {PAIR_FIELD: seconds[row]}
             yield InputText(text, None, table.path or Path(), table.lines[row], fields, gold=gold[row])

@@ -15,15 +15,15 @@ from typing import IO, Any, Protocol
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.prediction import PredictArguments
-from finetune.classification import prediction as classification_prediction
+from finetune.classification.prediction import HEAD
 from finetune.data.files import find_paths
 from finetune.data.prediction_input import InputText, PredictionScore, in_chunks
-from finetune.errors import DataError, Problem
-from finetune.models.loading import load_config
+from finetune.errors import DataError, Problem, UsageError
+from finetune.models.exported import find_format, is_installed
 from finetune.run.ahead import read_ahead
 from finetune.run.atomic_files import atomic_text_file
 from finetune.run.output_record import OutputRecord
-from finetune.tagging.prediction import format_conll, open_tagger
+from finetune.tagging.prediction import format_conll
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +72,47 @@ def open_predictor(model: ModelArguments, options: PredictArguments, record: Out
     if options.output_file is not None:
         is_ours = record is not None and record.is_ours()
         require_free_output(Path(options.output_file), options.overwrite_output_file or is_ours)
-    config = load_config(model)
-    if any(name.endswith(classification_prediction.HEAD) for name in config.architectures or ()):
-        return classification_prediction.open_classifier(model, options)
-    return open_tagger(model, options)
+    folder = Path(model.model_name_or_path)
+    if resolve_backend(options.backend, folder) == "torch":
+        return open_torch(model, options)
+    from finetune.prediction.exported import open_exported
+
+    return open_exported(folder, options)
+
+
+def open_torch(model: ModelArguments, options: PredictArguments) -> Predictor:
+    """A tagger or a classifier with its torch model.
+
+    Raises:
+        UsageError: torch is not installed.
+        DataError: the model cannot be used.
+    """
+    if not is_installed("torch"):
+        found = "torch is not installed, and this folder holds a model of torch"
+        raise UsageError(Problem(found, remedy="install torch, or give a folder that finetune export wrote"))
+    from finetune.classification.opening import open_classifier
+    from finetune.models.loading import load_config
+    from finetune.tagging.opening import open_tagger
+
+    architectures = load_config(model).architectures or ()
+    return (open_classifier if any(name.endswith(HEAD) for name in architectures) else open_tagger)(model, options)
+
+
+def resolve_backend(asked: str, folder: Path) -> str:
+    """`torch`, `onnx` or `openvino`: what the folder holds.
+
+    Raises:
+        UsageError: another was asked for.
+        DataError: the folder is a broken export.
+    """
+    held = find_format(folder) or "torch"
+    if asked in ("auto", held):
+        return held
+    if held == "torch":
+        remedy = f"finetune export {folder} --output_dir NEW_FOLDER --format {asked} makes one"
+        raise UsageError(Problem(f"--backend {asked}: this folder holds no exported model", remedy=remedy, path=folder))
+    found = f"--backend {asked}: this folder holds a model that was exported to {held}"
+    raise UsageError(Problem(found, remedy="drop --backend, or give the folder of that kind", path=folder))
 
 
 def require_free_output(path: Path, overwrite: bool) -> None:

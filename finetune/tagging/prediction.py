@@ -5,42 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune.arguments.model import ModelArguments
 from finetune.arguments.prediction import PredictArguments
-from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.prediction_input import InputText, PredictionScore
-from finetune.encoding.labels import prepare_tags
 from finetune.encoding.tags import TagScheme, read_spans
-from finetune.errors import Problem, ProblemList
-from finetune.models.checks import check_max_length, check_vocabulary, list_labels, resolve_max_length
-from finetune.models.exported import find_format
-from finetune.models.loading import check_weights, load_config
-from finetune.models.prediction import choose_device, predict_logits
-from finetune.models.settings import TaggerSettings, guess_tagger_settings
-from finetune.supervised.predicting import load_to_predict
-from finetune.tagging.encoding import EncodedTagging, encode_tagging
-from finetune.tagging.metrics import MAIN_METRICS, compare_tags
+from finetune.models.exported import Network
+from finetune.models.probabilities import softmax
+from finetune.models.settings import TaggerSettings
 from finetune.tagging.prediction_input import TaggingInputs
 from finetune.tagging.report import format_columns, format_result
-from finetune.tagging.summary import summarise_tagging
 from finetune.tagging.viterbi import TransitionScores, decode_constrained, forbid_illegal
-from finetune.tagging.word_predictions import WordPredictions, collect_word_predictions
+from finetune.tagging.window_rows import EncodedWindows, encode_windows
+from finetune.tagging.word_predictions import WordPredictions, collect_from_windows
 from finetune.tagging.words import WordEncoder
-from finetune.tokenization.loading import load_tokenizer
-from finetune.training.collators import TaggingCollator
-from finetune.training.unpadded_batches import mark_read
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
-TASK = "token_classification"
 LONGEST_DEFAULT_STRIDE = 32
 
 
@@ -50,7 +37,7 @@ class PreparedSentences:
 
     texts: Sequence[InputText]
     split: list[tuple[list[str], list[tuple[int, int]]]]  # words and their places
-    encoded: EncodedTagging
+    encoded: EncodedWindows
     rows: list[dict[str, Any]]
 
 
@@ -66,14 +53,13 @@ class TaggedSentences:
 class Tagger:
     """A trained tagger, ready to tag."""
 
-    model: PreTrainedModel
+    network: Network
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
     settings: TaggerSettings
     encoder: WordEncoder
     max_length: int
     arguments: PredictArguments
-    bf16: bool
     scored: list[tuple[list[str], list[str]]] = field(default_factory=list)  # predicted and gold tags, with --score
 
     @property
@@ -97,32 +83,24 @@ class Tagger:
         """Texts as words, and their ids."""
         split = [text.split(self.segmenter) for text in texts]
         encoded = self.encode([words for words, _ in split])
-        return PreparedSentences(texts, split, encoded, list(encoded.dataset))
+        return PreparedSentences(texts, split, encoded, encoded.rows())
 
-    def encode(self, sentences: Sequence[Sequence[str]]) -> EncodedTagging:
+    def encode(self, sentences: Sequence[Sequence[str]]) -> EncodedWindows:
         """Words of sentences as ids."""
-        return encode_tagging(
-            build_dataset({"words": [list(words) for words in sentences]}),
-            self.tokenizer,
-            self.labels,
-            max_length=self.max_length,
-            stride=self.stride,
-            encoder=self.encoder,
-            name="input",
-        )
+        words = self.encoder.encode(list(sentences))
+        return encode_windows(words, self.tokenizer, max_length=self.max_length, stride=self.stride, name="input")
 
     def compute(self, prepared: PreparedSentences) -> TaggedSentences:
         """What the model says of texts."""
         return TaggedSentences(prepared, self.find_probabilities(prepared.encoded, prepared.rows))
 
     def find_probabilities(
-        self, encoded: EncodedTagging, rows: Sequence[dict[str, Any]]
+        self, encoded: EncodedWindows, rows: Sequence[dict[str, Any]]
     ) -> list[npt.NDArray[np.float32]]:
-        """Label probabilities, (words, labels) for each sentence; `rows` are those of the encoded data set."""
-        size, collate = self.arguments.batch_size, mark_read(self.model, self.collator)
-        logits = predict_logits(self.model, rows, collate, batch_size=size, bf16=self.bf16)
-        words = collect_word_predictions(logits, encoded, padding_side=self.collator.padding_side)
-        return WordPredictions(softmax(words.values, axis=-1), words.offsets).sentences()
+        """Label probabilities, (words, labels) for each sentence; `rows` are those of `encoded`."""
+        logits = self.network.predict(rows, batch_size=self.arguments.batch_size)
+        words = collect_from_windows(logits, encoded, padding_side=self.network.padding_side)
+        return WordPredictions(softmax(words.values), words.offsets).sentences()
 
     def tell(self, tagged: TaggedSentences) -> Iterator[dict[str, Any]]:
         prepared = tagged.prepared
@@ -138,10 +116,6 @@ class Tagger:
         default = min(LONGEST_DEFAULT_STRIDE, self.max_length // 4)
         saved = self.settings.stride
         return default if saved is None or saved > self.max_length // 2 else saved
-
-    @property
-    def collator(self) -> TaggingCollator:
-        return TaggingCollator.for_tokenizer(self.tokenizer)
 
     @property
     def is_constrained(self) -> bool:
@@ -173,6 +147,11 @@ class Tagger:
 
     def score(self) -> PredictionScore:
         """The tags of all texts that had gold tags, scored as run_ner.py scores a test set."""
+        from finetune.data.corpus import Corpus, build_dataset  # only scores need them, and pyarrow with them
+        from finetune.encoding.labels import prepare_tags
+        from finetune.tagging.metrics import MAIN_METRICS, compare_tags
+        from finetune.tagging.summary import summarise_tagging
+
         predicted, gold = [tags for tags, _ in self.scored], [tags for _, tags in self.scored]
         scheme = TagScheme(self.settings.scheme)
         prepared = prepare_tags(Corpus("input", {"test": build_dataset({"tags": gold})}), scheme=scheme)
@@ -198,45 +177,6 @@ def find_entities(
         }
         for kind, first, behind in read_spans(tags)
     ]
-
-
-def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) -> Tagger:
-    """Load a trained tagger with the settings that it was saved with.
-
-    Raises:
-        DataError: with everything that is wrong about the folder.
-    """
-    problems = ProblemList()
-    folder = Path(model_arguments.model_name_or_path)
-    settings = problems.attempt(TaggerSettings.load, folder)
-    config = problems.attempt(load_config, model_arguments)
-    space_token = settings.space_token if settings else None
-    tokenizer = problems.attempt(load_tokenizer, model_arguments, space_token=space_token, add_prefix_space=True)
-    exported = problems.attempt(find_format, folder)
-    problems.extend([] if exported else check_weights(model_arguments))
-    if config is not None:
-        problems.extend(check_max_length(arguments.max_length, config))
-        problems.extend(check_tagger(config.architectures, folder))
-    if config is not None and tokenizer is not None:
-        problems.extend(check_vocabulary(config, tokenizer))
-    device = problems.attempt(choose_device, arguments.device)
-    problems.raise_any()
-    assert config is not None and tokenizer is not None
-    assert device is not None
-    model, bf16 = load_to_predict(model_arguments, config, tokenizer, arguments, task=TASK, device=device)
-    labels = list_labels(config)
-    if settings is None:
-        labels, settings = guess_tagger_settings(labels)
-    encoder = WordEncoder(tokenizer, lowercase=settings.lowercase, space_token=settings.space_token)
-    max_length = resolve_max_length(arguments.max_length or settings.max_length, config, tokenizer)
-    return Tagger(model, tokenizer, labels, settings, encoder, max_length, arguments, bf16)
-
-
-def check_tagger(architectures: Sequence[str] | None, folder: Path) -> list[Problem]:
-    if any(name.endswith("ForTokenClassification") for name in architectures or ()):
-        return []
-    found = f"the model is {' and '.join(architectures or ('of no named kind',))}, not a trained tagger"
-    return [Problem(found, remedy="give the output folder of a tagging run", path=folder)]
 
 
 def format_conll(result: dict[str, Any]) -> str:
