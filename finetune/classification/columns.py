@@ -23,9 +23,18 @@ class TableReading:
     """Reads one table into canonical columns; `problems` and `notes` gather what is wrong and what is unusual."""
 
     def __init__(
-        self, table: RowTable, choice: ColumnChoice, split: str, *, classes: frozenset[str] = frozenset()
+        self,
+        table: RowTable,
+        choice: ColumnChoice,
+        split: str,
+        *,
+        classes: frozenset[str] = frozenset(),
+        streamed: bool = False,
     ) -> None:
-        """`classes` are those of train, which tell a class -1 from rows without a label."""
+        """`classes` are those of train, which tell a class -1 from rows without a label; of rows that are `streamed`, one
+        that is empty or a number says nothing of its column.
+        """
+        self.streamed = streamed
         self.table, self.choice, self.split = table, choice, split
         self.classes = classes
         self.problems: list[Problem] = []
@@ -84,7 +93,7 @@ class TableReading:
     def _one_text(self, name: str) -> list[str]:
         values = column_values(self.table, name)
         texts = [value for value in values if isinstance(value, str) and value.strip()]
-        if not texts or all(map(is_number, texts)):
+        if not self.streamed and (not texts or all(map(is_number, texts))):
             kind = "only numbers" if any(map(is_number, values)) else "nothing"
             there = f"the columns are {listed(list(self.table.columns))}"
             found = f"the text column {name!r} of {self.split} holds {kind}"
@@ -94,7 +103,7 @@ class TableReading:
             if not isinstance(value, str):
                 self._complain(row, f"{name} holds {_shown(value)} instead of a text")
         empty = sum(isinstance(value, str) and not value.strip() for value in values)
-        if empty:
+        if empty and not self.streamed:
             self.notes.append(
                 f"{self.split}: {empty:,} of {len(values):,} rows have an empty text in {name}; they are kept."
             )

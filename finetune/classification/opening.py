@@ -10,7 +10,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.decisions import read_decision
-from finetune.classification.prediction import Classifier, require_json
+from finetune.classification.prediction import Classifier, require_json, resolve_decision
 from finetune.classification.task import TASK
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import ProblemList
@@ -51,6 +51,7 @@ def open_classifier(model_arguments: ModelArguments, arguments: PredictArguments
     assert config is not None and tokenizer is not None and settings is not None and decision is not None
     assert device is not None
     model, bf16 = load_to_predict(model_arguments, config, tokenizer, arguments, task=TASK, device=device)
+    decision = resolve_decision(decision, arguments, labels)
     max_length = resolve_max_length(arguments.max_length or settings.max_length, config, tokenizer)
     collate = ClassificationCollator.for_tokenizer(tokenizer)
     network = TorchNetwork(model, collate, tokenizer.padding_side, bf16)

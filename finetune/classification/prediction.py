@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,7 @@ class Classifier:
     max_length: int
     arguments: PredictArguments
     scored: list[tuple[npt.NDArray, Any]] = field(default_factory=list)  # outputs (labels,) and gold, with --score
+    abstained: int = 0  # texts (or labels, where there are several) that --abstain_below left without an answer
 
     def read(self) -> Iterator[InputText]:
         """What is to be classified.
@@ -103,7 +104,26 @@ class Classifier:
             if self.arguments.score and text.gold is not None:
                 self.scored.append((row, text.gold))
             held = {} if text.gold is None else {self.gold_name: text.gold}
-            yield text.beside({"text": text.text, **name_answer(answer), **held})
+            yield text.beside({"text": text.text, **self.name_answer(answer), **held})
+
+    def name_answer(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """`label` and `score` for one label, `labels` for several, `value` for a number; `scores` of all labels.
+
+        With `--abstain_below`, an answer that is less probable is None, or is not among `labels`.
+        """
+        predicted, scores = answer["predicted"], answer.get("probabilities")
+        if scores is None:
+            return {"value": predicted}
+        best = sorted(scores.items(), key=lambda item: -item[1])[: self.arguments.top_k or 0]
+        more = {"top": [{"label": label, "score": score} for label, score in best]} if best else {}
+        least = self.arguments.abstain_below or 0.0
+        if isinstance(predicted, list):
+            kept = [label for label in predicted if scores[label] >= least]
+            self.abstained += len(predicted) - len(kept)
+            return {"labels": kept, "scores": scores, **more}
+        uncertain = scores[predicted] < least
+        self.abstained += uncertain
+        return {"label": None if uncertain else predicted, "score": scores[predicted], "scores": scores, **more}
 
     @property
     def gold_name(self) -> str:
@@ -159,6 +179,34 @@ def require_json(arguments: PredictArguments) -> None:
         raise UsageError(Problem(found, remedy="drop it: results are JSON lines"))
 
 
+def resolve_decision(decision: Decision, options: PredictArguments, labels: Sequence[str]) -> Decision:
+    """The decision of the model, with the thresholds that were typed.
+
+    Raises:
+        UsageError: an option that this kind of model has no use for, or a threshold of no label.
+    """
+    problems = []
+    if options.threshold and decision.problem_type is not ProblemType.MULTI:
+        remedy = "drop it; --abstain_below leaves uncertain answers out"
+        problems.append(
+            Problem("--threshold is for models that give several labels, and this one gives one", remedy=remedy)
+        )
+    for flag in ("top_k", "abstain_below"):
+        if getattr(options, flag) is not None and decision.problem_type is ProblemType.REGRESSION:
+            problems.append(Problem(f"--{flag} is for labels, and this model gives a number", remedy="drop it"))
+    typed = options.thresholds()
+    unknown = [name for name in typed if name is not None and name not in labels]
+    problems += [Problem(f"--threshold names {name!r}", allowed_values(name, labels)) for name in unknown]
+    if problems:
+        raise UsageError(*problems)
+    if not typed:
+        return decision
+    held = decision.thresholds
+    pairs = zip(labels, held.values, strict=True)
+    values = tuple(typed.get(label, typed.get(None, value)) for label, value in pairs)
+    return replace(decision, thresholds=replace(held, values=values))
+
+
 def require_known_labels(gold: Sequence[Any], labels: Sequence[str], kind: ProblemType) -> None:
     """Raises:
     DataError: labels of the input that are none of the model's, with how often they occur.
@@ -187,13 +235,3 @@ def read_pair(text: InputText) -> tuple[str, str]:
         allowed = f'a tab between two texts, or {{"text": ..., "{PAIR_FIELD}": ...}}, is needed'
         raise DataError(Problem("the model reads pairs of texts", allowed, "", text.path, text.line))
     return first, second
-
-
-def name_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """`label` and `score` for one label, `labels` for several, `value` for a number; `scores` of all labels."""
-    predicted, scores = answer["predicted"], answer.get("probabilities")
-    if scores is None:
-        return {"value": predicted}
-    if isinstance(predicted, list):
-        return {"labels": predicted, "scores": scores}
-    return {"label": predicted, "score": scores[predicted], "scores": scores}

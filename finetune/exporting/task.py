@@ -36,10 +36,9 @@ from finetune.models.exported import (
 from finetune.models.families import find_family, find_position_limit
 from finetune.models.loading import load_config
 from finetune.models.prediction import TorchNetwork
-from finetune.prediction.exported import TOKENIZER_FILE, build_predictor
+from finetune.prediction.exported import TOKENIZER_FILE, build_predictor, name_task
 from finetune.prediction.task import Predictor, open_predictor
 from finetune.run.atomic_files import atomic_text_file
-from finetune.tagging.prediction import Tagger
 from finetune.tokenization.portable import describe_tokenizer
 from finetune.training.collators import TaggingCollator
 
@@ -148,7 +147,7 @@ def export_predictor(asked: ExportArguments, model_arguments: ModelArguments, fo
         )
         original: Any = open_predictor(model_arguments, options)
         texts = list(islice(original.read(), asked.max_samples))
-    task = "tagger" if isinstance(original, Tagger) else "classifier"
+    task = name_task(original)
     rows = original.prepare(texts).rows
     original.settings.save(folder)
     source = Source(task, original.network.model, original.tokenizer, original.labels)

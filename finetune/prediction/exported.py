@@ -12,13 +12,14 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.decisions import read_decision
-from finetune.classification.prediction import Classifier, require_json
+from finetune.classification.prediction import Classifier, require_json, resolve_decision
 from finetune.encoding.batches import RowPadder
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem, UsageError
 from finetune.models.exported import ExportFacts, has_bf16_units, load_exported, read_facts, require_packages
 from finetune.models.settings import ClassifierSettings, SavedSettings, TaggerSettings
 from finetune.tagging.prediction import Tagger
+from finetune.tagging.prediction import check_options as check_tagger
 from finetune.tagging.words import WordEncoder
 from finetune.tokenization.portable import load_portable
 
@@ -56,6 +57,7 @@ def build_predictor(
         require_json(options)
         classifier = load_settings(ClassifierSettings, folder)
         decision = read_decision(classifier, ProblemType(classifier.problem_type), facts.labels)
+        decision = resolve_decision(decision, options, facts.labels)
         length = options.max_length or classifier.max_length or facts.longest
         encoder = SubwordEncoder(tokenizer)
         return Classifier(network, tokenizer, facts.labels, classifier, decision, encoder, length, options)
@@ -65,11 +67,16 @@ def build_predictor(
     return Tagger(network, tokenizer, facts.labels, tagger, words, length, options)
 
 
+def name_task(predictor: object) -> str:
+    """What `ExportFacts.task` calls it."""
+    return "tagger" if isinstance(predictor, Tagger) else "classifier"
+
+
 def check_options(facts: ExportFacts, options: PredictArguments, folder: Path) -> None:
     """Raises:
     UsageError: another device than the CPU, more subwords than the model has positions, a masked language model.
     """
-    problems = []
+    problems = check_tagger(options) if facts.task == "tagger" else []
     if facts.task not in ("tagger", "classifier"):
         found = f"this exported model is a {facts.task} language model, which labels no texts"
         problems.append(Problem(found, remedy="give an exported tagger or classifier", path=folder))

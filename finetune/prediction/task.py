@@ -20,7 +20,7 @@ from finetune.data.files import find_paths
 from finetune.data.prediction_input import InputText, PredictionScore, in_chunks
 from finetune.errors import DataError, Problem, UsageError
 from finetune.models.exported import find_format, is_installed
-from finetune.run.ahead import read_ahead
+from finetune.run.ahead import gather, read_ahead
 from finetune.run.atomic_files import atomic_text_file
 from finetune.run.output_record import OutputRecord
 from finetune.tagging.prediction import format_conll
@@ -28,6 +28,7 @@ from finetune.tagging.prediction import format_conll
 logger = logging.getLogger(__name__)
 
 CHUNK, LARGE_CHUNK = 1000, 2000  # texts of standard input, of files: enough to batch by length, little to hold
+LONGEST_WAIT = 0.02  # seconds that a text of standard input waits for others
 SECONDS_BETWEEN_LINES = 10
 
 
@@ -35,6 +36,7 @@ class Predictor(Protocol):
     """A trained model of any task."""
 
     scored: list[Any]  # what --score keeps of each text that has a gold answer
+    abstained: int  # answers that --abstain_below left out
 
     def read(self) -> Iterator[InputText]:
         """What is to be predicted."""
@@ -54,13 +56,18 @@ class Predictor(Protocol):
 
 def find_record(arguments: Arguments) -> OutputRecord | None:
     """The record beside the output file; None where there is no such file, or input that cannot be read twice."""
-    options, model = arguments[PredictArguments], Path(arguments[ModelArguments].model_name_or_path or "")
+    options = arguments[PredictArguments]
     output = Path(options.output_file or os.devnull)
     if not options.input_file or not (output.is_file() or not output.exists()):
         return None
     texts = [path for pattern in options.input_file for path in find_paths(pattern, flag="--input_file")]
-    of_model = [path for path in sorted(model.iterdir()) if path.is_file()] if model.is_dir() else []
-    return OutputRecord(output, arguments, [*texts, *of_model])
+    return OutputRecord(output, arguments, [*texts, *list_model_files(arguments[ModelArguments])])
+
+
+def list_model_files(model: ModelArguments) -> list[Path]:
+    """The files in the folder of a model; none of one that has no folder."""
+    folder = Path(model.model_name_or_path or "")
+    return [path for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
 
 
 def open_predictor(model: ModelArguments, options: PredictArguments, record: OutputRecord | None = None) -> Predictor:
@@ -156,7 +163,13 @@ def predict_into(file: IO[str], predictor: Predictor, options: PredictArguments)
     seconds = time.monotonic() - start
     logger.info("%d texts predicted in %.1f seconds.", count, seconds)
     scores = tell_score(predictor, options, count) if options.score else {}
-    return {"texts": count, "texts_per_second": round(count / seconds, 1) if count else 0.0, **scores}
+    left_out = {} if options.abstain_below is None else {"abstained": predictor.abstained}
+    if predictor.abstained:
+        least = options.abstain_below
+        logger.info(
+            "%d answers are less probable than --abstain_below %g; they are left out.", predictor.abstained, least
+        )
+    return {"texts": count, "texts_per_second": round(count / seconds, 1) if count else 0.0, **left_out, **scores}
 
 
 def compute_chunks(predictor: Predictor, *, ahead: bool) -> Iterator[tuple[int, Any]]:
@@ -165,7 +178,8 @@ def compute_chunks(predictor: Predictor, *, ahead: bool) -> Iterator[tuple[int, 
     ahead: while a chunk's results are written the next one is computed, and the one behind it becomes ids, each by a thread
     of its own. Not for standard input: whoever sends a text at a time waits for its answer.
     """
-    chunks = in_chunks(predictor.read(), LARGE_CHUNK if ahead else CHUNK)
+    texts = predictor.read()
+    chunks = in_chunks(texts, LARGE_CHUNK) if ahead else gather(texts, size=CHUNK, seconds=LONGEST_WAIT)
     prepared = ((len(chunk), predictor.prepare(chunk)) for chunk in chunks)
     if not ahead:
         yield from ((size, predictor.compute(ids)) for size, ids in prepared)

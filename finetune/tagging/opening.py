@@ -16,7 +16,7 @@ from finetune.models.loading import check_weights, load_config
 from finetune.models.prediction import TorchNetwork, choose_device
 from finetune.models.settings import FILE, TaggerSettings
 from finetune.supervised.predicting import load_to_predict
-from finetune.tagging.prediction import Tagger
+from finetune.tagging.prediction import Tagger, check_options
 from finetune.tagging.words import WordEncoder
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.collators import TaggingCollator
@@ -34,6 +34,7 @@ def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) ->
         DataError: with everything that is wrong about the folder.
     """
     problems = ProblemList()
+    problems.extend(check_options(arguments))
     folder = Path(model_arguments.model_name_or_path)
     settings = problems.attempt(TaggerSettings.load, folder)
     config = problems.attempt(load_config, model_arguments)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from finetune.arguments.prediction import PredictArguments
 from finetune.data.prediction_input import InputText, PredictionScore
 from finetune.encoding.tags import TagScheme, read_spans
+from finetune.errors import Problem
 from finetune.models.exported import Network
 from finetune.models.probabilities import softmax
 from finetune.models.settings import TaggerSettings
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LONGEST_DEFAULT_STRIDE = 32
+UNSPECIFIED = "_"  # as CoNLL-U has it
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Tagger:
     max_length: int
     arguments: PredictArguments
     scored: list[tuple[list[str], list[str]]] = field(default_factory=list)  # predicted and gold tags, with --score
+    abstained: int = 0  # entities (or words) that --abstain_below left out
 
     @property
     def segmenter(self) -> str:
@@ -105,10 +108,10 @@ class Tagger:
     def tell(self, tagged: TaggedSentences) -> Iterator[dict[str, Any]]:
         prepared = tagged.prepared
         for text, (words, places), rows in zip(prepared.texts, prepared.split, tagged.probabilities, strict=True):
-            result = self.describe(text, words, places, rows)
+            chosen = self.decode(rows)
             if self.arguments.score and text.gold is not None:
-                self.scored.append((result["tags"], text.gold))
-            yield result
+                self.scored.append(([self.labels[index] for index in chosen], text.gold))
+            yield self.describe(text, words, places, rows, chosen)
 
     @property
     def stride(self) -> int:
@@ -133,17 +136,44 @@ class Tagger:
         return decode_constrained(np.log(probabilities + 1e-12), [0, len(probabilities)], transitions)
 
     def describe(
-        self, text: InputText, words: list[str], places: list[tuple[int, int]], probabilities: npt.NDArray[np.float32]
+        self,
+        text: InputText,
+        words: list[str],
+        places: list[tuple[int, int]],
+        probabilities: npt.NDArray[np.float32],
+        chosen: npt.NDArray[np.int64],
     ) -> dict[str, Any]:
-        chosen = self.decode(probabilities)
+        """The result of one text; what is less probable than --abstain_below is left out, and counted."""
         tags = [self.labels[index] for index in chosen]
         scores = [round(float(row[index]), 4) for row, index in zip(probabilities, chosen, strict=True)]
+        tags = self.abstain(tags, scores)
         result: dict[str, Any] = {"text": text.text, "words": words, "tags": tags, "scores": scores}
-        if TagScheme(self.settings.scheme) is not TagScheme.POS:
+        if self.arguments.top_k is not None:
+            result["top"] = list_top(probabilities, self.labels, self.arguments.top_k)
+        if self.has_spans:
             result["entities"] = find_entities(text.text, places, tags, scores)
         if text.gold is not None:
             result["gold_tags"] = text.gold
         return text.beside(result)
+
+    @property
+    def has_spans(self) -> bool:
+        return TagScheme(self.settings.scheme) is not TagScheme.POS
+
+    def abstain(self, tags: list[str], scores: list[float]) -> list[str]:
+        """The tags without those of entities whose least certain word is too uncertain; of words, `_` in their place."""
+        least = self.arguments.abstain_below
+        if least is None:
+            return tags
+        if not self.has_spans:
+            self.abstained += sum(score < least for score in scores)
+            return [tag if score >= least else UNSPECIFIED for tag, score in zip(tags, scores, strict=True)]
+        kept = list(tags)
+        for _, first, behind in read_spans(tags):
+            if min(scores[first:behind]) < least:
+                self.abstained += 1
+                kept[first:behind] = ["O"] * (behind - first)
+        return kept
 
     def score(self) -> PredictionScore:
         """The tags of all texts that had gold tags, scored as run_ner.py scores a test set."""
@@ -161,6 +191,25 @@ class Tagger:
         metrics = {**summary.main.as_dict()}
         main = MAIN_METRICS[scheme is not TagScheme.POS]
         return PredictionScore(format_result("input", summary), {name: metrics[name] for name in main})
+
+
+def check_options(options: PredictArguments) -> list[Problem]:
+    """Options that a tagger has no use for."""
+    if options.threshold is None:
+        return []
+    remedy = "drop it; --abstain_below leaves uncertain entities out"
+    return [
+        Problem("--threshold is for classifiers that give several labels, and this model tags words", remedy=remedy)
+    ]
+
+
+def list_top(probabilities: npt.NDArray[np.float32], labels: Sequence[str], number: int) -> list[list[dict[str, Any]]]:
+    """The likeliest labels of each word, (words, labels), with their probabilities."""
+    order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :number]
+    return [
+        [{"tag": labels[index], "score": round(float(row[index]), 4)} for index in best]
+        for row, best in zip(probabilities, order, strict=True)
+    ]
 
 
 def find_entities(
