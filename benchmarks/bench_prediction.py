@@ -43,9 +43,8 @@ WHOLE = ("stock_float32", "ours_float32")  # compute in float32
 class Side:
     """One side in a process of its own."""
 
-    def __init__(self, name: str, options: argparse.Namespace, threads: int) -> None:
-        words = {"side": name, "batch": options.batch, "threads": threads, "sentences": options.sentences}
-        command = [sys.executable, __file__, "--worker", json.dumps(words)]
+    def __init__(self, script: str, words: dict[str, Any], threads: int) -> None:
+        command = [sys.executable, script, "--worker", json.dumps(words | {"threads": threads})]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads)}
         pipe: Any = subprocess.PIPE
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- as long as the process lives
@@ -69,7 +68,8 @@ class Side:
 def compare(options: argparse.Namespace, threads: int) -> dict[str, Any]:
     names = [name for name in options.sides if name != "openvino_bf16" or find_spec("openvino")]
     with contextlib.ExitStack() as stack:
-        sides = {name: Side(name, options, threads) for name in names}
+        asked = {"batch": options.batch, "sentences": options.sentences}
+        sides = {name: Side(__file__, asked | {"side": name}, threads) for name in names}
         for side in sides.values():
             stack.callback(side.end)
         differences = check_equality(sides)

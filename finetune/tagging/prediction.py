@@ -127,8 +127,10 @@ class Tagger:
 
     def decode(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         """Label ids of one sentence."""
+        if not len(probabilities):
+            return np.empty(0, dtype=np.int64)  # a text without words, which may be all that a batch holds
         scheme = TagScheme(self.settings.scheme)
-        if not self.is_constrained or scheme is TagScheme.POS or not len(probabilities):
+        if not self.is_constrained or scheme is TagScheme.POS:
             return probabilities.argmax(-1)
         learned = self.settings.transitions
         scores = None if learned is None else TransitionScores.from_table(learned)
@@ -205,6 +207,8 @@ def check_options(options: PredictArguments) -> list[Problem]:
 
 def list_top(probabilities: npt.NDArray[np.float32], labels: Sequence[str], number: int) -> list[list[dict[str, Any]]]:
     """The likeliest labels of each word, (words, labels), with their probabilities."""
+    if not len(probabilities):
+        return []
     order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :number]
     return [
         [{"tag": labels[index], "score": round(float(row[index]), 4)} for index in best]
