@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from finetune.arguments.groups import find_adapting
-from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.arguments.secrets import VARIABLES, hide, hide_in, remember_secrets
 from finetune.arguments.unattended import UnattendedArguments
-from finetune.commands import find_command, find_commands, find_scripts, format_commands
+from finetune.commands import find_commands, find_scripts, format_commands, require_command
 from finetune.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -307,20 +306,15 @@ def main() -> NoReturn:
     """`finetune NAME ...`: run the script of that name as if it were started by its path."""
     open_missing_streams()
     name, *rest = sys.argv[1:] or ["--help"]
-    commands = find_commands(find_scripts())
     if name in ("-h", "--help", "help"):
-        write_result(format_commands(commands))
+        write_result(format_commands(find_commands(find_scripts())))
         leave(EXIT_DONE)
-    path = find_command(name, commands)
-    if path is None:
-        _refuse_command(name, commands)
+    try:
+        path = require_command(name)
+    except UsageError as error:
+        outcome = outcome_of(error)
+        write_result(outcome.last_line(None))
+        leave(outcome.code)
     sys.argv = [str(path), *rest]
     runpy.run_path(str(path), run_name="__main__")
     sys.exit(EXIT_DONE)
-
-
-def _refuse_command(name: str, commands: Mapping[str, Path]) -> NoReturn:
-    problem = Problem(f"unknown command {name}", allowed_values(name, commands))
-    outcome = outcome_of(UsageError(problem))
-    write_result(outcome.last_line(None))
-    leave(outcome.code)

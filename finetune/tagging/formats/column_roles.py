@@ -47,6 +47,7 @@ FEW = 10  # rows that are too few to judge a column by
 ENOUGH = 30  # rows from which on as many labels as half of them are no labels
 FOR_NOTHING = frozenset({"O", "o", "_", "0"})  # tags of words outside of entities: they do stand row after row
 RARELY = 4  # a column that changes in fewer than every fourth row says something of sentences or files, not of words
+RICHER = 2  # words are that many times as many as parts of speech, at least
 
 Rows = Sequence[Sequence[str]]
 
@@ -154,6 +155,9 @@ def _wrong_words(rows: Rows, roles: Roles, *, spans: bool) -> str:
         return f"{column} holds a number in every row, as {rows[0][roles.word]!r}"
     if roles.tag is not None and are_span_tags(words) and not spans:
         return f"{column} looks like tags, and column {roles.tag} does not"
+    richer = [index for index in _other_words(rows, roles) if len(_values(rows, index)) > RICHER * len(words)]
+    if len(rows) >= ENOUGH and richer and not any(map(_has_lower_case, words)):
+        return f"{column} has {len(words)} values without small letters where column {richer[0]} looks like words"
     return f"{column} {_say_constant(rows, roles.word)}" if _is_constant(rows, roles.word) else ""
 
 
@@ -167,6 +171,10 @@ def _wrong_tags(rows: Rows, tags: set[str], tag: int) -> str:
     if tags != {"O"} and (len(tags) == 1 or not tags & FOR_NOTHING) and _is_constant(rows, tag):
         return f"{column} {_say_constant(rows, tag)}"
     return ""
+
+
+def _has_lower_case(word: str) -> bool:
+    return any(letter.islower() for letter in word)
 
 
 def _has_digit(word: str) -> bool:

@@ -27,6 +27,7 @@ from finetune.tagging.formats.sentences import (
     task_names,
 )
 from finetune.tagging.formats.spans import Span, find_cut_word, span_complaints, tag_text, trim_span
+from finetune.tagging.formats.split_cells import holds_split_words, split_tags
 
 Record = Mapping[str, Any]
 RECORDS_LOOKED_AT = 1000
@@ -86,7 +87,7 @@ def read_records(
     present = list(dict.fromkeys(name for record in records for name in record))
     word_column = _word_column(records, present, reading)
     require_tagged(records, present, replace(columns, words=word_column), path)
-    are_words = _holds_words(records, word_column) or _holds_split_words(records, word_column, reading.columns)
+    are_words = _holds_words(records, word_column) or holds_split_words(records, word_column, reading.columns)
     kind = _read_word_lists if are_words else _read_texts
     sentences = kind(records, lines, word_column, present, reading)
     reading.judge_spans()
@@ -115,17 +116,6 @@ def _holds_words(records: Sequence[Record], name: str) -> bool:
 
 def _holds_text(records: Sequence[Record], name: str) -> bool:
     return isinstance(next((record[name] for record in records if record.get(name)), None), str)
-
-
-def _holds_split_words(records: Sequence[Record], name: str, columns: TagColumns) -> bool:
-    """Whether texts are words apart by spaces: all have as many as the tags beside them, apart by spaces too."""
-    names = [columns.tags] if columns.tags else [*task_names(columns.task), *TAG_COLUMNS]
-    tags = next((other for other in names if other != name and any(record.get(other) for record in records)), None)
-    pairs = [(record.get(name), record.get(tags)) for record in records[:RECORDS_LOOKED_AT]] if tags else []
-    if not pairs or not all(isinstance(words, str) and isinstance(own, str) for words, own in pairs):
-        return False
-    widths = [(len(str(words).split()), len(str(own).split())) for words, own in pairs]
-    return all(words == own for words, own in widths) and any(words > 1 for words, _ in widths)
 
 
 def require_tagged(records: Sequence[Record], present: Sequence[str], columns: TagColumns, path: Path) -> None:
@@ -157,7 +147,7 @@ def _tag_column(
     if columns.tags is not None and (columns.required or columns.tags in present):
         return present[find_column(present, columns.tags, reading.path, "--label_column_name", numbered=True)]
     names = [name for name in (*task_names(columns.task), *usual) if name != word_column]
-    kinds = (list, str) if _holds_split_words(records, word_column, columns) else (list,)
+    kinds = (list, str) if holds_split_words(records, word_column, columns) else (list,)
     candidates = [name for name in names if any(isinstance(record.get(name), kinds) for record in records)]
     if candidates and columns.tags is None:
         return candidates[0]
@@ -184,7 +174,7 @@ def _read_word_lists(
             continue
         if sentences.tags is not None and tag_column is not None:
             own = record.get(tag_column)
-            own = _split_words(own, tag_column, reading) if isinstance(given, str) else own
+            own = split_tags(own, len(words)) if isinstance(given, str) else own
             tags = _named_tags(own, names, line, tag_column, reading)
             if tags is None or not _fits(words, tags, line, word_column, tag_column, reading):
                 continue

@@ -24,6 +24,7 @@ from finetune.tagging.formats.sentences import (
     require_not_empty,
     task_names,
 )
+from finetune.tagging.formats.split_cells import split_tags
 
 SENTENCE_COLUMNS = ("sentence_id", "sent_id", "sentence #", "sentence", "sentence_idx", "sentence_number", "sid", "id")
 WORDS_OF_TOKENS = ("word", "words", "token", "tokens", "form")
@@ -111,13 +112,14 @@ def _list_problems(header: Sequence[str], rows: Rows, listed: Sequence[str], pat
 
 
 def _records(header: Sequence[str], rows: Rows, listed: Sequence[str], columns: TagColumns) -> list[dict[str, Any]]:
-    """Rows as records: list cells as lists; without any, words and tags are what spaces separate in their cells."""
+    """Rows as records: list cells as lists; without any, words are what spaces separate, and tags spaces or commas."""
     separated = [] if listed else _space_separated(header, columns)
     records = []
     for _, cells in rows:
         record: dict[str, Any] = dict(zip(header, cells, strict=True))
         record.update({name: parse_list(record[name]) for name in listed})
-        record.update({name: record[name].split() for name in separated})
+        count = len(record[separated[0]].split()) if separated else 0
+        record.update({name: split_tags(record[name], count) for name in separated})
         records.append(record)
     return records
 
