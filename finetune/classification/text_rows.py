@@ -1,6 +1,4 @@
-"""Texts -> rows of ids that a classifier of whole texts takes, as flat arrays: the part of encoding that training and
-prediction share, in numpy alone.
-"""
+"""Texts -> rows of ids as flat arrays: what training and prediction share of encoding, in numpy."""
 
 from __future__ import annotations
 

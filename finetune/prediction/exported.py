@@ -1,5 +1,6 @@
-"""A folder that `finetune export` wrote, ready to predict: without torch, and without transformers where the tokenizer is
-one that tokenizer.json says all about.
+"""A folder that `finetune export` wrote, ready to predict: without torch.
+
+And without transformers, where tokenizer.json says all about the tokenizer.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Words as subwords -> windows of ids that a token classifier takes, as flat arrays: the part of encoding that training and
-prediction share, in numpy alone.
+"""Words as subwords -> windows of ids as flat arrays: what training and prediction share of encoding, in numpy.
 
 What the columns are is told in tagging/encoding.py.
 """

@@ -172,7 +172,7 @@ def test_texts_in_any_script_need_the_packages_that_find_words(tmp_path, call_co
             ClassifierSettings(
                 problem_type="multi_label_classification",
                 thresholds={"good": 0.4, "bad": 0.6, "odd": 0.5},
-                threshold_scope="label",
+                threshold_scope="per_label",
             ),
             "onnx",
         ),
