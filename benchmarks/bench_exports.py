@@ -24,7 +24,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from bench_prediction import Side, tell
+from bench_prediction import tell
+from live_side import LiveSide
 from measure import DATA, HERE, call_in_turns, hardware_line, minilm_folder, ratio_interval, table, write_results
 
 WNUT = DATA / "wnut17"
@@ -112,7 +113,7 @@ def compare(options: argparse.Namespace, run: Path, folder: Path) -> dict[str, A
                 "folder": str(folder / name if name in EXPORTS else run),
                 "sentences": options.sentences,
             }
-            sides[name] = Side(__file__, words, options.threads)
+            sides[name] = LiveSide(__file__, words, options.threads)
             stack.callback(sides[name].end)
         scores = {name: score(side, folder / f"{name}.json") for name, side in sides.items()}
         check(scores)
@@ -123,7 +124,7 @@ def compare(options: argparse.Namespace, run: Path, folder: Path) -> dict[str, A
     }  # fmt: skip
 
 
-def score(side: Side, path: Path) -> dict[str, float]:
+def score(side: LiveSide, path: Path) -> dict[str, float]:
     """The metrics of a side on the test sentences; a warmup, too."""
     side.ask(f"check {path}")
     return json.loads(path.read_text(encoding="utf-8"))

@@ -50,7 +50,7 @@ def measure_speeds(folders: dict[str, Path], sentences: Sequence[Sequence[str]])
     for number in range(ROUNDS + 1):
         for name, tagger in taggers.items():
             start = time.perf_counter()
-            encoded = tagger.encode(sentences)
+            encoded = tagger.encode_words(sentences)
             tagger.find_probabilities(encoded, encoded.rows())
             seconds[name] += [time.perf_counter() - start] if number else []  # the first round warms up
     speeds = {name: len(sentences) / statistics.median(times) for name, times in seconds.items()}

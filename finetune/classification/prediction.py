@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -162,12 +161,11 @@ class Classifier:
     @property
     def clean(self) -> Callable[[str], str]:
         """What was done to texts before training."""
-        settings = self.settings
-        if settings.cleaning:
-            from finetune.classification.published.cleaning import clean_text  # needs the package regex
+        if not self.settings.cleaning:
+            return str.lower if self.settings.lowercase else str
+        from finetune.classification.published.cleaning import make_cleaner  # needs the package regex
 
-            return partial(clean_text, space_token=settings.space_token or " ", lowercase=settings.lowercase)
-        return str.lower if settings.lowercase else str
+        return make_cleaner(self.settings)
 
 
 def require_json(arguments: PredictArguments) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ def predict_shards(arguments: Arguments) -> dict[str, Any]:
     if options.score:
         found = "--score is for one output, and --output_dir has one for each input file"
         raise UsageError(Problem(found, remedy="drop it, or use --output_file"))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        found = "several processes were started, and --output_dir takes one file after the other in one"
+        raise UsageError(Problem(found, remedy="start one, or use --output_file"))
     shards = list_shards(arguments)
     waiting = [shard for shard in shards if options.overwrite_output_file or not shard.record.is_finished()]
     require_ours(waiting, overwrite=options.overwrite_output_file)
@@ -72,7 +75,7 @@ def list_shards(arguments: Arguments) -> list[Shard]:
     problems, named = ProblemList(), dict[Path, Path]()
     of_model = list_model_files(arguments[ModelArguments])
     for pattern in options.input_file or ():
-        for source, name in problems.attempt(list, find_sources(pattern, output)) or ():
+        for source, name in problems.attempt(find_sources, pattern, output) or ():
             place = output / f"{name}{suffix}"
             if named.setdefault(place, source).resolve() != source.resolve():
                 found = f"its results would have the name of those of {named[place]}, {place}"
@@ -84,7 +87,7 @@ def list_shards(arguments: Arguments) -> list[Shard]:
     ]
 
 
-def find_sources(pattern: str, output: Path) -> Iterator[tuple[Path, Path]]:
+def find_sources(pattern: str, output: Path) -> list[tuple[Path, Path]]:
     """Files with the names that their results have: of a folder all below it, hidden ones and our own results left out.
 
     Raises:
@@ -92,14 +95,13 @@ def find_sources(pattern: str, output: Path) -> Iterator[tuple[Path, Path]]:
     """
     folder = Path(pattern).expanduser()
     if not folder.is_dir():
-        yield from ((path, Path(path.name)) for path in find_paths(pattern, flag="--input_file"))
-        return
+        return [(path, Path(path.name)) for path in find_paths(pattern, flag="--input_file")]
     found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     below = [(path, path.relative_to(folder)) for path in found if output.resolve() not in path.resolve().parents]
     shown = [(path, name) for path, name in below if not any(part.startswith(".") for part in name.parts)]
     if not shown:
         raise DataError(replace(missing_file(folder / "*", flag="--input_file"), found="the folder holds no file"))
-    yield from shown
+    return shown
 
 
 def require_ours(shards: list[Shard], *, overwrite: bool) -> None:

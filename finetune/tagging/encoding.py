@@ -3,7 +3,8 @@
 Encoded columns, one row per window: `input_ids`, `labels` (-100 where nothing is trained), `token_type_ids` if the
 tokenizer has them, `word_positions` (index of the word in its sentence at the subword that its tag is read from, -100
 elsewhere), `sentence` (row of the split), `length` (subwords with special tokens). Over all windows of a sentence every
-word has exactly one subword in the loss mask, so no word is lost and none counts twice.
+word has exactly one subword in the loss mask, so no word is lost and none counts twice. With document context a window
+also holds words of its document around it, which have neither labels nor positions.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def encode_tagging(
     *,
     max_length: int,
     stride: int = 0,
+    context: int = 0,
     label_all_tokens: bool = False,
     continue_labels: bool = False,
     space_token: str | None = None,
@@ -63,7 +65,8 @@ def encode_tagging(
     Parameters
     ----------
     split
-        Canonical rows; columns other than these two are not looked at, but for `line` and `file` in error messages.
+        Canonical rows; columns other than these two are not looked at, but for `line` and `file` in error messages, and
+        for `document` with `context`.
     tokenizer
         Any tokenizer of transformers.
     label_list
@@ -72,6 +75,9 @@ def encode_tagging(
         Longest row in subwords, special tokens counted. Longer sentences become several windows.
     stride
         Subwords that two windows of a sentence share at most.
+    context
+        Subwords of the document that a window gets on each side, as far as `max_length` leaves room; a sentence is never
+        cut for their sake. 0: sentences are read by themselves.
     label_all_tokens
         Label every subword of a word, not only its first. The word's prediction is read from the first alone.
     continue_labels
@@ -100,7 +106,16 @@ def encode_tagging(
     words = encoder.encode(split.with_format("arrow")[:]["words"])
     ids = _tag_ids(split, label_list, name, files, others_scored=others_scored)
     tags = None if ids is None else TagIds(ids, _subword_labels(label_list, label_all_tokens, continue_labels))
-    windows = encode_windows(words, tokenizer, max_length=max_length, stride=stride, tags=tags, name=name)
+    windows = encode_windows(
+        words,
+        tokenizer,
+        max_length=max_length,
+        stride=stride,
+        tags=tags,
+        name=name,
+        context=context,
+        documents=split.with_format("arrow")[:]["document"].to_numpy() if context else None,
+    )
     return EncodedTagging(
         _dataset(windows.columns, windows.sentence), windows.sentence_lengths, windows.counts, windows.notes
     )

@@ -12,15 +12,17 @@ import numpy.typing as npt
 
 from finetune.arguments.prediction import PredictArguments
 from finetune.data.prediction_input import InputText, PredictionScore
+from finetune.encoding.document_context import number_documents
 from finetune.encoding.tags import TagScheme, read_spans
 from finetune.errors import Problem
 from finetune.models.exported import Network
 from finetune.models.probabilities import softmax
 from finetune.models.settings import TaggerSettings
+from finetune.tagging.neighbours import give_neighbours, outer_neighbours
 from finetune.tagging.prediction_input import TaggingInputs
 from finetune.tagging.report import format_columns, format_result
 from finetune.tagging.viterbi import TransitionScores, decode_constrained, forbid_illegal
-from finetune.tagging.window_rows import EncodedWindows, encode_windows
+from finetune.tagging.window_rows import EncodedWindows, encode_windows, keep_sentences
 from finetune.tagging.word_predictions import WordPredictions, collect_from_windows
 from finetune.tagging.words import WordEncoder
 
@@ -76,7 +78,12 @@ class Tagger:
         Raises:
             DataError: as `TaggingInputs.read`.
         """
-        return TaggingInputs(self.arguments, self.labels, self.segmenter).read()
+        texts = TaggingInputs(self.arguments, self.labels, self.segmenter).read()
+        if not self.context:
+            return texts
+        said = "Each text is read with up to %d subwords of its document on each side; an empty line ends a document."
+        logger.info(said, self.context)
+        return give_neighbours(texts, self.context)
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its words, a tag and a probability for each, and the entities that the tags spell."""
@@ -85,13 +92,37 @@ class Tagger:
     def prepare(self, texts: Sequence[InputText]) -> PreparedSentences:
         """Texts as words, and their ids."""
         split = [text.split(self.segmenter) for text in texts]
-        encoded = self.encode([words for words, _ in split])
+        encoded = self.encode(texts, [words for words, _ in split])
         return PreparedSentences(texts, split, encoded, encoded.rows())
 
-    def encode(self, sentences: Sequence[Sequence[str]]) -> EncodedWindows:
-        """Words of sentences as ids."""
-        words = self.encoder.encode(list(sentences))
-        return encode_windows(words, self.tokenizer, max_length=self.max_length, stride=self.stride, name="input")
+    def encode(self, texts: Sequence[InputText], sentences: Sequence[list[str]]) -> EncodedWindows:
+        """Words of texts as ids; with document context between those of their neighbours, which are no rows themselves."""
+        if not self.context or not texts:
+            return self.encode_words(sentences)
+        before, after = outer_neighbours(texts)
+        read = [*before, *texts, *after]
+        words = [
+            *(text.split(self.segmenter)[0] for text in before),
+            *sentences,
+            *(text.split(self.segmenter)[0] for text in after),
+        ]
+        keys = [None if text.document is None else (text.path, text.document) for text in read]
+        encoded = self.encode_words(words, np.array(number_documents(keys)))
+        return keep_sentences(encoded, len(before), len(before) + len(texts))
+
+    def encode_words(
+        self, sentences: Sequence[Sequence[str]], documents: npt.NDArray[np.int64] | None = None
+    ) -> EncodedWindows:
+        """Words of sentences as ids, with context where the document of each sentence is given."""
+        return encode_windows(
+            self.encoder.encode(list(sentences)),
+            self.tokenizer,
+            max_length=self.max_length,
+            stride=self.stride,
+            name="input",
+            context=0 if documents is None else self.context,
+            documents=documents,
+        )
 
     def compute(self, prepared: PreparedSentences) -> TaggedSentences:
         """What the model says of texts."""
@@ -119,6 +150,12 @@ class Tagger:
         default = min(LONGEST_DEFAULT_STRIDE, self.max_length // 4)
         saved = self.settings.stride
         return default if saved is None or saved > self.max_length // 2 else saved
+
+    @property
+    def context(self) -> int:
+        """Subwords of the document around each text: as asked, else as in training."""
+        asked = self.arguments.document_context
+        return self.settings.document_context if asked is None else asked
 
     @property
     def is_constrained(self) -> bool:

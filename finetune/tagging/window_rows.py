@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from finetune.encoding.document_context import document_borders, surround_windows
 from finetune.encoding.padding import IGNORED
-from finetune.encoding.ragged import offsets_of, ranges, split_rows
+from finetune.encoding.ragged import offsets_of, ranges, split_rows, take_rows
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
 from finetune.errors import Problem, UsageError
-from finetune.tagging.windows import Windows, own_words, plan_windows, window_words
+from finetune.tagging.windows import Windows, count_subwords, own_words, plan_windows, window_words
 from finetune.tagging.words import EncodedWords
 
 if TYPE_CHECKING:
@@ -61,8 +62,13 @@ def encode_windows(
     stride: int = 0,
     tags: TagIds | None = None,
     name: str = "split",
+    context: int = 0,
+    documents: npt.NDArray | None = None,
 ) -> EncodedWindows:
     """Windows of at most `max_length` subwords, special tokens counted; what is unusual is said under `name`.
+
+    With `context`, so many subwords of neighbouring sentences stand around each window at most, of the same of `documents`
+    (sentences,); they are nobody's to label.
 
     Raises:
         UsageError: `max_length` leaves no room for a subword, or `stride` is not shorter than a window.
@@ -71,15 +77,49 @@ def encode_windows(
     capacity = check_window(max_length, stride, len(special))
     lengths = np.diff(words.word_offsets)
     windows = plan_windows(lengths, words.sentence_offsets, capacity=capacity, stride=stride)
-    columns = _columns(words, windows, own_words(windows, lengths, capacity), tags, capacity, special)
+    owned = own_words(windows, lengths, capacity)
+    own_subwords = count_subwords(windows, lengths, capacity)
+    if context and documents is not None:
+        windows, owned = _with_context(windows, owned, documents, words, capacity=capacity, context=context)
+    columns = _columns(words, windows, owned, tags, capacity, special)
     if "token_type_ids" not in tokenizer.model_input_names:
         del columns["token_type_ids"]
     counts = _counts(words, windows, capacity)
+    if context:
+        counts["context_pieces"] = len(columns["input_ids"][0]) - own_subwords - len(special) * len(windows)
     notes = describe_counts(counts, max_length, name)
     for level, note in notes:
         logger.log(level, "%s", note)
     of_sentences = np.diff(words.sentence_offsets)
     return EncodedWindows(columns, windows.sentence, of_sentences, counts, [note for _, note in notes])
+
+
+def keep_sentences(encoded: EncodedWindows, first: int, last: int) -> EncodedWindows:
+    """The windows of the sentences `first` to `last - 1` alone, which are numbered from 0 then."""
+    kept = np.flatnonzero((encoded.sentence >= first) & (encoded.sentence < last))
+    columns = {name: take_rows(values, offsets, kept) for name, (values, offsets) in encoded.columns.items()}
+    lengths = encoded.sentence_lengths[first:last]
+    return EncodedWindows(columns, encoded.sentence[kept] - first, lengths, encoded.counts, encoded.notes)
+
+
+def _with_context(
+    windows: Windows,
+    owned: npt.NDArray[np.bool_],
+    documents: npt.NDArray,
+    words: EncodedWords,
+    *,
+    capacity: int,
+    context: int,
+) -> tuple[Windows, npt.NDArray[np.bool_]]:
+    """Windows with the words of their document around them, and again whether a window owns a word: none of those."""
+    of_sentences = document_borders(documents, words.sentence_offsets)
+    borders = (of_sentences[0][windows.sentence], of_sentences[1][windows.sentence])
+    lengths = np.diff(words.word_offsets)
+    first, last = surround_windows(windows.first, windows.last, borders, lengths, capacity=capacity, context=context)
+    wide = Windows(windows.sentence, first, last)
+    own = np.zeros(int((last - first).sum()), dtype=bool)
+    own[ranges(offsets_of(last - first)[:-1] + windows.first - first, windows.last - windows.first)] = owned
+    return wide, own
 
 
 def check_window(max_length: int, stride: int, special: int) -> int:
@@ -177,6 +217,9 @@ def describe_counts(counts: dict[str, int], max_length: int, name: str) -> list[
         windowed = f"{counts['sentences_windowed']:,} sentences are longer than --max_length {max_length}"
         how = "and were cut into overlapping windows at word borders; each word is still trained and scored once"
         notes.append((logging.INFO, f"{name}: {windowed} {how}."))
+    if counts.get("context_pieces"):
+        around = f"{counts['context_pieces']:,} subwords of neighbouring sentences are read around"
+        notes.append((logging.INFO, f"{name}: {around} {counts['sentences']:,} sentences, and never labelled."))
     if counts["words_without_pieces"]:
         without_subwords = (
             f"{counts['words_without_pieces']:,} of {counts['words']:,} words have no subwords in this tokenizer"

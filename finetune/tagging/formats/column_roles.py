@@ -15,7 +15,7 @@ from pathlib import Path
 from finetune.data.files import listed
 from finetune.data.tagged_lines import are_span_tags
 from finetune.errors import DataError, Problem
-from finetune.tagging.formats.sentences import TagColumns, find_column, task_names
+from finetune.tagging.formats.sentences import DOCUMENT_COLUMNS, TagColumns, find_column, task_names
 
 # What the columns of a file without a header are called, by their number (CoNLL-2000, CoNLL-2003, ThaiNER).
 COLUMN_NAMES = {
@@ -54,11 +54,12 @@ Rows = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Roles:
-    """The column of the words, that of the tags (None: unlabelled), and that which says where sentences end."""
+    """The columns of the words, of the tags (None: unlabelled), of what ends sentences, and of the names of documents."""
 
     word: int
     tag: int | None
     sentence_end: int | None = None
+    document: int | None = None
 
 
 def normal_name(name: str) -> str:
@@ -92,7 +93,8 @@ def choose_roles(names: list[str], rows: Rows, columns: TagColumns, path: Path, 
     tag = _choose_tag(names, rows, columns, path, word=word, counted=counted, named=named)
     ends = [index for index, name in enumerate(names) if normal_name(name) == "misc"] if named else []
     marked = [index for index in ends if any(SENTENCE_END in row[index] for row in rows if len(row) > index)]
-    return Roles(word, tag, marked[0] if marked else None)
+    documents = [index for index, name in enumerate(names) if normal_name(name) in DOCUMENT_COLUMNS]
+    return Roles(word, tag, marked[0] if marked else None, documents[0] if documents else None)
 
 
 def counts_words(rows: Rows) -> bool:

@@ -6,12 +6,14 @@ Where no line has two words, each is one word of a sentence that an empty line e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from finetune.data.files import raise_problems, read_lines
 from finetune.data.tagged_lines import SPAN_TAG
+from finetune.encoding.document_context import documents_between
 from finetune.errors import DataError, Problem
+from finetune.tagging.formats.conll import find_wide_breaks
 from finetune.tagging.formats.sentences import Sentences, TagColumns, require_not_empty
 
 SEPARATORS = "|/_"
@@ -53,10 +55,19 @@ def read_inline(path: Path, columns: TagColumns) -> Sentences:
             _add(sentences, tags_of, pairs, number, goes_on=goes_on)
         goes_on = one_each and bool(pairs)
     raise_problems(problems, path)
+    sentences.documents = documents_between(sentences.lines, _document_breaks(source.lines, one_each=one_each))
     sentences.notes = list(source.notes)
     unit = "word" if one_each else "sentence"
     sentences.remarks.append(f"{path}: one {unit} a line, words and tags apart by {separator!r}.")
     return require_not_empty(sentences, path)
+
+
+def _document_breaks(lines: Sequence[str], *, one_each: bool) -> list[int]:
+    """Where documents begin: behind an empty line between sentences; behind two of them where one ends a sentence."""
+    if one_each:
+        return find_wide_breaks(lines, lambda line: not line.strip())
+    filled = [number for number, line in enumerate(lines, start=1) if line.strip()]
+    return [after - 1 for before, after in pairwise(filled) if after - before > 1]
 
 
 def _add(

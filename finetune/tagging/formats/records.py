@@ -15,9 +15,11 @@ from finetune.data.annotation_exports import SKIPPED, UNANNOTATED, find_skip_rea
 from finetune.data.files import listed, raise_problems
 from finetune.data.tagged_lines import SPAN_TAG
 from finetune.data.words import holds_thai, holds_unspaced
+from finetune.encoding.document_context import number_documents
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.annotations import SPAN_COLUMNS, given_words, read_span
 from finetune.tagging.formats.sentences import (
+    DOCUMENT_COLUMNS,
     TAG_COLUMNS,
     WORD_COLUMNS,
     Sentences,
@@ -44,6 +46,8 @@ class RecordReading:
     problems: list[Problem] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     spans: int = 0
+    document_column: str | None = None
+    documents: list[str | None] = field(default_factory=list)  # the name of the document of each sentence
     in_words: list[str] = field(default_factory=list)  # of each span that begins or ends inside a word, both
 
     def complain(self, line: int, found: str, allowed: str = "", remedy: str = "") -> None:
@@ -52,6 +56,15 @@ class RecordReading:
     def count(self, what: str, number: int = 1) -> None:
         if number:
             self.counts[what] = self.counts.get(what, 0) + number
+
+    def note_document(self, record: Record) -> None:
+        """Keep the name of the document of a record that became a sentence."""
+        if self.document_column is None:
+            return
+        value = record.get(self.document_column)
+        self.documents.append(None if value is None or not str(value).strip() else str(value).strip())
+        if self.documents[-1] is None:
+            self.count(f"records have no {self.document_column}; each is a document of its own")
 
     def judge_spans(self) -> None:
         """Complain where nearly all spans cut words: their offsets are counted otherwise than in characters from 0."""
@@ -88,10 +101,14 @@ def read_records(
     word_column = _word_column(records, present, reading)
     require_tagged(records, present, replace(columns, words=word_column), path)
     are_words = _holds_words(records, word_column) or holds_split_words(records, word_column, reading.columns)
+    by_lower = {name.strip().lower(): name for name in reversed(present)}
+    reading.document_column = next((by_lower[name] for name in DOCUMENT_COLUMNS if name in by_lower), None)
     kind = _read_word_lists if are_words else _read_texts
     sentences = kind(records, lines, word_column, present, reading)
     reading.judge_spans()
     raise_problems(reading.problems, path)
+    if reading.document_column is not None:
+        sentences.documents = number_documents(reading.documents)
     sentences.notes += reading.notes()
     return require_not_empty(sentences, path)
 
@@ -181,6 +198,7 @@ def _read_word_lists(
             sentences.tags.append(tags)
         sentences.words.append(words)
         sentences.lines.append(line)
+        reading.note_document(record)
     which = f"words from {word_column}" + (f", tags from {tag_column}" if tag_column else ", no tags")
     sentences.remarks.append(f"{reading.path}: {which}.")
     return sentences
@@ -327,6 +345,7 @@ def _add_text(
         return
     cut = "words were cut where a span begins or ends inside them, which raw text to predict will not be"
     reading.count(cut, tagged.words_cut)
+    reading.note_document(record)
     sentences.words.append([text[start:end] for start, end in tagged.places])
     if sentences.tags is not None:
         sentences.tags.append(tagged.tags)

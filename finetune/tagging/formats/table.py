@@ -12,10 +12,12 @@ from typing import Any
 from finetune.data.files import TextLines, raise_problems, read_lines
 from finetune.data.list_cells import is_list_cell, parse_list
 from finetune.data.separated_rows import Row, SeparatedTable, read_separated_table, sniff_delimiter
+from finetune.encoding.document_context import number_documents
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.conll import DELIMITER_NAMES
 from finetune.tagging.formats.records import read_records, require_tagged
 from finetune.tagging.formats.sentences import (
+    DOCUMENT_COLUMNS,
     TAG_COLUMNS,
     WORD_COLUMNS,
     Sentences,
@@ -177,11 +179,22 @@ def _read_tokens(
         sentences.lines.append(group[0][0])
         if sentences.tags is not None and tag is not None:
             sentences.tags.append([cells[tag].strip() for _, cells in group])
+    document = _pick(header, None, DOCUMENT_COLUMNS)
+    if document is not None:
+        sentences.documents = number_documents(_fill_down([group[0][1][header.index(document)] for group in groups]))
     which = f"words from {header[word]}" + ("" if tag is None else f", tags from {header[tag]}")
     sentences.remarks.append(f"{path}: one token a row; {which}, sentences from {ends}.")
     if sentence_id is None and len(sentences.words) == 1 and len(rows) > 1:
         sentences.notes.append(f"{path}: no empty row ends a sentence; its {len(rows):,} words are taken as one.")
     return sentences
+
+
+def _fill_down(cells: Sequence[str]) -> list[str]:
+    """Cells without white space around them; an empty one goes on with the last."""
+    filled: list[str] = []
+    for cell in cells:
+        filled.append(cell.strip() or (filled[-1] if filled else ""))
+    return filled
 
 
 def _blocks(table: SeparatedTable) -> list[Rows]:
