@@ -148,11 +148,20 @@ def live(options: dict[str, Any]) -> None:
     """Answer each line of standard input: `check FILE` leaves words' logits there, `go` tells the seconds of a pass."""
     predict, workload = make_side(options["side"], options["batch"], options["threads"], options["length"])
     rows = workload.rows.select(range(min(options["sentences"], len(workload.rows))))
+
+    def save(logits: Logits, path: str) -> None:
+        labelled = [own[np.array(row) != IGNORED] for own, row in zip(logits, rows["labels"], strict=True)]
+        np.save(path, np.concatenate(labelled))
+
+    answer_lines(lambda: predict(rows), save, {"sentences": len(rows), "tokens": sum(map(len, rows["input_ids"]))})
+
+
+def answer_lines(work: Callable[[], Logits], save: Callable[[Logits, str], None], facts: dict[str, int]) -> None:
+    """A line of JSON for each line of standard input: how long the work took; `check FILE` saves what came of it."""
     for line in sys.stdin:
         start, cpu = time.perf_counter(), time.process_time()
-        logits = predict(rows)
+        logits = work()
         answer = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
         if line.startswith("check"):
-            labelled = [own[np.array(row) != IGNORED] for own, row in zip(logits, rows["labels"], strict=True)]
-            np.save(line.split(maxsplit=1)[1].strip(), np.concatenate(labelled))
-        print(json.dumps(answer | {"sentences": len(rows), "tokens": sum(map(len, rows["input_ids"]))}), flush=True)
+            save(logits, line.split(maxsplit=1)[1].strip())
+        print(json.dumps(answer | facts), flush=True)

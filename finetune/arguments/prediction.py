@@ -11,6 +11,7 @@ from finetune.errors import Problem
 
 INPUT_FORMATS = ("auto", "text", "words", "conll", "conllu", "jsonl", "table")
 SEGMENTERS = ("auto", "characters", "words")  # how words are found in raw text: finetune/data/words.py
+BACKENDS = ("auto", "torch", "onnx", "openvino")
 OUTPUT_FORMATS = ("jsonl", "conll")
 
 
@@ -30,7 +31,12 @@ class PredictArguments:
         "input",
     )
     output_file: str | None = argument(None, metavar="FILE", help="where results go; without it standard output")
-    overwrite_output_file: bool = argument(False, help="replace --output_file")
+    overwrite_output_file: bool = argument(False, help="replace --output_file, or the files in --output_dir")
+    output_dir: str | None = argument(
+        None,
+        metavar="DIR",
+        help="a file of results for each input file, named after it; what is there already and whole is not predicted again",
+    )
     input_format: str = argument(
         "auto",
         choices=INPUT_FORMATS,
@@ -54,6 +60,20 @@ class PredictArguments:
         None, metavar="TEXT", aliases=("csv_delimiter",), help="what separates columns; without it it is found out"
     )
     score: bool = argument(False, help="score the predictions against the right answers that the input holds")
+    top_k: int | None = argument(
+        None, minimum=1, help="also the K likeliest labels with their probabilities: of a text, or of each word (`top`)"
+    )
+    threshold: str | None = argument(
+        None,
+        metavar="P or A=P,B=P",
+        help="of a model of several labels: a label is given above this probability, not above the saved threshold",
+    )
+    abstain_below: float | None = argument(
+        None,
+        minimum=0.0,
+        maximum=1.0,
+        help="no answer where its probability is less: no label, no entity, `_` for a word; how often is counted",
+    )
     output_format: str = argument("jsonl", choices=OUTPUT_FORMATS, help="conll is for taggers only")
     batch_size: int = argument(
         32,
@@ -79,6 +99,11 @@ class PredictArguments:
     constrained_decoding: bool | None = argument(
         None, help="forbid ill-formed tag sequences; without it as the model was trained"
     )
+    backend: str = argument(
+        "auto",
+        choices=BACKENDS,
+        help="what runs the model: torch takes a run's folder, the others what `finetune export` wrote; auto sees which",
+    )
     device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     bf16: bool | None = argument(None, help="compute in bfloat16; without it where the hardware does so natively")
     no_unpad: bool = argument(False, help="let the encoder compute padding, too")
@@ -91,6 +116,35 @@ class PredictArguments:
         return None if self.input_file else "standard input is read by one process"
 
     def problems(self) -> list[Problem]:
+        return [*self._of_outputs(), *self._of_threshold()]
+
+    def thresholds(self) -> dict[str | None, float]:
+        """Typed thresholds by label; under None that of all others.
+
+        Raises:
+            ValueError: a part is no probability.
+        """
+        pairs = [part.rpartition("=") for part in (self.threshold or "").split(",") if part.strip()]
+        found = {name.strip() if equals else None: float(value) for name, equals, value in pairs}
+        if not all(0 <= value <= 1 for value in found.values()):
+            raise ValueError("probabilities lie between 0 and 1")
+        return found
+
+    def _of_threshold(self) -> list[Problem]:
+        try:
+            self.thresholds()
+        except ValueError:
+            allowed = "a probability, or LABEL=PROBABILITY for some labels, apart by commas, is allowed"
+            return [Problem(f"--threshold {self.threshold!r} is no probability", allowed)]
+        return []
+
+    def _of_outputs(self) -> list[Problem]:
+        if self.output_dir and self.output_file:
+            return [Problem("--output_dir and --output_file are two places for the results", remedy="drop one of them")]
+        if self.output_dir and not self.input_file:
+            return [
+                Problem("--output_dir makes a file for each input file, and there is none", remedy="add --input_file")
+            ]
         if self.output_format == "conll" and self.output_file and self.output_file.endswith(".jsonl"):
             return [Problem(f"--output_format conll and --output_file {self.output_file} contradict each other")]
         return []

@@ -22,13 +22,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from finetune.data.tagged_lines import are_span_tags, raise_letter
-from finetune.encoding.tag_column import TagColumn
 from finetune.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from finetune.encoding.tag_column import TagColumn
 
 OUTSIDE = "O"
 BMES_LETTERS = str.maketrans("MW", "IS")  # BMES and BMEWO -> BIOES

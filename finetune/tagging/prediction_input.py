@@ -61,7 +61,14 @@ class TaggingInputs:
         Raises:
             DataError: as the readers of training, or a text that is none; all that the file has.
         """
-        return read_inputs(self.options.input_file, self.options.input_format, self.read_file, flag=flag)
+        options = self.options
+        return read_inputs(
+            options.input_file, options.input_format, self.read_file, flag=flag, read_records=self.read_stream
+        )
+
+    def read_stream(self, values: Iterator[tuple[Any, int]], path: Path) -> Iterator[InputText]:
+        """Records as they come; the first that is wrong ends the stream."""
+        return (read_record(value, line, path, self.columns) for value, line in values)
 
     @property
     def columns(self) -> TagColumns:

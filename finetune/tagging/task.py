@@ -19,7 +19,7 @@ from finetune.encoding.tags import OUTSIDE, StrangeTagsError, TagScheme, detect_
 from finetune.errors import DataError, ProblemList
 from finetune.models.checks import list_labels, match_head, name_labels, resolve_max_length
 from finetune.models.loading import load_config
-from finetune.models.settings import TaggerSettings, guess_tagger_settings
+from finetune.models.settings import TaggerSettings
 from finetune.supervised.opening import check_best_metric, check_pretrained, require_splits
 from finetune.supervised.silver import WEIGHT
 from finetune.supervised.task import SupervisedTask
@@ -32,6 +32,7 @@ from finetune.tagging.corpora import NAMED
 from finetune.tagging.corpus import load_tagging_corpus
 from finetune.tagging.encoding import EncodedTagging, encode_tagging
 from finetune.tagging.evaluation import build_subword_metrics
+from finetune.tagging.opening import guess_tagger_settings
 from finetune.tagging.options import adopt_settings, find_transitions, resolve_word_segmenter
 from finetune.tagging.published.thainer import filter_long_tests
 from finetune.tagging.row_weights import WeightedTokenLoss, weigh_labels

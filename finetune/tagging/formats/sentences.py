@@ -6,14 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-
-import pyarrow as pa
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from finetune.arguments.nearest import nearest
 from finetune.data.files import listed
 from finetune.encoding.document_context import number_documents
 from finetune.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
 
 WORD_COLUMNS = ("words", "tokens", "token", "word", "form", "text", "sentence", "content", "document")
 DOCUMENT_COLUMNS = ("document_id", "doc_id", "docid", "doc")
@@ -80,6 +82,9 @@ class Sentences:
 
     def to_dataset(self, files: Sequence[int] | None = None) -> Dataset:
         """The canonical columns. `files` holds for each sentence the index of its file."""
+        import pyarrow as pa  # reading needs neither of them
+        from datasets import Dataset
+
         columns: dict[str, pa.Array] = {"words": _list_array(self.words, pa.string())}
         if self.tags is not None:
             columns["tags"] = _list_array(self.tags, pa.string())
@@ -192,6 +197,8 @@ def require_not_empty(sentences: Sentences, path: Path) -> Sentences:
 
 def _list_array(rows: Sequence[Sequence[object]], kind: pa.DataType) -> pa.Array:
     """Ragged rows as one Arrow array: built from the flat values, several times faster than by inference."""
+    import pyarrow as pa
+
     offsets = [0]
     for row in rows:
         offsets.append(offsets[-1] + len(row))
