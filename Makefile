@@ -8,7 +8,7 @@ help:  ## list the targets
 
 install: .venv/installed  ## make .venv with finetune, the demo model and the test tools
 
-.venv/installed: requirements.txt setup.py
+.venv/installed: requirements.txt pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
 	$(BIN)/python -m finetune.models.native.building  # without a compiler it says so, and all runs without it

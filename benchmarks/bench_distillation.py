@@ -272,7 +272,7 @@ def compare(size: str, folder: Path, options: argparse.Namespace) -> dict[str, A
         if equality["loss"] > LOSS_TOLERANCE or equality["gradient"] > GRADIENT_TOLERANCE:
             sys.exit(f"{size}, {recipe}: losses or gradients differ ({equality}): there is nothing to compare")
         runs = call_in_turns(SIDES, options.rounds, lambda side: call_worker(__file__, common | {"side": side}))  # noqa: B023
-        told = {"threads": options.threads, "rounds": options.rounds, "load": os.getloadavg()[0]}
+        told = shape | {"rounds": options.rounds, "load": os.getloadavg()[0]}
         results[recipe] = told | {"date": date.today().isoformat(), "equality": equality, "runs": runs}
     return results
 
@@ -306,8 +306,9 @@ def describe(results: dict[str, dict[str, Any]]) -> list[str]:
 def describe_run(size: str, name: str, found: dict[str, Any], ratio: Ratio) -> str:
     equality, verdict = found["equality"], "reached" if ratio.value >= TARGET else "missed"
     return (
-        f"- {size}, {name}: {found['threads']} thread(s), {found['rounds']} rounds, {found['date']}, load average "
-        f"{found['load']:.1f} at the end; losses differ by {equality['loss']:.0e}, gradients by {equality['gradient']:.0e}. "
+        f"- {size}, {name}: {found['batch']} texts at once, {found['accumulate']} times a step, {found['rounds']} rounds of "
+        f"{found['steps']} step(s), {found['threads']} thread(s), {found['date']}, load average {found['load']:.1f}. "
+        f"Losses differ by {equality['loss']:.0e}, gradients by {equality['gradient']:.0e}. "
         f"Target: {TARGET:g} times as fast as float32; {verdict}."
     )
 

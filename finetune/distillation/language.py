@@ -230,7 +230,9 @@ def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
     trainer = build_trainer(parts, values, run, fast_path=plain)
     if trainer.args.n_gpu > 1:
         found = f"{trainer.args.n_gpu} GPUs are visible to one process"
-        raise UsageError(Problem(found, remedy="start one process each: torchrun --nproc_per_node N train.py ..."))
+        raise UsageError(
+            Problem(found, remedy="drop --multi_gpu off or --nproc 1, so that each GPU has a process of its own")
+        )
     trainer.count_items = count_items
     use_length_batches(trainer, build_sampler(task, trainer, fast_path))
     return trainer

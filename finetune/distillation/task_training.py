@@ -64,7 +64,9 @@ def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> F
     trainer = build_trainer(parts, values, run, patience=task.options.early_stopping_patience, fast_path=fast_path)
     if trainer.args.n_gpu > 1:
         found = f"{trainer.args.n_gpu} GPUs are visible to one process"
-        raise UsageError(Problem(found, remedy="start one process each: torchrun --nproc_per_node N train.py ..."))
+        raise UsageError(
+            Problem(found, remedy="drop --multi_gpu off or --nproc 1, so that each GPU has a process of its own")
+        )
     trainer.count_items = count_decisions
     return trainer
 
