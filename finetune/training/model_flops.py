@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-IGNORED = -100
+from finetune.encoding.padding import IGNORED
 
 
 @dataclass(frozen=True)
