@@ -19,16 +19,21 @@ from finetune.classification import prediction as classification_prediction
 from finetune.data.files import find_paths
 from finetune.data.prediction_input import InputText, PredictionScore, in_chunks
 from finetune.errors import DataError, Problem
+from finetune.models.adapters import read_adapter
 from finetune.models.loading import load_config
 from finetune.run.ahead import read_ahead
 from finetune.run.atomic_files import atomic_text_file
-from finetune.run.output_record import OutputRecord
+from finetune.run.changes import named_files
+from finetune.run.output_record import SUFFIX, OutputRecord
+from finetune.tagging.formats.brat import text_of
 from finetune.tagging.prediction import format_conll, open_tagger
 
 logger = logging.getLogger(__name__)
 
 CHUNK, LARGE_CHUNK = 1000, 2000  # texts of standard input, of files: enough to batch by length, little to hold
 SECONDS_BETWEEN_LINES = 10
+BRAT = ".ann"
+RECORDS = ("run.json", "run.log", "report.html", "README.md")
 
 
 class Predictor(Protocol):
@@ -53,14 +58,36 @@ class Predictor(Protocol):
 
 
 def find_record(arguments: Arguments) -> OutputRecord | None:
-    """The record beside the output file; None where there is no such file, or input that cannot be read twice."""
-    options, model = arguments[PredictArguments], Path(arguments[ModelArguments].model_name_or_path or "")
+    """The record beside the output file; None where there is no such file, or input that cannot be read twice.
+
+    Raises:
+        DataError: there is no such input, or the model is an adapter whose description cannot be read.
+    """
+    options = arguments[PredictArguments]
     output = Path(options.output_file or os.devnull)
     if not options.input_file or not (output.is_file() or not output.exists()):
         return None
     texts = [path for pattern in options.input_file for path in find_paths(pattern, flag="--input_file")]
-    of_model = [path for path in sorted(model.iterdir()) if path.is_file()] if model.is_dir() else []
-    return OutputRecord(output, arguments, [*texts, *of_model])
+    beside = [text_of(path) for path in texts if BRAT in path.suffixes]  # what is annotated is read, too
+    return OutputRecord(output, arguments, [*texts, *filter(Path.is_file, beside), *find_model_files(arguments, output)])
+
+
+def find_model_files(arguments: Arguments, output: Path) -> list[Path]:
+    """The files that a model, a tokenizer of its own and what an adapter was trained on are made of.
+
+    Files that tell of a run, predictions that lie in the folder and their records make no other model of it.
+    """
+    adapter = read_adapter(arguments[ModelArguments].model_name_or_path or "")
+    named = {**arguments.effective(), "base": adapter.base if adapter else None}
+    named.pop("input_file")
+    found = named_files(named, output) - {output.resolve()}
+    return sorted(path for path in found if not is_told_of(path))
+
+
+def is_told_of(path: Path) -> bool:
+    """Whether a file of a model's folder tells of a run, or is an output with its record."""
+    named = path.name in RECORDS or path.name.startswith("events.out.") or path.name.endswith(SUFFIX)
+    return named or path.with_name(path.name + SUFFIX).exists()
 
 
 def open_predictor(model: ModelArguments, options: PredictArguments, record: OutputRecord | None = None) -> Predictor:
