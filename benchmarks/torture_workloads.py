@@ -282,7 +282,14 @@ def make_workloads(data: Path) -> list[Workload]:
             "distillation/train, tagger",
             "distillation/train.py",
             (
-                *("--task", "token_classification", "--teacher_name", data / "trained", "--student_name", data / "bert"),
+                *(
+                    "--task",
+                    "token_classification",
+                    "--teacher_name",
+                    data / "trained",
+                    "--student_name",
+                    data / "bert",
+                ),
                 *("--train_file", data / "train.conll", "--validation_file", data / "dev.conll", "--do_eval"),
                 *("--output_dir", OUTPUT, *_steps(6, 2), *LINEAR, "--per_device_train_batch_size", 4),
             ),

@@ -69,7 +69,9 @@ def find_record(arguments: Arguments) -> OutputRecord | None:
         return None
     texts = [path for pattern in options.input_file for path in find_paths(pattern, flag="--input_file")]
     beside = [text_of(path) for path in texts if BRAT in path.suffixes]  # what is annotated is read, too
-    return OutputRecord(output, arguments, [*texts, *filter(Path.is_file, beside), *find_model_files(arguments, output)])
+    return OutputRecord(
+        output, arguments, [*texts, *filter(Path.is_file, beside), *find_model_files(arguments, output)]
+    )
 
 
 def find_model_files(arguments: Arguments, output: Path) -> list[Path]:
