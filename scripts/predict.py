@@ -18,12 +18,13 @@ from finetune import cli
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.prediction import PredictArguments
+from finetune.arguments.processes import ProcessArguments
 from finetune.arguments.run import RunArguments
 from finetune.run.folder import Run
 
 
 def make_parser() -> CommandParser:
-    return CommandParser(__doc__ or "", (ModelArguments, PredictArguments, RunArguments))
+    return CommandParser(__doc__ or "", (ModelArguments, PredictArguments, ProcessArguments, RunArguments))
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:

@@ -70,6 +70,12 @@ class PredictArguments:
     word_segmenter: str | None = argument(
         None, choices=SEGMENTERS, help="how a tagger finds words in raw text; without it as in training"
     )
+    document_context: int | None = argument(
+        None,
+        minimum=0,
+        metavar="N",
+        help="subwords of the document that a tagger reads around each sentence; 0 for none, without it as in training",
+    )
     constrained_decoding: bool | None = argument(
         None, help="forbid ill-formed tag sequences; without it as the model was trained"
     )
@@ -77,6 +83,12 @@ class PredictArguments:
     bf16: bool | None = argument(None, help="compute in bfloat16; without it where the hardware does so natively")
     no_unpad: bool = argument(False, help="let the encoder compute padding, too")
     no_native: bool = argument(False, help="let torch compute an encoder's layers on a CPU one by one")
+
+    def why_one_process(self) -> str | None:
+        """What keeps the work from being shared out, in words."""
+        if self.device.startswith("cuda"):
+            return f"--device {self.device} is of one process"
+        return None if self.input_file else "standard input is read by one process"
 
     def problems(self) -> list[Problem]:
         if self.output_format == "conll" and self.output_file and self.output_file.endswith(".jsonl"):

@@ -11,7 +11,7 @@ import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -50,6 +50,7 @@ class InputText:
     line: int
     fields: dict[str, Any]  # what else its object or row held; handed on to the output
     gold: Any = None  # the answer that the input itself holds: tags of the words, a label, labels or a number
+    document: Hashable = None  # neighbours with the same one are of one document; None: it stands alone
 
     def split(self, segmenter: str = "auto") -> tuple[list[str], list[tuple[int, int]]]:
         """Words and their places in `text`; `segmenter` finds them where none are given."""
@@ -134,10 +135,12 @@ def keep_standard_input(suffix: str) -> Iterator[Path]:
 
 
 def read_line_texts(lines: Iterable[str], path: Path, kind: str) -> Iterator[InputText]:
-    """One text a line; with `words` its words are what spaces separate."""
+    """One text a line, an empty line between documents; with `words` its words are what spaces separate."""
+    document = 0
     for number, line in enumerate(lines, start=1):
         words = [word for word in line.split(" ") if word] if kind == "words" else None
-        yield InputText(line if words is None else " ".join(words), words, path, number, {})
+        document += not line.strip()
+        yield InputText(line if words is None else " ".join(words), words, path, number, {}, document=document)
 
 
 def read_line_file(path: Path, kind: str) -> Iterator[InputText]:

@@ -18,6 +18,7 @@ from finetune.errors import UsageError
 from finetune.models.families import find_family
 from finetune.models.inference import inference
 from finetune.run.ahead import read_ahead
+from finetune.run.launcher import count_processes, find_local_rank
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +34,15 @@ def tell_missing_gpus() -> None:
 
 
 def choose_device(asked: str) -> torch.device:
-    """`auto` takes the first GPU where there is one.
+    """`auto` takes the first GPU where there is one, each of several processes its own.
 
     Raises:
         UsageError: there is no such device.
     """
     tell_missing_gpus()
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        own = f"cuda:{find_local_rank()}" if count_processes() > 1 else "cuda"
+        return torch.device(own if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(asked)
         torch.empty(0, device=device)

@@ -46,7 +46,8 @@ class SavedSettings:
 
 @dataclass(frozen=True)
 class TaggerSettings(SavedSettings):
-    """How words become the input of a tagger, and its output tags. `word_segmenter` finds the words of raw text.
+    """How words become the input of a tagger, and its output tags. `word_segmenter` finds the words of raw text;
+    `document_context` subwords of the document are read around each sentence.
 
     `transitions` are the learned scores of `--constrained_decoding learned`: a row for each label before, one for the
     beginning last; a column for each label after, one for the end last.
@@ -58,6 +59,7 @@ class TaggerSettings(SavedSettings):
     lowercase: bool = False
     space_token: str | None = None
     word_segmenter: str = "auto"
+    document_context: int = 0
     constrained_decoding: bool = False
     transitions: list[list[float]] | None = None
 

@@ -7,10 +7,13 @@ import logging
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
+
+import numpy as np
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
@@ -25,6 +28,7 @@ from finetune.run.ahead import read_ahead
 from finetune.run.atomic_files import atomic_text_file
 from finetune.run.changes import named_files
 from finetune.run.output_record import SUFFIX, OutputRecord
+from finetune.run.sharing import Shares, open_shares
 from finetune.tagging.formats.brat import text_of
 from finetune.tagging.prediction import format_conll, open_tagger
 
@@ -129,18 +133,26 @@ def predict_stream(
     """Predict every input text; returns how many there were, for the last line."""
     result: dict[str, Any] = {}
     write_record = None if record is None else lambda path: record.write({record.output.name: path}, result)
-    with open_output(options.output_file, write_record) as file:
-        result |= predict_into(file, predictor, options)
+    with open_shares(Path(options.output_file) if options.output_file else None) as shares:
+        if shares is not None and shares.rank > 0:
+            deque(compute_shared(predictor, options, shares), maxlen=0)
+            return result
+        with open_output(options.output_file, write_record) as file:
+            result |= predict_into(file, predictor, options, shares)
     return result
 
 
-def predict_into(file: IO[str], predictor: Predictor, options: PredictArguments) -> dict[str, Any]:
+def predict_into(
+    file: IO[str], predictor: Predictor, options: PredictArguments, shares: Shares | None = None
+) -> dict[str, Any]:
     """Every result as soon as it is known; what is said of all of them at the end is returned."""
-    write = format_conll if options.output_format == "conll" else format_json
     start = said = time.monotonic()
     count = 0
-    for size, computed in compute_chunks(predictor, ahead=options.input_file is not None):
-        write_results(file, predictor.tell(computed), write)
+    told = compute_shared(predictor, options, shares) if shares else compute_told(predictor, options)
+    for size, texts in told:
+        for text in texts:
+            file.write(text)
+        file.flush()
         count += size
         if time.monotonic() - said > SECONDS_BETWEEN_LINES:
             said = time.monotonic()
@@ -151,13 +163,54 @@ def predict_into(file: IO[str], predictor: Predictor, options: PredictArguments)
     return {"texts": count, "texts_per_second": round(count / seconds, 1) if count else 0.0, **scores}
 
 
-def compute_chunks(predictor: Predictor, *, ahead: bool) -> Iterator[tuple[int, Any]]:
+def compute_told(predictor: Predictor, options: PredictArguments) -> Iterator[tuple[int, Iterator[str]]]:
+    """How many texts a chunk has, and what is written of each."""
+    write = format_conll if options.output_format == "conll" else format_json
+    ahead = options.input_file is not None
+    chunks = in_chunks(predictor.read(), LARGE_CHUNK if ahead else CHUNK)
+    for size, computed in compute_chunks(predictor, chunks, ahead=ahead):
+        yield size, map(write, predictor.tell(computed))
+
+
+def compute_shared(
+    predictor: Predictor, options: PredictArguments, shares: Shares
+) -> Iterator[tuple[int, Iterator[str]]]:
+    """The same in the first of several processes, each of which computes its share of the chunks."""
+    write = format_conll if options.output_format == "conll" else format_json
+
+    def work(chunks: Iterator[list[InputText]]) -> Iterator[bytes]:
+        for size, computed in compute_chunks(predictor, chunks, ahead=True):
+            text = "".join(map(write, predictor.tell(computed)))
+            yield json.dumps([size, text, predictor.scored], default=spell_array).encode()
+            predictor.scored = []
+
+    scored: list[Any] = []
+    for result in shares.work_on(in_chunks(predictor.read(), LARGE_CHUNK), work):
+        size, text, of_chunk = json.loads(result, object_hook=read_array)
+        scored += of_chunk
+        yield size, iter([text])
+    predictor.scored = scored
+
+
+def spell_array(value: Any) -> Any:
+    """Numbers of numpy for JSON, which gives each back as it was."""
+    if isinstance(value, np.ndarray | np.generic):
+        return {"numbers": value.tolist(), "dtype": str(value.dtype)}
+    raise TypeError(f"{type(value).__name__} cannot be handed on between processes")
+
+
+def read_array(value: dict[str, Any]) -> Any:
+    return np.array(value["numbers"], value["dtype"])[()] if set(value) == {"numbers", "dtype"} else value
+
+
+def compute_chunks(
+    predictor: Predictor, chunks: Iterator[list[InputText]], *, ahead: bool
+) -> Iterator[tuple[int, Any]]:
     """How many texts a chunk has, and what the model says of them.
 
     ahead: while a chunk's results are written the next one is computed, and the one behind it becomes ids, each by a thread
     of its own. Not for standard input: whoever sends a text at a time waits for its answer.
     """
-    chunks = in_chunks(predictor.read(), LARGE_CHUNK if ahead else CHUNK)
     prepared = ((len(chunk), predictor.prepare(chunk)) for chunk in chunks)
     if not ahead:
         yield from ((size, predictor.compute(ids)) for size, ids in prepared)
@@ -183,12 +236,6 @@ def tell_score(predictor: Predictor, options: PredictArguments, count: int) -> d
     else:
         logger.info("%s", score.report)
     return {"scored": scored, "input": score.metrics}
-
-
-def write_results(file: IO[str], results: Iterator[dict[str, Any]], write: Callable[[dict[str, Any]], str]) -> None:
-    for result in results:
-        file.write(write(result))
-    file.flush()
 
 
 def format_json(result: dict[str, Any]) -> str:

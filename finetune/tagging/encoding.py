@@ -3,7 +3,8 @@
 Encoded columns, one row per window: `input_ids`, `labels` (-100 where nothing is trained), `token_type_ids` if the
 tokenizer has them, `word_positions` (index of the word in its sentence at the subword that its tag is read from, -100
 elsewhere), `sentence` (row of the split), `length` (subwords with special tokens). Over all windows of a sentence every
-word has exactly one subword in the loss mask, so no word is lost and none counts twice.
+word has exactly one subword in the loss mask, so no word is lost and none counts twice. With document context a window
+also holds words of its document around it, which have neither labels nor positions.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 from transformers import PreTrainedTokenizerBase
 
+from finetune.encoding.document_context import document_borders, surround_windows
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of, ranges
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
@@ -27,7 +29,7 @@ from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.unknown_labels import unknown_label
 from finetune.errors import DataError, Problem, UsageError
 from finetune.tagging.checks import find_line
-from finetune.tagging.windows import Windows, own_words, plan_windows, window_words
+from finetune.tagging.windows import Windows, count_subwords, own_words, plan_windows, window_words
 from finetune.tagging.words import EncodedWords, WordEncoder
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ def encode_tagging(
     *,
     max_length: int,
     stride: int = 0,
+    context: int = 0,
     label_all_tokens: bool = False,
     continue_labels: bool = False,
     space_token: str | None = None,
@@ -69,7 +72,8 @@ def encode_tagging(
     Parameters
     ----------
     split
-        Canonical rows; columns other than these two are not looked at, but for `line` and `file` in error messages.
+        Canonical rows; columns other than these two are not looked at, but for `line` and `file` in error messages, and
+        for `document` with `context`.
     tokenizer
         Any tokenizer of transformers.
     label_list
@@ -78,6 +82,9 @@ def encode_tagging(
         Longest row in subwords, special tokens counted. Longer sentences become several windows.
     stride
         Subwords that two windows of a sentence share at most.
+    context
+        Subwords of the document that a window gets on each side, as far as `max_length` leaves room; a sentence is never
+        cut for their sake. 0: sentences are read by themselves.
     label_all_tokens
         Label every subword of a word, not only its first. The word's prediction is read from the first alone.
     continue_labels
@@ -109,16 +116,32 @@ def encode_tagging(
     lengths = np.diff(words.word_offsets)
     windows = plan_windows(lengths, words.sentence_offsets, capacity=capacity, stride=stride)
     owned = own_words(windows, lengths, capacity)
+    own_subwords = count_subwords(windows, lengths, capacity)
+    if context:
+        windows, owned = _with_context(windows, owned, split, words, capacity=capacity, context=context)
     all_subwords = _subword_labels(label_list, label_all_tokens, continue_labels)
     columns = _columns(words, windows, owned, tags, capacity, special, all_subwords)
     if "token_type_ids" not in tokenizer.model_input_names:
         del columns["token_type_ids"]
     counts = _counts(words, windows, capacity)
+    if context:
+        counts["context_pieces"] = len(columns["input_ids"][0]) - own_subwords - len(special) * len(windows)
     notes = describe_counts(counts, max_length, name)
     for level, note in notes:
         logger.log(level, "%s", note)
     lengths_in_words = np.diff(words.sentence_offsets)
     return EncodedTagging(_dataset(columns, windows.sentence), lengths_in_words, counts, [note for _, note in notes])
+
+
+def keep_sentences(encoded: EncodedTagging, first: int, last: int) -> EncodedTagging:
+    """The windows of the sentences `first` to `last - 1` alone, which are numbered from 0 then."""
+    sentence = encoded.dataset.with_format("arrow")[:]["sentence"].to_numpy()
+    kept = np.flatnonzero((sentence >= first) & (sentence < last))
+    table = encoded.dataset.with_format("arrow")[:].take(pa.array(kept))
+    place = table.column_names.index("sentence")
+    table = table.set_column(place, "sentence", pa.array((sentence[kept] - first).astype(np.int32)))
+    lengths = encoded.sentence_lengths[first:last]
+    return EncodedTagging(Dataset(InMemoryTable(table)), lengths, encoded.counts, encoded.notes)
 
 
 def tag_problems(
@@ -152,6 +175,27 @@ def _tag_ids(
     tags = TagColumn.of_split(split)
     numbers = dict.fromkeys(tags.names, UNKNOWN) | {label: index for index, label in enumerate(label_list)}
     return tags.numbered(numbers)
+
+
+def _with_context(
+    windows: Windows,
+    owned: npt.NDArray[np.bool_],
+    split: Dataset,
+    words: EncodedWords,
+    *,
+    capacity: int,
+    context: int,
+) -> tuple[Windows, npt.NDArray[np.bool_]]:
+    """Windows with the words of their document around them, and again whether a window owns a word: none of those."""
+    documents = split.with_format("arrow")[:]["document"].to_numpy()
+    of_sentences = document_borders(documents, words.sentence_offsets)
+    borders = (of_sentences[0][windows.sentence], of_sentences[1][windows.sentence])
+    lengths = np.diff(words.word_offsets)
+    first, last = surround_windows(windows.first, windows.last, borders, lengths, capacity=capacity, context=context)
+    wide = Windows(windows.sentence, first, last)
+    own = np.zeros(int((last - first).sum()), dtype=bool)
+    own[ranges(offsets_of(last - first)[:-1] + windows.first - first, windows.last - windows.first)] = owned
+    return wide, own
 
 
 def _capacity(max_length: int, stride: int, special: int) -> int:
@@ -264,6 +308,9 @@ def describe_counts(counts: dict[str, int], max_length: int, name: str) -> list[
         windowed = f"{counts['sentences_windowed']:,} sentences are longer than --max_length {max_length}"
         how = "and were cut into overlapping windows at word borders; each word is still trained and scored once"
         notes.append((logging.INFO, f"{name}: {windowed} {how}."))
+    if counts.get("context_pieces"):
+        around = f"{counts['context_pieces']:,} subwords of neighbouring sentences are read around"
+        notes.append((logging.INFO, f"{name}: {around} {counts['sentences']:,} sentences, and never labelled."))
     if counts["words_without_pieces"]:
         without_subwords = (
             f"{counts['words_without_pieces']:,} of {counts['words']:,} words have no subwords in this tokenizer"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.prediction_input import InputText, PredictionScore
+from finetune.encoding.document_context import number_documents
 from finetune.encoding.labels import prepare_tags
 from finetune.encoding.tags import TagScheme, read_spans
 from finetune.errors import Problem, ProblemList
@@ -26,8 +28,9 @@ from finetune.models.loading import check_weights, load_config
 from finetune.models.prediction import choose_device, predict_logits
 from finetune.models.settings import TaggerSettings, guess_tagger_settings
 from finetune.supervised.predicting import load_to_predict
-from finetune.tagging.encoding import EncodedTagging, encode_tagging
+from finetune.tagging.encoding import EncodedTagging, encode_tagging, keep_sentences
 from finetune.tagging.metrics import MAIN_METRICS, compare_tags
+from finetune.tagging.neighbours import give_neighbours, outer_neighbours
 from finetune.tagging.prediction_input import TaggingInputs
 from finetune.tagging.report import format_columns, format_result
 from finetune.tagging.summary import summarise_tagging
@@ -87,7 +90,12 @@ class Tagger:
         Raises:
             DataError: as `TaggingInputs.read`.
         """
-        return TaggingInputs(self.arguments, self.labels, self.segmenter).read()
+        texts = TaggingInputs(self.arguments, self.labels, self.segmenter).read()
+        if not self.context:
+            return texts
+        said = "Each text is read with up to %d subwords of its document on each side; an empty line ends a document."
+        logger.info(said, self.context)
+        return give_neighbours(texts, self.context)
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its words, a tag and a probability for each, and the entities that the tags spell."""
@@ -96,20 +104,32 @@ class Tagger:
     def prepare(self, texts: Sequence[InputText]) -> PreparedSentences:
         """Texts as words, and their ids."""
         split = [text.split(self.segmenter) for text in texts]
-        encoded = self.encode([words for words, _ in split])
+        encoded = self.encode(texts, [words for words, _ in split])
         return PreparedSentences(texts, split, encoded, list(encoded.dataset))
 
-    def encode(self, sentences: Sequence[Sequence[str]]) -> EncodedTagging:
-        """Words of sentences as ids."""
-        return encode_tagging(
-            build_dataset({"words": [list(words) for words in sentences]}),
-            self.tokenizer,
-            self.labels,
+    def encode(self, texts: Sequence[InputText], sentences: Sequence[list[str]]) -> EncodedTagging:
+        """Words of texts as ids; with document context between those of their neighbours, which are no rows themselves."""
+        encode = partial(
+            encode_tagging,
+            tokenizer=self.tokenizer,
+            label_list=self.labels,
             max_length=self.max_length,
             stride=self.stride,
             encoder=self.encoder,
             name="input",
         )
+        if not self.context or not texts:
+            return encode(build_dataset({"words": list(sentences)}))
+        before, after = outer_neighbours(texts)
+        read = [*before, *texts, *after]
+        words = [
+            *(text.split(self.segmenter)[0] for text in before),
+            *sentences,
+            *(text.split(self.segmenter)[0] for text in after),
+        ]
+        keys = [None if text.document is None else (text.path, text.document) for text in read]
+        split = build_dataset({"words": words, "document": number_documents(keys)})
+        return keep_sentences(encode(split, context=self.context), len(before), len(before) + len(texts))
 
     def compute(self, prepared: PreparedSentences) -> TaggedSentences:
         """What the model says of texts."""
@@ -138,6 +158,12 @@ class Tagger:
         default = min(LONGEST_DEFAULT_STRIDE, self.max_length // 4)
         saved = self.settings.stride
         return default if saved is None or saved > self.max_length // 2 else saved
+
+    @property
+    def context(self) -> int:
+        """Subwords of the document around each text: as asked, else as in training."""
+        asked = self.arguments.document_context
+        return self.settings.document_context if asked is None else asked
 
     @property
     def collator(self) -> TaggingCollator:

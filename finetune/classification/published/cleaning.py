@@ -19,6 +19,7 @@ import regex
 from datasets import Dataset
 
 from finetune.data.corpus import Corpus
+from finetune.models.settings import ClassifierSettings
 from finetune.run.workers import map_in_order
 
 SPACE_TOKEN = "<_>"
@@ -212,3 +213,10 @@ def _replace_columns(rows: Dataset, columns: dict[str, list[str]]) -> Dataset:
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, pa.array(values, pa.string()))
     return Dataset(table)
+
+
+def make_cleaner(settings: ClassifierSettings) -> Callable[[str], str]:
+    """What is done to a text before it is cut into subwords."""
+    if settings.cleaning:
+        return partial(clean_text, space_token=settings.space_token or " ", lowercase=settings.lowercase)
+    return str.lower if settings.lowercase else str

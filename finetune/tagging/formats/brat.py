@@ -46,6 +46,7 @@ def read_brat(path: Path, columns: TagColumns) -> Sentences:
     records, lines, outside = _by_line(read_text(text_path).replace("\r\n", "\n"), spans, path)
     raise_problems([*problems, *outside], path)
     sentences = read_records(records, lines, text_path, columns)
+    sentences.documents = [0] * len(sentences.words)
     counted = [f"{count:,} {kind}" for kind, count in others.items()]
     notes = [f"{path}: {', '.join(counted)} are no spans of words; they were left out."] if counted else []
     sentences.notes = [*source.notes, *notes, *sentences.notes]
