@@ -13,7 +13,8 @@ from finetune.arguments.parser import Arguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.data.files import find_paths, missing_file
 from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.prediction.task import list_model_files, open_predictor, predict_stream, require_free_output
+from finetune.prediction.origins import find_model_files, find_texts
+from finetune.prediction.task import open_predictor, predict_stream, require_free_output
 from finetune.run.output_record import OutputRecord
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def list_shards(arguments: Arguments) -> list[Shard]:
     options = arguments[PredictArguments]
     output, suffix = Path(options.output_dir or ""), ".conll" if options.output_format == "conll" else ".jsonl"
     problems, named = ProblemList(), dict[Path, Path]()
-    of_model = list_model_files(arguments[ModelArguments])
+    of_model = find_model_files(arguments, output)
     for pattern in options.input_file or ():
         for source, name in problems.attempt(find_sources, pattern, output) or ():
             place = output / f"{name}{suffix}"
@@ -82,7 +83,7 @@ def list_shards(arguments: Arguments) -> list[Shard]:
                 problems.extend([Problem(found, remedy="predict them into folders of their own", path=source)])
     problems.raise_any()
     return [
-        Shard(source, OutputRecord(place, arguments, [source, *of_model], ignored=NOT_OF_A_SHARD))
+        Shard(source, OutputRecord(place, arguments, [*find_texts([source]), *of_model], ignored=NOT_OF_A_SHARD))
         for place, source in named.items()
     ]
 

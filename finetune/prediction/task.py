@@ -23,6 +23,7 @@ from finetune.data.files import find_paths
 from finetune.data.prediction_input import InputText, PredictionScore, in_chunks
 from finetune.errors import DataError, Problem, UsageError
 from finetune.models.exported import find_format, is_installed
+from finetune.prediction.origins import find_model_files, find_texts
 from finetune.run.ahead import gather, read_ahead
 from finetune.run.atomic_files import atomic_text_file
 from finetune.run.output_record import OutputRecord
@@ -59,19 +60,17 @@ class Predictor(Protocol):
 
 
 def find_record(arguments: Arguments) -> OutputRecord | None:
-    """The record beside the output file; None where there is no such file, or input that cannot be read twice."""
+    """The record beside the output file; None where there is no such file, or input that cannot be read twice.
+
+    Raises:
+        DataError: there is no such input, or the model is an adapter whose description cannot be read.
+    """
     options = arguments[PredictArguments]
     output = Path(options.output_file or os.devnull)
     if not options.input_file or not (output.is_file() or not output.exists()):
         return None
     texts = [path for pattern in options.input_file for path in find_paths(pattern, flag="--input_file")]
-    return OutputRecord(output, arguments, [*texts, *list_model_files(arguments[ModelArguments])])
-
-
-def list_model_files(model: ModelArguments) -> list[Path]:
-    """The files in the folder of a model; none of one that has no folder."""
-    folder = Path(model.model_name_or_path or "")
-    return [path for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
+    return OutputRecord(output, arguments, [*find_texts(texts), *find_model_files(arguments, output)])
 
 
 def open_predictor(model: ModelArguments, options: PredictArguments, record: OutputRecord | None = None) -> Predictor:
