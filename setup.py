@@ -24,6 +24,7 @@ setup(
     package_data={
         "finetune_scripts": ["*.sh"],
         "finetune_configs": ["*.json"],
-        "finetune": ["py.typed", "models/native/kernels/*", "page/templates/*"],  # compiled where they are used
+        # kernels are compiled where they are used
+        "finetune": ["py.typed", "models/native/kernels/*", "page/templates/*", "serving/pages/*"],
     },
 )

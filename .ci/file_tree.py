@@ -16,6 +16,7 @@ ROOMS = (
         "search",
         "prediction",
         "exporting",
+        "serving",
         "sweep",
         "page",
         "comparison",

@@ -16,7 +16,7 @@ from finetune.errors import Problem, RunError, UsageError
 TASKS = {
     "Tagging words": ("run_ner", "train_token_classification_lm_finetuning"),
     "Classifying texts": ("run_glue", "train_sequence_classification_lm_finetuning"),
-    "Using a trained tagger or classifier": ("predict", "export"),
+    "Using a trained tagger or classifier": ("predict", "serve", "export"),
     "Adapters": ("merge",),
     "Tokenizers": ("train_tokenizer", "train-roberta-tokenizer"),
     "Language models": ("run_mlm", "run_clm", "run_language_modeling"),

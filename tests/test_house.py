@@ -22,6 +22,7 @@ TASKS = {  # a task -> the tasks that it may build on
     "distillation": {"tagging", "classification", "language_modeling"},
     "prediction": {"tagging", "classification", "language_modeling"},
     "exporting": {"prediction"},
+    "serving": {"prediction", "tagging", "classification"},
 }
 TASKS["page"] = set(TASKS)
 TASKS["comparison"] = TASKS["search"] = TASKS["sweep"] = set(TASKS)

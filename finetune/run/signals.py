@@ -16,6 +16,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 ANNOUNCES = signal.SIGUSR1  # batch systems send it ahead of the SIGTERM at the end of the time: no second of the two
 LEFT_TO_PARENT = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # they reach a whole group of processes
 SECONDS_BETWEEN_LOOKS = 0.05
+SAVING = "saving the state"
 _IMPORTING = "<frozen importlib"
 
 
@@ -37,6 +38,7 @@ class StopRequest:
         self._announced = False  # by SIGUSR1, and nothing else so far
         self._asked_by = ""
         self._deferring = 0
+        self._doing = SAVING
         self._ending = False
         self._saved = False
         self._owner = os.getpid()
@@ -48,17 +50,19 @@ class StopRequest:
                 signal.signal(number, self._handle)
 
     @contextmanager
-    def deferred(self) -> Iterator[StopRequest]:
-        """Let the first signal wait until the block is left or `requested` is asked for.
+    def deferred(self, doing: str = SAVING) -> Iterator[StopRequest]:
+        """Let the first signal wait until the block is left or `requested` is asked for; `doing` is what is said then.
 
         Raises:
             Preempted: at the end of the block, if a signal came and the block did not raise it itself.
         """
         self._deferring += 1
+        before, self._doing = self._doing, doing
         try:
             yield self
         finally:
             self._deferring -= 1
+            self._doing = before
         if self.requested:
             self.raise_preempted()
 
@@ -114,7 +118,7 @@ class StopRequest:
         self.requested, self.signal_name, self._announced = True, name, number == ANNOUNCES
         if not self._deferring:
             self.raise_preempted()
-        doing = "writing how the run ended" if self._ending else "saving the state"
+        doing = "writing how the run ended" if self._ending else self._doing
         hint = "SIGKILL" if self._among_several else "once more"
         _say(f"{name}: {doing}, then stopping; {hint} stops at once.\n")
 

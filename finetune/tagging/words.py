@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WORDS_PER_CALL = 512  # long enough to be one call among few, short enough that threads share the chunks
+MOST_CHARACTERS_KEPT = 20_000_000  # of distinct words; a stream without end must not fill the memory
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class EncodedWords:
 
 
 class WordEncoder:
-    """Encodes words one by one, each distinct word once; what it learnt is kept from call to call.
+    """Encodes words one by one, each distinct word once; what it learnt is kept from call to call, up to a size.
 
     Parameters
     ----------
@@ -76,13 +77,19 @@ class WordEncoder:
         self._space_id = self._find_space_id()
         self._word_prefix = " " if _needs_prefix_space(tokenizer) else ""
         self._control = ControlTokens(tokenizer, kept=(self.space_token,))
+        self._forget()
+
+    def _forget(self) -> None:
         self._places: dict[str, int] = {}
         self._ids = np.empty(0, dtype=np.int32)
         self._lengths = np.empty(0, dtype=np.int64)
         self._is_empty = np.empty(0, dtype=bool)
+        self._characters_kept = 0
 
     def encode(self, sentences: Sequence[Sequence[str]] | pa.Array | pa.ChunkedArray) -> EncodedWords:
         """Encode sentences, given as lists of words or, quicker, as an Arrow column of them."""
+        if self._characters_kept > MOST_CHARACTERS_KEPT:
+            self._forget()
         distinct, indices, sentence_offsets = _find_distinct(sentences)
         places = self._places_of(distinct)[indices]
         ids, word_offsets = take_rows(self._ids, offsets_of(self._lengths), places)
@@ -105,6 +112,7 @@ class WordEncoder:
         empty = lengths == 0
         ids = np.insert(ids, offsets_of(lengths)[:-1][empty], self._unknown_id)
         first = len(self._places)
+        self._characters_kept += sum(map(len, words))
         self._places.update(zip(words, range(first, first + len(words)), strict=True))
         self._ids = np.concatenate([self._ids, ids.astype(np.int32)])
         self._lengths = np.concatenate([self._lengths, np.maximum(lengths, 1)])
