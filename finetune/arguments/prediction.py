@@ -16,7 +16,35 @@ OUTPUT_FORMATS = ("jsonl", "conll")
 
 
 @dataclass
-class PredictArguments:
+class InferenceArguments:
+    """How a trained model computes, whoever asks it."""
+
+    batch_size: int = argument(
+        32,
+        minimum=1,
+        aliases=("per_device_eval_batch_size",),
+        help="windows or texts at once; more where they are short",
+    )
+    max_length: int | None = argument(
+        None,
+        minimum=4,
+        aliases=("max_seq_length",),
+        help="subwords at once; without it what the model was trained with",
+    )
+    word_segmenter: str | None = argument(
+        None, choices=SEGMENTERS, help="how a tagger finds words in raw text; without it as in training"
+    )
+    constrained_decoding: bool | None = argument(
+        None, help="forbid ill-formed tag sequences; without it as the model was trained"
+    )
+    device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
+    bf16: bool | None = argument(None, help="compute in bfloat16; without it where the hardware does so natively")
+    no_unpad: bool = argument(False, help="let the encoder compute padding, too")
+    no_native: bool = argument(False, help="let torch compute an encoder's layers on a CPU one by one")
+
+
+@dataclass
+class PredictArguments(InferenceArguments):
     """Prediction."""
 
     OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {
@@ -75,39 +103,17 @@ class PredictArguments:
         help="no answer where its probability is less: no label, no entity, `_` for a word; how often is counted",
     )
     output_format: str = argument("jsonl", choices=OUTPUT_FORMATS, help="conll is for taggers only")
-    batch_size: int = argument(
-        32,
-        minimum=1,
-        aliases=("per_device_eval_batch_size",),
-        help="windows or texts at once; more where they are short",
-    )
-    max_length: int | None = argument(
-        None,
-        minimum=4,
-        aliases=("max_seq_length",),
-        help="subwords at once; without it what the model was trained with",
-    )
-    word_segmenter: str | None = argument(
-        None, choices=SEGMENTERS, help="how a tagger finds words in raw text; without it as in training"
-    )
     document_context: int | None = argument(
         None,
         minimum=0,
         metavar="N",
         help="subwords of the document that a tagger reads around each sentence; 0 for none, without it as in training",
     )
-    constrained_decoding: bool | None = argument(
-        None, help="forbid ill-formed tag sequences; without it as the model was trained"
-    )
     backend: str = argument(
         "auto",
         choices=BACKENDS,
         help="what runs the model: torch takes a run's folder, the others what `finetune export` wrote; auto sees which",
     )
-    device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
-    bf16: bool | None = argument(None, help="compute in bfloat16; without it where the hardware does so natively")
-    no_unpad: bool = argument(False, help="let the encoder compute padding, too")
-    no_native: bool = argument(False, help="let torch compute an encoder's layers on a CPU one by one")
 
     def why_one_process(self) -> str | None:
         """What keeps the work from being shared out, in words."""

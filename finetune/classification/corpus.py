@@ -142,15 +142,7 @@ def load_tables(
     label = split_names(columns.label_column)
     named = label[0] if label else "label"
     targets = take_targets(tables, asked or RowTargetArguments(), named, required=not asked_elsewhere)
-    choice = ColumnChoice(
-        text=split_names(columns.text_column),
-        text_pair=columns.text_pair_column,
-        label=label,
-        join=columns.text_column_delimiter,
-        label_delimiter=columns.label_delimiter,
-        regression=columns.do_regression,
-    )
-    corpus = read_tables(name, tables, choice)
+    corpus = read_tables(name, tables, asked_columns(columns))
     corpus.files = files
     declared = next((names for table in tables.values() for names in _declared(table, label)), None)
     corpus.labels = corpus.labels or declared
@@ -160,6 +152,18 @@ def load_tables(
 
 def _declared(table: RowTable, label: tuple[str, ...]) -> list[list[str]]:
     return [table.label_names[name] for name in label or ("label", "labels") if name in table.label_names]
+
+
+def asked_columns(columns: ColumnArguments) -> ColumnChoice:
+    """The columns that were asked for."""
+    return ColumnChoice(
+        text=split_names(columns.text_column),
+        text_pair=columns.text_pair_column,
+        label=split_names(columns.label_column),
+        join=columns.text_column_delimiter,
+        label_delimiter=columns.label_delimiter,
+        regression=columns.do_regression,
+    )
 
 
 def read_tables(name: str, tables: Mapping[str, RowTable], choice: ColumnChoice) -> Corpus:

@@ -14,8 +14,7 @@ from finetune.classification.arguments import (
     RowTargetArguments,
     split_names,
 )
-from finetune.classification.column_choice import ColumnChoice
-from finetune.classification.corpus import read_tables
+from finetune.classification.corpus import asked_columns, read_tables
 from finetune.classification.published.cleaning import clean_corpus
 from finetune.classification.row_targets import SOFT, keep_targets, take_targets
 from finetune.data.corpus import Corpus
@@ -40,15 +39,7 @@ def add_silver_texts(corpus: Corpus, arguments: Arguments, clean: Callable[[str]
     table = _read_files(paths, columns)
     label = split_names(columns.label_column)
     targets = take_targets({"train": table}, _targets_of(table, corpus, arguments), label[0] if label else "label")
-    choice = ColumnChoice(
-        text=split_names(columns.text_column),
-        text_pair=columns.text_pair_column,
-        label=label,
-        join=columns.text_column_delimiter,
-        label_delimiter=columns.label_delimiter,
-        regression=columns.do_regression,
-    )
-    silver = read_tables("silver", {"train": table}, choice)
+    silver = read_tables("silver", {"train": table}, asked_columns(columns))
     silver.labels = corpus.labels
     keep_targets(silver, targets)
     clean_corpus(silver, clean)
