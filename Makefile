@@ -8,7 +8,7 @@ help:  ## list the targets
 
 install: .venv/installed  ## make .venv with finetune, the demo model and the test tools
 
-.venv/installed: requirements.txt setup.py
+.venv/installed: requirements.txt pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
 	$(BIN)/python -m finetune.models.native.building  # without a compiler it says so, and all runs without it
@@ -31,5 +31,5 @@ lint: install  ## ruff and the type checker
 tree: install  ## rewrite the file tree of docs/files.md from the docstrings
 	$(BIN)/python .ci/file_tree.py
 
-bench: install  ## token classification beside the stock Hugging Face recipe
-	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench_token_classification.py
+bench: install  ## training steps of a tagger beside the stock Hugging Face recipe
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench_training.py --tasks ner --threads 2

@@ -1,25 +1,27 @@
 """Prediction beside the stock Trainer, plain eager code and OpenVINO: equal results first, then processor time by turns.
 
-    python benchmarks/bench_prediction.py                                  # 1 and 2 threads, 7 rounds
-    python benchmarks/bench_prediction.py --threads 2 --rounds 9 --write
+    python benchmarks/bench_prediction.py                                  # short texts, 256, 512; 1 and 2 threads; 7 rounds
+    python benchmarks/bench_prediction.py --lengths 0 256 --threads 2 --rounds 9 --write
     PYTHONPATH=/somewhere/site-packages python benchmarks/bench_prediction.py     # OpenVINO from an environment of its own
 
-MiniLM as a tagger, WNUT17's test sentences. Every side lives in a process of its own and takes its turn once a round, every
-second round backwards. Stock, and ours through the Trainer, carry loader, collator and loss; ours as predict.py carries
-collator and sorting; eager and OpenVINO are bare loops over ready ids. OpenVINO takes part where it is installed. The last
-line of standard output is JSON.
+MiniLM as a tagger, WNUT17's test sentences, or with a length texts of nearly so many subwords, made by joining them. Every
+side lives in a process of its own and takes its turn once a round, every second round backwards. Stock, and ours through
+the Trainer, carry loader, collator and loss; ours as predict.py carries collator and sorting; eager and OpenVINO are bare
+loops over ready ids. OpenVINO takes part where it is installed. `--write` keeps the tables in benchmarks/results/, where
+those that are not made now stay. The last line of standard output is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -27,6 +29,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from kept_parts import read_kept
+from live_side import LiveSide
 from measure import call_in_turns, hardware_line, ratio_interval, table, write_results
 
 # Written before any run.
@@ -40,42 +44,18 @@ NAMES = (
 WHOLE = ("stock_float32", "ours_float32")  # compute in float32
 
 
-class Side:
-    """One side in a process of its own."""
-
-    def __init__(self, name: str, options: argparse.Namespace, threads: int) -> None:
-        words = {"side": name, "batch": options.batch, "threads": threads, "sentences": options.sentences}
-        command = [sys.executable, __file__, "--worker", json.dumps(words)]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads)}
-        pipe: Any = subprocess.PIPE
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- as long as the process lives
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.log, text=True, env=environment)
-
-    def ask(self, line: str) -> dict[str, Any]:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        print(line, file=self.process.stdin, flush=True)
-        for answer in self.process.stdout:
-            if answer.startswith('{"seconds"'):
-                return json.loads(answer)
-        self.log.seek(0)
-        sys.exit(f"a side ended early:\n{self.log.read()[-3000:]}")
-
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def compare(options: argparse.Namespace, threads: int) -> dict[str, Any]:
+def compare(options: argparse.Namespace, length: int | None, threads: int) -> dict[str, Any]:
     names = [name for name in options.sides if name != "openvino_bf16" or find_spec("openvino")]
     with contextlib.ExitStack() as stack:
-        sides = {name: Side(name, options, threads) for name in names}
+        words = {"batch": options.batch, "threads": threads, "sentences": options.sentences, "length": length}
+        sides = {name: LiveSide(__file__, words | {"side": name}, threads, options.isa) for name in names}
         for side in sides.values():
             stack.callback(side.end)
         differences = check_equality(sides)
         runs = call_in_turns(names, options.rounds, lambda name: tell(name, sides[name].ask("go")))
     load = os.getloadavg()[0]
-    return {"threads": threads, "rounds": options.rounds, "load": load, "differences": differences, "runs": runs}
+    kept = {"date": date.today().isoformat(), "length": length, "threads": threads, "rounds": options.rounds}
+    return kept | {"isa": options.isa, "load": load, "differences": differences, "runs": runs}
 
 
 def tell(name: str, answer: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +63,7 @@ def tell(name: str, answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def check_equality(sides: dict[str, Side]) -> dict[str, dict[str, float]]:
+def check_equality(sides: dict[str, LiveSide]) -> dict[str, dict[str, float]]:
     """Differences of logits from those of stock float32; ends the program if they are too large. A warmup, too."""
     import numpy as np
 
@@ -131,8 +111,15 @@ def describe(result: dict[str, Any]) -> list[str]:
                 f"{difference['same_label']:.2%}",
             )
         )
-    facts = f"{result['threads']} thread(s), {result['rounds']} rounds, load average {result['load']:.1f} at the end."
-    return [f"## {result['threads']} thread(s)", "", facts, "", *table(header, rows), "", *judge(runs, ours), ""]
+    facts = f"{result['date']}, {result['rounds']} rounds, load average {result['load']:.1f} at the end" + (
+        f", ONEDNN_MAX_CPU_ISA={result['isa']}." if result["isa"] else "."
+    )
+    return [f"## {title_of(result)}", "", facts, "", *table(header, rows), "", *judge(runs, ours), ""]
+
+
+def title_of(result: dict[str, Any]) -> str:
+    texts = f"texts of up to {result['length']} subwords" if result["length"] else "short texts"
+    return f"{texts}, {result['threads']} thread(s)" + (f", {result['isa']}" if result["isa"] else "")
 
 
 def judge(runs: dict[str, Any], ours: Sequence[float]) -> list[str]:
@@ -146,7 +133,9 @@ def judge(runs: dict[str, Any], ours: Sequence[float]) -> list[str]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lengths", nargs="+", type=int, default=[0, 256, 512], help="0: the sentences as they are")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--isa", help="at most these instructions, as oneDNN's ONEDNN_MAX_CPU_ISA (AVX512_CORE_BF16)")
     parser.add_argument("--sides", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=16, help="sentences of a stock batch, and at least of ours")
@@ -166,15 +155,25 @@ def main() -> None:
 
         live(options.worker)
         return
-    results = [compare(options, threads) for threads in options.threads]
     machine = hardware_line("cpu")
+    kept = read_kept("prediction") if options.write else {}
+    tables = dict(kept.get("tables", {})) if kept.get("machine") == machine else {}
+    result = {"machine": machine, "tables": tables}
+    for length, threads in itertools.product(options.lengths, options.threads):
+        found = compare(options, length or None, threads)
+        tables[title_of(found)] = found
+        if options.write:  # at once: a run that is cut off leaves whole tables
+            write_results(
+                "prediction", "Prediction beside stock, eager code and OpenVINO", describe_all(result), result
+            )
+    print("\n".join(describe_all(result)))
+    print(json.dumps(result))
+
+
+def describe_all(result: dict[str, Any]) -> list[str]:
     about = "MiniLM tags WNUT17's test sentences; what each side includes is said in benchmarks/bench_prediction.py."
-    lines = [machine, "", about, "", *(line for result in results for line in describe(result))]
-    print("\n".join(lines))
-    found = {"machine": machine, "batch": options.batch, "results": results}
-    if options.write:
-        write_results("prediction", "Prediction beside stock, eager code and OpenVINO", lines, found)
-    print(json.dumps(found))
+    parts = [describe(one) for one in result["tables"].values()]
+    return [result["machine"], "", about, "", *(line for part in parts for line in part)]
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Token classification beside the stock Hugging Face recipe: equality first, then scores, then speed and memory.
+"""Token classification beside the stock Hugging Face recipe: equality first, then encoding, then scores over paired seeds.
 
     python benchmarks/bench_token_classification.py --write             # everything (about forty minutes on two cores)
-    python benchmarks/bench_token_classification.py --parts speed       # sentences per second and memory only
+    python benchmarks/bench_token_classification.py --parts scores      # test F1 over paired seeds only
 
 The stock side is what `run_ner.py` of transformers does: one batched call of the tokenizer, a plain
 `transformers.Trainer`, `DataCollatorForTokenClassification`. Ours is what `scripts/run_ner.py` of this project does.
-Both see the same sentences in the same batches. Every measurement is a process of its own; the sides take turns. The
-last line of standard output is JSON; `--write` keeps the tables in benchmarks/results/, where parts that are not run stay
-as they were.
+Both see the same sentences in the same batches. Every measurement is a process of its own; the sides take turns. How fast
+training is, bench_training.py measures. The last line of standard output is JSON; `--write` keeps the tables in
+benchmarks/results/, where parts that are not run stay as they were.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from kept_parts import Kept, tell_parts
-from measure import call_worker, hardware_line, seconds_of, table, take_turns
+from measure import PairedDifference, call_worker, hardware_line, seconds_of, table, take_turns
 from tagging_sides import LONGEST, find_model, load_corpus, run_worker
 
 # Written before the runs: mean test F1 of ours over the seeds may be below the stock recipe's by at most this much. Three
@@ -33,7 +34,6 @@ F1_TOLERANCE = 0.01
 LOSS_TOLERANCE = 1e-4  # relative, of the first step's float32 loss without dropout: the same batch, the same model
 ENCODING_TOLERANCE = 1.0  # our encoding may take at most this times one batched call of the fast tokenizer
 ENCODING_ROUNDS = 5
-SEEDS = (1, 2, 3)
 SIDES = {
     "stock": {"side": "stock", "bf16": False},
     "stock --bf16": {"side": "stock", "bf16": True},
@@ -77,43 +77,27 @@ def time_encoding(data: str, thai_folder: str) -> dict[str, float]:
     return {**medians, "ratio": medians["ours"] / medians["tokenizer"]}
 
 
-def compare_speed(thai_folder: str, options: argparse.Namespace) -> dict[str, Any]:
-    rows = {}
-    for data in LONGEST:
-        find_model(data, Path(thai_folder))  # made here, so that no measured process makes it
-        common = {"data": data, "thai_folder": thai_folder, "steps": options.steps, "seed": 1}
-        rows[data] = take_turns(
-            tuple(SIDES), options.rounds, lambda side, common=common: call_worker(__file__, common | SIDES[side])
-        )
-    return {"rounds": options.rounds, "steps": options.steps, "rows": rows}
-
-
 def compare_scores(thai_folder: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Whole trainings on WNUT17 over paired seeds: test F1 of both sides, and their speed meanwhile."""
-    runs: dict[str, list[dict[str, Any]]] = {"stock": [], "ours": []}
+    """Whole trainings on WNUT17 over paired seeds (the same rows, batches and first weights): test F1 of every side."""
     common = {"data": "wnut17", "thai_folder": thai_folder, "epochs": options.epochs, "score": True}
-    for seed in SEEDS:
-        for side, results in runs.items():
-            results.append(call_worker(__file__, {**common, **SIDES[side], "seed": seed}))
-    f1 = {side: [result["f1"] for result in results] for side, results in runs.items()}
-    means = {side: statistics.mean(values) for side, values in f1.items()}
-    difference = means["ours"] - means["stock"]
-    rates = {side: [result["sentences_per_second"] for result in results] for side, results in runs.items()}
+    f1: dict[str, list[float]] = {side: [] for side in options.sides}
+    for number, seed in enumerate(options.seeds):
+        for side in options.sides if number % 2 == 0 else reversed(options.sides):
+            f1[side].append(call_worker(__file__, {**common, **SIDES[side], "seed": seed})["f1"])
+    differences = {side: PairedDifference.of(f1["ours"], f1[side]) for side in f1 if side != "ours"}
     return {
         "epochs": options.epochs,
+        "seeds": options.seeds,
         "f1": f1,
-        "mean_f1": means,
-        "difference": difference,
+        "differences": {side: asdict(difference) for side, difference in differences.items()},
         "tolerance": F1_TOLERANCE,
-        "holds": difference >= -F1_TOLERANCE,
-        "sentences_per_second": {side: statistics.median(values) for side, values in rates.items()},
+        "holds": all(difference.mean >= -F1_TOLERANCE for difference in differences.values()),
     }
 
 
 PARTS: dict[str, Callable[[str, argparse.Namespace], dict[str, Any]]] = {
     "equality": compare_equality,
     "encoding": compare_encoding,
-    "speed": compare_speed,
     "scores": compare_scores,
 }
 SAME: dict[str, tuple[str, ...]] = dict.fromkeys(PARTS, ("machine",))
@@ -137,42 +121,28 @@ def format_encoding(part: dict[str, Any]) -> list[str]:
     ]
 
 
-def format_speed(part: dict[str, Any]) -> list[str]:
-    header = ("data", "side", "sentences/s", "ours is so many times as fast", "peak GB", "encoding, s")
-    rows = [
-        (
-            data,
-            side,
-            figures["sentences_per_second"],
-            sides["ours"]["sentences_per_second"] / figures["sentences_per_second"],
-            figures["gigabytes"],
-            figures["encoding_seconds"],
-        )
-        for data, sides in part["rows"].items()
-        for side, figures in sides.items()
-    ]
-    return [f"Medians of {part['rounds']} rounds of {part['steps']} steps.", "", *table(header, rows)]
-
-
 def format_scores(part: dict[str, Any]) -> list[str]:
-    pairs = zip(SEEDS, part["f1"]["stock"], part["f1"]["ours"], strict=True)
-    rows = [(str(seed), f"{stock:.4f}", f"{ours:.4f}") for seed, stock, ours in pairs]
-    means, rates = part["mean_f1"], part["sentences_per_second"]
+    f1 = part["f1"]
+    rows = [(seed, *(f"{values[place]:.4f}" for values in f1.values())) for place, seed in enumerate(part["seeds"])]
+    means = ("mean", *(f"{statistics.mean(values):.4f}" for values in f1.values()))
+    told = [
+        f"- Ours minus {side}: {PairedDifference(**difference)} (tolerance -{part['tolerance']})."
+        for side, difference in part["differences"].items()
+    ]
     return [
-        f"WNUT17, test F1 after {part['epochs']:g} epochs: the stock recipe in float32, and ours as it comes.",
+        f"WNUT17, test F1 after {part['epochs']:g} epoch(s), whole trainings with paired seeds; ours as it comes. "
+        f"{'Holds' if part['holds'] else 'FAILS'}. Differences are means over the seeds with 95 % intervals of Student's t "
+        "for pairs.",
         "",
-        *table(("seed", "stock", "ours"), [*rows, ("mean", f"{means['stock']:.4f}", f"{means['ours']:.4f}")]),
+        *table(("seed", *f1), [*rows, means]),
         "",
-        f"Difference {part['difference']:+.4f}, tolerance -{part['tolerance']}: {'holds' if part['holds'] else 'FAILS'}. "
-        f"Sentences a second over these trainings: {rates['stock']:.1f} and {rates['ours']:.1f}, "
-        f"{rates['ours'] / rates['stock']:.2f} times.",
+        *told,
     ]
 
 
 FORMATS = {
     "equality": format_equality,
     "encoding": format_encoding,
-    "speed": format_speed,
     "scores": format_scores,
 }
 
@@ -180,9 +150,11 @@ FORMATS = {
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of the speed comparison, sides in turns")
-    parser.add_argument("--steps", type=int, default=30, help="training steps of each round")
     parser.add_argument("--epochs", type=float, default=3.0, help="epochs of the score comparison")
+    parser.add_argument(
+        "--sides", nargs="+", choices=SIDES, default=list(SIDES), help="of the score comparison, with ours"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results/")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -129,6 +129,7 @@ def make_readers(folder: Path) -> list[Reader]:
         *_record_readers(folder),
         *_array_readers(folder),
         *_model_readers(folder),
+        *_result_readers(),
     ]
 
 
@@ -510,4 +511,47 @@ def _model_readers(folder: Path) -> list[Reader]:
             tokenizer,
             True,
         ),
+    ]
+
+
+def _result_readers() -> list[Reader]:
+    """What pages, comparisons and loading read in the folder of a run, an adapter or an export."""
+    from finetune.comparison.runs import ComparedRun, _read_examples
+    from finetune.models.adapters import WEIGHTS, read_adapter
+    from finetune.models.exported import find_format
+    from finetune.page.folder import RunFolder
+
+    def adapter(path: Path) -> None:
+        (path.parent / WEIGHTS).touch()
+        read_adapter(str(path.parent))
+
+    def examples(path: Path) -> None:
+        _read_examples(ComparedRun(RunFolder(path.parent), "x", path.suffix[1:]), "test")
+
+    history = {"log": [{"loss": 0.5, "step": 3}, {"eval_f1": 1.0, "eval_loss": 0.2, "step": 4}], "steps": 4}
+    labels = {"id2label": {"0": "O", "1": "B-PER"}, "model_type": "bert"}
+    rows = [
+        {
+            "text": "a day",
+            "label": "good",
+            "expected": "good",
+            "predicted": "bad",
+            "probabilities": {"good": 0.1, "bad": 0.9},
+        }
+    ]
+    tags = b"Ann\tB-PER\tB-PER\nsaw\tO\tO\n\nBo\tB-PER\tO\n"
+    described = {"peft_type": "LORA", "base_model_name_or_path": "/x", "r": 8}
+    exported = {"export_format": "onnx", "inputs": ["input_ids"]}
+    return [
+        Reader("run: history", "training_history.json", [_json(history)], lambda x: RunFolder(x.parent).history, True),
+        Reader("run: labels", "config.json", [_json(labels)], lambda path: RunFolder(path.parent).labels, True),
+        Reader(
+            "run: metrics", "metrics.json", [_json({"test": {"f1": 1}})], lambda x: RunFolder(x.parent).metrics, True
+        ),
+        Reader("run: report", "report.txt", [b"a\nNotes:\n- b\n"], lambda path: RunFolder(path.parent).notes),
+        Reader("run: predicted tags", "predictions.test.conll", [tags], examples),
+        Reader("run: predicted classes", "predictions.test.jsonl", [_lines(rows)], examples, True),
+        Reader("adapter_config.json", "adapter_config.json", [_json(described)], adapter, True),
+        Reader("adapter_base.json", "adapter_base.json", [_json({"base": "/x", "checksum": "0"})], adapter, True),
+        Reader("export.json", "export.json", [_json(exported)], lambda path: find_format(path.parent), True),
     ]

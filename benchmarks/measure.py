@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,19 @@ def minilm_folder() -> str:
     return str(Path(package.origin).parent / "model")
 
 
-def call_worker(script: str, options: dict[str, Any]) -> dict[str, Any]:
+def worker_environment(threads: int | None = None, isa: str | None = None) -> dict[str, str]:
+    """What a worker sees: no hub, so many threads, and at most the instructions of `isa` (a name of oneDNN's)."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    return environment | ({"ONEDNN_MAX_CPU_ISA": isa} if isa else {})
+
+
+def call_worker(script: str, options: dict[str, Any], isa: str | None = None) -> dict[str, Any]:
     """Run `script --worker JSON` in a process of its own; returns what its last line says."""
     command = [sys.executable, script, "--worker", json.dumps(options)]
-    output = subprocess.run(
-        command, check=False, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-    )
+    environment = worker_environment(options.get("threads"), isa)
+    output = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if output.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{output.stderr[-4000:]}")
     result = json.loads(output.stdout.strip().splitlines()[-1])
@@ -59,6 +67,45 @@ def call_in_turns(
         for name in names if number % 2 == 0 else reversed(names):
             runs[name].append(call(name))
     return runs
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times `below` goes into `above`, with a 95 % interval over rounds."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, above: Sequence[float], below: Sequence[float]) -> Ratio:
+        return cls(statistics.median(above) / statistics.median(below), *ratio_interval(above, below))
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Mean of `own` minus `other` over pairs, with the 95 % interval of Student's t for pairs."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, own: Sequence[float], other: Sequence[float]) -> PairedDifference:
+        from scipy.stats import t
+
+        apart = [a - b for a, b in zip(own, other, strict=True)]
+        mean = statistics.mean(apart)
+        if len(apart) < 2:
+            return cls(mean, float("-inf"), float("inf"))
+        error = float(t.ppf(0.975, len(apart) - 1)) * statistics.stdev(apart) / len(apart) ** 0.5
+        return cls(mean, mean - error, mean + error)
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} ({self.low:+.4f} to {self.high:+.4f})"
 
 
 def ratio_interval(above: Sequence[float], below: Sequence[float], samples: int = 10_000) -> tuple[float, float]:
@@ -143,7 +190,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 def show(cell: Any) -> str:
     if not isinstance(cell, float):
         return str(cell)
-    return f"{cell:.0f}" if abs(cell) >= 1000 else f"{cell:#.3g}".rstrip(".")
+    return f"{cell:.0f}" if abs(cell) >= 999.5 else f"{cell:#.3g}".rstrip(".")
 
 
 def write_results(name: str, title: str, lines: Sequence[str], result: dict[str, Any]) -> Path:

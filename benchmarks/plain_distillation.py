@@ -55,16 +55,24 @@ def add_up(losses: dict[str, Tensor], recipe: PlainLosses) -> Tensor:
 
 
 def train(
-    student: Any, teacher: Any, steps: Iterable[Sequence[dict[str, Tensor]]], recipe: PlainLosses, learning_rate: float
+    student: Any,
+    teacher: Any,
+    steps: Iterable[Sequence[dict[str, Tensor]]],
+    recipe: PlainLosses,
+    learning_rate: float,
+    *,
+    bf16: bool = False,
 ) -> Iterable[int]:
-    """One optimizer step for each list of batches; yields the real tokens of each."""
+    """One optimizer step for each list of batches, with `bf16` under autocast; yields the real tokens of each."""
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, eps=1e-6, betas=(0.9, 0.98), weight_decay=0.0)
     student.train()
     teacher.eval()
     for batches in steps:
         for batch in batches:
-            (add_up(compute_losses(student, teacher, batch, recipe), recipe) / len(batches)).backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                losses = compute_losses(student, teacher, batch, recipe)
+            (add_up(losses, recipe) / len(batches)).backward()
         torch.nn.utils.clip_grad_norm_(trained, 5.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from fast_path_sides import Clock, build_ours, build_stock, training_values
-from workloads import Workload, load_workload
+from training_sides import build_ours, build_stock, training_values
+from workloads import Workload, load_prediction
 
 Logits = list[np.ndarray]  # (tokens, labels) of each row
 Predict = Callable[[Sequence[dict[str, Any]]], Logits]
@@ -21,12 +21,12 @@ IGNORED = -100
 EAGER_TOKENS, OPENVINO_TOKENS = 4096, 1024  # with padding, in a batch: what each of them was quickest with
 
 
-def make_side(name: str, batch: int, threads: int) -> tuple[Predict, Workload]:
+def make_side(name: str, batch: int, threads: int, length: int | None) -> tuple[Predict, Workload]:
     """A function of rows (`input_ids`, `labels`) for one side, and where rows come from."""
     import torch
 
     torch.set_num_threads(threads)
-    workload = load_workload("prediction")
+    workload = load_prediction(length)
     torch.manual_seed(0)
     model = workload.make_model().eval()
     return SIDES[name](workload, model, batch), workload
@@ -36,7 +36,7 @@ def make_trainer(workload: Workload, model: Any, batch: int, recipe: dict[str, A
     options = {"batch": batch, "warmup": 1, "steps": 1, "device": "cpu"}
     values = training_values(options, recipe, tempfile.mkdtemp())
     build = build_stock if recipe["side"] == "stock" else build_ours
-    return build(workload, model, values, Clock(1, "cpu"), recipe)
+    return build(workload, model, values, recipe)
 
 
 def stock(bf16: bool) -> Callable[..., Predict]:
@@ -146,13 +146,22 @@ def in_sorted_batches(
 
 def live(options: dict[str, Any]) -> None:
     """Answer each line of standard input: `check FILE` leaves words' logits there, `go` tells the seconds of a pass."""
-    predict, workload = make_side(options["side"], options["batch"], options["threads"])
+    predict, workload = make_side(options["side"], options["batch"], options["threads"], options["length"])
     rows = workload.rows.select(range(min(options["sentences"], len(workload.rows))))
+
+    def save(logits: Logits, path: str) -> None:
+        labelled = [own[np.array(row) != IGNORED] for own, row in zip(logits, rows["labels"], strict=True)]
+        np.save(path, np.concatenate(labelled))
+
+    answer_lines(lambda: predict(rows), save, {"sentences": len(rows), "tokens": sum(map(len, rows["input_ids"]))})
+
+
+def answer_lines(work: Callable[[], Logits], save: Callable[[Logits, str], None], facts: dict[str, int]) -> None:
+    """A line of JSON for each line of standard input: how long the work took; `check FILE` saves what came of it."""
     for line in sys.stdin:
         start, cpu = time.perf_counter(), time.process_time()
-        logits = predict(rows)
+        logits = work()
         answer = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
         if line.startswith("check"):
-            labelled = [own[np.array(row) != IGNORED] for own, row in zip(logits, rows["labels"], strict=True)]
-            np.save(line.split(maxsplit=1)[1].strip(), np.concatenate(labelled))
-        print(json.dumps(answer | {"sentences": len(rows), "tokens": sum(map(len, rows["input_ids"]))}), flush=True)
+            save(logits, line.split(maxsplit=1)[1].strip())
+        print(json.dumps(answer | facts), flush=True)

@@ -40,12 +40,13 @@ from typing import Any
 
 from measure import RESULTS, hardware_line
 from torture_trial import HANGS, Ended, Fault, Library, differences, empty, import_as, run, snapshot
-from torture_workloads import OUTPUT, Workload, make_inputs, make_workloads, prepare_pregenerated
+from torture_workloads import OUTPUT, Workload, make_inputs, make_workloads, prepare_made_inputs
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 KINDS = {"signal": 5, "twice": 3, "at a call": 8, "call fails": 5, "disk fills": 2, "small disk": 2, "small files": 2,
          "damage": 3, "cold": 1}  # fmt: skip
 FAULTS_AT_MOST = 3
+SLOW_ONES = 3  # one trial in so many turns
 VARIABLES = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
 IMPORTS = ("torch", "transformers", "transformers.trainer", "datasets", "accelerate", "sklearn.metrics", "pandas")
 COLUMNS = ("trials", "faults", "in effect", "different files", "stray files", "wrong exit codes", "hangs")
@@ -94,7 +95,7 @@ class Torture:
     def prepare(self, folder: Path) -> None:
         self.folder = folder
         make_inputs(self.inputs)
-        prepare_pregenerated(
+        prepare_made_inputs(
             self.inputs, lambda command: subprocess.run([sys.executable, *command], check=False).returncode
         )
         self.kernels = sorted(self.work.glob("kernels/*.so"))
@@ -301,6 +302,8 @@ def plan(
             yield each.pop()
         else:
             workload = workloads[names[number // 2 % len(names)]]
+            if workload.slow and number // 2 // len(names) % SLOW_ONES:
+                workload = workloads[names[0]]
             choices = kinds if workload.trains else [kind for kind in kinds if kind != "damage"]
             yield workload.name, draw.choice(choices), 0
         number += 1

@@ -36,6 +36,8 @@ NOT_COMPARED = (
     r"(.*/)?checkpoint-\d+\.broken(\.\d+)?/.*",  # set aside by name, as documented, after a save that was cut off
 )
 TIMED = re.compile(r"runtime|per_second|seconds|_time$|^time|^started$|^finished$|^modified_ns$|memory|_mb$")
+# Tables of a page that hold times: what was logged (compared in training_history.json) and facts on the run.
+TIMED_TABLE = re.compile(rb"<table>\s*<caption>(Everything that was logged|The run)</caption>.*?</table>", re.DOTALL)
 ATTEMPTS = frozenset({"resumed", "files", "foreign", "host", "command"})
 
 
@@ -231,6 +233,8 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 def _comparable(path: Path, folder: Path) -> bytes:
     content = path.read_bytes().replace(os.fsencode(folder), b"FOLDER")
+    if path.name == "report.html":
+        return TIMED_TABLE.sub(b"", content)
     if path.suffix != ".json":
         return content
     try:

@@ -52,6 +52,7 @@ class Workload:
     words: tuple[object, ...]
     trains: bool = True
     exhaustive: bool = False  # each call that changes a file fails once
+    slow: bool = False  # starts processes of its own, which import everything: tried less often
 
     def command(self) -> list[str]:
         return [str(REPOSITORY / "scripts" / self.script), *map(str, self.words)]
@@ -86,6 +87,8 @@ def _write_data(folder: Path) -> None:
         (folder / f"{name}.csv").write_text("text,label\n" + text, encoding="utf-8")
         tagged = ("".join(f"{word}\t{_tag(word)}\n" for word in line.split()) for line in part)
         (folder / f"{name}.conll").write_text("\n".join(tagged), encoding="utf-8")
+    (folder / "story.txt").write_text("Ann saw Paris\nBo runs in Rome\n", encoding="utf-8")
+    (folder / "story.ann").write_text("T1\tPER 0 3\tAnn\nT2\tPER 14 16\tBo\n", encoding="utf-8")
     student = {"n_layers": 1, "dim": 16, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 64}
     (folder / "student.json").write_text(json.dumps({**student, "vocab_size": len(_vocabulary())}), encoding="utf-8")
 
@@ -247,14 +250,80 @@ def make_workloads(data: Path) -> list[Workload]:
             trains=False,
             exhaustive=True,
         ),
+        Workload(
+            "run_ner, lora, ema",
+            "run_ner.py",
+            _tagger(data, *_steps(6, 2), *LINEAR, "--peft", "lora", "--lora_r", 2, "--ema", 0.9),
+        ),
+        Workload(
+            "run_ner, unfreezing, plain step",
+            "run_ner.py",
+            _tagger(
+                *(data, *_steps(6, 2), *LINEAR, "--freeze", "embeddings,encoder.layer.0", "--unfreeze_after", "3steps"),
+                *("--no_native", "--layerwise_lr_decay", 0.9),
+            ),
+        ),
+        Workload(
+            "predict, brat",
+            "predict.py",
+            (
+                *("--model_name_or_path", data / "tagger", "--input_file", data / "story.ann", "--score"),
+                *("--output_file", f"{OUTPUT}/answers.conll", "--output_format", "conll"),
+            ),
+            trains=False,
+        ),
+        Workload(
+            "export, onnx",
+            "export.py",
+            (data / "trained", "--output_dir", OUTPUT),
+            trains=False,
+        ),
+        Workload(
+            "distillation/train, tagger",
+            "distillation/train.py",
+            (
+                *(
+                    "--task",
+                    "token_classification",
+                    "--teacher_name",
+                    data / "trained",
+                    "--student_name",
+                    data / "bert",
+                ),
+                *("--train_file", data / "train.conll", "--validation_file", data / "dev.conll", "--do_eval"),
+                *("--output_dir", OUTPUT, *_steps(6, 2), *LINEAR, "--per_device_train_batch_size", 4),
+            ),
+        ),
+        Workload(
+            "sweep",
+            "sweep.py",
+            (
+                *("run_ner", "--output_dir", OUTPUT, "--grid", "seed=1", "--", "--model_name_or_path", data / "bert"),
+                *("--train_file", data / "train.conll", "--validation_file", data / "dev.conll", "--do_train"),
+                *("--do_eval", "--max_steps", 2, "--report_to", "none"),
+            ),
+            trains=False,
+            slow=True,
+        ),
+        Workload(
+            "repeat",
+            "repeat.py",
+            (
+                *("run_ner", "--output_dir", OUTPUT, "--seeds", 2, "--", "--model_name_or_path", data / "bert"),
+                *("--train_file", data / "train.conll", "--validation_file", data / "dev.conll", "--do_train"),
+                *("--do_eval", "--max_steps", 2, "--report_to", "none"),
+            ),
+            trains=False,
+            slow=True,
+        ),
     ]
 
 
-def prepare_pregenerated(data: Path, run: Callable[[list[str]], int]) -> None:
-    """The input of finetune_on_pregenerated, made by the command that makes it."""
-    if (data / "pregenerated").exists():
-        return
-    workload = next(item for item in make_workloads(data) if item.name == "pregenerate_training_data")
-    command = [word if word != OUTPUT else str(data / "pregenerated") for word in workload.command()]
-    if run(command):
-        sys.exit("pregenerate_training_data failed")
+def prepare_made_inputs(data: Path, run: Callable[[list[str]], int]) -> None:
+    """Inputs that are made by commands: pregenerated epochs, a trained tagger."""
+    for name, source in {"pregenerated": "pregenerate_training_data", "trained": "run_ner, one save"}.items():
+        if (data / name).exists():
+            continue
+        workload = next(item for item in make_workloads(data) if item.name == source)
+        if run([word if word != OUTPUT else str(data / name) for word in workload.command()]):
+            sys.exit(f"{source} failed")

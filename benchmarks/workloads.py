@@ -22,18 +22,19 @@ class Workload:
     rows: Any
     tokenizer: Any
     make_model: Callable[[], Any]
-    predicts: bool = False
 
 
 def load_workload(name: str) -> Workload:
     return {
         "ner": ner,
+        "ner_256": lambda: ner(256),
+        "ner_512": lambda: ner(512),
         "classification": classification,
         "mlm": mlm,
         "mlm_roberta": mlm_roberta,
-        "prediction": prediction,
         "xlmr_vocabulary": xlmr_vocabulary,
         "ner_base": ner_base,
+        "ner_base_256": lambda: ner_base(256),
         "thainer_base": thainer_base,
         "mlm_512": mlm_512,
     }[name]()
@@ -54,8 +55,29 @@ def read_wnut17(file: str) -> list[tuple[list[str], list[str]]]:
     return [([word for word, *_ in rows], [row[-1] for row in rows]) for rows in sentences if rows]
 
 
-def encode_wnut17(tokenizer: Any, file: str = "wnut17train.conll.gz") -> tuple[Any, int]:
-    return encode_words(tokenizer, read_wnut17(file), max_length=128)
+def encode_wnut17(tokenizer: Any, file: str = "wnut17train.conll.gz", length: int | None = None) -> tuple[Any, int]:
+    """WNUT17's sentences, or with a `length` texts of nearly so many subwords, made of sentences that follow another."""
+    sentences = read_wnut17(file)
+    return encode_words(
+        tokenizer, join_sentences(sentences, tokenizer, length) if length else sentences, max_length=length or 128
+    )
+
+
+def join_sentences(
+    sentences: list[tuple[list[str], list[str]]], tokenizer: Any, length: int
+) -> list[tuple[list[str], list[str]]]:
+    """Texts of as many following sentences as fit into `length` subwords with the two special ones."""
+    encoded = tokenizer([words for words, _ in sentences], is_split_into_words=True, add_special_tokens=False)
+    joined: list[tuple[list[str], list[str]]] = []
+    room = 0
+    for (words, tags), ids in zip(sentences, encoded["input_ids"], strict=True):
+        if len(ids) > room:
+            joined.append(([], []))
+            room = length - 2
+        joined[-1][0].extend(words)
+        joined[-1][1].extend(tags)
+        room -= len(ids)
+    return joined
 
 
 def encode_words(tokenizer: Any, sentences: list[tuple[list[str], list[str]]], max_length: int) -> tuple[Any, int]:
@@ -96,17 +118,18 @@ def from_config(head: str, config: Any) -> Callable[[], Any]:
     return make
 
 
-def ner() -> Workload:
+def ner(length: int | None = None) -> Workload:
     tokenizer = load_tokenizer()
-    rows, labels = encode_wnut17(tokenizer)
+    rows, labels = encode_wnut17(tokenizer, length=length)
     make = from_pretrained("AutoModelForTokenClassification", num_labels=labels)
     return Workload("tagging", rows, tokenizer, make)
 
 
-def prediction() -> Workload:
+def load_prediction(length: int | None = None) -> Workload:
+    """The test sentences under the tagger of `ner`, or texts of them that are nearly so many subwords long."""
     workload = ner()
-    rows, _ = encode_wnut17(workload.tokenizer, "emerging.test.annotated.gz")
-    return Workload("tagging", rows, workload.tokenizer, workload.make_model, predicts=True)
+    rows, _ = encode_wnut17(workload.tokenizer, "emerging.test.annotated.gz", length)
+    return Workload("tagging", rows, workload.tokenizer, workload.make_model)
 
 
 def classification() -> Workload:
@@ -164,12 +187,12 @@ def xlmr_vocabulary() -> Workload:
     return Workload("tagging", rows, tokenizer, from_config("XLMRobertaForTokenClassification", config))
 
 
-def ner_base() -> Workload:
+def ner_base(length: int | None = None) -> Workload:
     """BERT base from its config on WNUT17."""
     from transformers import BertConfig
 
     tokenizer = load_tokenizer()
-    rows, labels = encode_wnut17(tokenizer)
+    rows, labels = encode_wnut17(tokenizer, length=length)
     return Workload(
         "tagging", rows, tokenizer, from_config("BertForTokenClassification", BertConfig(num_labels=labels))
     )

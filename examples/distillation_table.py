@@ -40,7 +40,7 @@ def measure_speeds(folders: dict[str, Path], sentences: Sequence[Sequence[str]])
     """Parameters, and sentences a second as predict.py tags them (encoding included), by name."""
     from finetune.arguments.model import ModelArguments
     from finetune.arguments.prediction import PredictArguments
-    from finetune.tagging.prediction import open_tagger
+    from finetune.tagging.opening import open_tagger
 
     taggers = {
         name: open_tagger(ModelArguments(model_name_or_path=str(folder)), PredictArguments())
@@ -50,11 +50,11 @@ def measure_speeds(folders: dict[str, Path], sentences: Sequence[Sequence[str]])
     for number in range(ROUNDS + 1):
         for name, tagger in taggers.items():
             start = time.perf_counter()
-            encoded = tagger.encode(sentences)
-            tagger.find_probabilities(encoded, list(encoded.dataset))
+            encoded = tagger.encode_words(sentences)
+            tagger.find_probabilities(encoded, encoded.rows())
             seconds[name] += [time.perf_counter() - start] if number else []  # the first round warms up
     speeds = {name: len(sentences) / statistics.median(times) for name, times in seconds.items()}
-    return {name: tagger.model.num_parameters() for name, tagger in taggers.items()}, speeds
+    return {name: tagger.network.model.num_parameters() for name, tagger in taggers.items()}, speeds
 
 
 def judge(student: str, seeds: Sequence[int], distilled: Sequence[float], twin: Sequence[float]) -> str:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from finetune.arguments.groups import find_adapting
-from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.processes import ProcessArguments
 from finetune.arguments.run import RunArguments
 from finetune.arguments.secrets import VARIABLES, hide, hide_in, remember_secrets
 from finetune.arguments.unattended import UnattendedArguments
-from finetune.commands import find_command, find_commands, find_scripts, format_commands
+from finetune.commands import find_commands, find_scripts, format_commands, require_command
 from finetune.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -37,10 +37,12 @@ from finetune.errors import (
 from finetune.run.failures import explain
 from finetune.run.folder import Request, Run
 from finetune.run.launcher import check_launcher, is_main_process
+from finetune.run.launching import launch_processes, resolve_processes
 from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import now, plain
 from finetune.run.notification import NOT_TOLD, notify
 from finetune.run.process_exit import give_up, leave, lose_output, open_missing_streams, say_error, write_result
+from finetune.run.siblings import Siblings
 from finetune.run.signals import StopRequest
 from finetune.run.stop_file import StopFile
 from finetune.run.trackers import finish_wandb
@@ -86,7 +88,7 @@ def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True, st
     command = Command(make_parser, main, needs_folder=needs_folder)
     outcome = command.run()
     finish_wandb(outcome.code if outcome else EXIT_DONE)
-    if is_main_process() and outcome is not None:
+    if outcome is not None and not command.is_left_to_launcher(outcome) and is_main_process():
         line = outcome.last_line(command.output_dir)
         say = say_error if streams and not command.output_file else write_result
         say(line)
@@ -106,6 +108,7 @@ class Command:
         self.run_of_folder: Run | None = None
         self.log: LogFile | None = None
         self.stop_file: StopFile | None = None
+        self.siblings = Siblings.from_environment()
 
     @property
     def output_dir(self) -> str | None:
@@ -119,6 +122,8 @@ class Command:
         """Everything inside the one error boundary; None where stdout holds a text that was asked for, and no run."""
         try:
             self.stop.install()
+            if self.siblings:
+                self.siblings.join()
             remember_secrets(map(os.environ.get, VARIABLES))
             if not is_main_process():
                 give_up(sys.stdout)  # results and help come once
@@ -151,6 +156,9 @@ class Command:
 
     def _run(self, arguments: Arguments) -> Outcome:
         os.environ.update(arguments.environment)
+        if (processes := _count_to_start(arguments)) > 1:
+            ended = launch_processes(processes)
+            return Outcome(**ended)
         self.log = set_up_logging(verbose=_run_arguments(arguments).verbose, only_warnings=not is_main_process())
         for line in arguments.translated:
             logger.warning("%s", line)
@@ -165,8 +173,8 @@ class Command:
         run.when_started(lambda folder: log.open_in(folder, run.header()))
         _log_parameters(arguments)
         result = self.main(arguments, run) or {}
-        rate = run.recall("tokens_per_second")
-        result = result if rate is None else {**result, "tokens_per_second": rate}
+        rates = {name: run.recall(name) for name in ("tokens_per_second", "mfu")}
+        result = {**result, **{name: rate for name, rate in rates.items() if rate is not None}}
         return self._end(Outcome(status="already_done" if run.already_done else "done", result=result))
 
     def _open_run(self, arguments: Arguments) -> Run:
@@ -190,6 +198,15 @@ class Command:
             script=Path(sys.argv[0]),
         )
         return Run.open(Path(self.output_dir), request, self.stop, owner=is_main_process())
+
+    def is_left_to_launcher(self, outcome: Outcome) -> bool:
+        """Whether the process that started this one and others tells how the run ended; it learns of it here."""
+        if self.siblings is None:
+            return False
+        if self.stop.saved and not is_main_process():
+            self.siblings.wait_for_first()
+        facts = {name: getattr(outcome, name) for name in ("code", "status", "result", "reason")}
+        return self.siblings.tell_end(facts)
 
     def _watch_stop_file(self, arguments: Arguments) -> None:
         if self.output_dir and is_main_process() and not _run_arguments(arguments).dry_run:
@@ -245,6 +262,16 @@ class Command:
 def _run_arguments(arguments: Arguments) -> RunArguments:
     """The group that says how a run behaves; a command without it gets its defaults."""
     return arguments.find(RunArguments) or RunArguments()
+
+
+def _count_to_start(arguments: Arguments) -> int:
+    """How many processes do the work in place of this one; 1 where it does it itself."""
+    asked = arguments.find(ProcessArguments)
+    if asked is None:
+        return 1
+    reasons = [reason() for group in arguments.groups.values() if (reason := getattr(group, "why_one_process", None))]
+    on_processor = bool(arguments.get("use_cpu")) or arguments.get("device") == "cpu"
+    return resolve_processes(asked, on_processor=on_processor, why_one=next(filter(None, reasons), None))
 
 
 def _log_parameters(arguments: Arguments) -> None:
@@ -307,20 +334,15 @@ def main() -> NoReturn:
     """`finetune NAME ...`: run the script of that name as if it were started by its path."""
     open_missing_streams()
     name, *rest = sys.argv[1:] or ["--help"]
-    commands = find_commands(find_scripts())
     if name in ("-h", "--help", "help"):
-        write_result(format_commands(commands))
+        write_result(format_commands(find_commands(find_scripts())))
         leave(EXIT_DONE)
-    path = find_command(name, commands)
-    if path is None:
-        _refuse_command(name, commands)
+    try:
+        path = require_command(name)
+    except UsageError as error:
+        outcome = outcome_of(error)
+        write_result(outcome.last_line(None))
+        leave(outcome.code)
     sys.argv = [str(path), *rest]
     runpy.run_path(str(path), run_name="__main__")
     sys.exit(EXIT_DONE)
-
-
-def _refuse_command(name: str, commands: Mapping[str, Path]) -> NoReturn:
-    problem = Problem(f"unknown command {name}", allowed_values(name, commands))
-    outcome = outcome_of(UsageError(problem))
-    write_result(outcome.last_line(None))
-    leave(outcome.code)

@@ -19,13 +19,14 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.processes import ProcessArguments
 from finetune.arguments.run import RunArguments
 from finetune.run.folder import Run
 from finetune.surprisal.arguments import ScoreArguments
 
 
 def make_parser() -> CommandParser:
-    return CommandParser(__doc__ or "", (ModelArguments, ScoreArguments, RunArguments))
+    return CommandParser(__doc__ or "", (ModelArguments, ScoreArguments, ProcessArguments, RunArguments))
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:

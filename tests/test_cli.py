@@ -400,8 +400,8 @@ def finetune(tmp_path, repository):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(SCRIPT.replace("A small command", f"{name}: a small command"))
     starter = (
-        "import sys; from pathlib import Path; import finetune.cli as cli; "
-        f"cli.find_scripts = lambda: Path({str(scripts)!r}); sys.argv[0] = 'finetune'; cli.main()"
+        "import sys; from pathlib import Path; from finetune import cli, commands; "
+        f"cli.find_scripts = commands.find_scripts = lambda: Path({str(scripts)!r}); sys.argv[0] = 'finetune'; cli.main()"
     )
 
     def run(*words):

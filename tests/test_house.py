@@ -192,7 +192,7 @@ ONCE = {  # what only one file may know -> that file
     r"FINETUNE_CACHE": "run/cache.py",
     r"csv\.(reader|Sniffer|DictReader)": "data/separated_rows.py",
     r"read_table\(path\)|ParquetFile\(path\)\n": "data/parquet_files.py",
-    r"np\.exp\([^)]*- *[^)]*max|def (log_)?softmax|def sigmoid": None,
+    r"np\.exp\([^)]*- *[^)]*max|def (log_)?softmax|def sigmoid": "models/probabilities.py",  # elsewhere scipy's
     r"-100(?![.\d])": "encoding/padding.py",
 }
 

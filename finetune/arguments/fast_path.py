@@ -14,7 +14,7 @@ class FastPathArguments:
 
     no_fast_path: bool = argument(False, help="switch off everything of this group: the plain recipe, in float32")
     no_unpad: bool = argument(False, help="let the encoder compute padding, too")
-    no_native: bool = argument(False, help="let torch compute an encoder's layers on a CPU one by one")
+    no_native: bool = argument(False, help="let torch compute an encoder's layers one by one, and AdamW, on a CPU")
     no_fast_dropout: bool = argument(False, help="draw dropout masks with torch's generator on a CPU, too")
     no_trim_vocabulary: bool = argument(False, help="train embedding rows that the data cannot reach, too")
     no_sparse_head: bool = argument(False, help="compute vocabulary logits where no label is, too")

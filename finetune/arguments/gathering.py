@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from finetune.arguments.fields import Field
+from finetune.arguments.fields import Field, fields_of
 from finetune.arguments.legacy import OldFlag, Translation
 from finetune.arguments.nearest import nearest
+from finetune.arguments.processes import ProcessArguments
 from finetune.arguments.remote_code import explain_only_typed, may_stand_in_file
 from finetune.arguments.scanner import Typed
 from finetune.arguments.values import is_bool, read_bool, words_taken
 from finetune.errors import Problem, UsageError
 
 FROM_FILE, FROM_COMMAND_LINE = 0, 1
+OF_SEVERAL = frozenset(item.name for item in fields_of(ProcessArguments))
 Words = tuple[str, ...]
 
 
@@ -166,6 +168,9 @@ class Gathering:
 
     def _unknown(self, typed: Typed) -> Problem:
         flag = typed.flag if typed.path is None else typed.flag.lstrip("-")
+        if typed.name in OF_SEVERAL:
+            found = f"{flag}: this command works in one process"
+            return Problem(found, remedy="drop it", path=typed.path, line=typed.line)
         match = nearest(typed.name, [*self.names, *self.old_flags])
         known = f"did you mean {'' if typed.path else '--'}{match}" if match else ""
         remedy = "" if match else "--help lists all flags"

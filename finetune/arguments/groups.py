@@ -8,6 +8,7 @@ from finetune.arguments.adapters import AdapterArguments
 from finetune.arguments.averaging import AveragingArguments
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.parser import Arguments
+from finetune.arguments.processes import ProcessArguments
 from finetune.arguments.rates import RateArguments
 from finetune.arguments.run import RunArguments
 from finetune.arguments.unattended import UnattendedArguments
@@ -18,6 +19,7 @@ TRAINING_GROUPS: tuple[type, ...] = (
     *ADAPTING_GROUPS,
     AveragingArguments,
     UnattendedArguments,
+    ProcessArguments,
     RunArguments,
 )
 

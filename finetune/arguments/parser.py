@@ -21,8 +21,8 @@ from finetune.arguments.secrets import (
     HIDDEN,
     find_in_words,
     find_secrets,
-    hide,
     hide_in,
+    hide_words,
     is_secret_name,
     remember_secrets,
 )
@@ -86,7 +86,7 @@ class Arguments:
 
     def command_line(self) -> list[str]:
         """The words that started this command, without the secrets among them."""
-        return [hide(word) for word in ("python", sys.argv[0], *self.argv)]
+        return hide_words(("python", sys.argv[0], *self.argv))
 
     def _secrets(self) -> set[str]:
         return {item.name for _, fields in self.sections for item in fields if item.secret}

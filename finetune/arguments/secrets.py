@@ -83,6 +83,17 @@ def hide(text: str) -> str:
     return _IN_URL.sub(rf"\g<before>{HIDDEN}", text) if "://" in text else text
 
 
+def hide_words(words: Iterable[str]) -> list[str]:
+    """The words of a command line as they may be shown: without what follows a flag that is named so, however short."""
+    shown, is_value = [], False
+    for word in words:
+        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        hidden = value and (is_value if not flag else is_secret_name(flag))
+        shown.append(hide(flag + equals) + (HIDDEN if hidden else hide(value)))
+        is_value = bool(flag) and not equals and is_secret_name(flag)
+    return shown
+
+
 def hide_in(value: Any, name: str = "") -> Any:
     """A value with its secrets hidden, whatever it is made of."""
     if isinstance(value, Mapping):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, softmax
+
+from finetune.models.probabilities import sigmoid, softmax
 
 BINS = 15
 LOG_TEMPERATURE_RANGE = (-3.0, 3.0)  # temperatures from 0.05 to 20
@@ -50,10 +51,10 @@ def expected_calibration_error(probabilities: ArrayLike, expected: ArrayLike, bi
 
 
 def _categorical_loss(logits: NDArray[np.float64], expected: NDArray[np.int64]) -> float:
-    chosen = softmax(logits, axis=-1)[np.arange(len(expected)), expected]
+    chosen = softmax(logits)[np.arange(len(expected)), expected]
     return float(-np.log(np.maximum(chosen, np.finfo(float).tiny)).mean())
 
 
 def _binary_loss(logits: NDArray[np.float64], expected: NDArray[np.int64]) -> float:
-    right = expit(np.where(expected.astype(bool), logits, -logits))
+    right = sigmoid(np.where(expected.astype(bool), logits, -logits))
     return float(-np.log(np.maximum(right, np.finfo(float).tiny)).mean())

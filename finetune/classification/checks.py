@@ -22,6 +22,7 @@ from finetune.encoding.unknown_labels import unknown_label
 from finetune.errors import DataError, Problem
 
 ROWS_LOOKED_AT = 1000
+NO_NAMES = ("?", "??", "-", "--", "_", ".", "/")  # what people write where there is no label
 FEWEST_ROWS = 10  # of fewer it is no wonder that each has its own label
 
 
@@ -87,7 +88,7 @@ def _describe_doubtful(counts: Counter[str], *, single: bool) -> list[str]:
     notes = [
         f"The label {label!r} ({count:,} rows) is learnt as one like the others; rows without a label have to be left out."
         for label, count in counts.items()
-        if is_missing_number(label)
+        if is_missing_number(label) or (label.strip() in NO_NAMES and "+" not in counts)
     ]
     joint = find_joint(counts) if single else None
     if joint:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from finetune.classification.column_choice import ColumnChoice, ProblemType, column_values, has_column
 from finetune.classification.label_values import is_missing, is_missing_number, is_number, read_flag
 from finetune.data.files import MAX_LISTED, listed, raise_problems
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 UNLABELLED = (None, "", -1, "-1")  # -1 is what the hub writes into test sets without public labels
 
@@ -23,9 +23,18 @@ class TableReading:
     """Reads one table into canonical columns; `problems` and `notes` gather what is wrong and what is unusual."""
 
     def __init__(
-        self, table: RowTable, choice: ColumnChoice, split: str, *, classes: frozenset[str] = frozenset()
+        self,
+        table: RowTable,
+        choice: ColumnChoice,
+        split: str,
+        *,
+        classes: frozenset[str] = frozenset(),
+        streamed: bool = False,
     ) -> None:
-        """`classes` are those of train, which tell a class -1 from rows without a label."""
+        """`classes` are those of train, which tell a class -1 from rows without a label; of rows that are `streamed`, one
+        that is empty or a number says nothing of its column.
+        """
+        self.streamed = streamed
         self.table, self.choice, self.split = table, choice, split
         self.classes = classes
         self.problems: list[Problem] = []
@@ -37,9 +46,19 @@ class TableReading:
         Raises:
             DataError: texts that are none, rows without a label, numbers that are none; each with its line.
         """
-        columns: dict[str, pa.Array] = {"text": pa.array(self._texts(self.choice.text))}
+        import pyarrow as pa  # what is predicted is read without them
+        from datasets import Dataset
+
+        kinds = {ProblemType.REGRESSION: pa.float64(), ProblemType.MULTI: pa.list_(pa.string())}
+        types = {"label": kinds.get(problem_type, pa.string()), "line": pa.int64()}
+        columns = self.read_columns(problem_type, needs_label=needs_label)
+        return Dataset(pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()}))
+
+    def read_columns(self, problem_type: ProblemType, *, needs_label: bool) -> dict[str, list[Any]]:
+        """As `read`, in lists by the name of their column."""
+        columns: dict[str, list[Any]] = {"text": self._texts(self.choice.text)}
         if self.choice.text_pair:
-            columns["text_pair"] = pa.array(self._texts((self.choice.text_pair,)))
+            columns["text_pair"] = self._texts((self.choice.text_pair,))
         labels = self._labels(problem_type, needs_label=needs_label)
         if self.problems:
             hidden = len(self.problems) - MAX_LISTED
@@ -47,8 +66,8 @@ class TableReading:
             raise DataError(*self.problems[:MAX_LISTED], *(more if hidden > 0 else []))
         if labels is not None:
             columns["label"] = labels
-        columns["line"] = pa.array(self.table.lines, pa.int64())
-        return Dataset(pa.table(columns))
+        columns["line"] = list(self.table.lines)
+        return columns
 
     def read_labels(self, problem_type: ProblemType) -> list[Any]:
         """The labels alone, where every row has one: names, lists of names, or numbers.
@@ -58,7 +77,7 @@ class TableReading:
         """
         labels = self._labels(problem_type, needs_label=True)
         raise_problems(self.problems, self.table.path or Path())
-        return [] if labels is None else labels.to_pylist()
+        return labels or []
 
     def _complain(self, row: int, found: str, allowed: str = "", remedy: str = "") -> None:
         line = self.table.lines[row]
@@ -74,7 +93,7 @@ class TableReading:
     def _one_text(self, name: str) -> list[str]:
         values = column_values(self.table, name)
         texts = [value for value in values if isinstance(value, str) and value.strip()]
-        if not texts or all(map(is_number, texts)):
+        if not self.streamed and (not texts or all(map(is_number, texts))):
             kind = "only numbers" if any(map(is_number, values)) else "nothing"
             there = f"the columns are {listed(list(self.table.columns))}"
             found = f"the text column {name!r} of {self.split} holds {kind}"
@@ -84,7 +103,7 @@ class TableReading:
             if not isinstance(value, str):
                 self._complain(row, f"{name} holds {_shown(value)} instead of a text")
         empty = sum(isinstance(value, str) and not value.strip() for value in values)
-        if empty:
+        if empty and not self.streamed:
             self.notes.append(
                 f"{self.split}: {empty:,} of {len(values):,} rows have an empty text in {name}; they are kept."
             )
@@ -99,8 +118,8 @@ class TableReading:
         shown = listed([f"{word!r} ({count:,})" for word, count in words.items()])
         return [f"{self.split}: {name} holds {shown}, which may stand for empty cells; they are read as texts."]
 
-    def _labels(self, problem_type: ProblemType, *, needs_label: bool) -> pa.Array | None:
-        """The labels in their canonical type; None where no row has one and none is needed."""
+    def _labels(self, problem_type: ProblemType, *, needs_label: bool) -> list[Any] | None:
+        """The labels in their canonical form; None where no row has one and none is needed."""
         choice = self.choice
         if not choice.label or not all(has_column(self.table, name) for name in choice.label):
             return None
@@ -108,17 +127,17 @@ class TableReading:
         if not needs_label and all(is_unlabelled(value, self.classes) for values in columns for value in values):
             return None
         if problem_type is ProblemType.REGRESSION:
-            return pa.array([self._number(row, value) for row, value in enumerate(columns[0])], pa.float64())
+            return [self._number(row, value) for row, value in enumerate(columns[0])]
         if problem_type is ProblemType.MULTI:
             rows = self._flags(columns) if len(columns) > 1 else self._lists(columns[0])
             return self._several(list(rows))
-        return pa.array([self._name(row, value) for row, value in enumerate(columns[0])], pa.string())
+        return [self._name(row, value) for row, value in enumerate(columns[0])]
 
-    def _several(self, rows: list[list[str]]) -> pa.Array:
+    def _several(self, rows: list[list[str]]) -> list[list[str]]:
         bare = sum(not labels for labels in rows)
         if bare:
             self.notes.append(f"{self.split}: {bare:,} of {len(rows):,} rows have none of the labels; they are kept.")
-        return pa.array(rows, pa.list_(pa.string()))
+        return rows
 
     def _name(self, row: int, value: object, column: str | None = None) -> str:
         """A label as a name: declared names for class ids, the text of anything else."""

@@ -47,17 +47,19 @@ def load_classification_corpus(
     seed: int,
     validation_needed: bool = True,
     targets: RowTargetArguments | None = None,
+    targets_elsewhere: bool = False,
 ) -> Corpus:
     """Read the corpus that the arguments name, split it, check it, and say what was found.
 
     Where there is no validation set, one is made of a tenth of train with `seed`, unless `validation_needed` is False.
+    `targets_elsewhere`: silver files may have the columns of `targets` instead.
 
     Raises:
         DataError: every problem of every split: files that are missing or broken, columns that are not there, texts or
             labels that are none, labels that training lacks, a corpus that is nowhere to be found.
     """
     name = find_named(data.dataset_name) if data.dataset_name else None
-    corpus = load_named(name, data.data_dir, seed) if name else load_tables(data, columns, targets)
+    corpus = load_named(name, data.data_dir, seed) if name else load_tables(data, columns, targets, targets_elsewhere)
     corpus.notes += normalize_labels(corpus, wanted=columns.normalize_labels)
     prepare_splits(corpus, data, seed=seed, validation_needed=validation_needed)
     return corpus
@@ -123,7 +125,10 @@ def _fitting_columns(named: NamedClassification, tables: Tables) -> ColumnChoice
 
 
 def load_tables(
-    data: ClassificationDataArguments, columns: ColumnArguments, asked: RowTargetArguments | None = None
+    data: ClassificationDataArguments,
+    columns: ColumnArguments,
+    asked: RowTargetArguments | None = None,
+    asked_elsewhere: bool = False,
 ) -> Corpus:
     """Read files, a folder or a data set of the hub with the columns that were chosen.
 
@@ -135,16 +140,9 @@ def load_tables(
     for table in tables.values():
         table.columns = {column: values for column, values in table.columns.items() if column not in removed}
     label = split_names(columns.label_column)
-    targets = take_targets(tables, asked or RowTargetArguments(), label[0] if label else "label")
-    choice = ColumnChoice(
-        text=split_names(columns.text_column),
-        text_pair=columns.text_pair_column,
-        label=label,
-        join=columns.text_column_delimiter,
-        label_delimiter=columns.label_delimiter,
-        regression=columns.do_regression,
-    )
-    corpus = read_tables(name, tables, choice)
+    named = label[0] if label else "label"
+    targets = take_targets(tables, asked or RowTargetArguments(), named, required=not asked_elsewhere)
+    corpus = read_tables(name, tables, asked_columns(columns))
     corpus.files = files
     declared = next((names for table in tables.values() for names in _declared(table, label)), None)
     corpus.labels = corpus.labels or declared
@@ -154,6 +152,18 @@ def load_tables(
 
 def _declared(table: RowTable, label: tuple[str, ...]) -> list[list[str]]:
     return [table.label_names[name] for name in label or ("label", "labels") if name in table.label_names]
+
+
+def asked_columns(columns: ColumnArguments) -> ColumnChoice:
+    """The columns that were asked for."""
+    return ColumnChoice(
+        text=split_names(columns.text_column),
+        text_pair=columns.text_pair_column,
+        label=split_names(columns.label_column),
+        join=columns.text_column_delimiter,
+        label_delimiter=columns.label_delimiter,
+        regression=columns.do_regression,
+    )
 
 
 def read_tables(name: str, tables: Mapping[str, RowTable], choice: ColumnChoice) -> Corpus:

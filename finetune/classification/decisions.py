@@ -8,13 +8,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 
 from finetune.classification.calibration import expected_calibration_error, fit_temperature
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.glue.metrics import score_glue
 from finetune.classification.metrics import score_multiclass, score_multilabel, score_regression
-from finetune.classification.thresholds import Thresholds, ThresholdScope, fit_thresholds, fixed_thresholds
+from finetune.classification.thresholds import (
+    Thresholds,
+    ThresholdScope,
+    fit_thresholds,
+    fixed_thresholds,
+    thresholds_from_json,
+)
+from finetune.models.probabilities import sigmoid, softmax
+from finetune.models.settings import ClassifierSettings
 
 Array = NDArray[Any]
 
@@ -70,7 +77,7 @@ class Decision:
         if self.problem_type is ProblemType.REGRESSION:
             return np.asarray(outputs, dtype=np.float64)
         logits = np.asarray(outputs, dtype=np.float64) / self.temperature
-        return softmax(logits, axis=-1) if self.problem_type is ProblemType.SINGLE else expit(logits)
+        return softmax(logits) if self.problem_type is ProblemType.SINGLE else sigmoid(logits)
 
     def decide(self, outputs: Array) -> Array:
         """Label ids (texts,), 0/1 (texts, labels), or values (texts,)."""
@@ -84,6 +91,19 @@ class Decision:
 def plain_decision(problem_type: ProblemType, labels: Sequence[str]) -> Decision:
     """Nothing fitted: temperature 1, thresholds 0.5."""
     return Decision(problem_type, fixed_thresholds(labels))
+
+
+def read_decision(settings: ClassifierSettings, problem_type: ProblemType, labels: Sequence[str]) -> Decision:
+    """The decision rule that settings hold.
+
+    Raises:
+        DataError: their thresholds are of another label set.
+    """
+    decision = replace(plain_decision(problem_type, labels), temperature=settings.temperature)
+    if settings.thresholds is None or problem_type is not ProblemType.MULTI:
+        return decision
+    stored = {"thresholds": settings.thresholds, "scope": settings.threshold_scope}
+    return replace(decision, thresholds=thresholds_from_json(stored, labels))
 
 
 def fit_decision(

@@ -6,7 +6,6 @@ the split), `length` (subwords with special tokens).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,17 +18,10 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.row_targets import encode_targets
-from finetune.classification.special_token_template import Template, find_template
-from finetune.classification.truncation import Fitted, LongText, Parts, fit_texts
+from finetune.classification.text_rows import Ints, encode_label_values, encode_texts
+from finetune.classification.truncation import LongText
 from finetune.encoding.padding import IGNORED
-from finetune.encoding.ragged import offsets_of, ranges
-from finetune.encoding.subwords import SubwordEncoder, Subwords
-from finetune.errors import Problem, UsageError
-
-logger = logging.getLogger(__name__)
-
-
-Ints = npt.NDArray[np.int64]
+from finetune.encoding.subwords import SubwordEncoder
 
 
 @dataclass
@@ -69,114 +61,29 @@ def encode_classification(
     Raises:
         UsageError: `max_length` leaves no room for a subword, or `stride` is not shorter than a window.
     """
-    encoder = encoder or SubwordEncoder(tokenizer)
-    has_pairs = "text_pair" in split.column_names
-    template = find_template(tokenizer, pairs=has_pairs)
-    capacity = _capacity(max_length, stride if long_text is LongText.WINDOWS else 0, len(template), has_pairs)
-    first = encoder.encode(split["text"][:])
-    second = encoder.encode(split["text_pair"][:]) if has_pairs else _nothing(first)
-    fitted = fit_texts(
-        first.lengths.astype(np.int64),
-        second.lengths.astype(np.int64),
-        capacity=capacity,
-        how=long_text,
+    encoded = encode_texts(
+        split["text"][:],
+        split["text_pair"][:] if "text_pair" in split.column_names else None,
+        tokenizer,
+        encoder or SubwordEncoder(tokenizer),
+        max_length=max_length,
+        long_text=long_text,
         stride=stride,
-        keep_end=getattr(tokenizer, "truncation_side", "right") == "left",
+        by_length=by_length,
+        name=name,
     )
-    order = _longest_first(fitted) if by_length else np.arange(len(fitted.example))
-    columns = _assemble(first, second, fitted, template, order)
-    if "token_type_ids" not in tokenizer.model_input_names:
-        del columns["token_type_ids"]
-    counts = _count(first, second, fitted, capacity)
-    _report(counts, long_text, max_length, name)
-    examples = fitted.example[order]
     ids = encode_labels(split, labels, problem_type)
     targets = encode_targets(split, ids, labels) if name == "train" else None
-    dataset = _dataset(columns, ids if targets is None else targets, examples)
-    return EncodedClassification(dataset, examples, ids, len(split), counts)
+    dataset = _dataset(encoded.columns, ids if targets is None else targets, encoded.examples)
+    return EncodedClassification(dataset, encoded.examples, ids, len(split), encoded.counts)
 
 
 def encode_labels(split: Dataset, labels: Sequence[str], problem_type: ProblemType) -> npt.NDArray:
-    """Label ids (examples,), 0/1 decisions (examples, labels), or values (examples,); -100 where there is no label."""
-    number = len(split)
+    """As `encode_label_values`, of the column `label`; -100 where there is none."""
     if "label" not in split.column_names:
-        shape = (number, len(labels)) if problem_type is ProblemType.MULTI else (number,)
+        shape = (len(split), len(labels)) if problem_type is ProblemType.MULTI else (len(split),)
         return np.full(shape, IGNORED, dtype=np.int64 if problem_type is ProblemType.SINGLE else np.float32)
-    values = split["label"][:]
-    ids = {label: index for index, label in enumerate(labels)}
-    if problem_type is ProblemType.SINGLE:
-        return np.fromiter((ids[value] for value in values), np.int64, number)
-    if problem_type is ProblemType.REGRESSION:
-        scores = np.asarray(values, dtype=np.float32)
-        return np.where(scores == IGNORED, np.nextafter(scores, 0), scores)  # a real -100 is no missing label
-    decisions = np.zeros((number, len(labels)), dtype=np.float32)
-    for row, names in enumerate(values):
-        decisions[row, [ids[label] for label in names]] = 1.0
-    return decisions
-
-
-def _capacity(max_length: int, stride: int, special: int, pairs: bool) -> int:
-    capacity, least = max_length - special, 2 if pairs else 1
-    if capacity < least:
-        found = f"--max_seq_length {max_length} leaves no room for texts beside {special} special tokens"
-        raise UsageError(Problem(found, f"at least {special + least} is needed"))
-    room = capacity - capacity // 2 if pairs else capacity
-    if not 0 <= stride < room:
-        found = f"--stride {stride} does not fit windows of {room} subwords (--max_seq_length {max_length})"
-        raise UsageError(Problem(found, f"0 to {room - 1} is allowed"))
-    return capacity
-
-
-def _nothing(subwords: Subwords) -> Subwords:
-    return Subwords(np.empty(0, subwords.ids.dtype), np.zeros_like(subwords.lengths))
-
-
-def _longest_first(fitted: Fitted) -> Ints:
-    return np.argsort(-(fitted.first.length + fitted.second.length), kind="stable")
-
-
-def _assemble(
-    first: Subwords, second: Subwords, fitted: Fitted, template: Template, order: Ints
-) -> dict[str, tuple[npt.NDArray[np.int32], Ints]]:
-    """Each column as (values, offsets): template and kept subwords laid one after the other, row by row."""
-    example = fitted.example[order]
-    subwords = [
-        *_runs(first, fitted.first, example, order),
-        *_runs(second, fitted.second, example, order),
-    ]
-    rows = len(order)
-    template_lengths = [np.full(rows, len(part)) for part in (template.prefix, template.middle, template.suffix)]
-    lengths = [
-        template_lengths[0],
-        subwords[0][1],
-        subwords[1][1],
-        template_lengths[1],
-        subwords[2][1],
-        subwords[3][1],
-        template_lengths[2],
-    ]
-    offsets = offsets_of(np.sum(lengths, axis=0))
-    starts = offsets[:-1] + np.cumsum([np.zeros(rows, dtype=np.int64), *lengths[:-1]], axis=0)
-    ids, types = np.empty(offsets[-1], dtype=np.int32), np.empty(offsets[-1], dtype=np.int32)
-    for place, part, part_types in (
-        (0, template.prefix, template.prefix_types),
-        (3, template.middle, template.middle_types),
-        (6, template.suffix, template.suffix_types),
-    ):
-        target = ranges(starts[place], lengths[place])
-        ids[target], types[target] = np.tile(part, rows), np.tile(part_types, rows)
-    for place, (values, length), kind in zip((1, 2, 4, 5), subwords, np.repeat(template.text_types, 2), strict=True):
-        target = ranges(starts[place], length)
-        ids[target], types[target] = values, kind
-    return {"input_ids": (ids, offsets), "token_type_ids": (types, offsets)}
-
-
-def _runs(subwords: Subwords, parts: Parts, example: Ints, order: Ints) -> list[tuple[npt.NDArray, Ints]]:
-    """The kept heads and tails of all rows, flat, with their lengths."""
-    begin = offsets_of(subwords.lengths)[:-1][example]
-    heads = (parts.head_start[order], parts.head_length[order])
-    tails = (parts.tail_start[order], parts.tail_length[order])
-    return [(subwords.ids[ranges(begin + start, length)], length) for start, length in (heads, tails)]
+    return encode_label_values(split["label"][:], labels, problem_type)
 
 
 def _dataset(columns: dict[str, tuple[npt.NDArray[np.int32], Ints]], labels: npt.NDArray, examples: Ints) -> Dataset:
@@ -190,46 +97,3 @@ def _dataset(columns: dict[str, tuple[npt.NDArray[np.int32], Ints]], labels: npt
     arrays["example"] = pa.array(examples.astype(np.int32))
     arrays["length"] = pa.array(np.diff(columns["input_ids"][1]).astype(np.int32))
     return Dataset(InMemoryTable(pa.table(arrays)))
-
-
-def _count(first: Subwords, second: Subwords, fitted: Fitted, capacity: int) -> dict[str, int]:
-    total = first.lengths.astype(np.int64) + second.lengths
-    kept = np.bincount(fitted.example, fitted.first.length + fitted.second.length, minlength=len(total))
-    rows = np.bincount(fitted.example, minlength=len(total))
-    lost = np.where(rows > 1, np.minimum(first.lengths, second.lengths) - capacity // 2, total - kept)
-    return {
-        "texts": len(total),
-        "pieces": int(total.sum()),
-        "rows": len(fitted.example),
-        "texts_too_long": int((total > capacity).sum()),
-        "texts_cut": int((lost > 0).sum()),
-        "pieces_cut": int(np.maximum(lost, 0).sum()),
-        "control_texts": first.control_texts + second.control_texts,
-    }
-
-
-def _report(counts: dict[str, int], long_text: LongText, max_length: int, name: str) -> None:
-    """Say how many texts spell control tokens, how many were too long, and what became of them; nothing of none."""
-    if counts["control_texts"]:
-        logger.warning(
-            "%s: %s texts spell a control token of the tokenizer (as [SEP] or </s>); it is encoded as text.",
-            name,
-            f"{counts['control_texts']:,}",
-        )
-    if not counts["texts_too_long"]:
-        return
-    what = {
-        LongText.TRUNCATE: "they were cut off at the end",
-        LongText.HEAD_TAIL: "their middle was left out",
-        LongText.WINDOWS: f"they were read in windows ({counts['rows']:,} rows in all), whose scores are averaged",
-    }[long_text]
-    lost = f", {counts['pieces_cut']:,} of {counts['pieces']:,} subwords lost" if counts["pieces_cut"] else ""
-    logger.warning(
-        "%s: %s of %s texts are longer than --max_seq_length %d; %s%s.",
-        name,
-        f"{counts['texts_too_long']:,}",
-        f"{counts['texts']:,}",
-        max_length,
-        what,
-        lost,
-    )

@@ -5,42 +5,31 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune.arguments.model import ModelArguments
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.prediction import PredictArguments
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.decisions import Decision, Scoring
-from finetune.classification.encoding import EncodedClassification, encode_classification, encode_labels
 from finetune.classification.metrics import pool_windows
 from finetune.classification.prediction_input import PAIR_FIELD, ClassificationInputs
-from finetune.classification.published.cleaning import clean_text
 from finetune.classification.report import describe_outputs, format_result
-from finetune.classification.results import read_decision
 from finetune.classification.summary import summarise_texts
-from finetune.classification.task import TASK
+from finetune.classification.text_rows import EncodedTexts, encode_label_values, encode_texts
 from finetune.classification.truncation import LongText
-from finetune.data.corpus import build_dataset
 from finetune.data.files import listed
 from finetune.data.prediction_input import InputText, PredictionScore
 from finetune.encoding.subwords import SubwordEncoder
-from finetune.errors import DataError, Problem, ProblemList, UsageError
-from finetune.models.checks import check_max_length, check_vocabulary, resolve_max_length
-from finetune.models.exported import find_format
-from finetune.models.loading import check_weights, load_config
-from finetune.models.prediction import choose_device, predict_logits
+from finetune.errors import DataError, Problem, UsageError
+from finetune.models.exported import Network
 from finetune.models.settings import ClassifierSettings
-from finetune.supervised.predicting import load_to_predict
-from finetune.tokenization.loading import load_tokenizer
-from finetune.training.collators import ClassificationCollator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +41,7 @@ class PreparedTexts:
     """Some texts on their way to the model."""
 
     texts: Sequence[InputText]
-    encoded: EncodedClassification
+    encoded: EncodedTexts
     rows: list[dict[str, Any]]
 
 
@@ -68,7 +57,7 @@ class ClassifiedTexts:
 class Classifier:
     """A trained text classifier, ready to predict."""
 
-    model: PreTrainedModel
+    network: Network
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
     settings: ClassifierSettings
@@ -76,8 +65,8 @@ class Classifier:
     encoder: SubwordEncoder
     max_length: int
     arguments: PredictArguments
-    bf16: bool
     scored: list[tuple[npt.NDArray, Any]] = field(default_factory=list)  # outputs (labels,) and gold, with --score
+    abstained: int = 0  # texts (or labels, where there are several) that --abstain_below left without an answer
 
     def read(self) -> Iterator[InputText]:
         """What is to be classified.
@@ -100,12 +89,12 @@ class Classifier:
         pairs = [read_pair(text) for text in texts] if self.settings.pairs else None
         firsts = [first for first, _ in pairs] if pairs else [text.text for text in texts]
         encoded = self.encode(firsts, pairs)
-        return PreparedTexts(texts, encoded, list(encoded.dataset))
+        return PreparedTexts(texts, encoded, encoded.rows())
 
     def compute(self, prepared: PreparedTexts) -> ClassifiedTexts:
         """Outputs (texts, labels), windows averaged."""
-        size, encoded = self.arguments.batch_size, prepared.encoded
-        logits = predict_logits(self.model, prepared.rows, self.collator, batch_size=size, bf16=self.bf16)
+        encoded = prepared.encoded
+        logits = self.network.predict(prepared.rows, batch_size=self.arguments.batch_size)
         return ClassifiedTexts(prepared.texts, pool_windows(np.stack(logits), encoded.examples, encoded.number))
 
     def tell(self, classified: ClassifiedTexts) -> Iterator[dict[str, Any]]:
@@ -114,7 +103,26 @@ class Classifier:
             if self.arguments.score and text.gold is not None:
                 self.scored.append((row, text.gold))
             held = {} if text.gold is None else {self.gold_name: text.gold}
-            yield text.beside({"text": text.text, **name_answer(answer), **held})
+            yield text.beside({"text": text.text, **self.name_answer(answer), **held})
+
+    def name_answer(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """`label` and `score` for one label, `labels` for several, `value` for a number; `scores` of all labels.
+
+        With `--abstain_below`, an answer that is less probable is None, or is not among `labels`.
+        """
+        predicted, scores = answer["predicted"], answer.get("probabilities")
+        if scores is None:
+            return {"value": predicted}
+        best = sorted(scores.items(), key=lambda item: -item[1])[: self.arguments.top_k or 0]
+        more = {"top": [{"label": label, "score": score} for label, score in best]} if best else {}
+        least = self.arguments.abstain_below or 0.0
+        if isinstance(predicted, list):
+            kept = [label for label in predicted if scores[label] >= least]
+            self.abstained += len(predicted) - len(kept)
+            return {"labels": kept, "scores": scores, **more}
+        uncertain = scores[predicted] < least
+        self.abstained += uncertain
+        return {"label": None if uncertain else predicted, "score": scores[predicted], "scores": scores, **more}
 
     @property
     def gold_name(self) -> str:
@@ -131,40 +139,70 @@ class Classifier:
         kind = ProblemType(self.settings.problem_type)
         gold = [label for _, label in self.scored]
         require_known_labels(gold, self.labels, kind)
-        expected = encode_labels(build_dataset({"label": gold}), self.labels, kind)
+        expected = encode_label_values(gold, self.labels, kind)
         scoring = Scoring(kind)
         outputs = np.stack([row for row, _ in self.scored])
         summary = summarise_texts(outputs, expected, self.decision, scoring, self.labels, listed_errors=0)
         shown = dict.fromkeys((scoring.main, *(("f1_macro",) if "f1_macro" in scoring.names else ())))
         return PredictionScore(format_result("input", summary), {name: summary.scores[name] for name in shown})
 
-    def encode(self, texts: list[str], pairs: list[tuple[str, str]] | None) -> EncodedClassification:
-        columns = {"text": list(map(self.clean, texts))}
-        if pairs is not None:
-            columns["text_pair"] = [self.clean(second) for _, second in pairs]
-        return encode_classification(
-            build_dataset(columns),
+    def encode(self, texts: list[str], pairs: list[tuple[str, str]] | None) -> EncodedTexts:
+        return encode_texts(
+            list(map(self.clean, texts)),
+            None if pairs is None else [self.clean(second) for _, second in pairs],
             self.tokenizer,
-            self.labels,
-            ProblemType(self.settings.problem_type),
+            self.encoder,
             max_length=self.max_length,
             long_text=LongText(self.settings.long_text),
             stride=self.settings.stride,
-            encoder=self.encoder,
             name="input",
         )
 
     @property
     def clean(self) -> Callable[[str], str]:
         """What was done to texts before training."""
-        settings = self.settings
-        if settings.cleaning:
-            return partial(clean_text, space_token=settings.space_token or " ", lowercase=settings.lowercase)
-        return str.lower if settings.lowercase else str
+        if not self.settings.cleaning:
+            return str.lower if self.settings.lowercase else str
+        from finetune.classification.published.cleaning import make_cleaner  # needs the package regex
 
-    @property
-    def collator(self) -> ClassificationCollator:
-        return ClassificationCollator.for_tokenizer(self.tokenizer)
+        return make_cleaner(self.settings)
+
+
+def require_json(arguments: PredictArguments) -> None:
+    """Raises:
+    UsageError: the output format is for taggers.
+    """
+    if arguments.output_format == "conll":
+        found = "--output_format conll is for taggers, and this model classifies whole texts"
+        raise UsageError(Problem(found, remedy="drop it: results are JSON lines"))
+
+
+def resolve_decision(decision: Decision, options: PredictArguments, labels: Sequence[str]) -> Decision:
+    """The decision of the model, with the thresholds that were typed.
+
+    Raises:
+        UsageError: an option that this kind of model has no use for, or a threshold of no label.
+    """
+    problems = []
+    if options.threshold and decision.problem_type is not ProblemType.MULTI:
+        remedy = "drop it; --abstain_below leaves uncertain answers out"
+        problems.append(
+            Problem("--threshold is for models that give several labels, and this one gives one", remedy=remedy)
+        )
+    for flag in ("top_k", "abstain_below"):
+        if getattr(options, flag) is not None and decision.problem_type is ProblemType.REGRESSION:
+            problems.append(Problem(f"--{flag} is for labels, and this model gives a number", remedy="drop it"))
+    typed = options.thresholds()
+    unknown = [name for name in typed if name is not None and name not in labels]
+    problems += [Problem(f"--threshold names {name!r}", allowed_values(name, labels)) for name in unknown]
+    if problems:
+        raise UsageError(*problems)
+    if not typed:
+        return decision
+    held = decision.thresholds
+    pairs = zip(labels, held.values, strict=True)
+    values = tuple(typed.get(label, typed.get(None, value)) for label, value in pairs)
+    return replace(decision, thresholds=replace(held, values=values))
 
 
 def require_known_labels(gold: Sequence[Any], labels: Sequence[str], kind: ProblemType) -> None:
@@ -195,56 +233,3 @@ def read_pair(text: InputText) -> tuple[str, str]:
         allowed = f'a tab between two texts, or {{"text": ..., "{PAIR_FIELD}": ...}}, is needed'
         raise DataError(Problem("the model reads pairs of texts", allowed, "", text.path, text.line))
     return first, second
-
-
-def name_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """`label` and `score` for one label, `labels` for several, `value` for a number; `scores` of all labels."""
-    predicted, scores = answer["predicted"], answer.get("probabilities")
-    if scores is None:
-        return {"value": predicted}
-    if isinstance(predicted, list):
-        return {"labels": predicted, "scores": scores}
-    return {"label": predicted, "score": scores[predicted], "scores": scores}
-
-
-def open_classifier(model_arguments: ModelArguments, arguments: PredictArguments) -> Classifier:
-    """Load a trained classifier with the settings that it was saved with.
-
-    Raises:
-        UsageError: the output format is for taggers.
-        DataError: with everything that is wrong about the folder, stored thresholds of other labels included.
-    """
-    if arguments.output_format == "conll":
-        found = "--output_format conll is for taggers, and this model classifies whole texts"
-        raise UsageError(Problem(found, remedy="drop it: results are JSON lines"))
-    problems = ProblemList()
-    folder = Path(model_arguments.model_name_or_path)
-    settings = problems.attempt(ClassifierSettings.load, folder)
-    config = problems.attempt(load_config, model_arguments)
-    space_token = settings.space_token if settings else None
-    tokenizer = problems.attempt(load_tokenizer, model_arguments, space_token=space_token)
-    exported = problems.attempt(find_format, folder)
-    problems.extend([] if exported else check_weights(model_arguments))
-    device = problems.attempt(choose_device, arguments.device)
-    if config is not None:
-        problems.extend(check_max_length(arguments.max_length, config))
-        settings = settings or settings_of_config(config)
-        labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
-        kind = ProblemType(settings.problem_type)
-        decision = problems.attempt(read_decision, settings, kind, labels)
-    if config is not None and tokenizer is not None:
-        problems.extend(check_vocabulary(config, tokenizer))
-    problems.raise_any()
-    assert config is not None and tokenizer is not None and settings is not None and decision is not None
-    assert device is not None
-    model, bf16 = load_to_predict(model_arguments, config, tokenizer, arguments, task=TASK, device=device)
-    max_length = resolve_max_length(arguments.max_length or settings.max_length, config, tokenizer)
-    return Classifier(
-        model, tokenizer, labels, settings, decision, SubwordEncoder(tokenizer), max_length, arguments, bf16
-    )
-
-
-def settings_of_config(config: PretrainedConfig) -> ClassifierSettings:
-    """What a model of another program says of itself."""
-    guessed = ProblemType.REGRESSION if config.num_labels == 1 else ProblemType.SINGLE
-    return ClassifierSettings(problem_type=config.problem_type or guessed.value)

@@ -54,7 +54,20 @@ class ClassificationInputs:
                 f"--input_format {self.options.input_format} is for words with tags, and this model classifies texts"
             )
             raise UsageError(Problem(found, remedy="give texts, a table or JSON"))
-        return read_inputs(self.options.input_file, self.options.input_format, self.read_file, flag=flag)
+        options = self.options
+        return read_inputs(
+            options.input_file, options.input_format, self.read_file, flag=flag, read_records=self.read_stream
+        )
+
+    def read_stream(self, values: Iterator[tuple[Any, int]], path: Path) -> Iterator[InputText]:
+        """Records as they come, read by the columns of the first; the first that is wrong ends the stream."""
+        choice = None
+        for value, line in values:
+            table = table_of_records([value], [line], path)
+            choice = choice or self.choose(table)
+            for name in (*choice.text, *filter(None, (choice.text_pair,))):
+                table.columns.setdefault(name, [None])
+            yield from self.read_rows(table, choice, streamed=True)
 
     def read_file(self, path: Path, kind: str) -> Iterator[InputText]:
         """The texts of one file."""
@@ -104,17 +117,17 @@ class ClassificationInputs:
             raise DataError(Problem(found, "", "name it with --text_column_name", table.path))
         return choice
 
-    def read_rows(self, table: RowTable, choice: ColumnChoice) -> Iterator[InputText]:
+    def read_rows(self, table: RowTable, choice: ColumnChoice, *, streamed: bool = False) -> Iterator[InputText]:
         """The rows of a table with their other cells beside them."""
-        reading = TableReading(table, replace(choice, label=()), "the input")
-        rows = reading.read(ProblemType.SINGLE, needs_label=False)
+        reading = TableReading(table, replace(choice, label=()), "the input", streamed=streamed)
+        rows = reading.read_columns(ProblemType.SINGLE, needs_label=False)
         for note in reading.notes:
             logger.warning("%s", note)
         used = {*choice.text, choice.text_pair}
         others = {name: values for name, values in table.columns.items() if name not in used}
-        seconds = rows["text_pair"][:] if choice.text_pair else None
+        seconds = rows["text_pair"] if choice.text_pair else None
         gold = self.read_gold(table, choice)
-        for row, text in enumerate(rows["text"][:]):
+        for row, text in enumerate(rows["text"]):
             fields = {name: values[row] for name, values in others.items()}
             fields |= {} if seconds is None else {PAIR_FIELD: seconds[row]}
             yield InputText(text, None, table.path or Path(), table.lines[row], fields, gold=gold[row])

@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from pprint import pformat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
 from numpy.typing import NDArray
 
 from finetune.classification.column_choice import ProblemType
@@ -18,6 +17,9 @@ from finetune.classification.metrics import ConfidentError
 from finetune.classification.summary import TextSummary
 from finetune.report.files import REPORT, write_text
 from finetune.report.tables import class_table, confusion_table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 NAMES = {"train": "Train", "validation": "Val", "test": "Test"}
 WIDEST_MATRIX = 12  # labels that fit side by side

@@ -12,7 +12,7 @@ from transformers import Trainer
 
 from finetune.arguments.model import ModelArguments
 from finetune.classification.column_choice import ProblemType
-from finetune.classification.decisions import Decision, fit_decision, plain_decision
+from finetune.classification.decisions import Decision, fit_decision, plain_decision, read_decision
 from finetune.classification.evaluation import Outputs, PredictedTexts, predict_texts
 from finetune.classification.report import (
     describe_outputs,
@@ -25,7 +25,7 @@ from finetune.classification.report import (
 )
 from finetune.classification.summary import TextSummary, summarise_texts
 from finetune.classification.task import ClassificationTask
-from finetune.classification.thresholds import ThresholdScope, thresholds_from_json
+from finetune.classification.thresholds import ThresholdScope
 from finetune.models.settings import ClassifierSettings
 from finetune.run.folder import Run
 from finetune.supervised.results import write_supervised_results
@@ -97,19 +97,6 @@ def load_decision(task: ClassificationTask) -> Decision | None:
     folder = Path(task.arguments[ModelArguments].model_name_or_path)
     settings = ClassifierSettings.load(folder) if folder.is_dir() else None
     return None if settings is None else read_decision(settings, task.problem_type, task.labels)
-
-
-def read_decision(settings: ClassifierSettings, problem_type: ProblemType, labels: Sequence[str]) -> Decision:
-    """The decision rule that settings hold.
-
-    Raises:
-        DataError: their thresholds are of another label set.
-    """
-    decision = replace(plain_decision(problem_type, labels), temperature=settings.temperature)
-    if settings.thresholds is None or problem_type is not ProblemType.MULTI:
-        return decision
-    stored = {"thresholds": settings.thresholds, "scope": settings.threshold_scope}
-    return replace(decision, thresholds=thresholds_from_json(stored, labels))
 
 
 def add_decision(settings: ClassifierSettings, decision: Decision) -> ClassifierSettings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,9 @@ from finetune.data.files import MAX_LISTED
 from finetune.data.json_values import parse_json
 from finetune.data.row_files import RowTable
 from finetune.errors import DataError, Problem
+from finetune.supervised.silver import WEIGHT
 
-WEIGHT, SOFT = "weight", "probabilities"
+SOFT = "probabilities"
 TOLERANCE = 1e-3  # by which probabilities may miss 1, as those that were rounded do; they are made to sum to 1
 
 
@@ -41,8 +42,12 @@ class RowTargets:
     notes: list[str] = field(default_factory=list)
 
 
-def take_targets(tables: Mapping[str, RowTable], asked: RowTargetArguments, label: str) -> RowTargets:
+def take_targets(
+    tables: Mapping[str, RowTable], asked: RowTargetArguments, label: str, *, required: bool = True
+) -> RowTargets:
     """Take the columns out of all tables; `label` is filled in by the likeliest where a row has none.
+
+    Where they are not `required`, as other files may have them, columns that are not there are not read.
 
     Raises:
         DataError: columns that are not there, weights or probabilities that are none, each with its line.
@@ -52,10 +57,12 @@ def take_targets(tables: Mapping[str, RowTable], asked: RowTargetArguments, labe
     if not any(typed.values()) or "train" not in tables:
         return targets
     train = tables["train"]
+    if not required:
+        asked = replace(asked, **{flag: name if name in train.columns else None for flag, name in typed.items()})
     missing = [
         Problem(f"--{flag} {name}: train has no such column", allowed_values(name, train.columns), path=train.path)
         for flag, name in typed.items()
-        if name and name not in train.columns
+        if required and name and name not in train.columns
     ]
     if missing:
         raise DataError(*missing)

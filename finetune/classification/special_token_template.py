@@ -6,13 +6,16 @@ Fast tokenizers keep it in a post-processor, Python ones in methods, so it is re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.special_tokens import PROBES, find_special_tokens
 from finetune.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Ids = npt.NDArray[np.int64]
 

@@ -26,6 +26,8 @@ from finetune.classification.encoding import EncodedClassification, encode_class
 from finetune.classification.evaluation import Outputs, Score, build_text_metrics
 from finetune.classification.examples import format_texts
 from finetune.classification.losses import SequenceEvaluationLoss, SequenceLoss, balance_positive_weights
+from finetune.classification.published.cleaning import make_cleaner
+from finetune.classification.silver import add_silver_texts
 from finetune.classification.thresholds import ThresholdScope
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import Corpus
@@ -196,6 +198,11 @@ def open_corpus(arguments: Arguments, definition: TaskDefinition) -> Corpus:
         DataError: the corpus is broken, or splits or labels are missing.
     """
     corpus = definition.read(arguments)
+    if arguments[ClassificationArguments].silver_file:
+        already = len(corpus.notes)
+        add_silver_texts(corpus, arguments, make_cleaner(definition.settings))
+        for note in corpus.notes[already:]:
+            logger.warning("%s", note)
     require_splits(corpus, arguments.training, "label")
     return corpus
 

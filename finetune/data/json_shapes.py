@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import TextLines, listed
-from finetune.data.json_values import parse_json, read_json_lines, read_json_list
+from finetune.data.json_values import is_json, parse_json, read_json_lines, read_json_list
 from finetune.errors import DataError, Problem
 
 HOLDERS = ("data", "records", "rows", "annotations", "examples", "items", "documents", "sentences", "dataset", "train")
@@ -84,17 +84,9 @@ def _read_one_object(source: TextLines) -> dict[str, Any] | None:
     content = list(islice((line for line in source.lines if line.strip()), 2))
     if not content or not content[0].lstrip().startswith("{"):
         return None
-    if len(content) > 1 and _is_json(content[0]):
+    if len(content) > 1 and is_json(content[0]):
         return None
     return _parse_object(source, required=False)
-
-
-def _is_json(line: str) -> bool:
-    try:
-        parse_json(line)
-    except json.JSONDecodeError:
-        return False
-    return True
 
 
 def _parse_object(source: TextLines, *, required: bool) -> dict[str, Any] | None:

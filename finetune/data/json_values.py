@@ -60,6 +60,15 @@ def _refuse_half_characters(text: str, value: Any) -> None:
         raise json.JSONDecodeError("half a character (a lone surrogate)", text, suspect.start()) from error
 
 
+def is_json(text: str) -> bool:
+    """Whether a text is one value of JSON."""
+    try:
+        parse_json(text)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
 def read_json_lines(lines: Sequence[str], path: Path) -> tuple[list[Any], list[int]]:
     """One value a line, and its line (from 1); empty lines are skipped.
 

@@ -1,4 +1,4 @@
-"""Labels that look alike: those that differ in white space, case or Unicode normal form only, in every task."""
+"""Labels that look alike: those that differ in white space, case, marks or Unicode form only, in every task."""
 
 from __future__ import annotations
 
@@ -9,12 +9,29 @@ from collections.abc import Mapping
 from finetune.data.files import listed
 
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))  # zero-width characters, soft hyphen
+QUOTES, ENDINGS = "'\"`‘’“”„«»", ".,;:"
 
 
 def fold_label(label: str) -> str:
-    """What labels that look alike have in common."""
-    text = unicodedata.normalize("NFKC", label).translate(INVISIBLE)
-    return " ".join(text.casefold().split())
+    """What labels that look alike have in common.
+
+    Gone are case, white space, what cannot be seen, quotes around and a point or comma behind it; any dash or underscore
+    is a space, and a digit of any script its value. A label of signs alone stays itself.
+
+    >>> [fold_label(label) for label in ("Very_Good.", "non‑toxic", "'๓'", "$.", "C++")]
+    ['very good', 'non toxic', '3', '$.', 'c++']
+    """
+    text = unicodedata.normalize("NFKC", label).translate(INVISIBLE).casefold().strip()
+    bare = text.strip(QUOTES).rstrip(ENDINGS).strip(QUOTES).strip()
+    if not bare or not (bare[0].isalnum() and bare[-1].isalnum()):
+        return " ".join(text.split())
+    return " ".join("".join(map(_fold_character, bare)).split())
+
+
+def _fold_character(letter: str) -> str:
+    if letter.isdecimal():
+        return str(unicodedata.decimal(letter))
+    return " " if letter == "_" or unicodedata.category(letter) == "Pd" else letter
 
 
 def find_alike(counts: Mapping[str, int]) -> list[list[str]]:
@@ -35,7 +52,7 @@ def describe_alike(counts: Mapping[str, int], *, unified: bool, noun: str = "lab
     notes = []
     for group in find_alike(counts):
         spelt = listed([f"{label!r} ({counts[label]:,})" for label in group])
-        what = f"The {noun} {spelt} differ in white space, case or Unicode form only"
+        what = f"The {noun} {spelt} differ in white space, case, marks or Unicode form only"
         remedy = f"all are read as {group[0]!r}" if unified else "--normalize_labels makes them one"
         notes.append(f"{what}; {remedy}." if unified else f"{what}, and are learnt as {len(group)} of them; {remedy}.")
     return notes

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from finetune.data.files import missing_file
 from finetune.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
@@ -17,6 +19,9 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     Raises:
         DataError: it is missing, may not be read, or is no Parquet file.
     """
+    import pyarrow as pa  # every reader imports this file, few read Parquet
+    import pyarrow.parquet as pq
+
     if path.is_dir():
         raise DataError(Problem("this is a folder", "one file is allowed", path=path))
     if not path.is_file():
@@ -35,6 +40,8 @@ def read_parquet_table(path: Path) -> pa.Table:
     Raises:
         DataError: as `open_parquet`, or its content is damaged.
     """
+    import pyarrow as pa
+
     file = open_parquet(path)
     try:
         return file.read()

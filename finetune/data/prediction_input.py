@@ -11,17 +11,17 @@ import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from finetune.data.annotation_exports import is_export
 from finetune.data.files import find_paths, iterate_lines, read_lines
 from finetune.data.json_shapes import read_json_records
-from finetune.data.json_values import parse_json, read_json_list
+from finetune.data.json_values import is_json, parse_json, read_json_list
 from finetune.data.words import split_words
 from finetune.errors import DataError, Problem
 
@@ -50,6 +50,7 @@ class InputText:
     line: int
     fields: dict[str, Any]  # what else its object or row held; handed on to the output
     gold: Any = None  # the answer that the input itself holds: tags of the words, a label, labels or a number
+    document: Hashable = None  # neighbours with the same one are of one document; None: it stands alone
 
     def split(self, segmenter: str = "auto") -> tuple[list[str], list[tuple[int, int]]]:
         """Words and their places in `text`; `segmenter` finds them where none are given."""
@@ -65,6 +66,7 @@ class InputText:
 
 
 FileReader = Callable[[Path, str], Iterator[InputText]]
+RecordReader = Callable[[Iterator[tuple[Any, int]], Path], Iterator[InputText]]  # of values with their lines
 
 
 def place_words(words: Sequence[str], text: str) -> list[tuple[int, int]]:
@@ -89,12 +91,18 @@ def holds_in_order(text: str, words: Sequence[str]) -> bool:
 
 
 def read_inputs(
-    patterns: Sequence[str] | None, input_format: str, read_file: FileReader, *, flag: str = "--input_file"
+    patterns: Sequence[str] | None,
+    input_format: str,
+    read_file: FileReader,
+    *,
+    flag: str = "--input_file",
+    read_records: RecordReader | None = None,
 ) -> Iterator[InputText]:
     """Every text of the files (or of standard input) in their order; empty lines of text are texts too.
 
-    `read_file` reads a file in a format, `auto` included. Standard input in another format than lines is kept in a file
-    until it ends, because readers look at all of it.
+    `read_file` reads a file in a format, `auto` included. Standard input is read line by line if it holds texts, or JSON
+    with a value on each line, which `read_records` reads as it comes; in another format it is kept in a file until it
+    ends, because readers look at all of it.
 
     Raises:
         DataError: a file is missing or not UTF-8, or is not of its format.
@@ -105,7 +113,15 @@ def read_inputs(
     elif input_format in ("auto", *LINE_FORMATS):
         yield from read_line_texts(iterate_standard_input(), STDIN, "words" if input_format == "words" else "text")
     else:
-        with keep_standard_input(STDIN_SUFFIXES[input_format]) as path:
+        lines: Iterator[str] = iter(())
+        if input_format == "jsonl" and read_records is not None:
+            stream = iterate_standard_input()
+            first = next((line for line in stream if line.strip()), "")
+            if is_json(first) and not is_list_of_objects(parse_json(first)):
+                yield from read_records(parse_json_lines(chain([first], stream)), STDIN)
+                return
+            lines = chain([first], stream)
+        with keep_standard_input(STDIN_SUFFIXES[input_format], lines) as path:
             yield from read_file(path, input_format)
 
 
@@ -120,11 +136,14 @@ def iterate_standard_input() -> Iterator[str]:
 
 
 @contextmanager
-def keep_standard_input(suffix: str) -> Iterator[Path]:
-    """A file that holds standard input; problems of it name standard input."""
+def keep_standard_input(suffix: str, begun: Iterable[str] = ()) -> Iterator[Path]:
+    """A file that holds the lines that were read already and the rest of standard input; problems of it name standard
+    input.
+    """
     with tempfile.TemporaryDirectory(prefix="finetune-stdin-") as folder:
         path = Path(folder) / f"stdin{suffix}"
         with path.open("wb") as file:
+            file.writelines(f"{line}\n".encode() for line in begun)
             shutil.copyfileobj(sys.stdin.buffer, file)
         try:
             yield path
@@ -134,10 +153,12 @@ def keep_standard_input(suffix: str) -> Iterator[Path]:
 
 
 def read_line_texts(lines: Iterable[str], path: Path, kind: str) -> Iterator[InputText]:
-    """One text a line; with `words` its words are what spaces separate."""
+    """One text a line, an empty line between documents; with `words` its words are what spaces separate."""
+    document = 0
     for number, line in enumerate(lines, start=1):
         words = [word for word in line.split(" ") if word] if kind == "words" else None
-        yield InputText(line if words is None else " ".join(words), words, path, number, {})
+        document += not line.strip()
+        yield InputText(line if words is None else " ".join(words), words, path, number, {}, document=document)
 
 
 def read_line_file(path: Path, kind: str) -> Iterator[InputText]:
@@ -152,13 +173,22 @@ def iterate_json_values(path: Path) -> Iterator[tuple[Any, int]]:
     """
     head = list(islice((line for line in iterate_lines(path) if line.strip()), 2))
     first = head[0].lstrip() if head else ""
-    if first.startswith("[") and not _is_json(first):
+    if first.startswith("[") and (not is_json(first) or is_list_of_objects(parse_json(first))):
         yield from zip(*read_json_list(list(iterate_lines(path)), path), strict=True)
         return
-    if first.startswith("{") and (len(head) == 1 or not _is_json(first)):
+    if first.startswith("{") and (len(head) == 1 or not is_json(first)):
         yield from _records_of_one_object(path)
         return
-    for number, line in enumerate(iterate_lines(path), start=1):
+    yield from parse_json_lines(iterate_lines(path), path)
+
+
+def parse_json_lines(lines: Iterable[str], path: Path = STDIN) -> Iterator[tuple[Any, int]]:
+    """The value of each line that is not blank, with its number.
+
+    Raises:
+        DataError: at the first line that is no JSON.
+    """
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 yield parse_json(line), number
@@ -173,13 +203,9 @@ def _records_of_one_object(path: Path) -> Iterator[tuple[Any, int]]:
     yield from zip(records.values, records.lines, strict=True)
 
 
-def _is_json(line: str) -> bool:
-    """Whether a line is a value of its own: a list that is written on one line is a list of values all the same."""
-    try:
-        value = parse_json(line)
-    except json.JSONDecodeError:
-        return False
-    return not (isinstance(value, list) and all(isinstance(item, dict) for item in value))
+def is_list_of_objects(value: Any) -> bool:
+    """Of which each is a record, though they stand on one line."""
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def in_chunks(items: Iterator[InputText], size: int) -> Iterator[list[InputText]]:

@@ -32,7 +32,13 @@ def split_rows(count: int, test_fraction: float, seed: int) -> tuple[Indices, In
 
 
 def carve_validation(
-    corpus: Corpus, seed: int, *, text: str, label: str | None = None, fraction: float = VALIDATION_FRACTION
+    corpus: Corpus,
+    seed: int,
+    *,
+    text: str,
+    label: str | None = None,
+    fraction: float = VALIDATION_FRACTION,
+    together: str | None = None,
 ) -> None:
     """Where a corpus has train but no validation, make one of a tenth of train, in place, and say so; never of test.
 
@@ -44,6 +50,7 @@ def carve_validation(
         seed: draws the rows.
         text: the column that says which rows belong together: a text, or a list of words.
         label: the column of labels, one or a list of them a row; None, or numbers: there are none to keep.
+        together: a column of keys, rows with the same of which belong together instead: whole documents.
         fraction: of the rows of train that validation gets, as near as whole groups of rows allow.
 
     Raises:
@@ -52,16 +59,17 @@ def carve_validation(
     rows = corpus.splits.get("train")
     if rows is None or "validation" in corpus.splits:
         return
-    groups = _group_rows(rows[text][:])
+    noun = "text" if together is None else together
+    groups = _group_rows(rows[together or text][:])
     if len(groups) < 2:
-        found = f"train has {len(rows):,} row{'s' * (len(rows) != 1)} of one text and there is no validation set"
-        raise DataError(Problem(found, "at least two texts are needed to make one", "pass --validation_file"))
+        found = f"train has {len(rows):,} row{'s' * (len(rows) != 1)} of one {noun} and there is no validation set"
+        raise DataError(Problem(found, f"at least two {noun}s are needed to make one", "pass --validation_file"))
     labels = _label_sets(rows, label)
     chosen = _choose_groups(groups, labels, max(1, round(fraction * len(rows))), seed)
     if not chosen:
-        found = "every text of train holds the only example of a label, and there is no validation set"
+        found = f"every {noun} of train holds the only example of a label, and there is no validation set"
         raise DataError(
-            Problem(found, "one is made of texts whose labels train has elsewhere", "pass --validation_file")
+            Problem(found, f"one is made of {noun}s whose labels train has elsewhere", "pass --validation_file")
         )
     drawn = np.zeros(len(rows), dtype=bool)
     drawn[[row for group in chosen for row in group]] = True
@@ -71,7 +79,7 @@ def carve_validation(
     corpus.splits = {split: corpus.splits[split] for split in ("train", "validation", "test") if split in corpus.splits}
     corpus.notes.append(
         f"There is no validation set: {drawn.sum():,} of {len(rows):,} rows of train, drawn with seed {seed}, serve as "
-        "one; rows of the same text stay together, and every label stays in train."
+        f"one; rows of the same {noun} stay together, and every label stays in train."
     )
 
 

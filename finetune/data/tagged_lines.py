@@ -15,9 +15,9 @@ LINES_LOOKED_AT = 200
 
 
 def are_span_tags(tags: Collection[str]) -> bool:
-    """Whether tags spell spans: all are `O` or like `B-PER`, and one is not `O`; or `o` and like `b-per`."""
+    """Whether tags spell spans: all are `O` or like `B-PER`, and one is not; beside an `O` or `o` also like `b-per`."""
     inside = [tag for tag in tags if tag not in ("O", "o")]
-    if "o" in tags:
+    if len(inside) < len(tags):
         inside = [raise_letter(tag) for tag in inside]
     return bool(inside) and all(SPAN_TAG.fullmatch(tag) for tag in inside)
 
@@ -25,9 +25,11 @@ def are_span_tags(tags: Collection[str]) -> bool:
 def raise_letter(tag: str) -> str:
     """A tag in lower case with the letter of its scheme in upper case; any other as it stands.
 
-    >>> raise_letter("b-per"), raise_letter("per-i"), raise_letter("o"), raise_letter("noun")
-    ('B-per', 'per-I', 'O', 'noun')
+    >>> raise_letter("b-per"), raise_letter("per-i"), raise_letter("o"), raise_letter("noun"), raise_letter("B-x-b")
+    ('B-per', 'per-I', 'O', 'noun', 'B-x-b')
     """
+    if SPAN_TAG.fullmatch(tag):
+        return tag
     if tag in LOWER_LETTERS or LOWER_PREFIX.match(tag):
         return tag[0].upper() + tag[1:]
     return tag[:-1] + tag[-1].upper() if LOWER_SUFFIX.search(tag) else tag

@@ -15,8 +15,11 @@ A character is what a reader takes for one (Unicode's grapheme cluster): a lette
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import regex
+if TYPE_CHECKING:
+    import regex
 
 Places = list[tuple[int, int]]
 
@@ -27,15 +30,17 @@ UNSPACED = (
 )
 # Letters that are stacked under the one before (Khmer's coeng, Burmese virama) are one character with it.
 CHARACTER = r"(?:\X(?<=[\u17D2\u1039]))*(?:\p{GCB=Prepend}|(?!\s)\X)"
-# `regex` counts combining marks as parts of words (the stdlib's `re` cuts Thai and Devanagari words at their vowels).
-WORD = regex.compile(r"[\w\u200c\u200d]+|" + CHARACTER, regex.V1)
+PATTERNS = {
+    "words": r"[\w\u200c\u200d]+|" + CHARACTER,
+    "auto": rf"[[\w\u200c\u200d]--[{UNSPACED}]]+|{CHARACTER}",
+    "characters": CHARACTER,
+    "unspaced": rf"[{UNSPACED}]",
+    "cluster": r"\X",
+}
 ASCII_WORD = re.compile(r"\w+|[^\w\s]", re.ASCII)  # the same for the texts that are most of all, at once
-AUTO = regex.compile(rf"[[\w\u200c\u200d]--[{UNSPACED}]]+|{CHARACTER}", regex.V1)
-EACH_CHARACTER = regex.compile(CHARACTER, regex.V1)
-THAI = regex.compile(r"[\u0E01-\u0E4E]")
-UNSPACED_CHARACTER = regex.compile(rf"[{UNSPACED}]", regex.V1)
+THAI = re.compile(r"[\u0E01-\u0E4E]")
 # What joins code points that are no letters into one character: only texts with these need a look at it.
-SEQUENCE = regex.compile(r"[\u200d\ufe0f\u20e3\U0001F3FB-\U0001F3FF\U0001F1E6-\U0001F1FF\U000E0020-\U000E007F]")
+SEQUENCE = re.compile(r"[\u200d\ufe0f\u20e3\U0001F3FB-\U0001F3FF\U0001F1E6-\U0001F1FF\U000E0020-\U000E007F]")
 
 
 def split_words(text: str, segmenter: str = "auto") -> Places:
@@ -44,8 +49,17 @@ def split_words(text: str, segmenter: str = "auto") -> Places:
         return [match.span() for match in ASCII_WORD.finditer(text)]
     if segmenter == "auto" and THAI.search(text):
         return _thai_words(text)
-    pattern = {"auto": AUTO, "characters": EACH_CHARACTER, "words": WORD}[segmenter]
-    return [match.span() for match in pattern.finditer(text)]
+    return [match.span() for match in find_pattern(segmenter).finditer(text)]
+
+
+@lru_cache
+def find_pattern(name: str) -> regex.Pattern[str]:
+    """One of `PATTERNS`, by `regex`, for which combining marks are parts of words: the stdlib's `re` cuts Thai and
+    Devanagari words at their vowels. Texts in ASCII do without it.
+    """
+    import regex
+
+    return regex.compile(PATTERNS[name], regex.V1)
 
 
 def holds_thai(text: str) -> bool:
@@ -55,12 +69,14 @@ def holds_thai(text: str) -> bool:
 
 def holds_unspaced(text: str) -> bool:
     """Whether a text holds scripts of which `auto` takes every character as a word."""
-    return bool(UNSPACED_CHARACTER.search(text))
+    return not text.isascii() and bool(find_pattern("unspaced").search(text))
 
 
 def is_character(word: str) -> bool:
     """Whether a word is a single character, as a reader sees it."""
-    return EACH_CHARACTER.fullmatch(word) is not None
+    if word.isascii():
+        return len(word) == 1 and not word.isspace()
+    return find_pattern("characters").fullmatch(word) is not None
 
 
 def _thai_words(text: str) -> Places:
@@ -78,7 +94,7 @@ def _thai_words(text: str) -> Places:
 
 def _join_cut_characters(places: Places, text: str) -> Places:
     """The words, with those joined that the dictionary's borders cut inside one character (an emoji sequence)."""
-    borders = {match.start() for match in regex.finditer(r"\X", text)}
+    borders = {match.start() for match in find_pattern("cluster").finditer(text)}
     joined: Places = []
     for start, end in places:
         if joined and start not in borders:
@@ -90,6 +106,6 @@ def _join_cut_characters(places: Places, text: str) -> Places:
 
 def _cut_unspaced(text: str, start: int, end: int) -> Places:
     """A word of a Thai text that holds another script without spaces, in the words that this script has."""
-    if not UNSPACED_CHARACTER.search(text, start, end):
+    if not find_pattern("unspaced").search(text, start, end):
         return [(start, end)]
-    return [match.span() for match in AUTO.finditer(text, start, end)]
+    return [match.span() for match in find_pattern("auto").finditer(text, start, end)]

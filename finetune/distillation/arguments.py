@@ -31,7 +31,7 @@ class DistillationArguments:
     OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {
         "output_dir": renamed("dump_path"),
         "force": renamed("overwrite_output_dir", "bool"),
-        "n_gpu": gone("one process is started for each GPU by torchrun --nproc_per_node N"),
+        "n_gpu": gone("one process is started for each visible GPU, or as many as --nproc says"),
     }
 
     task: str = argument(TASKS[0], choices=TASKS, help="what is distilled; each task has flags of its own")

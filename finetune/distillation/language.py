@@ -40,7 +40,6 @@ from finetune.distillation.model import (
     Distillation,
     DistillationLoss,
     Weights,
-    choose_teacher_dtype,
     count_items,
     count_positions,
 )
@@ -61,7 +60,6 @@ from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.building import draw_model
 from finetune.models.checks import check_vocabulary
 from finetune.models.saving import save_pretrained
-from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.report.model_card import ModelCard
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
@@ -69,7 +67,7 @@ from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
 from finetune.training.evaluation_schedule import resolve_schedule
-from finetune.training.fast_path import resolve_precision
+from finetune.training.fast_path import prepare_frozen_model, resolve_precision
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
 
 logger = logging.getLogger(__name__)
@@ -197,8 +195,7 @@ def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
     losses, fast_path = task.arguments[LossArguments], task.arguments[FastPathArguments]
     values = resolve_precision(task.values, fast_path, [task.student.config, task.teacher.model.config])
     weights = Weights(**losses.alphas())
-    if not fast_path.no_fast_path and not fast_path.no_unpad:
-        unpad_encoder(task.teacher.model)
+    dtype = prepare_frozen_model(task.teacher.model, fast_path, values, reads_layers=weights.reads_layers)
     set_seed(int(task.arguments.get("seed")))  # the projections are drawn here
     module = Distillation(
         task.student,
@@ -206,7 +203,7 @@ def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
         weights,
         temperature=losses.temperature,
         relation_heads=losses.relation_heads,
-        teacher_dtype=choose_teacher_dtype(values),
+        teacher_dtype=dtype,
     )
     loss, folder = DistillationLoss(weights), Path(task.asked.dump_path)
     pad = task.tokenizer.pad_token_id
@@ -233,7 +230,9 @@ def build_distillation_trainer(task: DistillationTask, run: Run) -> Trainer:
     trainer = build_trainer(parts, values, run, fast_path=plain)
     if trainer.args.n_gpu > 1:
         found = f"{trainer.args.n_gpu} GPUs are visible to one process"
-        raise UsageError(Problem(found, remedy="start one process each: torchrun --nproc_per_node N train.py ..."))
+        raise UsageError(
+            Problem(found, remedy="drop --multi_gpu off or --nproc 1, so that each GPU has a process of its own")
+        )
     trainer.count_items = count_items
     use_length_batches(trainer, build_sampler(task, trainer, fast_path))
     return trainer

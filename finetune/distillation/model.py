@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from finetune.arguments.training_table import TrainingValues
 from finetune.distillation.losses import (
     CosineLoss,
     HardLabelLoss,
@@ -45,6 +44,11 @@ class Weights:
     relation: float = 0.0
     hard: float = 0.0
 
+    @property
+    def reads_layers(self) -> bool:
+        """Whether hidden states or projections of layers are compared, not logits alone."""
+        return bool(self.cos or self.hidden or self.relation)
+
     def named(self) -> dict[str, float]:
         return {name: weight for name, weight in vars(self).items() if weight > 0}
 
@@ -75,7 +79,9 @@ class Distillation(nn.Module):
         self.relation = RelationLoss(relation_heads or choose_relation_heads(*widths))
         self.soft_targets: Callable[[Tensor, Tensor], Tensor] = SoftTargetLoss(temperature)
         self.sparse_targets, self.logits = SparseSoftTargetLoss(temperature), LogitLoss()
-        self.__dict__["teacher"] = cast(nn.Module, teacher).requires_grad_(False).to(teacher_dtype).eval()
+        if teacher.dtype != teacher_dtype:
+            cast(nn.Module, teacher).to(teacher_dtype)
+        self.__dict__["teacher"] = teacher.requires_grad_(False).eval()
         self.sparse = {id(model): use_sparse_mlm_head(model) is None for model in (student, teacher)}
         self.recorders = {id(model): Recorder(model) for model in (student, teacher)} if weights.relation else {}
 
@@ -290,8 +296,3 @@ def count_positions(batch: Mapping[str, Tensor]) -> list[int]:
     rows, width = batch["input_ids"].shape
     found = batch["positions"][batch["counted"].bool()] // width
     return torch.bincount(found, minlength=rows).tolist()
-
-
-def choose_teacher_dtype(values: TrainingValues) -> torch.dtype:
-    """The short format of the run: the teacher is never trained and needs no float32 weights."""
-    return torch.bfloat16 if values.get("bf16") else torch.float16 if values.get("fp16") else torch.float32

@@ -36,7 +36,7 @@ class TaskDistillationArguments:
         "warmup_prop": renamed("warmup_steps"),
         "log_interval": renamed("logging_steps"),
         "checkpoint_interval": renamed("save_steps"),
-        "n_gpu": gone("one process is started for each GPU by torchrun --nproc_per_node N"),
+        "n_gpu": gone("one process is started for each visible GPU, or as many as --nproc says"),
     }
 
     task: str = argument(TOKEN_CLASSIFICATION, choices=TASKS, help="what is distilled; each task has flags of its own")

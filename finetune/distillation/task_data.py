@@ -20,7 +20,7 @@ from finetune.classification.glue import task as glue
 from finetune.classification.glue.arguments import GlueArguments
 from finetune.classification.prediction import read_pair
 from finetune.classification.prediction_input import ClassificationInputs
-from finetune.classification.published.cleaning import clean_corpus, clean_text
+from finetune.classification.published.cleaning import clean_corpus, make_cleaner
 from finetune.classification.task import ClassificationTask, TaskDefinition
 from finetune.classification.truncation import LongText
 from finetune.data.corpus import Corpus, build_dataset
@@ -28,8 +28,9 @@ from finetune.data.files import find_paths
 from finetune.data.prediction_input import InputText
 from finetune.distillation.task import SupervisedDistillation, check_teacher, open_pair
 from finetune.distillation.task_arguments import TaskDistillationArguments
+from finetune.encoding.document_context import number_documents
 from finetune.encoding.subwords import SubwordEncoder
-from finetune.errors import DataError
+from finetune.errors import DataError, Problem
 from finetune.models.settings import ClassifierSettings, TaggerSettings
 from finetune.tagging import task as tagging
 from finetune.tagging.encoding import encode_tagging
@@ -51,6 +52,7 @@ def open_tagging(arguments: Arguments) -> SupervisedDistillation:
         DataError: with what is wrong of the data, then with what is wrong of the models.
     """
     asked = arguments[TaskDistillationArguments]
+    refuse(check_silver(arguments))
     saved = TaggerSettings.load(Path(asked.teacher_name))
     if saved is not None:
         apply_settings(arguments, saved)
@@ -59,28 +61,30 @@ def open_tagging(arguments: Arguments) -> SupervisedDistillation:
     segmenter = task.options.word_segmenter or "auto"
     unlabelled = PredictArguments(input_file=asked.unlabelled_file)
     texts, files = read_unlabelled(asked, TaggingInputs(unlabelled, task.labels, segmenter))
-    sentences = [words for words, _ in (text.split(segmenter) for text in texts) if words]
-    tell_empty(len(texts) - len(sentences))
-    return open_pair(
-        arguments, task, max_length=task.max_length, unlabelled=encode_sentences(task, sentences), files=files
-    )
+    unlabelled_rows, empty = encode_sentences(task, texts, segmenter)
+    tell_empty(empty)
+    return open_pair(arguments, task, max_length=task.max_length, unlabelled=unlabelled_rows, files=files)
 
 
-def encode_sentences(task: TaggingTask, sentences: list[list[str]]) -> Dataset | None:
-    """Windows of unlabelled sentences, in the columns of the labelled ones."""
-    if not sentences:
-        return None
+def encode_sentences(task: TaggingTask, texts: list[InputText], segmenter: str) -> tuple[Dataset | None, int]:
+    """Windows of unlabelled sentences, in the columns of the labelled ones, and how many sentences were empty."""
+    split = [text.split(segmenter)[0] for text in texts]
+    kept = [(text, words) for text, words in zip(texts, split, strict=True) if words]
+    if not kept:
+        return None, len(texts)
+    keys = [None if text.document is None else (text.path, text.document) for text, _ in kept]
     space_token = find_space_token(task.tokenizer, task.options.space_token)
     encoded = encode_tagging(
-        build_dataset({"words": sentences}),
+        build_dataset({"words": [words for _, words in kept], "document": number_documents(keys)}),
         task.tokenizer,
         task.labels,
         max_length=task.max_length,
         stride=task.stride,
+        context=task.options.document_context,
         encoder=WordEncoder(task.tokenizer, lowercase=task.options.lowercase, space_token=space_token),
         name="unlabelled",
     )
-    return encoded.dataset
+    return encoded.dataset, len(texts) - len(kept)
 
 
 def open_classification(arguments: Arguments) -> SupervisedDistillation:
@@ -90,6 +94,7 @@ def open_classification(arguments: Arguments) -> SupervisedDistillation:
         DataError: with what is wrong of the data, then with what is wrong of the models.
     """
     asked = arguments[TaskDistillationArguments]
+    refuse(check_silver(arguments))
     definition = read_as_teacher(arguments, ClassifierSettings.load(Path(asked.teacher_name)))
     task = classification.open_task(arguments, definition)
     refuse(check_teacher(asked, task.labels, is_numeric=task.problem_type is ProblemType.REGRESSION))
@@ -125,13 +130,6 @@ def read_cleaned(read: Callable[[Arguments], Corpus], clean: Callable[[str], str
     corpus = read(arguments)
     clean_corpus(corpus, clean)
     return corpus
-
-
-def make_cleaner(settings: ClassifierSettings) -> Callable[[str], str]:
-    """What is done to a text before it is cut into subwords."""
-    if settings.cleaning:
-        return partial(clean_text, space_token=settings.space_token or " ", lowercase=settings.lowercase)
-    return str.lower if settings.lowercase else str
 
 
 def encode_texts(task: ClassificationTask, texts: list[InputText]) -> Dataset | None:
@@ -173,6 +171,13 @@ def read_unlabelled(
         return [], []
     files = [path for pattern in asked.unlabelled_file for path in find_paths(pattern, flag=FLAG)]
     return list(inputs.read(flag=FLAG)), files
+
+
+def check_silver(arguments: Arguments) -> list[Problem]:
+    """A student learns what its teacher says, so labels of another model are of no use."""
+    if not arguments.get("silver_file"):
+        return []
+    return [Problem("--silver_file is for training without a teacher", remedy=f"give its texts with {FLAG}")]
 
 
 def tell_empty(number: int) -> None:

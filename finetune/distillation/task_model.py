@@ -23,6 +23,8 @@ class TaskDistillation(Distillation):
     soft target of a number is the teacher's number.
     """
 
+    evaluates_as_one = True  # evaluated, it is the student, a model over rows of ids
+
     def __init__(
         self,
         student: PreTrainedModel,
@@ -95,6 +97,10 @@ class TaskDistillation(Distillation):
     def get_input_embeddings(self) -> nn.Module:
         """The student's, of which rows that the data cannot reach may rest."""
         return self.student.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The student's, which has none: taggers and classifiers project to labels."""
+        return self.student.get_output_embeddings()
 
 
 def select(logits: Tensor, loss_mask: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from finetune.classification.task import ClassificationTask
 from finetune.distillation.collators import DistillationClassificationCollator, DistillationTaggingCollator
 from finetune.distillation.export import begin_run, list_losses, write_export
 from finetune.distillation.log import DistillationLog
-from finetune.distillation.model import Weights, choose_teacher_dtype
+from finetune.distillation.model import Weights
 from finetune.distillation.task import SupervisedDistillation
 from finetune.distillation.task_arguments import TaskLossArguments
 from finetune.distillation.task_model import TaskDistillation, TaskDistillationLoss, count_decisions
@@ -31,14 +31,13 @@ from finetune.distillation.teacher_cache_files import TeacherRows
 from finetune.errors import Problem, UsageError
 from finetune.models.saving import save_pretrained
 from finetune.models.settings import SavedSettings
-from finetune.models.unpadding.hooks import unpad_encoder
 from finetune.run.folder import Run
 from finetune.supervised.results import make_card
 from finetune.tagging import results as tagging_results
 from finetune.tagging.task import TaggingTask
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
-from finetune.training.fast_path import resolve_precision
+from finetune.training.fast_path import prepare_frozen_model, resolve_precision
 from finetune.training.losses import take_label_smoothing
 from finetune.training.trainer import FinetuneTrainer
 
@@ -55,8 +54,6 @@ def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> F
     values = resolve_precision({**values, "label_names": ["labels"]}, fast_path, configs)
     if distilled.arguments[RunArguments].dry_run:
         values["output_dir"] = tempfile.gettempdir()  # the Trainer makes its folder; a dry run leaves none
-    if not fast_path.no_fast_path and not fast_path.no_unpad:
-        unpad_encoder(distilled.teacher)
     module = build_module(distilled, values)
     parts = build_parts(distilled, task, module)
     folder = Path(str(values["output_dir"]))
@@ -67,21 +64,25 @@ def build_distillation_trainer(distilled: SupervisedDistillation, run: Run) -> F
     trainer = build_trainer(parts, values, run, patience=task.options.early_stopping_patience, fast_path=fast_path)
     if trainer.args.n_gpu > 1:
         found = f"{trainer.args.n_gpu} GPUs are visible to one process"
-        raise UsageError(Problem(found, remedy="start one process each: torchrun --nproc_per_node N train.py ..."))
+        raise UsageError(
+            Problem(found, remedy="drop --multi_gpu off or --nproc 1, so that each GPU has a process of its own")
+        )
     trainer.count_items = count_decisions
     return trainer
 
 
 def build_module(distilled: SupervisedDistillation, values: TrainingValues) -> TaskDistillation:
+    weights, options = Weights(**distilled.losses.alphas()), distilled.arguments[FastPathArguments]
+    teacher_dtype = prepare_frozen_model(distilled.teacher, options, values, reads_layers=weights.reads_layers)
     set_seed(int(distilled.arguments.get("seed", 42)))  # the projections are drawn here
     return TaskDistillation(
         distilled.student,
         distilled.teacher,
-        Weights(**distilled.losses.alphas()),
+        weights,
         problem_type=distilled.problem_type,
         temperature=distilled.losses.temperature,
         relation_heads=distilled.losses.relation_heads,
-        teacher_dtype=choose_teacher_dtype(values),
+        teacher_dtype=teacher_dtype,
     )
 
 

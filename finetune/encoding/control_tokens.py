@@ -13,11 +13,13 @@ import re
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from transformers import PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CONTROL_ROLES = ("bos_token", "eos_token", "cls_token", "sep_token", "pad_token", "mask_token")
 UNSPELLABLE = "\ufdd0control {}\ufdd1"  # Unicode's noncharacters: no text is meant to hold them

@@ -6,6 +6,8 @@ Python loop over rows is an index array here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,3 +37,10 @@ def take_rows(values: IntArray, offsets: IntArray, rows: IntArray) -> tuple[IntA
     """The chosen rows, in the chosen order and as often as chosen, as `(values, offsets)`."""
     lengths = np.diff(offsets)[rows]
     return values[ranges(offsets[:-1][rows], lengths)], offsets_of(lengths)
+
+
+def split_rows(columns: Mapping[str, tuple[IntArray, npt.NDArray[np.int64]]]) -> list[dict[str, IntArray]]:
+    """Columns of as many rows each as one dictionary a row; the arrays of the rows are parts of those of the columns."""
+    parts = {name: np.split(values, offsets[1:-1]) for name, (values, offsets) in columns.items()}
+    number = min((len(offsets) - 1 for _, offsets in columns.values()), default=0)
+    return [{name: rows[index] for name, rows in parts.items()} for index in range(number)]

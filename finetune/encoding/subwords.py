@@ -12,15 +12,17 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.control_tokens import ControlTokens
 from finetune.encoding.ragged import offsets_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-from datasets import Dataset
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
 
 
 class TagColumn:
@@ -78,6 +81,8 @@ class TagColumn:
 
     def respelt(self, spellings: Mapping[str, str]) -> pa.ListArray:
         """The same tags in other spellings, as a column of lists."""
+        import pyarrow as pa
+
         spelt = pa.array([spellings[name] for name in self.names], pa.string())
         values = spelt.take(pa.array(self.ids))
         return pa.ListArray.from_arrays(pa.array(self.offsets.astype(np.int32)), values)

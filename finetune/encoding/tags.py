@@ -22,13 +22,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from finetune.data.tagged_lines import are_span_tags, raise_letter
-from finetune.encoding.tag_column import TagColumn
 from finetune.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from finetune.encoding.tag_column import TagColumn
 
 OUTSIDE = "O"
 BMES_LETTERS = str.maketrans("MW", "IS")  # BMES and BMEWO -> BIOES
@@ -113,8 +116,8 @@ def canonical_spellings(tags: Iterable[str]) -> dict[str, str]:
         Most tags spell spans but some do not: scored as spans they would be lost, scored as words the others would.
     """
     distinct = dict.fromkeys(tags)
-    if OUTSIDE.lower() in distinct and are_span_tags(distinct):
-        raised = {tag: raise_letter(tag) for tag in distinct}
+    raised = {tag: raise_letter(tag) for tag in distinct}
+    if distinct.keys() != set(raised.values()) and are_span_tags(distinct):
         spelt = canonical_spellings(raised.values())
         return {tag: spelt[raised[tag]] for tag in distinct}
     inside = [tag for tag in distinct if tag != OUTSIDE]
@@ -123,7 +126,8 @@ def canonical_spellings(tags: Iterable[str]) -> dict[str, str]:
         return {tag: in_bmes.get(tag, tag) for tag in distinct}
     readings = [_read_all(inside, read) for read in (_read_prefixed, _read_suffixed, _read_bare)]
     best = max(readings, key=len)  # the first of equals: `B-PER-E` is PER-E with a prefix
-    if len(best) * 2 < len(inside) or (best is readings[2] and OUTSIDE not in distinct):
+    begun = OUTSIDE in distinct and any(tag.startswith("B-") for tag in readings[0].values())
+    if (len(best) * 2 < len(inside) and not begun) or (best is readings[2] and OUTSIDE not in distinct):
         return {tag: tag for tag in distinct}
     strange = [tag for tag in inside if tag not in best]
     if strange:

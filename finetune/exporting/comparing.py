@@ -1,25 +1,18 @@
-"""An exported model beside the one that it was: the same batches through both, and scores where answers are known."""
+"""An exported model beside the one that it was: the same rows through both, and scores where answers are known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+import numpy.typing as npt
 
 CLOSE = 1e-4  # logits of floats: the greatest difference, over the greatest logit where that is more than 1
 LOSS = 0.005  # of the main score, in eight bits: half a point
 
-
-@dataclass(frozen=True)
-class Batch:
-    """What a model was given, and its logits (rows, ..., labels)."""
-
-    inputs: dict[str, Tensor]
-    logits: Tensor
+Logits = Sequence[npt.NDArray[np.float32]]  # of each row, (width of its batch, labels) or (labels,)
 
 
 @dataclass(frozen=True)
@@ -29,8 +22,7 @@ class Comparison:
     difference: float
     rows: int
     metric: str | None = None
-    scores: tuple[float, float] | None = None  # of the original, of the exported model
-    files: dict[str, Any] = field(default_factory=dict)
+    scores: tuple[float, float] | None = None  # of the original, of the exported model; the greater the better
 
     @property
     def loss(self) -> float:
@@ -44,32 +36,15 @@ class Comparison:
         return told
 
 
-@contextmanager
-def recorded(model: nn.Module) -> Iterator[list[Batch]]:
-    """The list fills with every batch that the model is given inside."""
-    batches: list[Batch] = []
-
-    def keep(_: nn.Module, __: tuple[Any, ...], inputs: dict[str, Any], outputs: Any) -> None:
-        tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-        batches.append(Batch(tensors, outputs["logits"].detach().float()))
-
-    handle = model.register_forward_hook(keep, with_kwargs=True)
-    try:
-        yield batches
-    finally:
-        handle.remove()
+def cut_padding(logits: Logits, lengths: Sequence[int], padding_side: str) -> list[npt.NDArray[np.float32]]:
+    """Logits of each row's own subwords, (length, labels); those of whole texts as they are."""
+    if padding_side == "left":
+        return [row[len(row) - length :] if row.ndim == 2 else row for row, length in zip(logits, lengths, strict=True)]
+    return [row[:length] if row.ndim == 2 else row for row, length in zip(logits, lengths, strict=True)]
 
 
-def find_difference(run: Callable[..., Any], batches: Sequence[Batch]) -> float:
-    """The greatest difference of logits, padding left out, over the greatest logit where that is more than 1."""
-    largest, scale = 0.0, 1.0
-    for batch in batches:
-        with torch.no_grad():
-            logits = run(**batch.inputs)["logits"].float()
-        apart = (logits - batch.logits).abs()
-        real = batch.inputs.get("attention_mask")
-        if real is not None and apart.dim() == real.dim() + 1:
-            apart = apart[real.bool()]
-        largest = max(largest, float(apart.max()))
-        scale = max(scale, float(batch.logits.abs().max()))
-    return largest / scale
+def find_difference(found: Logits, expected: Logits) -> float:
+    """The greatest difference of logits without their padding, over the greatest logit where that is more than 1."""
+    apart = [np.abs(ours - theirs).max(initial=0) for ours, theirs in zip(found, expected, strict=True)]
+    scale = [np.abs(row).max(initial=0) for row in expected]
+    return float(np.max(apart, initial=0) / np.max(scale, initial=1))  # nan stays nan

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from finetune.errors import Problem, RunError, UsageError
+from finetune.errors import RunError
+from finetune.models.exported import require_packages
 from finetune.run.failures import first_line
 
 logger = logging.getLogger(__name__)
@@ -31,14 +34,15 @@ def export_model(
         int8: `dynamic`, `static`, or None for floats.
 
     Raises:
-        UsageError: eight bits in a way that the format has not.
+        UsageError: a package that eight bits need is missing.
         RunError: the exporter cannot export this model.
     """
-    exporter, config = _onnx(samples, int8) if kind == "onnx" else _openvino(int8)
+    exporter, config = _onnx(samples, int8) if kind == "onnx" else _openvino(samples, int8)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's tracing, about its own inside
-            return exporter.export(model.eval(), dict(samples[0]), config)
+            with contextlib.redirect_stdout(sys.stderr):  # torch tells its progress where our last line comes
+                return exporter.export(model.eval(), dict(samples[0]), config)
     except Exception as error:
         family = model.config.model_type
         raise RunError(
@@ -61,10 +65,17 @@ def _onnx(samples: Sequence[dict[str, torch.Tensor]], int8: str | None) -> tuple
     return OnnxExporter(), OnnxConfig(dynamic=True, quantizer=quantizer)
 
 
-def _openvino(int8: str | None) -> tuple[Any, Any]:
+def _openvino(samples: Sequence[dict[str, torch.Tensor]], int8: str | None) -> tuple[Any, Any]:
     from transformers.exporters import OpenVINOConfig, OpenVINOExporter
 
     if int8 is None:
         return OpenVINOExporter(), OpenVINOConfig(dynamic=True)
-    found = f"--int8 {int8} is not there for OpenVINO, whose quantizer (NNCF) is not among our packages"
-    raise UsageError(Problem(found, remedy="export eight bits with --format onnx"))
+    require_packages("nncf", kind="openvino")
+    from transformers.exporters import NNCFOpenVINOQuantizer, NNCFQuantizationConfig, NNCFWeightCompressionConfig
+
+    if int8 == "dynamic":  # weights in eight bits; the CPU plugin quantizes what they are multiplied with as it goes
+        quantizer = NNCFOpenVINOQuantizer(NNCFWeightCompressionConfig())
+    else:
+        few = list(samples[:CALIBRATION_BATCHES])
+        quantizer = NNCFOpenVINOQuantizer(NNCFQuantizationConfig(), calibration_dataset=few)
+    return OpenVINOExporter(), OpenVINOConfig(dynamic=True, quantizer=quantizer)

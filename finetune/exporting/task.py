@@ -6,34 +6,49 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.prediction import PredictArguments
+from finetune.data.files import iterate_lines
+from finetune.encoding.batches import RowPadder, group_by_length
 from finetune.errors import DataError, Problem, RunError, UsageError
 from finetune.exporting.arguments import ExportArguments
-from finetune.exporting.comparing import CLOSE, LOSS, Batch, Comparison, find_difference, recorded
+from finetune.exporting.comparing import CLOSE, LOSS, Comparison, cut_padding, find_difference
+from finetune.exporting.masked import METRIC, MaskedModel, mask_rows, open_masked
 from finetune.exporting.programs import export_model
 from finetune.models.checks import resolve_max_length
-from finetune.models.exported import find_format, require_packages, run_program
+from finetune.models.exported import (
+    MANIFEST,
+    ExportedNetwork,
+    ExportFacts,
+    find_format,
+    load_exported,
+    require_packages,
+)
+from finetune.models.families import find_family, find_position_limit
 from finetune.models.loading import load_config
-from finetune.models.settings import FILE as SETTINGS
+from finetune.models.prediction import TorchNetwork
+from finetune.prediction.exported import TOKENIZER_FILE, build_predictor, name_task
 from finetune.prediction.task import Predictor, open_predictor
 from finetune.run.atomic_files import atomic_text_file
-from finetune.tokenization.loading import load_tokenizer
+from finetune.tokenization.portable import describe_tokenizer
+from finetune.training.collators import TaggingCollator
 
 logger = logging.getLogger(__name__)
 
 REPORT = "export_report.json"
 MASKED = "ForMaskedLM"
+PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}
+ROWS_OF_A_SAMPLE = 8
+GREATER = ("pearson",)  # of a regression's scores: where less is better, half a point means nothing
 TEXTS = (  # where no file is given: of several lengths and scripts, to compare floats on
     "Maria flew to Berlin on Monday, and the rain stopped.",
     "Stocks fell 3.5% after the announcement.",
@@ -58,13 +73,11 @@ def export_run(asked: ExportArguments) -> dict[str, Any]:
     output = Path(asked.output_dir)
     with fresh_folder(output) as folder:
         comparison = write_program(asked, folder)
-        with atomic_text_file(folder / REPORT) as file:
-            file.write(
-                json.dumps({"format": asked.format, "int8": asked.int8, **comparison.as_dict()}, indent=2) + "\n"
-            )
+        told = {"format": asked.format, "int8": asked.int8, **comparison.as_dict()}
+        write_json(folder / REPORT, told)
     size = sum(path.stat().st_size for path in output.iterdir() if path.is_file())
     logger.info("%s: %.1f MB.", output, size / 1e6)
-    return {"output_dir": str(output), "format": asked.format, **comparison.as_dict()}
+    return {"output_dir": str(output), **told}
 
 
 def check_request(asked: ExportArguments) -> None:
@@ -81,19 +94,42 @@ def check_request(asked: ExportArguments) -> None:
         problems.append(Problem(found, remedy="give the validation data with --input_file"))
     if problems:
         raise UsageError(*problems)
-    require_packages(asked.format)
+    quantizer = ("nncf",) if asked.int8 and asked.format == "openvino" else ()
+    require_packages(*PACKAGES[asked.format], *quantizer, kind=asked.format)
 
 
 def write_program(asked: ExportArguments, folder: Path) -> Comparison:
     """Program, tokenizer and settings into a folder; how the program compares."""
     model_arguments = ModelArguments(model_name_or_path=asked.run)
-    config = load_config(model_arguments)
-    masked = any(name.endswith(MASKED) for name in config.architectures or ())
-    comparison = (export_masked if masked else export_predictor)(asked, model_arguments, folder)
-    load_tokenizer(model_arguments).save_pretrained(folder)
-    if (settings := Path(asked.run) / SETTINGS).is_file():
-        shutil.copyfile(settings, folder / SETTINGS)
-    return comparison
+    masked = any(name.endswith(MASKED) for name in load_config(model_arguments).architectures or ())
+    return (export_masked if masked else export_predictor)(asked, model_arguments, folder)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that is exported: torch's, its tokenizer, and what it is."""
+
+    task: str  # as in `ExportFacts`
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    labels: list[str]
+
+    def describe(self, asked: ExportArguments, inputs: Sequence[str], portable: bool, facts: Any) -> ExportFacts:
+        config = self.model.config
+        family = find_family(config)
+        return ExportFacts(
+            format=asked.format,
+            task=self.task,
+            model_type=config.model_type,
+            labels=self.labels,
+            longest=resolve_max_length(None, config, self.tokenizer),
+            limit=find_position_limit(config),
+            inputs=list(inputs),
+            int8=asked.int8,
+            one_length=family.reads_padding,
+            short_formats=family.short_formats,
+            tokenizer=facts.as_dict() if portable else None,
+        )
 
 
 def export_predictor(asked: ExportArguments, model_arguments: ModelArguments, folder: Path) -> Comparison:
@@ -109,44 +145,82 @@ def export_predictor(asked: ExportArguments, model_arguments: ModelArguments, fo
             no_unpad=True,
             no_native=True,
         )
-        predictor: Any = open_predictor(model_arguments, options)
-        texts = list(islice(predictor.read(), asked.max_samples))
-    with recorded(predictor.model) as batches:
-        list(predictor.tag(texts))
-    network = finish(asked, predictor.model, batches, folder)
-    difference = find_difference(network, batches)
+        original: Any = open_predictor(model_arguments, options)
+        texts = list(islice(original.read(), asked.max_samples))
+    task = name_task(original)
+    rows = original.prepare(texts).rows
+    original.settings.save(folder)
+    source = Source(task, original.network.model, original.tokenizer, original.labels)
+    network, facts = write_source(source, asked, rows, folder)
+    difference = compare_logits(network, original.network, rows)
     if asked.int8 is None:
         return require_close(Comparison(difference, len(texts)))
-    exported = replace(predictor, model=network, scored=[])
+    exported: Any = build_predictor(network, original.tokenizer, facts, folder, options)
+    list(original.tag(texts))
     list(exported.tag(texts))
-    return require_scores(compare_scores(predictor, exported, difference, len(texts)), asked)
+    return require_scores(compare_scores(original, exported, difference, len(texts)), asked)
 
 
 def export_masked(asked: ExportArguments, model_arguments: ModelArguments, folder: Path) -> Comparison:
-    """A masked language model: its logits of every token."""
-    if asked.int8 is not None:
-        found = "--int8 is for taggers and classifiers, whose scores say what is lost"
-        raise UsageError(Problem(found, remedy="export a masked language model without it"))
-    model = AutoModelForMaskedLM.from_pretrained(asked.run, dtype=torch.float32, local_files_only=True).eval()
-    tokenizer = load_tokenizer(model_arguments)
+    """A masked language model: its logits of every token, and in eight bits how often it finds masked ones."""
     with texts_file(asked) as path:
-        lines = path.read_text(encoding="utf-8").splitlines()[: asked.max_samples]
-    longest = resolve_max_length(None, model.config, tokenizer)
-    with recorded(model) as batches, torch.no_grad():
-        for start in range(0, len(lines), 8):
-            some = lines[start : start + 8]
-            model(**tokenizer(some, return_tensors="pt", padding=True, truncation=True, max_length=longest))
-    network = finish(asked, model, batches, folder)
-    return require_close(Comparison(find_difference(network, batches), len(lines)))
+        lines = list(islice((line for line in iterate_lines(path) if line.strip()), asked.max_samples))
+    masked: MaskedModel = open_masked(model_arguments)
+    rows = mask_rows(masked, lines)
+    source = Source("masked", masked.model, masked.tokenizer, [])
+    network, _ = write_source(source, asked, rows.rows, folder)
+    difference = compare_logits(network, masked.network, rows.rows)
+    if asked.int8 is None:
+        return require_close(Comparison(difference, len(lines)))
+    before, after = (rows.score(run_rows(one, rows.rows)) for one in (masked.network, network))
+    return require_scores(Comparison(difference, len(lines), METRIC, (before, after)), asked)
 
 
-def finish(asked: ExportArguments, model: PreTrainedModel, batches: list[Batch], folder: Path) -> Any:
-    """The program of a model, saved, and ready to be called."""
-    inputs = [{name: tensor for name, tensor in batch.inputs.items() if name != "labels"} for batch in batches]
-    usable = [batch for batch in inputs if len(next(iter(batch.values()))) > 1] or inputs
-    program = export_model(model, usable, asked.format, asked.int8)
-    program.save_pretrained(str(folder))
-    return run_program(program, asked.format, model.config)
+def write_source(
+    source: Source, asked: ExportArguments, rows: Sequence[dict[str, Any]], folder: Path
+) -> tuple[ExportedNetwork, ExportFacts]:
+    """Program, tokenizer and manifest in a folder, and the program as predict.py runs it.
+
+    Raises:
+        DataError: there are no rows to try it on.
+        RunError: the exporter cannot export this model.
+    """
+    if not rows:
+        raise DataError(Problem("the texts hold nothing to compare on", remedy="give others with --input_file"))
+    samples = make_samples(source, rows)
+    export_model(source.model, samples, asked.format, asked.int8).save_pretrained(str(folder))
+    source.tokenizer.save_pretrained(folder)
+    described = describe_tokenizer(source.tokenizer)
+    if described is None:
+        kind = type(source.tokenizer).__name__
+        logger.warning("The tokenizer %s has parts in Python: predicting with the export needs transformers.", kind)
+    else:
+        with atomic_text_file(folder / TOKENIZER_FILE) as file:
+            file.write(described[0])
+    facts = source.describe(asked, list(samples[0]), described is not None, described and described[1])
+    write_json(folder / MANIFEST, facts.as_dict())
+    return load_exported(folder, facts, RowPadder.for_tokenizer(source.tokenizer), bf16=False), facts
+
+
+def make_samples(source: Source, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Batches of the model's inputs: what the exporter traces, and what calibrates eight bits; two rows each at least."""
+    collate = TaggingCollator.for_tokenizer(source.tokenizer)
+    one_length = find_family(source.model.config).reads_padding
+    lengths = [len(row["input_ids"]) for row in rows]
+    groups = list(group_by_length(lengths, batch_size=ROWS_OF_A_SAMPLE, tokens=0, one_length=one_length))
+    groups = [group for group in groups if len(group) > 1] or [group * 2 for group in groups[:1]]
+    return [collate([rows[index] for index in group]) for group in groups]
+
+
+def compare_logits(found: ExportedNetwork, expected: TorchNetwork, rows: Sequence[dict[str, Any]]) -> float:
+    """The greatest difference of logits of the rows."""
+    return find_difference(run_rows(found, rows), run_rows(expected, rows))
+
+
+def run_rows(network: ExportedNetwork | TorchNetwork, rows: Sequence[dict[str, Any]]) -> list[Any]:
+    """Logits of the rows' own subwords."""
+    logits = network.predict(rows, batch_size=ROWS_OF_A_SAMPLE)
+    return cut_padding(logits, [len(row["input_ids"]) for row in rows], network.padding_side)
 
 
 def require_close(comparison: Comparison) -> Comparison:
@@ -156,13 +230,13 @@ def require_close(comparison: Comparison) -> Comparison:
         RunError: logits are further apart than rounding explains.
     """
     logger.info("Logits of %d texts differ by %.1e at most.", comparison.rows, comparison.difference)
-    if comparison.difference > CLOSE:
+    if not comparison.difference <= CLOSE:  # nan is no small difference
         raise RunError(f"the exported model's logits differ by {comparison.difference:.1e}, more than {CLOSE:.0e}")
     return comparison
 
 
 def compare_scores(original: Predictor, exported: Predictor, difference: float, rows: int) -> Comparison:
-    """The main score of both, by the answers of the texts.
+    """The main score of both, by the answers of the texts; of a regression the correlation.
 
     Raises:
         DataError: the texts have none.
@@ -171,7 +245,7 @@ def compare_scores(original: Predictor, exported: Predictor, difference: float, 
         remedy = "name their column with --label_column_name"
         raise DataError(Problem("the texts of --input_file have no right answers", remedy=remedy))
     before, after = original.score().metrics, exported.score().metrics
-    main = next(iter(before))
+    main = next((name for name in GREATER if name in before), next(iter(before)))
     return Comparison(difference, rows, main, (before[main], after[main]))
 
 
@@ -184,11 +258,16 @@ def require_scores(comparison: Comparison, asked: ExportArguments) -> Comparison
     assert comparison.scores is not None
     before, after = comparison.scores
     logger.info("%s of %d texts: %.4f before, %.4f in eight bits.", comparison.metric, comparison.rows, before, after)
-    if comparison.loss > LOSS and not asked.allow_loss:
+    if not comparison.loss <= LOSS and not asked.allow_loss:
         lost = f"{comparison.metric} falls from {before:.4f} to {after:.4f} on {comparison.rows} texts"
         remedy = "try the other --int8, export floats, or add --allow_loss"
         raise RunError(f"eight bits lose too much: {lost}, and {LOSS * 100:.1f} points are allowed; {remedy}")
     return comparison
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    with atomic_text_file(path) as file:
+        file.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 @contextmanager

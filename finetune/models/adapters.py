@@ -375,6 +375,8 @@ def read_adapter(name: str) -> AdapterFolder | None:
         kept = parse_json((folder / BASE).read_text(encoding="utf-8")) if (folder / BASE).is_file() else {}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(Problem(f"{CONFIG} cannot be read: {error}", path=folder)) from error
+    if not isinstance(kept, dict):
+        raise DataError(Problem(f"{BASE} is no JSON object", path=folder))
     return AdapterFolder(folder, str(base), kept.get("checksum") if kept.get("base") == base else None)
 
 

@@ -1,103 +1,196 @@
-"""A model that was exported to ONNX or OpenVINO, in the place of the torch model that it was."""
+"""A model that was exported to ONNX or OpenVINO: what its folder says of it, and its program run over rows of ids.
+
+Nothing here needs torch or transformers: numpy and what runs the format are enough.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
-from torch import nn
-from transformers import PretrainedConfig
+import numpy as np
+import numpy.typing as npt
 
 from finetune.data.json_values import parse_json
+from finetune.encoding.batches import RowPadder, group_by_length
 from finetune.errors import DataError, Problem, UsageError
 
-MANIFEST = "export.json"  # transformers.exporters writes it beside the program
-PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}
+MANIFEST = "finetune_export.json"
+PROGRAMS = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
+RUNNERS = {"onnx": "onnxruntime", "openvino": "openvino"}
+TOKENS_AT_ONCE = 1024  # of short rows in a batch: what both runners are quickest with
+BF16_UNITS = ("amx_bf16", "avx512_bf16")
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Run = Callable[[Arrays], npt.NDArray[np.float32]]
+
+
+class Network(Protocol):
+    """A model over rows of ids, of whatever makes it run."""
+
+    @property
+    def padding_side(self) -> str: ...
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, batch_size: int) -> list[npt.NDArray[np.float32]]:
+        """Logits of each row, (width of its batch, labels) or (labels,), in the order of the rows."""
+
+
+@dataclass(frozen=True)
+class ExportFacts:
+    """What is known of an exported model beside its settings."""
+
+    format: str
+    task: str  # tagger, classifier or masked
+    model_type: str
+    labels: list[str]
+    longest: int  # subwords at once, of model and tokenizer
+    limit: int | None  # positions of the model
+    inputs: list[str]  # names that the program takes
+    int8: str | None = None
+    one_length: bool = False  # rows of different lengths share no batch: the family reads padding
+    short_formats: bool = True  # whether bfloat16 may be used
+    tokenizer: dict[str, Any] | None = None  # facts of a portable tokenizer; None: transformers has to load it
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def find_format(folder: Path) -> str | None:
     """`onnx` or `openvino`; None for a folder that holds no exported model.
 
     Raises:
-        DataError: the manifest of the export cannot be read, or names another format.
+        DataError: as `read_facts`.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        kind = str(parse_json(path.read_text(encoding="utf-8"))["export_format"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(Problem(f"this manifest of an export cannot be read: {error}", path=path)) from error
-    if kind not in PACKAGES:
-        raise DataError(Problem(f"the format {kind!r} is not run here", f"{', '.join(PACKAGES)} are", path=path))
-    return kind
+    return read_facts(folder).format if (folder / MANIFEST).is_file() else None
 
 
-def require_packages(kind: str) -> None:
-    """Nothing, if what runs and writes a format is installed.
+def read_facts(folder: Path) -> ExportFacts:
+    """What an exported folder says of its model.
 
     Raises:
-        UsageError: it is not; the sentence says what to install.
+        DataError: the manifest of the export is missing, cannot be read, or names another format.
     """
-    missing = [name for name in PACKAGES[kind] if find_spec(name) is None]
+    path = folder / MANIFEST
+    try:
+        held = parse_json(path.read_text(encoding="utf-8"))
+        facts = ExportFacts(**{item.name: held[item.name] for item in fields(ExportFacts) if item.name in held})
+    except FileNotFoundError as error:
+        remedy = "finetune export makes one"
+        raise DataError(Problem("this folder holds no exported model", remedy=remedy, path=folder)) from error
+    except (ValueError, TypeError, KeyError) as error:
+        found = f"this manifest of an export cannot be read: {error}"
+        raise DataError(Problem(found, remedy="export the model again", path=path)) from error
+    if facts.format not in PROGRAMS:
+        found = f"the format {facts.format!r} is not run here"
+        raise DataError(Problem(found, f"{', '.join(PROGRAMS)} are", path=path))
+    return facts
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package could be imported."""
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # of hooks that forbid it
+        return False
+
+
+def require_packages(*names: str, kind: str) -> None:
+    """Nothing, if packages are installed.
+
+    Raises:
+        UsageError: they are not; the sentence says what to install.
+    """
+    missing = [name for name in names if not is_installed(name)]
     if missing:
         found = f"the package {' and '.join(missing)} is not installed, which {kind} needs"
-        raise UsageError(Problem(found, remedy=f"pip install 'finetune[{kind}]'"))
+        raise UsageError(Problem(found, remedy=f"pip install 'finetune[{kind}]', or {' '.join(missing)} alone"))
 
 
-class ExportedNetwork(nn.Module):
-    """Called as the model that it was: named tensors of ids in, an output with `logits` out, on the CPU."""
+@dataclass
+class ExportedNetwork:
+    """A program with the padding that its rows need."""
 
-    def __init__(self, program: Any, config: PretrainedConfig) -> None:
-        super().__init__()
-        self.program, self.config = program, config
-        self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # says on which device inputs are wanted
+    run: Run
+    padder: RowPadder
+    inputs: Sequence[str]
+    one_length: bool = False
 
     @property
-    def device(self) -> torch.device:
-        return self.place.device
+    def padding_side(self) -> str:
+        return self.padder.padding_side
 
-    def forward(self, **inputs: Any) -> Any:
-        return self.program(**{name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)})
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, batch_size: int) -> list[npt.NDArray[np.float32]]:
+        """Logits of each row; rows of like length share a batch."""
+        logits: list[npt.NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(rows)
+        lengths = [len(row["input_ids"]) for row in rows]
+        batches = group_by_length(lengths, batch_size=batch_size, tokens=TOKENS_AT_ONCE, one_length=self.one_length)
+        for batch in batches:
+            arrays = self.padder.pad([rows[index] for index in batch])
+            for index, row in zip(batch, self.run({name: arrays[name] for name in self.inputs}), strict=True):
+                logits[index] = row
+        return logits
 
 
-def load_exported(folder: Path, config: PretrainedConfig, *, bf16: bool) -> ExportedNetwork:
-    """The model of a folder that `finetune export` wrote, with as many threads as torch has.
+def load_exported(folder: Path, facts: ExportFacts, padder: RowPadder, *, bf16: bool) -> ExportedNetwork:
+    """The model of a folder that `finetune export` wrote.
 
     `bf16` lets OpenVINO round products as the hardware likes; ONNX Runtime computes as the program says.
 
     Raises:
         UsageError: what runs the format is not installed.
-        DataError: the folder holds no exported model, or a broken one.
+        DataError: the program is missing or broken.
     """
-    kind = find_format(folder)
-    if kind is None:
-        raise DataError(Problem("this folder holds no exported model", remedy="finetune export makes one", path=folder))
-    require_packages(kind)
-    from transformers.exporters import ExportedModel
-
+    require_packages(RUNNERS[facts.format], kind=facts.format)
+    path = folder / PROGRAMS[facts.format]
     try:
-        program = ExportedModel.from_pretrained(str(folder), local_files_only=True, **_options(kind, bf16=bf16))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(Problem(f"the exported model cannot be loaded: {error}", path=folder)) from error
-    return ExportedNetwork(program, config)
+        run = open_onnx(path) if facts.format == "onnx" else open_openvino(path, bf16=bf16)
+    except Exception as error:  # both libraries have exceptions of their own, without a common base
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise DataError(Problem(f"the exported model cannot be loaded: {reason}", path=path)) from error
+    return ExportedNetwork(run, padder, facts.inputs, facts.one_length)
 
 
-def run_program(program: Any, kind: str, config: PretrainedConfig, *, bf16: bool = False) -> ExportedNetwork:
-    """A program that was just made, ready to be called."""
-    return ExportedNetwork(program.to(**_options(kind, bf16=bf16)), config)
-
-
-def _options(kind: str, *, bf16: bool) -> dict[str, Any]:
-    if kind == "openvino":
-        precision = "bf16" if bf16 else "f32"
-        return {
-            "config": {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": str(torch.get_num_threads())}
-        }
+def open_onnx(path: Path) -> Run:
+    """A program of ONNX, run by ONNX Runtime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    return {"session_options": options}
+    options.intra_op_num_threads = count_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [item.name for item in session.get_outputs()]
+    logits = names.index("logits") if "logits" in names else 0
+    return lambda arrays: session.run([names[logits]], dict(arrays))[0]
+
+
+def open_openvino(path: Path, *, bf16: bool) -> Run:
+    """A program of OpenVINO, compiled for the CPU."""
+    import openvino
+
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": count_threads(),
+    }
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    names = [name for output in compiled.outputs for name in output.get_names()]
+    logits = compiled.output("logits") if "logits" in names else compiled.output(0)
+    return lambda arrays: np.array(compiled(dict(arrays))[logits])
+
+
+def count_threads() -> int:
+    """As many as torch takes: OMP_NUM_THREADS, else one for each processor that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
+
+
+def has_bf16_units() -> bool:
+    """Whether the CPU multiplies bfloat16 natively, as Linux says."""
+    try:
+        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return any(unit in words for unit in BF16_UNITS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,16 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from finetune.encoding.batches import TOKENS_AT_ONCE, group_by_length
 from finetune.errors import UsageError
 from finetune.models.families import find_family
 from finetune.models.inference import inference
 from finetune.run.ahead import read_ahead
+from finetune.run.launcher import count_processes, find_local_rank
 
 logger = logging.getLogger(__name__)
 
-TOKENS_AT_ONCE = 2048  # of short rows in a batch: `batch_size` of them would be little work at a time
-Collate = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
+Collate = Callable[[list[Any]], dict[str, torch.Tensor]]
 
 
 def tell_missing_gpus() -> None:
@@ -33,14 +34,15 @@ def tell_missing_gpus() -> None:
 
 
 def choose_device(asked: str) -> torch.device:
-    """`auto` takes the first GPU where there is one.
+    """`auto` takes the first GPU where there is one, each of several processes its own.
 
     Raises:
         UsageError: there is no such device.
     """
     tell_missing_gpus()
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        own = f"cuda:{find_local_rank()}" if count_processes() > 1 else "cuda"
+        return torch.device(own if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(asked)
         torch.empty(0, device=device)
@@ -48,24 +50,6 @@ def choose_device(asked: str) -> torch.device:
         count = torch.cuda.device_count()
         raise UsageError(f"--device {asked} is not there; this machine has cpu and {count} CUDA devices") from error
     return device
-
-
-def group_by_length(
-    lengths: Sequence[int], *, batch_size: int, tokens: int, one_length: bool = False
-) -> Iterator[list[int]]:
-    """Indices of rows, longest first, in batches of `batch_size` rows or as many as `tokens` hold, whichever are more.
-
-    one_length: rows of different lengths share no batch, so that none is padded.
-    """
-    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    start = 0
-    while start < len(order):
-        longest = lengths[order[start]]
-        batch = order[start : start + max(batch_size, tokens // max(1, longest))]
-        if one_length:
-            batch = [index for index in batch if lengths[index] == longest]
-        yield batch
-        start += len(batch)
 
 
 @dataclass(frozen=True)
@@ -97,7 +81,7 @@ def _to(value: Any, device: torch.device) -> Any:
 
 
 def predict_logits(
-    model: PreTrainedModel, rows: Sequence[dict[str, Any]], collate: Collate, *, batch_size: int, bf16: bool = False
+    model: PreTrainedModel, rows: Sequence[Mapping[str, Any]], collate: Collate, *, batch_size: int, bf16: bool = False
 ) -> list[npt.NDArray[np.float32]]:
     """Logits of each row, (width of its batch, labels) for taggers and (labels,) for classifiers, in the order of `rows`.
 
@@ -112,3 +96,17 @@ def predict_logits(
         for index, row in zip(batch.rows, batch.logits.float().cpu().numpy(), strict=True):
             logits[index] = row
     return logits
+
+
+@dataclass(frozen=True)
+class TorchNetwork:
+    """A model of torch as a `Network`."""
+
+    model: PreTrainedModel
+    collate: Collate
+    padding_side: str = "right"
+    bf16: bool = False
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, batch_size: int) -> list[npt.NDArray[np.float32]]:
+        """As `predict_logits`."""
+        return predict_logits(self.model, rows, self.collate, batch_size=batch_size, bf16=self.bf16)

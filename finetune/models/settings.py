@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
 from finetune.data.json_values import parse_json
-from finetune.encoding.tag_column import TagColumn
-from finetune.encoding.tags import TagScheme, canonical_spellings, detect_scheme
 from finetune.errors import DataError, Problem
 from finetune.run.atomic_files import atomic_text_file
-
-logger = logging.getLogger(__name__)
 
 FILE = "finetune_settings.json"
 
@@ -46,7 +41,8 @@ class SavedSettings:
 
 @dataclass(frozen=True)
 class TaggerSettings(SavedSettings):
-    """How words become the input of a tagger, and its output tags. `word_segmenter` finds the words of raw text.
+    """How words become the input of a tagger, and its output tags. `word_segmenter` finds the words of raw text;
+    `document_context` subwords of the document are read around each sentence.
 
     `transitions` are the learned scores of `--constrained_decoding learned`: a row for each label before, one for the
     beginning last; a column for each label after, one for the end last.
@@ -58,21 +54,9 @@ class TaggerSettings(SavedSettings):
     lowercase: bool = False
     space_token: str | None = None
     word_segmenter: str = "auto"
+    document_context: int = 0
     constrained_decoding: bool = False
     transitions: list[list[float]] | None = None
-
-
-def guess_tagger_settings(labels: list[str]) -> tuple[list[str], TaggerSettings]:
-    """What can be known of a tagger that another program saved: its labels, spelt canonically, and their scheme."""
-    try:
-        spellings = canonical_spellings(labels)
-    except DataError:  # some labels spell spans and some do not: nothing to mend in a trained model
-        spellings = {label: label for label in labels}
-    known = [spellings[label] for label in labels]
-    scheme = detect_scheme(TagColumn.of_sequences([label] for label in known))
-    meaning = "one label per word" if scheme is TagScheme.POS else f"entities in the scheme {scheme}"
-    logger.info("There is no %s beside the model; its labels are taken as %s.", FILE, meaning)
-    return known, TaggerSettings(scheme=scheme.value)
 
 
 @dataclass(frozen=True)

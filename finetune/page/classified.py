@@ -25,8 +25,14 @@ Row = dict[str, Any]
 
 
 def read_classified(path: Path) -> list[Row]:
-    """The rows of a predictions file; those without a label are left out."""
+    """The rows of a predictions file; those without a label are left out.
+
+    Raises:
+        ValueError: a line is no JSON, or no object.
+    """
     rows = [parse_json(line) for line in read_lines(path) if line]
+    if wrong := [number for number, row in enumerate(rows, 1) if not isinstance(row, dict)]:
+        raise ValueError(f"row {wrong[0]:,} is no JSON object")
     return [row for row in rows if row.get("expected") is not None]
 
 

@@ -20,6 +20,8 @@ FACTS = {
     "seed": "seed",
     "git_commit": "commit of finetune",
     "working_directory": "folder it was started in",
+    "tokens_per_second": "real tokens a second in training",
+    "mfu": "share of the machine's measured matrix rate (MFU)",
 }
 
 

@@ -44,7 +44,8 @@ class RunFolder:
         if found is None:
             states = sorted(self.path.glob(f"checkpoint-*/{TRAINER_STATE}"), key=lambda path: path.stat().st_mtime)
             found = self._read_json(str(states[-1].relative_to(self.path))).get("log_history") if states else None
-        return [entry for entry in found or [] if isinstance(entry, dict) and "step" in entry]
+        entries = found if isinstance(found, list) else []
+        return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
 
     @cached_property
     def data(self) -> dict[str, dict[str, Any]]:
@@ -57,14 +58,16 @@ class RunFolder:
     @cached_property
     def labels(self) -> list[str]:
         """The labels of the model, in the order of their ids."""
-        names = self._read_json("config.json").get("id2label") or {}
-        return [str(names[key]) for key in sorted(names, key=int)]
+        names = self._read_json("config.json").get("id2label")
+        if not isinstance(names, dict) or not all(map(str.isdecimal, names)):
+            return []
+        return [str(names[key]) for key in sorted(names, key=lambda key: (len(key.lstrip("0")), key.lstrip("0")))]
 
     @cached_property
     def notes(self) -> list[str]:
         """The notes of report.txt."""
         path = self.path / REPORT
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         _, _, notes = text.rpartition("\nNotes:\n")
         return [line[2:] for line in notes.splitlines() if line.startswith("- ")] if "\nNotes:\n" in text else []
 

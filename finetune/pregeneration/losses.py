@@ -78,20 +78,25 @@ class LossFiles(TrainerCallback):
     """`losses_50_steps.txt` and `losses_20000_steps.txt`: mean losses, one a line, and `Loss: ...` in the log.
 
     Both are written anew from the log history that every checkpoint holds, so that a resumed run's files are those of an
-    undisturbed one.
+    undisturbed one. The last line of each is the mean of the steps that are left at the end of training, where those are
+    fewer: a run shorter than `--logging_steps` has its mean loss, too.
     """
 
     def __init__(self, folder: Path, write: Callable[[Path, Sequence[float]], object], *, writeout_steps: int) -> None:
         self.folder, self.write, self.writeout_steps = folder, write, writeout_steps
 
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        control.should_log = control.should_log or _is_over(state)
+
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if "loss" not in (kwargs.get("logs") or {}) or not state.is_world_process_zero:
             return
         losses, interval = logged_losses(state.log_history), int(args.logging_steps)
-        logger.info("[Logging] Loss averaged over %d steps: %s", interval, losses[-1][1])
+        steps = losses[-1][0] - (losses[-2][0] if len(losses) > 1 else 0)
+        logger.info("[Logging] Loss averaged over %d steps: %s", steps, losses[-1][1])
         logger.info("Loss: %.5f", epoch_mean(state.log_history))
         self.write(self.folder / f"losses_{interval}_steps.txt", [loss for _, loss in losses])
-        means = window_means(losses, self.writeout_steps)
+        means = window_means(losses, self.writeout_steps, to_the_end=_is_over(state))
         if means:
             self.write(self.folder / f"losses_{self.writeout_steps}_steps.txt", means)
 
@@ -109,16 +114,23 @@ def epoch_mean(history: Sequence[dict[str, float]]) -> float:
     return sum(losses) / len(losses)
 
 
-def window_means(losses: Sequence[tuple[int, float]], window: int) -> list[float]:
-    """Mean loss of every full window of so many steps; entries weigh as many steps as they stand for."""
-    means, total, before = [], 0.0, 0
+def _is_over(state: TrainerState) -> bool:
+    return state.global_step >= state.max_steps
+
+
+def window_means(losses: Sequence[tuple[int, float]], window: int, *, to_the_end: bool = False) -> list[float]:
+    """Mean loss of every full window of so many steps, and `to_the_end` of the steps behind the last.
+
+    Entries weigh as many steps as they stand for. A window ends with the first entry at its end or behind it.
+    """
+    means, total, before, begun = [], 0.0, 0, 0
     for step, loss in losses:
         total += loss * (step - before)
         if step // window > before // window:
-            means.append(total / window)
-            total = 0.0
+            means.append(total / (step - begun))
+            total, begun = 0.0, step
         before = step
-    return means
+    return [*means, total / (before - begun)] if to_the_end and before > begun else means
 
 
 class IntermediateModels(TrainerCallback):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from finetune.run.lock import FolderLock
 from finetune.run.signals import StopRequest
 from finetune.sweep.arguments import SweepArguments
 from finetune.sweep.grid import Cell
-from finetune.sweep.task import SweepRun, check_flags, finish_sweep, load_parser, plan_cells, start_runs
+from finetune.sweep.task import SweepRun, check_flags, finish_sweep, load_parser, plan_cells, print_plan, start_runs
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ def run_repeat(script: Path, options: RepeatArguments, behaviour: RunArguments, 
     words += _further_flags(parser, words) if folds else []
     runs = plan_cells(parser, script, [item.cell for item in planned], words, folder, behaviour)
     if behaviour.dry_run:
-        print("".join(f"{run.action.value:12} {shlex.join(run.command)}\n" for run in runs), end="")
+        print_plan(runs)
         return {"dry_run": True, "runs": len(runs)}
     _run_all(runs, options, folder, stop)
     done = [Finished(item.cell.name, item.seed, item.fold, RunFolder(folder / item.cell.name)) for item in planned]

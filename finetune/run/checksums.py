@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import mmap
 import os
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +23,7 @@ def checksum(path: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    import xxhash  # every start of a command imports this file, few hash
-
-    digest = xxhash.xxh3_128()
+    digest = new_digest()
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             return digest.hexdigest()
@@ -32,6 +32,15 @@ def checksum(path: Path) -> str:
                 with view[start : start + HASHED_AT_ONCE] as block:
                     digest.update(block)
     return digest.hexdigest()
+
+
+def new_digest() -> Any:
+    """XXH3 with 128 bits; BLAKE2 of that length where prediction with an exported model is all that is installed."""
+    try:
+        import xxhash  # every start of a command imports this file, few hash
+    except ModuleNotFoundError:
+        return hashlib.blake2b(digest_size=16)
+    return xxhash.xxh3_128()
 
 
 class Checksums:

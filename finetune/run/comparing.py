@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ NOT_COMPARED = frozenset(
         *("token", "hub_token", "ddp_timeout"),
         *("output_file", "overwrite_output_file"),
         *("save_minutes", "if_changed", "notify_command", "no_html_report"),
+        *("nproc", "multi_gpu"),  # `training/global_batch.py` compares what comes of them
         *("num_workers", "reduce_memory", "datasets_cache_dir", "teacher_cache_dir"),
     }
 )
@@ -49,12 +51,18 @@ def fingerprint(path: Path) -> dict[str, Any]:
     Raises:
         OSError: the file cannot be read.
     """
+    status = path.stat()
+    digest = _hash(path.resolve(), status.st_size, status.st_mtime_ns)
+    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": digest}
+
+
+@lru_cache(maxsize=256)  # a model's weights are an input of every file that is predicted with it
+def _hash(path: Path, _size: int, _modified_ns: int) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(HASHED_AT_ONCE):
             digest.update(block)
-    status = path.stat()
-    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def fingerprints(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:

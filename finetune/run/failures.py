@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+# What prediction with an exported model does without, until an option or a file needs it.
+OPTIONAL = ("datasets", "pyarrow", "pythainlp", "regex", "scipy", "sklearn", "transformers", "torch")
 NETWORK_PACKAGES = ("requests", "httpx", "urllib3", "huggingface_hub", "aiohttp")
 NETWORK_NAMES = ("ConnectionError", "ConnectError", "Timeout", "Offline", "LocalEntryNotFound", "MaxRetry", "HTTPError")
 LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
@@ -153,6 +155,8 @@ def _unsafe_file(error: BaseException) -> str | None:
 
 def _missing_package(error: BaseException) -> str | None:
     """What libraries say of packages that only some of their options need; an import of ours that fails is a bug."""
+    if isinstance(error, ModuleNotFoundError) and (package := (error.name or "").partition(".")[0]) in OPTIONAL:
+        return f"the package {package} is needed for this and not installed (pip install {package})"
     asked = isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError) and "install" in str(error)
     return f"an option needs a package that is not installed: {first_line(error).rstrip('.')}" if asked else None
 

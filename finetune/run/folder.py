@@ -28,6 +28,7 @@ from finetune.run.checkpoints import (
 )
 from finetune.run.comparing import argument_differences, fingerprints, input_differences
 from finetune.run.failures import OF_THE_MACHINE
+from finetune.run.launcher import count_processes
 from finetune.run.leftovers import list_files, remove_files, written_by_run
 from finetune.run.lock import FolderLock
 from finetune.run.manifest import (
@@ -44,6 +45,9 @@ from finetune.run.signals import StopRequest
 logger = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 5
+# What may differ where an unfinished run goes on with another number of processes: `training/global_batch.py` compares the
+# rows of a step.
+OF_THE_BATCH = ("--per_device_train_batch_size ", "--gradient_accumulation_steps ")
 
 
 class Action(StrEnum):
@@ -109,6 +113,8 @@ def _differences(before: Mapping[str, Any], request: Request, finished: Path | N
     other = [f"the command was {program}, is now {request.program}"] if program != request.program else []
     asked = before.get("asked", before["arguments"])  # what was asked for; `arguments` is what came of it
     differences = argument_differences(asked, request.arguments, request.typed)
+    if finished is None and before.get("processes", 1) != count_processes():
+        differences = [item for item in differences if not item.startswith(OF_THE_BATCH)]
     differences += input_differences(before.get("inputs", {}))
     if request.if_changed and finished is not None:
         differences += basis_differences(before, plain(request.arguments), finished, request.script)
@@ -183,7 +189,11 @@ class Run:
         if self.already_done or self.resumed:
             self._manifest = before
         else:
-            self._manifest = {"program": request.program, **new_manifest(request.arguments, request.command)}
+            self._manifest = {
+                "program": request.program,
+                "processes": count_processes(),
+                **new_manifest(request.arguments, request.command),
+            }
             self._manifest["foreign"] = self._foreign_files(before)
         self.checkpoint = _asked_checkpoint(request) or (newest_whole(self.folder) if self.resumed else None)
         if (

@@ -7,6 +7,7 @@ import os
 from finetune.errors import Problem
 
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+OF_ACCELERATE = "ACCELERATE_MIXED_PRECISION"  # `accelerate launch` sets it for a single process, too
 
 
 def check_launcher() -> list[Problem]:
@@ -26,8 +27,25 @@ def _is_number(text: str) -> bool:
 
 def is_main_process() -> bool:
     """Whether this is rank 0 of a launch on several processes, or the only process."""
+    return find_rank() == 0
+
+
+def find_rank() -> int:
+    """The number of this process among those of a launch; 0 without a launcher."""
     rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")).strip()
-    return rank in ("", "-1") or not _is_number(rank) or int(rank) == 0
+    return max(int(rank), 0) if rank and _is_number(rank) else 0
+
+
+def find_local_rank() -> int:
+    """The number of this process among those of its machine."""
+    rank = os.environ.get("LOCAL_RANK", "0").strip()
+    return max(int(rank), 0) if _is_number(rank) else 0
+
+
+def is_launched() -> bool:
+    """Whether a launcher has started this process, alone or with others: it starts none itself then."""
+    given = (os.environ.get(name, "").strip() for name in NAMES)
+    return any(value not in ("", "-1") for value in given) or OF_ACCELERATE in os.environ
 
 
 def count_processes() -> int:

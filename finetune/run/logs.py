@@ -116,7 +116,7 @@ def set_up_logging(*, verbose: bool = False, only_warnings: bool = False) -> Log
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
     _keep_stdout_for_results()
-    if not sys.stderr.isatty():
+    if only_warnings or not sys.stderr.isatty():
         _switch_off_progress_bars()
     return LogFile()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,12 @@ KINDS = {"arguments": dict, "inputs": dict, "files": dict, "result": dict}  # wh
 class OutputRecord:
     """What an output was made with and whether it is whole; `inputs` are the files that this command reads."""
 
-    def __init__(self, output: Path, arguments: Arguments, inputs: Iterable[Path]) -> None:
+    def __init__(
+        self, output: Path, arguments: Arguments, inputs: Iterable[Path], *, ignored: Collection[str] = ()
+    ) -> None:
+        """`ignored` arguments change nothing of this output."""
         self.output, self.path = output, output.with_name(output.name + SUFFIX)
-        self._arguments = arguments
+        self._arguments, self._ignored = arguments, ignored
         self._inputs = sorted({path.resolve() for path in inputs})
         self._before = _read(self.path)
         self.result: dict[str, Any] = self._before.get("result", {})
@@ -57,7 +60,8 @@ class OutputRecord:
     def _differences(self) -> list[str]:
         program = self._before.get("program")
         other = [] if program == _program() else [f"the command was {program}, is now {_program()}"]
-        arguments, typed = self._arguments.effective(), self._arguments.typed
+        effective, typed = self._arguments.effective(), self._arguments.typed
+        arguments = {name: value for name, value in effective.items() if name not in self._ignored}
         known = {str(path) for path in self._inputs}
         return [
             *other,

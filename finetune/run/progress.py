@@ -10,6 +10,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from finetune.run.launcher import is_main_process
+
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -31,7 +33,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         self.started = self.said = time.monotonic()
-        hidden = not sys.stderr.isatty()
+        hidden = not (sys.stderr.isatty() and is_main_process())
         tqdm.monitor_interval = (
             0  # its watching thread is not needed, and its start swallows what signal handlers raise
         )

@@ -91,6 +91,11 @@ class StopRequest:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
+    @property
+    def saved(self) -> bool:
+        """Whether a signal was heeded and the state is saved."""
+        return self._saved
+
     def raise_preempted(self) -> None:
         raise Preempted(f"stopped by {self.signal_name}; run the same command again to go on")
 

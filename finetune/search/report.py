@@ -13,7 +13,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from finetune.run.atomic_files import AtomicFile
-from finetune.search.slots import HEARTBEAT, OWNER
+from finetune.search.slots import HEARTBEAT
+from finetune.search.turns import OWNER
 from finetune.surprisal.table_files import TableFile
 
 logger = logging.getLogger(__name__)

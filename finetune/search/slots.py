@@ -6,9 +6,10 @@ second sees that k holds it: it fails its own trial and waits. Of `max_trials + 
 would have seen `max_trials` before it; so there never are that many. A failed trial never comes back, so a place that
 is given up is free for good.
 
-A trial whose process is gone is failed, and its values are queued for whoever asks next. Whether a process lives is known
-on its own host by its id and start time; elsewhere by its heartbeat, an attribute of the trial that changes every
-minute, watched by the clock of who watches.
+A trial whose process is gone is failed, and whoever asks next tries its values (`search/turns.py`). Nothing is queued in
+the study for that: two processes may both take a queued trial out of SQLite. Whether a process lives is known on its own
+host by its id and start time; elsewhere by its heartbeat, an attribute of the trial that changes every minute, watched by
+the clock of who watches.
 """
 
 from __future__ import annotations
@@ -27,19 +28,20 @@ from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from finetune.run.signals import StopRequest
+from finetune.search.points import Points
 from finetune.search.study import is_exhausted
+from finetune.search.turns import GIVEN_UP, OWNER, STOPPED, SURPLUS, Turn, count_given_up, has_twin, next_turn
 
 logger = logging.getLogger(__name__)
 
-OWNER, HEARTBEAT, SURPLUS, RETRY = "owner", "heartbeat", "surplus", "retry"
+HEARTBEAT = "heartbeat"
 SECONDS_BETWEEN_BEATS = 60.0
 STALE_AFTER = 10 * SECONDS_BETWEEN_BEATS  # seconds without a beat, seen from here
 UNOWNED_FOR = 120.0  # seconds between the number and the owner of a trial, at most: a lock may wait for 30
 POLL = 1.0
-RETRIES = 3
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -52,10 +54,20 @@ class Slots:
         here: trials that this folder may run, None without a bound.
         folder: the output folder of this process, which says whose a trial is over several starts.
         stop: a signal while waiting raises Preempted.
+        points: all that is to be tried, each once, whatever the sampler.
     """
 
-    def __init__(self, study: Study, *, total: int | None, here: int | None, folder: Path, stop: StopRequest) -> None:
-        self.study, self.total, self.here, self.stop = study, total, here, stop
+    def __init__(
+        self,
+        study: Study,
+        *,
+        total: int | None,
+        here: int | None,
+        folder: Path,
+        stop: StopRequest,
+        points: Points | None = None,
+    ) -> None:
+        self.study, self.total, self.here, self.stop, self.points = study, total, here, stop, points
         self.me = {**_this_process(), "folder": str(folder.resolve())}
         self._seen: dict[tuple[int, Any], float] = {}
         self._waiting_for: list[int] = []
@@ -69,8 +81,14 @@ class Slots:
             trials = self.study.get_trials(deepcopy=False)
             if self._is_enough(trials) or is_exhausted(self.study):
                 return None
-            if self._has_place(trials) and (trial := self._ask()) is not None:
-                return trial
+            turn = next_turn(trials, self.points)
+            if self._has_place(trials, turn):
+                if (trial := self._ask(trials, turn)) is not None:
+                    return trial
+                continue
+            if turn is None and self.points is not None and not _of(trials, TrialState.RUNNING):
+                self._say_left_out(trials, self.points)
+                return None
             self._say_waiting(trials)
             time.sleep(POLL)
 
@@ -79,62 +97,71 @@ class Slots:
         mine = [trial for trial in finished if trial.user_attrs.get(OWNER, {}).get("folder") == self.me["folder"]]
         return _reached(self.total, finished) or _reached(self.here, mine)
 
-    def _has_place(self, trials: Iterable[FrozenTrial]) -> bool:
-        """Whether to ask: a queued trial holds a place already, and must be taken by somebody."""
+    def _has_place(self, trials: Iterable[FrozenTrial], turn: Turn | None) -> bool:
+        """Whether to ask: a trial that somebody queued holds a place already, and must be taken."""
+        if _of(trials, TrialState.WAITING):
+            return True
         occupied = [trial for trial in trials if trial.state is not TrialState.FAIL]
-        return not _reached(self.total, occupied) or any(trial.state is TrialState.WAITING for trial in occupied)
+        return not _reached(self.total, occupied) and (turn is not None or self.points is None)
 
-    def _ask(self) -> Trial | None:
-        trial = self.study.ask()
+    def _ask(self, trials: Iterable[FrozenTrial], turn: Turn | None) -> Trial | None:
+        queued = _of(trials, TrialState.WAITING)
+        trial = self.study.ask() if turn is None or queued else self._begin(turn)
         try:
             return trial if self._take(trial) else None
         except UpdateFinishedTrialError:
             return None  # so late that others have given it up
 
+    def _begin(self, turn: Turn) -> Trial:
+        """A running trial with its values and its owner, all at once for whoever looks; `ask` has no such way."""
+        attributes = {**turn.attributes, OWNER: self.me}
+        fixed = {"fixed_params": turn.values}
+        template = create_trial(state=TrialState.RUNNING, user_attrs=attributes, system_attrs=fixed)
+        return Trial(self.study, self.study._storage.create_new_trial(self.study._study_id, template_trial=template))
+
     def _take(self, trial: Trial) -> bool:
         trial.set_user_attr(OWNER, self.me)
-        before = [other for other in self.study.get_trials(deepcopy=False) if other.number < trial.number]
-        twin = RETRY in trial.user_attrs and any(
-            other.user_attrs.get(RETRY) == trial.user_attrs[RETRY] for other in before
-        )  # two processes gave the same trial up at once, as some databases let them
-        if not twin and not _reached(self.total, [other for other in before if other.state is not TrialState.FAIL]):
+        trials = self.study.get_trials(deepcopy=False)
+        before = [other for other in trials if other.number < trial.number]
+        is_new = not has_twin(trials[trial.number], before, self.points)
+        if is_new and not _reached(self.total, [other for other in before if other.state is not TrialState.FAIL]):
             return True
         trial.set_user_attr(SURPLUS, True)
         self.study.tell(trial, state=TrialState.FAIL)
         return False
 
+    def _say_left_out(self, trials: Iterable[FrozenTrial], points: Points) -> None:
+        if count := count_given_up(trials, points):
+            logger.warning("%d of %d points are left out: each ended every process that tried it.", count, len(points))
+
     def _say_waiting(self, trials: Iterable[FrozenTrial]) -> None:
-        running = [trial.number for trial in trials if trial.state is TrialState.RUNNING]
+        running = [trial.number for trial in _of(trials, TrialState.RUNNING)]
         if running != self._waiting_for:
             self._waiting_for = running
             names = ", ".join(map(str, running)) or "those"
             logger.info("Trials %s of other processes hold the last places; waiting for their end.", names)
 
     def repair(self) -> int:
-        """Fail the trials of processes that are gone, and queue their values; returns how many."""
+        """Fail the trials of processes that are gone, so that others try their values; returns how many."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return sum(self._give_up(trial, "its process is gone") for trial in running if self._is_dead(trial))
 
-    def release(self, trial: Trial, reason: str) -> None:
-        """Give up a trial of this process: its values are queued for the next who asks."""
-        self._give_up(self._frozen(trial), reason)
+    def release(self, trial: Trial) -> None:
+        """Give up a trial of this process, which was stopped: whoever asks next tries its values."""
+        self._give_up(self._frozen(trial), STOPPED)
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[trial.number]
 
     def _give_up(self, trial: FrozenTrial, reason: str) -> bool:
-        """Mostly one process gets past `tell`; where two do (SQLite), the values are queued twice, and taken once."""
+        """Mostly one process gets past `tell`; where two do (SQLite), nothing happens twice."""
         try:
+            self.study._storage.set_trial_user_attr(trial._trial_id, GIVEN_UP, reason)
             self.study.tell(trial.number, state=TrialState.FAIL)
         except (ValueError, UpdateFinishedTrialError):
             return False
-        retries = trial.user_attrs.get(RETRY, {}).get("retries", 0)
-        again = bool(trial.params) and retries < RETRIES
-        if again:
-            first = trial.user_attrs.get(RETRY, {}).get("first", trial.number)
-            attributes = {RETRY: {"first": first, "retries": retries + 1}}
-            self.study.enqueue_trial(trial.params, user_attrs=attributes)
-        what_next = "its values are queued again" if again else "a new one takes its place"
+        again = next_turn(self.study.get_trials(deepcopy=False), self.points) is not None
+        what_next = "its values are tried again" if again else "a new one takes its place"
         logger.warning("Trial %d is given up (%s); %s.", trial.number, reason, what_next)
         return True
 
@@ -150,6 +177,10 @@ class Slots:
         """Seconds since this process first saw that beat of a trial."""
         now = time.monotonic()
         return now - self._seen.setdefault((number, beat), now)
+
+
+def _of(trials: Iterable[FrozenTrial], state: TrialState) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.state is state]
 
 
 def _reached(bound: int | None, items: list[Any]) -> bool:

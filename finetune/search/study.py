@@ -6,14 +6,12 @@ import hashlib
 import importlib.util
 import inspect
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner, PatientPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, GPSampler, GridSampler, QMCSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
@@ -23,13 +21,13 @@ from finetune.lm_experiments.object_names import ObjectKind, find_object
 from finetune.run.comparing import argument_differences
 from finetune.run.manifest import plain
 from finetune.search.arguments import PRUNER, SAMPLER, STUDY_DEFAULTS
+from finetune.search.points import EXHAUSTIVE, Points, build_points
 from finetune.search.space import Dimension
 
 logger = logging.getLogger(__name__)
 
 SETTING = "finetune_setting"  # attribute of a study: the arguments that its trials share
-# All trials share a seed: QMC's points are one sequence, and a grid is numbered in an order that the seed shuffles.
-ONE_SEED = (QMCSampler, GridSampler)
+ONE_SEED = (QMCSampler,)  # all trials share a seed: its points are one sequence
 NEEDED_PACKAGES = {CmaEsSampler: ("cmaes",), GPSampler: ("scipy", "torch")}
 NAME_LENGTH = 200
 
@@ -65,9 +63,8 @@ def open_study(
 
 
 def is_exhausted(study: Study) -> bool:
-    """Whether the sampler has nothing new to try: a grid is walked, every choice was made."""
-    walked = isinstance(study.sampler, GridSampler) and study.sampler.is_exhausted(study)
-    return walked or bool(getattr(study, "_stop_flag", False))
+    """Whether the sampler said that it has nothing new to try."""
+    return bool(getattr(study, "_stop_flag", False))
 
 
 def seed_of(name: str) -> int:
@@ -94,12 +91,11 @@ class SamplerMaker:
         keywords = dict(study_kwargs.get("sampler_kwargs") or {}) if name else {}
         _require_packages(self.kind)
         self.name = self.kind.__name__
-        if self.kind is GridSampler:
-            keywords.setdefault("search_space", _grid(dimensions))
         self.keywords = _fit_keywords(self.kind, keywords, "sampler_kwargs", allow)
-        if self.kind is BruteForceSampler:  # several processes may draw one point from its tree; a grid numbers them
-            self.kind = GridSampler
-            self.keywords = {"search_space": _all_points(dimensions), "seed": self.keywords.get("seed", seed)}
+        self.points: Points | None = None  # what is tried, each once, where that does not depend on trials before
+        if self.kind in EXHAUSTIVE:
+            self.points = build_points(self.kind, self.keywords, dimensions, seed)
+            self.kind, self.keywords = RandomSampler, {}  # never asked
         self(0)
 
     def __call__(self, number: int) -> BaseSampler:
@@ -113,13 +109,6 @@ class SamplerMaker:
             found = f"--study_kwargs.sampler {self.kind.__name__} cannot be made: {str(error).splitlines()[0]}"
             raise UsageError(Problem(found, remedy="see --study_kwargs.sampler_kwargs")) from error
 
-    @property
-    def points(self) -> int | None:
-        """How many trials there are to make, where the sampler visits every point of a grid once."""
-        if self.kind is not GridSampler:
-            return None
-        return math.prod(len(values) for values in self.keywords["search_space"].values())
-
 
 def _require_packages(kind: type[BaseSampler]) -> None:
     """Samplers that import a package at their first draw would fail in the middle of the search."""
@@ -131,35 +120,8 @@ def _require_packages(kind: type[BaseSampler]) -> None:
         raise UsageError(Problem(found, remedy=f"pip install {' '.join(missing)}, or choose another sampler"))
 
 
-def _all_points(dimensions: Sequence[Dimension]) -> dict[str, list[Any]]:
-    """Every value of each dimension.
-
-    Raises:
-        UsageError: a range of numbers has no step, so that nobody can visit all of it.
-    """
-    endless = [item for item in dimensions if item.kind == "float" and not item.options.get("step")]
-    if endless:
-        remedy = "give it a step or values of its own (categorical), or choose another sampler"
-        raise UsageError(
-            *(Problem(f"BruteForceSampler cannot visit all of {item.name}", "", remedy) for item in endless)
-        )
-    return {item.name: item.choices if item.kind == "categorical" else _steps(item) for item in dimensions}
-
-
-def _steps(item: Dimension) -> list[Any]:
-    low, high = (Decimal(str(value)) for value in item.values)
-    step = Decimal(str(item.options.get("step") or 1))
-    kind = int if item.kind == "int" else float
-    return [kind(low + number * step) for number in range(int((high - low) / step) + 1)]
-
-
 def _mix(seed: int, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4], "little")
-
-
-def _grid(dimensions: Sequence[Dimension]) -> dict[str, list[Any]]:
-    """What a GridSampler walks: the choices, or both bounds of a number."""
-    return {item.name: item.choices if item.kind == "categorical" else list(item.values) for item in dimensions}
 
 
 def build_pruner(

@@ -27,13 +27,15 @@ from finetune.run.folder import Run
 from finetune.run.launcher import count_processes
 from finetune.run.progress import Progress
 from finetune.search.arguments import OptimizationArguments
+from finetune.search.points import describe_points
 from finetune.search.pruning import TextwisePruner, describe_pruner, find_best, patience_of
 from finetune.search.report import PLOTS, RESULTS, write_optimization_plots, write_optimization_results
-from finetune.search.slots import SURPLUS, Slots
+from finetune.search.slots import Slots
 from finetune.search.space import Dimension, build_search_space
 from finetune.search.storage import holds_password, open_storage, quiet_optuna
 from finetune.search.study import SamplerMaker, build_pruner, name_study, open_study, seed_of
 from finetune.search.trials import TextLosses, Trials, describe_values, find_folder
+from finetune.search.turns import SURPLUS
 
 logger = logging.getLogger(__name__)
 
@@ -135,14 +137,26 @@ def open_trials(setup: SearchSetup, run: Run, folder: Path) -> Trials:
     """
     storage = open_storage(setup.options.study_kwargs, folder)
     study = open_study(storage, setup.name, shared_setting(setup), setup.make_sampler(0), setup.pruner)
-    wanted = [count for count in (setup.options.max_trials, setup.make_sampler.points) if count]
-    slots = Slots(study, total=min(wanted, default=None), here=setup.options.trials_here, folder=folder, stop=run.stop)
+    slots = Slots(
+        study,
+        total=setup.options.max_trials,
+        here=trials_here(setup),
+        folder=folder,
+        stop=run.stop,
+        points=setup.make_sampler.points,
+    )
     garbage = bool(setup.options.optimize_kwargs.get("gc_after_trial", True))
     trials = Trials(
         study, slots, setup.settings, setup.dimensions, setup.make_sampler, setup.losses, run, folder, garbage
     )
     trials.drop_models()
     return trials
+
+
+def trials_here(setup: SearchSetup) -> int | None:
+    """Trials of this output folder, None without a bound; points are visited in full unless a number was given."""
+    asked = setup.options.optimize_kwargs.get("n_trials")
+    return asked if setup.make_sampler.points is not None else setup.options.trials_here
 
 
 def shared_setting(setup: SearchSetup) -> dict[str, Any]:
@@ -157,12 +171,15 @@ def shared_setting(setup: SearchSetup) -> dict[str, Any]:
 def describe_search(setup: SearchSetup) -> None:
     """What is searched how, in the log."""
     options = setup.options
-    here = f"{setup.options.trials_here} in this folder" if setup.options.trials_here else "as many as needed here"
+    points, bound = setup.make_sampler.points, trials_here(setup)
+    here = f"{bound} in this folder" if bound else "as many as needed here"
+    total = options.max_trials or ("any number of" if points is None else len(points))
     logger.info(
         "Study %s: %s trials in all, %s; %s.",
-        *(setup.name, options.max_trials or "any number of", here, ", ".join(item.name for item in setup.dimensions)),
+        *(setup.name, total, here, ", ".join(item.name for item in setup.dimensions)),
     )
-    logger.info("Sampler: %s. Pruning: %s.", setup.make_sampler.name, describe_pruner(setup.pruner))
+    visits = "" if points is None else f", {len(points)} points: {describe_points(points)}"
+    logger.info("Sampler: %s%s. Pruning: %s.", setup.make_sampler.name, visits, describe_pruner(setup.pruner))
     experiment = setup.settings.experiment
     waits = patience_of(setup.pruner)
     if experiment.patience and waits is not None and max(experiment.patience, experiment.min_epochs) <= waits:
@@ -181,7 +198,7 @@ def run_trials(trials: Trials, options: OptimizationArguments) -> None:
     """Train trials until there are enough, or until `timeout` seconds are over."""
     timeout = options.optimize_kwargs.get("timeout")
     end = None if timeout is None else time.monotonic() + timeout
-    total = options.trials_here or options.max_trials
+    total = trials.slots.here or options.max_trials
     shown = bool(options.optimize_kwargs.get("show_progress_bar"))
     with Progress("Trials", total=total, unit="trial") if shown else nullcontext() as bar:
         while end is None or time.monotonic() < end:

@@ -24,9 +24,10 @@ from finetune.lm_experiments.training import TrainingResult, save_trained_model,
 from finetune.run.checkpoints import mark_complete, why_broken
 from finetune.run.folder import Run
 from finetune.search.pruning import Losses, find_best
-from finetune.search.slots import OWNER, Heartbeat, Slots
+from finetune.search.slots import Heartbeat, Slots
 from finetune.search.space import Dimension, apply_values
 from finetune.search.study import SamplerMaker
+from finetune.search.turns import OWNER
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Trials:
         """Train one trial and tell the study how it ended.
 
         Raises:
-            Preempted: a signal asked to stop; the trial's values are queued for whoever goes on.
+            Preempted: a signal asked to stop; whoever goes on tries the trial's values again.
             Exception: what training raised, where it is not for the values alone; the trial is failed.
         """
         self.study.sampler = self.make_sampler(trial.number)
@@ -119,7 +120,7 @@ class Trials:
         except UpdateFinishedTrialError:
             logger.warning("Trial %d was given up by another process, which saw no life here.", trial.number)
         except Preempted:
-            self.slots.release(trial, "stopped by a signal")
+            self.slots.release(trial)
             raise
         except BaseException:
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetune.arguments.fields import argument
-from finetune.arguments.prediction import SEGMENTERS
+from finetune.arguments.prediction import InferenceArguments
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -30,27 +30,10 @@ class ServeArguments:
 
 
 @dataclass
-class ServedModelArguments:
+class ServedModelArguments(InferenceArguments):
     """Model."""
 
-    batch_size: int = argument(32, minimum=1, help="windows or texts in a batch; more where they are short")
-    max_length: int | None = argument(
-        None,
-        minimum=4,
-        aliases=("max_seq_length",),
-        help="subwords at once; without it what the model was trained with",
-    )
-    word_segmenter: str | None = argument(
-        None, choices=SEGMENTERS, help="how a tagger finds words in raw text; without it as in training"
-    )
-    constrained_decoding: bool | None = argument(
-        None, help="forbid ill-formed tag sequences; without it as the model was trained"
-    )
     tokenizer_type: str = argument("AutoTokenizer", metavar="TYPE", help="as in training, where it was given there")
-    device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
-    bf16: bool | None = argument(None, help="compute in bfloat16; without it where the hardware does so natively")
-    no_unpad: bool = argument(False, help="let the encoder compute padding, too")
-    no_native: bool = argument(False, help="let torch compute an encoder's layers on a CPU one by one")
 
 
 def is_loopback(host: str) -> bool:

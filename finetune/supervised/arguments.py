@@ -21,6 +21,15 @@ class SupervisedArguments:
         metavar="balanced|FILE",
         help="weight of each label in the loss: balanced, or a file of `label weight` lines or a JSON object",
     )
+    silver_file: list[str] | None = argument(
+        None,
+        metavar="FILE",
+        help="training examples that a model or a rule labelled, several files or patterns, beside the gold ones of train; "
+        "validation and test stay gold",
+    )
+    silver_weight: float = argument(
+        1.0, minimum=0.0, help="what a silver example weighs in the loss, where a gold one weighs 1"
+    )
     early_stopping_patience: int | None = argument(
         None, minimum=1, help="stop after N evaluations without a better score"
     )
@@ -44,7 +53,8 @@ def check_supervised(arguments: Arguments, files: Collection[str], *, has_source
     if not stages:
         return [Problem("there is nothing to do", remedy="add --do_train, --do_eval or --do_predict")]
     missing = [] if has_source else _missing_data(arguments, stages, files)
-    return [*missing, *_idle_patience(arguments, stages), *_idle_weights(arguments, stages)]
+    idle = [*_idle_patience(arguments, stages), *_idle_weights(arguments, stages), *_idle_silver(arguments, stages)]
+    return [*missing, *idle]
 
 
 def _missing_data(arguments: Arguments, stages: list[str], files: Collection[str]) -> list[Problem]:
@@ -67,6 +77,14 @@ def _idle_patience(arguments: Arguments, stages: list[str]) -> list[Problem]:
     if arguments.training.get("eval_strategy") == "no" or "do_eval" not in stages:
         remedy = "add --do_eval and --eval_strategy steps or epoch"
         return [Problem("--early_stopping_patience needs evaluation during training", remedy=remedy)]
+    return []
+
+
+def _idle_silver(arguments: Arguments, stages: list[str]) -> list[Problem]:
+    if arguments.get("silver_file") and "do_train" not in stages:
+        return [Problem("--silver_file needs training", remedy="add --do_train, or drop it")]
+    if not arguments.get("silver_file") and "silver_weight" in arguments.typed:
+        return [Problem("--silver_weight needs --silver_file", remedy="add it, or drop --silver_weight")]
     return []
 
 

@@ -61,6 +61,14 @@ class ScoreArguments(PairArguments):
     device: str = argument("auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     bf16: bool = argument(False, help="compute in bfloat16: faster, surprisals to about two digits")
 
+    def why_one_process(self) -> str | None:
+        """What keeps the work from being shared out, in words."""
+        if self.evaluate:
+            return "--evaluate scores pairs in one process"
+        if self.device.startswith("cuda"):
+            return f"--device {self.device} is of one process"
+        return None if self.test_file else "standard input is read by one process"
+
     def problems(self) -> list[Problem]:
         found = self.pair_problems()
         if self.evaluate and self.test_file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from finetune.errors import DataError, Problem, UsageError
 from finetune.report.files import write_metrics
 from finetune.run.folder import Run
 from finetune.run.progress import Progress
+from finetune.run.sharing import Shares, open_shares
 from finetune.surprisal.arguments import ScoreArguments
 from finetune.surprisal.chunks import in_chunks, tell_counts
 from finetune.surprisal.columns import COLUMNS, write_columns
@@ -29,31 +30,13 @@ from finetune.surprisal.input import (
     resolve_input_files,
 )
 from finetune.surprisal.pair_evaluation import run_pairs
+from finetune.surprisal.shared_chunks import ScoredChunk, Totals, gather_chunks
 from finetune.surprisal.surprisal import LOG_2, sentence_surprisals
 from finetune.surprisal.table_files import FORMATS, PrintedTable, TableFile
 from finetune.surprisal.tables import ScoredTexts, SurprisalTables, abbreviate_count
 from finetune.surprisal.word_places import WordPlaces, find_word_places
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Totals:
-    """Sums over all texts, for the last line."""
-
-    texts: int = 0
-    tokens: int = 0
-    surprisal: float = 0.0
-
-    def add(self, scored: ScoredTokens) -> None:
-        sentences = sentence_surprisals(scored.surprisal, scored.offsets)
-        self.texts += len(sentences.tokens)
-        self.tokens += int(sentences.tokens.sum())
-        self.surprisal += float(sentences.surprisal.sum())
-
-    def metrics(self) -> dict[str, Any]:
-        mean = self.surprisal / self.tokens if self.tokens else float("nan")
-        return {"texts": self.texts, "tokens": self.tokens, "mean_surprisal": mean, "perplexity": float(np.exp2(mean))}
 
 
 def run_scoring(model: ModelArguments, options: ScoreArguments, run: Run, behaviour: RunArguments) -> dict[str, Any]:
@@ -79,7 +62,11 @@ def run_scoring(model: ModelArguments, options: ScoreArguments, run: Run, behavi
     run.start()
     run.record_inputs([path for file in files for path in (file.path, file.metadata) if path])
     table = open_table(surprisal_model, model, options, run)
-    metrics = _score_all(surprisal_model, files, table, options)
+    with open_shares(table.file.path if isinstance(table.file, TableFile) else None) as shares:
+        if shares is not None and shares.rank > 0:
+            work_for_others(surprisal_model, files, table, options, shares)
+            return {}
+        metrics = _score_all(surprisal_model, files, table, options, shares)
     if run.folder is not None:
         write_metrics(run.folder, {"test": metrics})
         write_columns(run.folder, [table.file.path] if isinstance(table.file, TableFile) else [])
@@ -88,20 +75,54 @@ def run_scoring(model: ModelArguments, options: ScoreArguments, run: Run, behavi
 
 
 def _score_all(
-    surprisal_model: SurprisalModel, files: Sequence[InputFile], table: OpenTable, options: ScoreArguments
+    surprisal_model: SurprisalModel,
+    files: Sequence[InputFile],
+    table: OpenTable,
+    options: ScoreArguments,
+    shares: Shares | None,
 ) -> dict[str, Any]:
-    totals, facts = Totals(), join_facts(file.facts for file in files)
+    totals = Totals()
     total = sum(file.examples for file in files) or None
-    _tell_facts(files, facts)
+    _tell_facts(files, join_facts(file.facts for file in files))
+    chunks, work = in_chunks(_read_examples(files)), score_chunks(surprisal_model, files, table, options)
     with table.file as file, Progress("Scoring", total=total, unit="texts") as progress:
-        for chunk in in_chunks(_read_examples(files)):
+        for part in gather_chunks(shares, chunks, work, surprisal_model) if shares else work(chunks):
+            totals.add(part.totals)
+            if part.rows is not None:
+                file.write(part.rows)
+            progress.advance(part.totals.texts)
+    return totals.metrics()
+
+
+def score_chunks(
+    surprisal_model: SurprisalModel, files: Sequence[InputFile], table: OpenTable, options: ScoreArguments
+) -> Callable[[Iterator[list[ScoringExample]]], Iterator[ScoredChunk]]:
+    """What makes scored chunks of chunks of texts."""
+    facts = join_facts(file.facts for file in files)
+
+    def work(chunks: Iterator[list[ScoringExample]]) -> Iterator[ScoredChunk]:
+        for chunk in chunks:
             scored = surprisal_model.score([item.text for item in chunk], [item.labels for item in chunk])
-            totals.add(scored)
+            rows = None
             if options.metrics_detail != "none":
                 texts = describe_texts(surprisal_model, chunk, scored, facts, detail=options.metrics_detail)
-                file.write(table.tables.build(texts, options.metrics_detail))
-            progress.advance(len(chunk))
-    return totals.metrics()
+                rows = table.tables.build(texts, options.metrics_detail)
+            yield ScoredChunk(Totals.of(scored), rows)
+
+    return work
+
+
+def work_for_others(
+    surprisal_model: SurprisalModel,
+    files: Sequence[InputFile],
+    table: OpenTable,
+    options: ScoreArguments,
+    shares: Shares,
+) -> None:
+    """Score the share of a process that writes no table."""
+    work = score_chunks(surprisal_model, files, table, options)
+    for _ in gather_chunks(shares, in_chunks(_read_examples(files)), work, surprisal_model):
+        raise AssertionError("only the first process is handed what all have scored")
 
 
 def _tell_facts(files: Sequence[InputFile], facts: Mapping[str, FactKind]) -> None:

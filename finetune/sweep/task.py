@@ -17,7 +17,7 @@ from typing import Any
 from finetune.arguments.nearest import allowed_values
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
-from finetune.arguments.secrets import hide, is_secret_name
+from finetune.arguments.secrets import hide, hide_words, is_secret_name
 from finetune.errors import (
     EXIT_DONE,
     EXIT_LOCKED,
@@ -75,7 +75,7 @@ def run_sweep(script: Path, options: SweepArguments, behaviour: RunArguments, st
     runs = plan_runs(script, options, behaviour)
     folder = Path(options.output_dir)
     if behaviour.dry_run:
-        print("".join(f"{run.action.value:12} {shlex.join(run.command)}\n" for run in runs), end="")
+        print_plan(runs)
         return {"dry_run": True, "runs": len(runs)}
     folder.mkdir(parents=True, exist_ok=True)
     if options.slurm:
@@ -179,6 +179,12 @@ def _request(script: Path, arguments: Arguments) -> Request:
         overwrite=asked.overwrite_output_dir,
         restart=asked.restart,
     )
+
+
+def print_plan(runs: Sequence[SweepRun]) -> None:
+    """What would happen to each run, and its command line without secrets."""
+    lines = (f"{run.action.value:12} {shlex.join(hide_words(run.command))}\n" for run in runs)
+    print("".join(lines), end="")
 
 
 def write_array(runs: Sequence[SweepRun], options: SweepArguments, folder: Path) -> dict[str, Any]:

@@ -124,6 +124,13 @@ class TaggingArguments(SupervisedArguments):
         minimum=0,
         help="subwords that neighbouring windows of a long sentence share; without it a quarter of a window, at most 32",
     )
+    document_context: int = argument(
+        0,
+        minimum=0,
+        metavar="N",
+        help="let every sentence be read with up to N subwords of its document before it and behind it, which are never "
+        "labelled or scored; the data must mark documents. 0: sentences are read by themselves",
+    )
     label_all_tokens: bool = argument(False, help="train on all subwords of a word instead of the first")
     continue_labels: bool = argument(
         True, help="with --label_all_tokens: later subwords of a B- word are I-, as in run_ner.py, not B- again"

@@ -33,7 +33,7 @@ class NamedCorpus:
     train). `files` are its files by split, `task_files` those of a kind of tags that has its own; `{config}` stands for
     the configuration, which is needed where it occurs. `columns` says which column of the files holds a kind of tags.
     `advice` says how to come by it where it cannot be fetched. `clean` repairs tags; `split` makes splits where only one
-    is published; `make` generates the corpus instead.
+    is published; `make` generates the corpus instead. `file_is_document` where documents are marked by files alone.
     """
 
     tags: Mapping[str, tuple[str, ...] | None]
@@ -48,6 +48,7 @@ class NamedCorpus:
     clean: Callable[[Sentences, str], Sentences] | None = None
     split: Callable[[Dataset], dict[str, Dataset]] | None = None
     make: Callable[[str, int], dict[str, Sentences]] | None = None
+    file_is_document: bool = False
 
 
 NAMED: dict[str, NamedCorpus] = {
@@ -73,6 +74,7 @@ NAMED: dict[str, NamedCorpus] = {
         columns=lst20.COLUMNS,
         advice="LST20 has to be asked for at https://aiforthai.in.th/corpus.php; --lst20_data_dir names its folder",
         clean=lst20.clean_lst20,
+        file_is_document=True,
     ),
     "wnut17": NamedCorpus(
         tags={"ner_tags": ("O", *(f"{letter}-{name}" for name in _WNUT17_TYPES for letter in "BI"))},

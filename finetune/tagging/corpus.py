@@ -20,11 +20,13 @@ from finetune.data.files import find_paths, listed, read_lines
 from finetune.data.sources import Patterns, find_corpus, find_in_folder
 from finetune.data.splits import carve_validation
 from finetune.errors import DataError, Problem, ProblemList
+from finetune.supervised.arguments import SupervisedArguments
+from finetune.supervised.silver import FLAG, add_silver
 from finetune.tagging.checks import check_entities, check_tags, declare_labels, normalize_tags, require_label_list
 from finetune.tagging.corpora import NAMED, NamedCorpus, choose_task, wanted_files
 from finetune.tagging.formats.choice import read_sentences
 from finetune.tagging.formats.parquet import read_rows
-from finetune.tagging.formats.sentences import Sentences, TagColumns, merge_sentences
+from finetune.tagging.formats.sentences import Sentences, TagColumns, merge_sentences, settle_documents
 
 if TYPE_CHECKING:
     from finetune.tagging.arguments import TaggingDataArguments
@@ -50,11 +52,15 @@ def load_tagging_corpus(
     validation_needed: bool = True,
     segmenter: str = "auto",
     trains: bool = True,
+    documents: bool = False,
+    silver: SupervisedArguments | None = None,
 ) -> Corpus:
     """Read the corpus that the arguments name, split it, check it, and say what was found.
 
     Where there is no validation set, one is made of a tenth of train with `seed`, unless `validation_needed` is False.
     `segmenter` finds the words of raw text. Where nothing `trains`, tags are left to be judged by the labels of a model.
+    Sentences of `silver` files are appended to train. With `documents` every split must mark them, and a validation set is
+    made of whole ones.
 
     Raises:
         DataError: every problem of every split: files that are missing, empty, not UTF-8, ragged; columns that are not
@@ -71,23 +77,46 @@ def load_tagging_corpus(
         labels=labels,
         json_key=arguments.field,
         segmenter=segmenter,
+        documents=documents,
     )
     corpus = problems.attempt(_load, arguments, columns, seed, problems)
     if corpus is None:
         raise DataError(*problems)
     corpus.labels = list(labels) if labels else corpus.labels
     problems.add(_empty_splits(corpus))
+    if documents:
+        problems.add(_unmarked_splits(corpus))
     corpus.notes += normalize_tags(corpus, wanted=arguments.normalize_labels)
     problems.add(check_tags(corpus, trains=trains))
     if trains and not arguments.allow_no_entities:
         problems.add(check_entities(corpus))
     problems.raise_any()
     if validation_needed:
-        carve_validation(corpus, seed, text="words", label="tags")
+        together = "document" if documents else None
+        carve_validation(corpus, seed, text="words", label="tags", together=together)
+    if documents:
+        corpus.notes += describe_documents(corpus)
     corpus.notes += describe_duplicates(corpus.splits, inputs=["words"], label="tags")
     _limit(corpus, arguments)
+    if silver is not None and silver.silver_file:
+        _add_silver_sentences(corpus, columns, silver, wanted=arguments.normalize_labels)
     corpus.log_notes()
     return corpus
+
+
+def _add_silver_sentences(corpus: Corpus, columns: TagColumns, asked: SupervisedArguments, *, wanted: bool) -> None:
+    """Append the sentences of `--silver_file` to train, in place, read as those are.
+
+    Raises:
+        DataError: files that are missing or broken, or tags that train lacks.
+    """
+    problems = ProblemList()
+    paths = [path for pattern in asked.silver_file or () for path in find_paths(pattern, flag=FLAG)]
+    silver = _read_files("silver", {"train": paths}, columns, problems)
+    problems.raise_any()
+    silver.notes += normalize_tags(silver, wanted=wanted)
+    corpus.notes += [note.replace("train", "silver", 1) for note in silver.notes]
+    add_silver(corpus, silver.splits["train"], paths, asked, inputs=["words"], label="tags")
 
 
 def _read_labels(path: str | None) -> tuple[str, ...] | None:
@@ -130,6 +159,7 @@ def _load_named(
     data_dir = arguments.lst20_data_dir or arguments.data_dir
     found = find_corpus(wanted_files(name, task, arguments.dataset_config_name), data_dir)
     chosen = _named_columns(named, task, columns, found.files)
+    chosen = replace(chosen, is_document=named.file_is_document)
     corpus = _read_files(
         name, found.files, chosen, problems, lambda part: named.clean(part, task) if named.clean else part
     )
@@ -223,11 +253,15 @@ def _read_datasets(name: str, loaded: Mapping[str, Dataset], columns: TagColumns
     corpus = Corpus(name, {})
     for split, rows in loaded.items():
         place = Path(f"{name}[{split}]")
-        sentences = problems.attempt(read_rows, rows, place, _columns_of(split, columns))
+        sentences = problems.attempt(_read_rows, rows, place, _columns_of(split, columns))
         if sentences is not None:
             corpus.files[split] = hub.cached_files(rows)
             _add_split(corpus, split, sentences)
     return corpus
+
+
+def _read_rows(rows: Dataset, place: Path, columns: TagColumns) -> Sentences:
+    return settle_documents(read_rows(rows, place, columns), columns, place)
 
 
 def _columns_of(split: str, columns: TagColumns) -> TagColumns:
@@ -246,6 +280,24 @@ def _add_split(corpus: Corpus, split: str, sentences: Sentences, files: Sequence
 
 def _empty_splits(corpus: Corpus) -> list[Problem]:
     return [Problem(f"{split} has zero sentences") for split, rows in corpus.splits.items() if not len(rows)]
+
+
+def _unmarked_splits(corpus: Corpus) -> list[Problem]:
+    """Splits that were made here, not read: their sentences stand alone."""
+    found = "--document_context needs documents, and {} has sentences that stand alone"
+    bare = [split for split, rows in corpus.splits.items() if "document" not in rows.column_names]
+    return [Problem(found.format(split), remedy="drop --document_context (0 reads none)") for split in bare]
+
+
+def describe_documents(corpus: Corpus) -> list[str]:
+    """How many documents each split has; where each holds a single sentence there is nothing to read around it."""
+    notes = []
+    for split, rows in corpus.splits.items():
+        count = len(set(rows["document"][:]))
+        notes.append(f"{split}: {len(rows):,} sentences in {count:,} documents.")
+        if count == len(rows):
+            notes.append(f"Each document of {split} is one sentence, so --document_context has nothing to read there.")
+    return notes
 
 
 def _limit(corpus: Corpus, arguments: TaggingDataArguments) -> None:

@@ -40,6 +40,7 @@ def apply_settings(arguments: Arguments, saved: TaggerSettings) -> None:
         "lowercase": saved.lowercase,
         "space_token": saved.space_token,
         "word_segmenter": None if saved.word_segmenter == "auto" else saved.word_segmenter,
+        "document_context": saved.document_context,
         "constrained_decoding": decoding,
     }
     apply_saved(arguments, TaggingArguments, trained_with)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of
@@ -22,6 +21,8 @@ from finetune.tagging.metrics import WORDS, Tagging, TagScores
 
 def score_words(tagging: Tagging) -> TagScores:
     """Accuracy, and precision, recall and F1 per tag and averaged; what is undefined counts as 0."""
+    from sklearn.metrics import accuracy_score  # prediction without scores needs none of it
+
     present = np.unique(np.concatenate([tagging.expected, tagging.predicted]))
     present = present[np.argsort([tagging.label_list[index] for index in present], kind="stable")]
     names = [tagging.label_list[index] for index in present]
@@ -40,6 +41,8 @@ def score_words(tagging: Tagging) -> TagScores:
 def _per_tag(tagging: Tagging, present: Sequence[int], names: Sequence[str]) -> list[ClassScore]:
     if not present:
         return []
+    from sklearn.metrics import precision_recall_fscore_support
+
     columns = precision_recall_fscore_support(tagging.expected, tagging.predicted, labels=present, zero_division=0)
     return [
         ClassScore(name, float(p), float(r), float(f), int(n)) for name, p, r, f, n in zip(names, *columns, strict=True)
@@ -50,6 +53,8 @@ def _average(tagging: Tagging, average: str) -> ClassScore:
     support = len(tagging.expected)
     if not support:
         return ClassScore(f"{average} avg", 0.0, 0.0, 0.0, 0)
+    from sklearn.metrics import precision_recall_fscore_support
+
     precision, recall, f1, _ = precision_recall_fscore_support(
         tagging.expected, tagging.predicted, average=average, zero_division=0
     )

@@ -5,43 +5,34 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune.arguments.model import ModelArguments
 from finetune.arguments.prediction import PredictArguments
-from finetune.data.corpus import Corpus, build_dataset
 from finetune.data.prediction_input import InputText, PredictionScore
-from finetune.encoding.labels import prepare_tags
+from finetune.encoding.document_context import number_documents
 from finetune.encoding.tags import TagScheme, read_spans
-from finetune.errors import Problem, ProblemList
-from finetune.models.checks import check_max_length, check_vocabulary, list_labels, resolve_max_length
-from finetune.models.exported import find_format
-from finetune.models.loading import check_weights, load_config
-from finetune.models.prediction import choose_device, predict_logits
-from finetune.models.settings import TaggerSettings, guess_tagger_settings
-from finetune.supervised.predicting import load_to_predict
-from finetune.tagging.encoding import EncodedTagging, encode_tagging
-from finetune.tagging.metrics import MAIN_METRICS, compare_tags
+from finetune.errors import Problem
+from finetune.models.exported import Network
+from finetune.models.probabilities import softmax
+from finetune.models.settings import TaggerSettings
+from finetune.tagging.neighbours import give_neighbours, outer_neighbours
 from finetune.tagging.prediction_input import TaggingInputs
 from finetune.tagging.report import format_columns, format_result
-from finetune.tagging.summary import summarise_tagging
 from finetune.tagging.viterbi import TransitionScores, decode_constrained, forbid_illegal
-from finetune.tagging.word_predictions import WordPredictions, collect_word_predictions
+from finetune.tagging.window_rows import EncodedWindows, encode_windows, keep_sentences
+from finetune.tagging.word_predictions import WordPredictions, collect_from_windows
 from finetune.tagging.words import WordEncoder
-from finetune.tokenization.loading import load_tokenizer
-from finetune.training.collators import TaggingCollator
-from finetune.training.unpadded_batches import mark_read
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
-TASK = "token_classification"
 LONGEST_DEFAULT_STRIDE = 32
+UNSPECIFIED = "_"  # as CoNLL-U has it
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,7 @@ class PreparedSentences:
 
     texts: Sequence[InputText]
     split: list[tuple[list[str], list[tuple[int, int]]]]  # words and their places
-    encoded: EncodedTagging
+    encoded: EncodedWindows
     rows: list[dict[str, Any]]
 
 
@@ -66,15 +57,15 @@ class TaggedSentences:
 class Tagger:
     """A trained tagger, ready to tag."""
 
-    model: PreTrainedModel
+    network: Network
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
     settings: TaggerSettings
     encoder: WordEncoder
     max_length: int
     arguments: PredictArguments
-    bf16: bool
     scored: list[tuple[list[str], list[str]]] = field(default_factory=list)  # predicted and gold tags, with --score
+    abstained: int = 0  # entities (or words) that --abstain_below left out
 
     @property
     def segmenter(self) -> str:
@@ -87,7 +78,12 @@ class Tagger:
         Raises:
             DataError: as `TaggingInputs.read`.
         """
-        return TaggingInputs(self.arguments, self.labels, self.segmenter).read()
+        texts = TaggingInputs(self.arguments, self.labels, self.segmenter).read()
+        if not self.context:
+            return texts
+        said = "Each text is read with up to %d subwords of its document on each side; an empty line ends a document."
+        logger.info(said, self.context)
+        return give_neighbours(texts, self.context)
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its words, a tag and a probability for each, and the entities that the tags spell."""
@@ -96,19 +92,36 @@ class Tagger:
     def prepare(self, texts: Sequence[InputText]) -> PreparedSentences:
         """Texts as words, and their ids."""
         split = [text.split(self.segmenter) for text in texts]
-        encoded = self.encode([words for words, _ in split])
-        return PreparedSentences(texts, split, encoded, list(encoded.dataset))
+        encoded = self.encode(texts, [words for words, _ in split])
+        return PreparedSentences(texts, split, encoded, encoded.rows())
 
-    def encode(self, sentences: Sequence[Sequence[str]]) -> EncodedTagging:
-        """Words of sentences as ids."""
-        return encode_tagging(
-            build_dataset({"words": [list(words) for words in sentences]}),
+    def encode(self, texts: Sequence[InputText], sentences: Sequence[list[str]]) -> EncodedWindows:
+        """Words of texts as ids; with document context between those of their neighbours, which are no rows themselves."""
+        if not self.context or not texts:
+            return self.encode_words(sentences)
+        before, after = outer_neighbours(texts)
+        read = [*before, *texts, *after]
+        words = [
+            *(text.split(self.segmenter)[0] for text in before),
+            *sentences,
+            *(text.split(self.segmenter)[0] for text in after),
+        ]
+        keys = [None if text.document is None else (text.path, text.document) for text in read]
+        encoded = self.encode_words(words, np.array(number_documents(keys)))
+        return keep_sentences(encoded, len(before), len(before) + len(texts))
+
+    def encode_words(
+        self, sentences: Sequence[Sequence[str]], documents: npt.NDArray[np.int64] | None = None
+    ) -> EncodedWindows:
+        """Words of sentences as ids, with context where the document of each sentence is given."""
+        return encode_windows(
+            self.encoder.encode(list(sentences)),
             self.tokenizer,
-            self.labels,
             max_length=self.max_length,
             stride=self.stride,
-            encoder=self.encoder,
             name="input",
+            context=0 if documents is None else self.context,
+            documents=documents,
         )
 
     def compute(self, prepared: PreparedSentences) -> TaggedSentences:
@@ -116,21 +129,20 @@ class Tagger:
         return TaggedSentences(prepared, self.find_probabilities(prepared.encoded, prepared.rows))
 
     def find_probabilities(
-        self, encoded: EncodedTagging, rows: Sequence[dict[str, Any]]
+        self, encoded: EncodedWindows, rows: Sequence[dict[str, Any]]
     ) -> list[npt.NDArray[np.float32]]:
-        """Label probabilities, (words, labels) for each sentence; `rows` are those of the encoded data set."""
-        size, collate = self.arguments.batch_size, mark_read(self.model, self.collator)
-        logits = predict_logits(self.model, rows, collate, batch_size=size, bf16=self.bf16)
-        words = collect_word_predictions(logits, encoded, padding_side=self.collator.padding_side)
-        return WordPredictions(softmax(words.values, axis=-1), words.offsets).sentences()
+        """Label probabilities, (words, labels) for each sentence; `rows` are those of `encoded`."""
+        logits = self.network.predict(rows, batch_size=self.arguments.batch_size)
+        words = collect_from_windows(logits, encoded, padding_side=self.network.padding_side)
+        return WordPredictions(softmax(words.values), words.offsets).sentences()
 
     def tell(self, tagged: TaggedSentences) -> Iterator[dict[str, Any]]:
         prepared = tagged.prepared
         for text, (words, places), rows in zip(prepared.texts, prepared.split, tagged.probabilities, strict=True):
-            result = self.describe(text, words, places, rows)
+            chosen = self.decode(rows)
             if self.arguments.score and text.gold is not None:
-                self.scored.append((result["tags"], text.gold))
-            yield result
+                self.scored.append(([self.labels[index] for index in chosen], text.gold))
+            yield self.describe(text, words, places, rows, chosen)
 
     @property
     def stride(self) -> int:
@@ -140,8 +152,10 @@ class Tagger:
         return default if saved is None or saved > self.max_length // 2 else saved
 
     @property
-    def collator(self) -> TaggingCollator:
-        return TaggingCollator.for_tokenizer(self.tokenizer)
+    def context(self) -> int:
+        """Subwords of the document around each text: as asked, else as in training."""
+        asked = self.arguments.document_context
+        return self.settings.document_context if asked is None else asked
 
     @property
     def is_constrained(self) -> bool:
@@ -150,8 +164,10 @@ class Tagger:
 
     def decode(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         """Label ids of one sentence."""
+        if not len(probabilities):
+            return np.empty(0, dtype=np.int64)  # a text without words, which may be all that a batch holds
         scheme = TagScheme(self.settings.scheme)
-        if not self.is_constrained or scheme is TagScheme.POS or not len(probabilities):
+        if not self.is_constrained or scheme is TagScheme.POS:
             return probabilities.argmax(-1)
         learned = self.settings.transitions
         scores = None if learned is None else TransitionScores.from_table(learned)
@@ -159,20 +175,52 @@ class Tagger:
         return decode_constrained(np.log(probabilities + 1e-12), [0, len(probabilities)], transitions)
 
     def describe(
-        self, text: InputText, words: list[str], places: list[tuple[int, int]], probabilities: npt.NDArray[np.float32]
+        self,
+        text: InputText,
+        words: list[str],
+        places: list[tuple[int, int]],
+        probabilities: npt.NDArray[np.float32],
+        chosen: npt.NDArray[np.int64],
     ) -> dict[str, Any]:
-        chosen = self.decode(probabilities)
+        """The result of one text; what is less probable than --abstain_below is left out, and counted."""
         tags = [self.labels[index] for index in chosen]
         scores = [round(float(row[index]), 4) for row, index in zip(probabilities, chosen, strict=True)]
+        tags = self.abstain(tags, scores)
         result: dict[str, Any] = {"text": text.text, "words": words, "tags": tags, "scores": scores}
-        if TagScheme(self.settings.scheme) is not TagScheme.POS:
+        if self.arguments.top_k is not None:
+            result["top"] = list_top(probabilities, self.labels, self.arguments.top_k)
+        if self.has_spans:
             result["entities"] = find_entities(text.text, places, tags, scores)
         if text.gold is not None:
             result["gold_tags"] = text.gold
         return text.beside(result)
 
+    @property
+    def has_spans(self) -> bool:
+        return TagScheme(self.settings.scheme) is not TagScheme.POS
+
+    def abstain(self, tags: list[str], scores: list[float]) -> list[str]:
+        """The tags without those of entities whose least certain word is too uncertain; of words, `_` in their place."""
+        least = self.arguments.abstain_below
+        if least is None:
+            return tags
+        if not self.has_spans:
+            self.abstained += sum(score < least for score in scores)
+            return [tag if score >= least else UNSPECIFIED for tag, score in zip(tags, scores, strict=True)]
+        kept = list(tags)
+        for _, first, behind in read_spans(tags):
+            if min(scores[first:behind]) < least:
+                self.abstained += 1
+                kept[first:behind] = ["O"] * (behind - first)
+        return kept
+
     def score(self) -> PredictionScore:
         """The tags of all texts that had gold tags, scored as run_ner.py scores a test set."""
+        from finetune.data.corpus import Corpus, build_dataset  # only scores need them, and pyarrow with them
+        from finetune.encoding.labels import prepare_tags
+        from finetune.tagging.metrics import MAIN_METRICS, compare_tags
+        from finetune.tagging.summary import summarise_tagging
+
         predicted, gold = [tags for tags, _ in self.scored], [tags for _, tags in self.scored]
         scheme = TagScheme(self.settings.scheme)
         prepared = prepare_tags(Corpus("input", {"test": build_dataset({"tags": gold})}), scheme=scheme)
@@ -182,6 +230,27 @@ class Tagger:
         metrics = {**summary.main.as_dict()}
         main = MAIN_METRICS[scheme is not TagScheme.POS]
         return PredictionScore(format_result("input", summary), {name: metrics[name] for name in main})
+
+
+def check_options(options: PredictArguments) -> list[Problem]:
+    """Options that a tagger has no use for."""
+    if options.threshold is None:
+        return []
+    remedy = "drop it; --abstain_below leaves uncertain entities out"
+    return [
+        Problem("--threshold is for classifiers that give several labels, and this model tags words", remedy=remedy)
+    ]
+
+
+def list_top(probabilities: npt.NDArray[np.float32], labels: Sequence[str], number: int) -> list[list[dict[str, Any]]]:
+    """The likeliest labels of each word, (words, labels), with their probabilities."""
+    if not len(probabilities):
+        return []
+    order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :number]
+    return [
+        [{"tag": labels[index], "score": round(float(row[index]), 4)} for index in best]
+        for row, best in zip(probabilities, order, strict=True)
+    ]
 
 
 def find_entities(
@@ -198,45 +267,6 @@ def find_entities(
         }
         for kind, first, behind in read_spans(tags)
     ]
-
-
-def open_tagger(model_arguments: ModelArguments, arguments: PredictArguments) -> Tagger:
-    """Load a trained tagger with the settings that it was saved with.
-
-    Raises:
-        DataError: with everything that is wrong about the folder.
-    """
-    problems = ProblemList()
-    folder = Path(model_arguments.model_name_or_path)
-    settings = problems.attempt(TaggerSettings.load, folder)
-    config = problems.attempt(load_config, model_arguments)
-    space_token = settings.space_token if settings else None
-    tokenizer = problems.attempt(load_tokenizer, model_arguments, space_token=space_token, add_prefix_space=True)
-    exported = problems.attempt(find_format, folder)
-    problems.extend([] if exported else check_weights(model_arguments))
-    if config is not None:
-        problems.extend(check_max_length(arguments.max_length, config))
-        problems.extend(check_tagger(config.architectures, folder))
-    if config is not None and tokenizer is not None:
-        problems.extend(check_vocabulary(config, tokenizer))
-    device = problems.attempt(choose_device, arguments.device)
-    problems.raise_any()
-    assert config is not None and tokenizer is not None
-    assert device is not None
-    model, bf16 = load_to_predict(model_arguments, config, tokenizer, arguments, task=TASK, device=device)
-    labels = list_labels(config)
-    if settings is None:
-        labels, settings = guess_tagger_settings(labels)
-    encoder = WordEncoder(tokenizer, lowercase=settings.lowercase, space_token=settings.space_token)
-    max_length = resolve_max_length(arguments.max_length or settings.max_length, config, tokenizer)
-    return Tagger(model, tokenizer, labels, settings, encoder, max_length, arguments, bf16)
-
-
-def check_tagger(architectures: Sequence[str] | None, folder: Path) -> list[Problem]:
-    if any(name.endswith("ForTokenClassification") for name in architectures or ()):
-        return []
-    found = f"the model is {' and '.join(architectures or ('of no named kind',))}, not a trained tagger"
-    return [Problem(found, remedy="give the output folder of a tagging run", path=folder)]
 
 
 def format_conll(result: dict[str, Any]) -> str:

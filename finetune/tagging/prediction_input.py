@@ -7,7 +7,7 @@ is of a format that cannot be mistaken, or its lines are columns and the last ho
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,7 @@ from finetune.tagging.formats.inline import find_separator, read_inline
 from finetune.tagging.formats.jsonl import read_jsonl
 from finetune.tagging.formats.ontonotes import read_ontonotes
 from finetune.tagging.formats.records import read_records
-from finetune.tagging.formats.sentences import TAG_COLUMNS, WORD_COLUMNS, Sentences, TagColumns
+from finetune.tagging.formats.sentences import DOCUMENT_COLUMNS, TAG_COLUMNS, WORD_COLUMNS, Sentences, TagColumns
 from finetune.tagging.formats.table import has_table_header, read_table
 from finetune.tagging.formats.webanno import read_webanno
 
@@ -61,7 +61,14 @@ class TaggingInputs:
         Raises:
             DataError: as the readers of training, or a text that is none; all that the file has.
         """
-        return read_inputs(self.options.input_file, self.options.input_format, self.read_file, flag=flag)
+        options = self.options
+        return read_inputs(
+            options.input_file, options.input_format, self.read_file, flag=flag, read_records=self.read_stream
+        )
+
+    def read_stream(self, values: Iterator[tuple[Any, int]], path: Path) -> Iterator[InputText]:
+        """Records as they come; the first that is wrong ends the stream."""
+        return (read_record(value, line, path, self.columns) for value, line in values)
 
     @property
     def columns(self) -> TagColumns:
@@ -185,7 +192,7 @@ def read_record(value: Any, line: int, path: Path, columns: TagColumns) -> Input
     known = [name for name in (columns.words, *WORD_COLUMNS) if name in record]
     fields = {name: item for name, item in (value if isinstance(value, dict) else record).items() if name not in known}
     if known and not any(record[name] for name in known):
-        return InputText("", [], path, line, fields)
+        return InputText("", [], path, line, fields, document=find_document(record))
     rejected = is_rejected(record)
     bare = {name: item for name, item in record.items() if name != "answer"}
     try:
@@ -196,7 +203,14 @@ def read_record(value: Any, line: int, path: Path, columns: TagColumns) -> Input
     text = sentences.texts[0] if sentences.texts else record.get("text")
     if not isinstance(text, str) or not holds_in_order(text, words):
         text = " ".join(words)
-    return InputText(text, words, path, line, fields, gold=tags)
+    return InputText(text, words, path, line, fields, gold=tags, document=find_document(record))
+
+
+def find_document(record: Mapping[str, Any]) -> str | None:
+    """What a record says of its document; None where it says nothing."""
+    by_lower = {name.strip().lower(): record[name] for name in reversed(list(record))}
+    value = next((by_lower[name] for name in DOCUMENT_COLUMNS if name in by_lower), None)
+    return None if value is None else str(value).strip() or None
 
 
 def give_sentences(sentences: Sentences, path: Path) -> Iterator[InputText]:
@@ -207,7 +221,9 @@ def give_sentences(sentences: Sentences, path: Path) -> Iterator[InputText]:
         logger.info("%s", remark)
     for index, (words, line) in enumerate(zip(sentences.words, sentences.lines, strict=True)):
         text = sentences.texts[index] if sentences.texts else " ".join(words)
-        yield InputText(text, words, path, line, {}, gold=sentences.tags[index] if sentences.tags else None)
+        gold = sentences.tags[index] if sentences.tags else None
+        document = sentences.documents[index] if sentences.documents else None
+        yield InputText(text, words, path, line, {}, gold=gold, document=document)
 
 
 def read_raw_rows(table: RowTable, column: str) -> Iterator[InputText]:
@@ -216,4 +232,5 @@ def read_raw_rows(table: RowTable, column: str) -> Iterator[InputText]:
     logger.info("%s: raw text from %s; the other columns are kept beside the predictions.", path, column)
     others = {name: values for name, values in table.columns.items() if name != column}
     for row, (text, line) in enumerate(zip(table.columns[column], table.lines, strict=True)):
-        yield InputText(str(text), None, path, line, {name: values[row] for name, values in others.items()})
+        fields = {name: values[row] for name, values in others.items()}
+        yield InputText(str(text), None, path, line, fields, document=find_document(fields))

@@ -19,8 +19,9 @@ from finetune.encoding.tags import OUTSIDE, StrangeTagsError, TagScheme, detect_
 from finetune.errors import DataError, ProblemList
 from finetune.models.checks import list_labels, match_head, name_labels, resolve_max_length
 from finetune.models.loading import load_config
-from finetune.models.settings import TaggerSettings, guess_tagger_settings
+from finetune.models.settings import TaggerSettings
 from finetune.supervised.opening import check_best_metric, check_pretrained, require_splits
+from finetune.supervised.silver import WEIGHT
 from finetune.supervised.task import SupervisedTask
 from finetune.supervised.training import open_class_weights, resolve_class_weights
 from finetune.tagging import metrics as tagging
@@ -31,8 +32,10 @@ from finetune.tagging.corpora import NAMED
 from finetune.tagging.corpus import load_tagging_corpus
 from finetune.tagging.encoding import EncodedTagging, encode_tagging
 from finetune.tagging.evaluation import build_subword_metrics
+from finetune.tagging.opening import guess_tagger_settings
 from finetune.tagging.options import adopt_settings, find_transitions, resolve_word_segmenter
 from finetune.tagging.published.thainer import filter_long_tests
+from finetune.tagging.row_weights import WeightedTokenLoss, weigh_labels
 from finetune.tagging.viterbi import TransitionScores
 from finetune.tagging.words import WordEncoder
 from finetune.tokenization.loading import find_space_token, load_tokenizer
@@ -81,12 +84,17 @@ class TaggingTask(SupervisedTask):
 
     def build_parts(self, model: PreTrainedModel) -> TrainerParts:
         smoothing, _ = take_label_smoothing(self.values)
+        train, loss = self.rows("train"), TokenLoss(resolve_class_weights(self), smoothing)
+        if train is not None and WEIGHT in self.corpus.splits["train"].column_names:
+            weights = self.corpus.splits["train"][WEIGHT][:]
+            train, table = weigh_labels(train, weights, len(self.labels))
+            loss = WeightedTokenLoss(table, len(self.labels), resolve_class_weights(self), smoothing)
         return TrainerParts(
             model=model,
             tokenizer=self.tokenizer,
             collator=TaggingCollator.for_tokenizer(self.tokenizer, max_length=self.padded_length),
-            loss=TokenLoss(resolve_class_weights(self), smoothing),
-            train=self.rows("train"),
+            loss=loss,
+            train=train,
             validation=self.rows("validation"),
             compute_metrics=build_subword_metrics(self.build_score()),
             callbacks=[CheckpointFiles(self.make_settings().save)],
@@ -112,6 +120,7 @@ class TaggingTask(SupervisedTask):
             lowercase=options.lowercase,
             space_token=find_space_token(self.tokenizer, options.space_token),
             word_segmenter=options.word_segmenter or "auto",
+            document_context=options.document_context,
             constrained_decoding=options.constrained_decoding is not None,
             transitions=None if self.transitions is None else self.transitions.as_table(),
         )
@@ -128,7 +137,9 @@ class TaggingTask(SupervisedTask):
         }
 
     def describe_training(self) -> dict[str, Any]:
-        return {"max_length": self.max_length, "tag_scheme": self.scheme.value}
+        context = self.options.document_context
+        read = {"document_context": context} if context else {}
+        return {"max_length": self.max_length, "tag_scheme": self.scheme.value, **read}
 
 
 def open_task(arguments: Arguments) -> TaggingTask:
@@ -237,6 +248,8 @@ def open_corpus(arguments: Arguments, saved: TaggerSettings | None) -> PreparedT
         seed=int(arguments.get("seed", 42)),
         validation_needed=needs_validation,
         segmenter=arguments[TaggingArguments].word_segmenter or "auto",
+        silver=arguments[TaggingArguments],
+        documents=arguments[TaggingArguments].document_context > 0,
         trains=bool(training.get("do_train")),
     )
     filter_tests(corpus, arguments)
@@ -281,6 +294,7 @@ def encode_splits(task: TaggingTask) -> dict[str, EncodedTagging]:
             task.labels,
             max_length=task.max_length,
             stride=task.stride,
+            context=options.document_context,
             label_all_tokens=options.label_all_tokens,
             continue_labels=options.continue_labels,
             encoder=encoder,

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax
 
 from finetune.encoding.ragged import ranges
 from finetune.encoding.tags import TagScheme, Transitions
+from finetune.models.probabilities import log_softmax
 
 FORBIDDEN = -1e9  # finite: where no sequence is legal, the one with the fewest illegal places wins
 SENTENCES_AT_ONCE = 256
@@ -89,7 +89,7 @@ def decode_constrained(logits: ArrayLike, offsets: ArrayLike, transitions: Trans
     """
     logits = np.asarray(logits, dtype=np.float64)
     offsets = np.asarray(offsets, dtype=np.int64)
-    emissions = log_softmax(logits, axis=-1) if len(logits) else logits
+    emissions = log_softmax(logits)
     lengths = np.diff(offsets)
     decoded = np.empty(len(logits), dtype=np.int64)
     by_length = np.argsort(lengths, kind="stable")  # neighbours of like length waste little padding

@@ -76,6 +76,12 @@ def _cut(subwords: npt.NDArray[np.int64], start: int, end: int, capacity: int, s
         first = int(np.searchsorted(subwords, subwords[last] - overlap, side="left"))
 
 
+def count_subwords(windows: Windows, word_lengths: npt.NDArray[np.integer], capacity: int) -> int:
+    """The subwords of all windows together, those that windows share as often as they are in one."""
+    subwords = offsets_of(np.minimum(word_lengths, capacity))
+    return int((subwords[windows.last] - subwords[windows.first]).sum())
+
+
 def window_words(windows: Windows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Words of all windows, one window after the other, and the window of each: two arrays (window words,)."""
     lengths = windows.last - windows.first

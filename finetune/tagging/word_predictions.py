@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of, ranges
-from finetune.tagging.encoding import IGNORED, EncodedTagging
+
+if TYPE_CHECKING:
+    from finetune.tagging.encoding import EncodedTagging
+    from finetune.tagging.window_rows import EncodedWindows
 
 
 @dataclass(frozen=True)
@@ -45,18 +50,37 @@ def collect_word_predictions(
     ValueError
         Number or width of the rows is not that of the encoded split.
     """
-    dataset = encoded.dataset.with_format("arrow")
-    positions = dataset[:]["word_positions"].combine_chunks()
+    table = encoded.dataset.with_format("arrow")[:]
+    positions = table["word_positions"].combine_chunks()
     lengths = positions.value_lengths().to_numpy(zero_copy_only=False)
+    column = (positions.flatten().to_numpy(), offsets_of(lengths))
+    sentence = table["sentence"].to_numpy()
+    return _place(predictions, column, sentence, encoded.sentence_lengths, padding_side)
+
+
+def collect_from_windows(
+    predictions: Sequence[npt.NDArray], windows: EncodedWindows, *, padding_side: str = "right"
+) -> WordPredictions:
+    """As `collect_word_predictions`, of what `encode_windows` returned."""
+    column = windows.columns["word_positions"]
+    return _place(predictions, column, windows.sentence, windows.sentence_lengths, padding_side)
+
+
+def _place(
+    predictions: npt.NDArray | Sequence[npt.NDArray],
+    positions: tuple[npt.NDArray, npt.NDArray[np.int64]],
+    sentence: npt.NDArray,
+    sentence_lengths: npt.NDArray[np.int64],
+    padding_side: str,
+) -> WordPredictions:
+    flat, lengths = positions[0], np.diff(positions[1])  # (subwords of all windows,), (windows,)
     if len(predictions) != len(lengths):
         raise ValueError(f"{len(predictions)} rows of predictions for {len(lengths)} encoded rows")
-    flat = positions.flatten().to_numpy()  # (subwords of all windows,)
     masked_in = np.flatnonzero(flat != IGNORED)
     window = np.repeat(np.arange(len(lengths)), lengths)[masked_in]
     column = ranges(np.zeros(len(lengths)), lengths)[masked_in]
     chosen = _choose(predictions, window, column, lengths, padding_side)
-    offsets = offsets_of(encoded.sentence_lengths)
-    sentence = dataset[:]["sentence"].to_numpy()
+    offsets = offsets_of(sentence_lengths)
     words = offsets[sentence[window]] + flat[masked_in]
     values = np.empty((offsets[-1], *chosen.shape[1:]), dtype=chosen.dtype)
     values[words] = chosen

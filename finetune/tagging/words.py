@@ -12,17 +12,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-from transformers import PreTrainedTokenizerBase
 
 from finetune.encoding.control_tokens import ControlTokens
 from finetune.encoding.ragged import offsets_of, take_rows
 from finetune.errors import DataError, Problem
-from finetune.tokenization.loading import read_pre_tokenizers
+from finetune.tokenization.pre_tokenizers import read_pre_tokenizers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +90,7 @@ class WordEncoder:
         """Encode sentences, given as lists of words or, quicker, as an Arrow column of them."""
         if self._characters_kept > MOST_CHARACTERS_KEPT:
             self._forget()
-        words, sentence_offsets = _flatten(sentences)
-        encoded = words.dictionary_encode()
-        distinct, indices = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+        distinct, indices, sentence_offsets = _find_distinct(sentences)
         places = self._places_of(distinct)[indices]
         ids, word_offsets = take_rows(self._ids, offsets_of(self._lengths), places)
         without_subwords = int(self._is_empty[places].sum())
@@ -213,13 +213,19 @@ class WordEncoder:
         return None
 
 
-def _flatten(sentences: Sequence[Sequence[str]] | pa.Array | pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
-    if not isinstance(sentences, pa.Array | pa.ChunkedArray):
-        sentences = pa.array([list(sentence) for sentence in sentences], type=pa.list_(pa.string()))
-    if isinstance(sentences, pa.ChunkedArray):
-        sentences = sentences.combine_chunks()
-    lengths = sentences.value_lengths().to_numpy(zero_copy_only=False)
-    return sentences.flatten(), offsets_of(lengths)
+def _find_distinct(
+    sentences: Sequence[Sequence[str]] | pa.Array | pa.ChunkedArray,
+) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The distinct words in the order that they come in, the number of each word (words,), and where sentences begin."""
+    column: Any = sentences
+    if not hasattr(column, "dictionary_encode"):  # of Arrow's columns alone
+        rows, numbers = list(sentences), dict[str, int]()
+        indices = [numbers.setdefault(word, len(numbers)) for row in rows for word in row]
+        return list(numbers), np.array(indices, dtype=np.int64), offsets_of([len(row) for row in rows])
+    column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    encoded = column.flatten().dictionary_encode()
+    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False), offsets_of(lengths)
 
 
 def _stand_in_id(tokenizer: PreTrainedTokenizerBase) -> int:

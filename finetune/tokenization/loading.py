@@ -7,7 +7,6 @@ tokenizer_config.json), so that the default type loads it again.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from finetune.data.files import listed
 from finetune.data.json_values import parse_json
 from finetune.errors import DataError, Problem, UsageError
 from finetune.run.failures import is_of_its_files
+from finetune.tokenization.pre_tokenizers import read_pre_tokenizers
 from finetune.tokenization.sentencepiece_models import (
     PieceTokenizer,
     ThaiCamembertTokenizer,
@@ -287,17 +287,6 @@ def _lacks_prefix_space(tokenizer: PreTrainedTokenizerBase) -> bool:
         return hasattr(tokenizer, "add_prefix_space") and not tokenizer.add_prefix_space
     first = next(iter(read_pre_tokenizers(tokenizer)), {})
     return first.get("type") == "ByteLevel" and not first.get("add_prefix_space")
-
-
-def read_pre_tokenizers(tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
-    """The steps of a Rust tokenizer's pre-tokenizer in their order; none where it has none or one written in Python."""
-    if not tokenizer.is_fast or tokenizer.backend_tokenizer.pre_tokenizer is None:
-        return []
-    try:
-        state = json.loads(tokenizer.backend_tokenizer.pre_tokenizer.__getstate__())
-    except Exception:  # what the Rust library raises for a pre-tokenizer written in Python, which is no byte-level one
-        return []
-    return state.get("pretokenizers", [state])
 
 
 def find_space_token(tokenizer: PreTrainedTokenizerBase, asked: str | None) -> str | None:

@@ -42,11 +42,13 @@ from finetune.training.callbacks import (
     ProgressBar,
 )
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
+from finetune.training.global_batch import require_same_batch
 from finetune.training.history import write_history
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.parameter_groups import Unfreezing, needs_groups
 from finetune.training.settled import record_arguments, record_choice
+from finetune.training.sharding import check_sharding
 from finetune.training.token_rate import TokenRate
 from finetune.training.trackers import prepare_trackers
 from finetune.training.trainer import FinetuneTrainer
@@ -85,6 +87,8 @@ def build_training_arguments(values: TrainingValues) -> TrainingArguments:
     Raises:
         UsageError: transformers refuses the combination; its reason is passed on in one sentence.
     """
+    if problems := check_sharding(values):
+        raise UsageError(*problems)
     settled: dict[str, Any] = {
         "report_to": "none",
         "dataloader_pin_memory": torch.accelerator.is_available(),
@@ -143,6 +147,7 @@ def build_trainer(
     values = resolve_evaluation(resolve_precision(values, fast_path, configs))
     arguments = build_training_arguments(values)
     record_arguments(run, arguments)
+    require_same_batch(run, arguments)
     prepare_trackers(arguments)
     trained = parts.train if values.get("do_train", True) else None
     adapted = parts.adapted or adapt(parts.model, values, run)
@@ -189,7 +194,7 @@ def build_trainer(
         trainer.batch_parts = cut_batches(trainer)
     prepare_trainer(trainer, fast_path)
     log_in_full(trainer)
-    trainer.token_rate = TokenRate()
+    trainer.token_rate = TokenRate(parts.model)
     trainer.callback_handler.callbacks.insert(0, trainer.token_rate)
     return trainer
 
@@ -311,10 +316,10 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
 
 
 def record_rate(run: Run, trainer: Trainer) -> None:
-    """`tokens_per_second` of run.json and the last line."""
+    """`tokens_per_second` and `mfu` of run.json and the last line."""
     rate = getattr(trainer, "token_rate", None)
-    if rate is not None and (overall := rate.overall) is not None:
-        run.record(tokens_per_second=round(overall, 1))
+    if rate is not None and (overall := rate.overall):
+        run.record(**overall)
 
 
 def tell_best(trainer: Trainer) -> None:

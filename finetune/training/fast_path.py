@@ -27,7 +27,7 @@ from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.models.fast_dropout import use_fast_dropout
-from finetune.models.native.serving import use_native_encoder
+from finetune.models.native.serving import use_native_encoder, why_no_kernels
 from finetune.models.sparse_embedding import (
     follow_weight_decay,
     serves_optimizer,
@@ -89,7 +89,7 @@ def prepare_model(
         keep_freed_memory()
     said = [
         describe("unpadded encoder", unpad_model(model, options), options.no_unpad),
-        describe("native encoder step", use_native(model, options, values), options.no_native) if on_cpu else "",
+        *(describe_native(model, options, values) if on_cpu else []),
         describe("sparse vocabulary head", use_sparse_head(model, options), options.no_sparse_head),
         describe_dropout(model, options) if on_cpu else "",
         describe_sparse_embedding(model, options, values, train, special_ids)
@@ -112,6 +112,14 @@ def use_native(model: PreTrainedModel, options: FastPathArguments, values: Train
     return "torch.compile takes the layers" if values.get("torch_compile") else use_native_encoder(model)
 
 
+def why_no_native_adamw(options: FastPathArguments, values: TrainingValues) -> str | None:
+    """None where AdamW runs in C++, empty where another optimizer was asked for or nothing is trained, else the reason."""
+    other = str(values.get("optim") or DEFAULT_OPTIMIZER) != DEFAULT_OPTIMIZER
+    if other or options.no_native or not values.get("do_train", True):
+        return ""
+    return why_no_kernels()
+
+
 def use_sparse_head(model: PreTrainedModel, options: FastPathArguments) -> str | None:
     """None where it is in use or no masked-language-model head is there; the reason elsewhere."""
     is_masked_lm = "MaskedLM" in type(model).__name__ or "PreTraining" in type(model).__name__
@@ -123,6 +131,15 @@ def describe(what: str, reason: str | None, switched_off: bool) -> str:
     if switched_off or reason == "":
         return ""
     return what if reason is None else f"no {what} ({reason})"
+
+
+def describe_native(model: PreTrainedModel, options: FastPathArguments, values: TrainingValues) -> list[str]:
+    """Encoder and optimizer; what both lack is said once."""
+    encoder, optimizer = use_native(model, options, values), why_no_native_adamw(options, values)
+    if optimizer and encoder == optimizer:
+        return [describe("native encoder step and AdamW", encoder, options.no_native)]
+    steps = {"native encoder step": encoder, "native AdamW": optimizer}
+    return [describe(what, reason, options.no_native) for what, reason in steps.items()]
 
 
 def describe_dropout(model: PreTrainedModel, options: FastPathArguments) -> str:
@@ -159,6 +176,7 @@ def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> Non
     if options.no_fast_path:
         return
     trainer.clips_in_optimizer = trainer.sorts_evaluation = True
+    trainer.native_adamw = trainer.args.device.type == "cpu" and not options.no_native and why_no_kernels() is None
     trainer.add_callback(DecayRowsWithoutGradient())
     annotate_batches(trainer)
     if trainer.train_dataset is None or not (options.max_tokens_per_batch or options.length_window):
@@ -201,6 +219,32 @@ def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> boo
     number = LONG_NAMES["bf16" if bf16 else "fp32"]
     logger.info("Encoder: %s.", describe(f"native step in {number}", native, False))
     return bf16
+
+
+def prepare_frozen_model(
+    teacher: PreTrainedModel, options: FastPathArguments, values: TrainingValues, *, reads_layers: bool
+) -> torch.dtype:
+    """Switch on, in place, what speeds up a model that only answers in training; returns the number format for its weights.
+
+    That is the run's short format: weights that are not trained need no float32. A native step rounds them itself, so there
+    they stay in float32. `reads_layers`: hidden states or projections of single layers are asked for.
+    """
+    short = torch.bfloat16 if values.get("bf16") else torch.float16 if values.get("fp16") else torch.float32
+    if options.no_fast_path or options.no_unpad:
+        return short
+    unpad_encoder(teacher)
+    on_cpu = not torch.accelerator.is_available() or bool(values.get("use_cpu"))
+    if not on_cpu or options.no_native or short is torch.float16:
+        return short
+    reason = "single layers are asked for" if reads_layers else "it stays padded" if not is_unpadded(teacher) else None
+    reason = reason or use_native_encoder(teacher, short)
+    logger.info("Teacher: %s.", describe(f"native encoder step, {str(short).removeprefix('torch.')}", reason, False))
+    if reason is not None:
+        return short
+    vocabulary = teacher.get_output_embeddings()
+    if vocabulary is not None:  # autocast would round it anew in every step
+        vocabulary.weight = torch.nn.Parameter(vocabulary.weight.detach().to(short), requires_grad=False)
+    return torch.float32
 
 
 class DecayRowsWithoutGradient(TrainerCallback):

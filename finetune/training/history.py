@@ -17,6 +17,8 @@ def write_history(run: Run, trainer: Trainer) -> Path | None:
     if run.folder is None or not run.writes:
         return None
     state = trainer.state
-    facts = {"steps": state.global_step, "epochs": state.epoch, "log": state.log_history}
+    # A run that went on has read entries from a checkpoint, which sorts their names; curves and tables follow the order.
+    log = [dict(sorted(entry.items())) for entry in state.log_history]
+    facts = {"steps": state.global_step, "epochs": state.epoch, "log": log}
     write_json_atomically(run.folder / HISTORY, facts)
     return run.folder / HISTORY

@@ -24,6 +24,7 @@ from finetune.models.parts import find_beside
 from finetune.models.saving import save_pretrained
 from finetune.run.checkpoints import POSITION, make_way, read_position, read_state
 from finetune.training.averaging import Averages
+from finetune.training.settled import hide_in_arguments
 
 BESIDE = "beside.safetensors"  # what is trained beside a model with an adapter: projections between student and teacher
 
@@ -188,11 +189,16 @@ class ResumingTrainer(Trainer):
         return any(item.off_schedule for item in callbacks)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Replaces all weights by those that are trained where they are an adapter's."""
+        """Replaces all weights by those that are trained where they are an adapter's, and hides secrets."""
         module = cast(torch.nn.Module, self.model)
         adapted = find_adapted(module)
+        shown = hide_in_arguments(self.args)
         if adapted is None:
-            super()._save(output_dir, state_dict)
+            given, self.args = self.args, shown
+            try:
+                super()._save(output_dir, state_dict)
+            finally:
+                self.args = given
             return
         if not self.args.should_save:
             return
@@ -200,7 +206,7 @@ class ResumingTrainer(Trainer):
         save_pretrained(adapted, cast(Any, self.processing_class), folder)
         if beside := find_beside(module):
             save_file({name: item.detach().contiguous() for name, item in beside.items()}, folder / BESIDE)
-        torch.save(self.args, folder / "training_args.bin")
+        torch.save(shown, folder / "training_args.bin")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Replaces loading all weights where a checkpoint holds those of an adapter."""

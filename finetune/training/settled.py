@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 from transformers import Trainer, TrainingArguments
 
+from finetune.arguments.secrets import hide_in
 from finetune.run.folder import Run
 
 ARGUMENTS = "training_arguments"
@@ -22,6 +24,15 @@ def record_arguments(run: Run, arguments: TrainingArguments) -> None:
 def without_secrets(arguments: TrainingArguments) -> dict[str, Any]:
     """Every TrainingArguments value by name, but for those that are secret."""
     return {name: value for name, value in arguments.to_dict().items() if not name.endswith(SECRET)}
+
+
+def hide_in_arguments(arguments: TrainingArguments) -> TrainingArguments:
+    """A copy without the secrets in texts and dictionaries, for `training_args.bin`, which lies beside every model."""
+    shown = copy.copy(arguments)
+    for name, value in vars(arguments).items():
+        if isinstance(value, str | dict) and (hidden := hide_in(value, name)) != value:
+            vars(shown)[name] = hidden
+    return shown
 
 
 def record_choice(run: Run, trainer: Trainer) -> None:

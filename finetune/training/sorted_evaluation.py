@@ -34,7 +34,7 @@ def why_not_sorted(trainer: Trainer, rows: object) -> str | None:
         return "several devices share it"
     if args.device.type != "cpu":
         return "it was not measured on an accelerator"
-    if not isinstance(trainer.model, PreTrainedModel):
+    if not (isinstance(trainer.model, PreTrainedModel) or getattr(trainer.model, "evaluates_as_one", False)):
         return f"{type(trainer.model).__name__} is more than a model of transformers"
     if not hasattr(rows, "__len__") or isinstance(rows, IterableDataset) or not _names_ids(rows):
         return "the rows have no known lengths"

@@ -22,6 +22,7 @@ from finetune.run.workers import LeaveToParent
 from finetune.training.batch_parts import BatchParts
 from finetune.training.even_shares import EvenShares, repeats_rows
 from finetune.training.folded_clipping import can_fold, fold_into
+from finetune.training.native_adamw import use_native_adamw
 from finetune.training.parameter_groups import build_groups, needs_groups
 from finetune.training.resuming import ResumingTrainer
 from finetune.training.sorted_evaluation import evaluate_sorted, why_not_sorted
@@ -54,6 +55,7 @@ class FinetuneTrainer(ResumingTrainer):
     count_items: Callable[[Mapping[str, Tensor]], Tensor] | None = None  # of a batch: what its losses are divided by
     train_sampler: Sampler | None = None
     clips_in_optimizer = False
+    native_adamw = False  # where the optimizer is torch's fused AdamW
     sorts_evaluation = False
     batch_parts: BatchParts | None = None
     adapted: Trained | None = None
@@ -145,7 +147,13 @@ class FinetuneTrainer(ResumingTrainer):
         return super()._clip_grad_norm(model)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Replaces the two groups of parameters where parts have rates of their own, or are trained later."""
+        """Replaces the two groups of parameters where parts have rates of their own, and AdamW's arithmetic."""
+        optimizer = self._create_optimizer(model)
+        if self.native_adamw:
+            use_native_adamw(optimizer, cast(torch.nn.Module, self.model))
+        return optimizer
+
+    def _create_optimizer(self, model: Any) -> torch.optim.Optimizer:
         if self.optimizer is not None or self.adapted is None or not needs_groups(self.adapted):
             return super().create_optimizer(model)
         trained: Any = self.model if model is None else model

@@ -97,12 +97,30 @@ def test_minus_one_is_a_class_where_train_has_it(tmp_path: Path) -> None:
     assert "label" not in load(tmp_path, [1, 0], test=[-1, -1]).splits["test"].column_names
 
 
-@pytest.mark.parametrize("other", ["POS", "ｐｏｓ", "p\u200bos", "pos"])
+@pytest.mark.parametrize("other", ["POS", "ｐｏｓ", "p\u200bos", "'pos'", "pos.", "pos"])
 def test_labels_that_look_alike_are_told_and_made_one_on_request(tmp_path: Path, other: str) -> None:
     labels = ["pos", "pos", other, "neg"]
     told = [note for note in load(tmp_path, labels).notes if "--normalize_labels" in note]
     assert bool(told) == (other != "pos")
     assert set(labels_of(load(tmp_path, labels, normalize_labels=True))) == {"pos", "neg"}
+
+
+@pytest.mark.parametrize(
+    "pair", [("very_good", "very good"), ("non-toxic", "non\u2011toxic"), ("๓", "3"), ("“so”", "so;")]
+)
+def test_marks_that_labels_may_differ_in(pair: tuple[str, str]) -> None:
+    assert find_alike(dict.fromkeys(pair, 1)) == [list(pair)]
+
+
+def test_signs_are_labels_of_their_own() -> None:
+    for names in (("$.", "$,", "$("), ("C", "C++", "C#"), ("+", "-", "."), ("``", "''")):
+        assert find_alike(dict.fromkeys(names, 1)) == []
+
+
+@pytest.mark.parametrize(("other", "doubtful"), [("?", True), ("-", True), ("+", False)])
+def test_a_label_that_may_mean_none_is_told(tmp_path: Path, other: str, doubtful: bool) -> None:
+    notes = load(tmp_path, ["pos", "pos", other, "-" if other == "+" else "neg"]).notes
+    assert any("is learnt as one like the others" in note for note in notes) == doubtful
 
 
 def test_white_space_around_labels_goes(tmp_path: Path) -> None:

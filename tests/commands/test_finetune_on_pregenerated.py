@@ -61,6 +61,32 @@ def test_both_formats_give_equal_losses(data, bert, tmp_path, call_command):
     assert AutoTokenizer.from_pretrained(one).tokenize("Hello") == ["hello"]
 
 
+def test_a_short_run_has_its_losses_and_a_stopped_one_those_of_an_undisturbed_one(
+    data, bert, tmp_path, call_command, stopped_at_step
+):
+    """Nine steps, logged every four, windows of six: the last block of each file is a part of one."""
+    every = [*flags(data["binary"], bert, tmp_path / "every"), "--max_steps", 9, "--bf16", "False"]
+    assert call_command("finetune_on_pregenerated.py", *every).code == 0
+    further = ("--max_steps", 9, "--bf16", "False", "--logging_steps", 4, "--writeout_steps", 6, "--save_steps", 3)
+    whole = [*flags(data["binary"], bert, tmp_path / "whole"), *further]
+    assert call_command("finetune_on_pregenerated.py", *whole).code == 0
+    step = losses(tmp_path / "every")
+    blocks = [sum(step[:4]) / 4, sum(step[4:8]) / 4, step[8]]
+    windows = [sum(step[:8]) / 8, step[8]]
+    for name, expected in (("losses_4_steps.txt", blocks), ("losses_6_steps.txt", windows)):
+        assert list(map(float, (tmp_path / "whole" / name).read_text().split())) == pytest.approx(expected, rel=1e-4)
+    cut = [*flags(data["binary"], bert, tmp_path / "cut"), *further]
+    with stopped_at_step(5):
+        assert call_command("finetune_on_pregenerated.py", *cut).code == 75
+    assert call_command("finetune_on_pregenerated.py", *cut).code == 0
+    for name in ("losses_4_steps.txt", "losses_6_steps.txt"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    shorter = [*flags(data["binary"], bert, tmp_path / "short"), "--max_steps", 2, "--logging_steps", 50]
+    assert call_command("finetune_on_pregenerated.py", *shorter).code == 0
+    for name in ("losses_50_steps.txt", "losses_20000_steps.txt"):
+        assert len((tmp_path / "short" / name).read_text().split()) == 1
+
+
 def test_accumulation_and_precision_of_padding_change_nothing(data, bert, tmp_path, call_command):
     """16x1 against 4x4, and the fast path against the plain one, in float32."""
     variants = {"whole": (), "parts": ("--gradient_accumulation_steps", 4), "plain": ("--no_fast_path",)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import importlib.util
 import json
 import os
 import random
@@ -141,6 +142,46 @@ def test_diverging_values_count_as_pruned(place, base, call_command):
     done = call_command(SCRIPT, *base, *words)
     assert done.code == 1 and "is complete (2 pruned), so nothing was found" in done.last["reason"], done.stderr
     assert all(row["attrs_reason"] not in ("", "NA") for row in read_rows(place / "diverged"))
+
+
+def read_points(folder: Path) -> list[str]:
+    return [row["params_per_device_train_batch_size"] for row in read_rows(folder) if row["state"] == "COMPLETE"]
+
+
+@pytest.mark.parametrize("storage", ["points/j.log", "sqlite:///points.db"])
+def test_a_grid_is_walked_once_by_two_commands_at_once(place, base, repository, storage):
+    """No number of trials is given: all three points; the third start finds nothing left."""
+    sizes = ["--params.per_device_train_batch_size.values", "4", "8", "16"]
+    grid = [*sizes, "--params.per_device_train_batch_size.type", "categorical", "--epochs", "1", "--do_optimize"]
+    grid += ["--study_kwargs.sampler", "GridSampler", "--study_kwargs.storage", storage]
+    root = f"points-{storage.partition(':')[0].replace('/', '-')}"
+    command = [sys.executable, str(repository / "scripts" / SCRIPT), *base, *grid, "--output_dir"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen([*command, f"{root}-{name}"], cwd=place, env=environment, stderr=subprocess.DEVNULL)
+        for name in "ab"
+    ]
+    assert [process.wait(timeout=280) for process in started] == [0, 0]
+    assert sorted(read_points(place / f"{root}-a"), key=int) == ["4", "8", "16"]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "hidden", "told"),
+    [
+        ("CmaEsSampler", "cmaes", "CmaEsSampler needs the package cmaes, which is not installed"),
+        ("GPSampler", "scipy", "GPSampler needs the package scipy, which is not installed"),
+        ("BruteForceSampler", None, "BruteForceSampler cannot visit all of lr"),
+    ],
+)
+def test_a_sampler_without_what_it_needs_is_told_before_training(
+    place, base, call_command, monkeypatch, sampler, hidden, told
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *further: None if name == hidden else find(name))
+    words = ["--do_optimize", "--max_trials", "2", *LR, "--study_kwargs.sampler", sampler, "--output_dir", "needs"]
+    done = call_command(SCRIPT, *base, *words)
+    assert done.code == 2 and told in done.last["reason"], done.stderr
+    assert not (place / "needs").exists() or not (place / "needs" / "journal.log").exists()
 
 
 def test_another_setting_is_not_mixed_into_a_study(place, base, call_command):

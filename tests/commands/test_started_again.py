@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import runpy
 
 import pytest
 
+from finetune.prediction.task import find_record
 from finetune.run.atomic_files import AtomicFile
 
 
@@ -80,6 +82,56 @@ def test_another_output_is_refused(again, change):
     assert done.code == 2 and "exists" in str(done.last["reason"]), done.stderr
     if change != "record":
         assert "is not the output of this command: " in done.stderr
+
+
+@pytest.fixture
+def predict(tmp_path, tiny_bert, call_command):
+    """Prediction of brat's annotations into the model's own folder."""
+    model, text = save_tagger(tiny_bert, tmp_path), tmp_path / "story.txt"
+    text.write_text("Ann saw Rome\n", encoding="utf-8")
+    text.with_suffix(".ann").write_text("T1\tPER 0 3\tAnn\n", encoding="utf-8")
+
+    def call(output: str = "answers.jsonl", *more: object):
+        words = ("--model_name_or_path", model, "--input_file", text.with_suffix(".ann"), *more)
+        return call_command("predict.py", *words, "--output_file", model / output)
+
+    call.model, call.text = model, text
+    return call
+
+
+def test_what_lies_beside_a_model_makes_no_other_one_of_it(predict):
+    assert predict().code == 0
+    assert predict("others.jsonl", "--batch_size", 3).code == 0
+    for name in ("run.log", "run.json", "report.html", "README.md"):
+        (predict.model / name).write_text("{}", encoding="utf-8")
+    done = predict()
+    assert (done.code, done.last["status"]) == (0, "already_done"), done.stderr
+
+
+@pytest.mark.parametrize("name", ["story.txt", "model.safetensors", "config.json", "tokenizer.json"])
+def test_whatever_was_read_counts(predict, name):
+    """The text beside annotations, and each file of the model."""
+    assert predict().code == 0
+    path = predict.text if name == "story.txt" else predict.model / name
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"Rome", b"Oslo") if name == "story.txt" else content + b" ")
+    done = predict()
+    assert done.code == 2 and "exists" in str(done.last["reason"]), done.stderr
+    assert f"{path} has changed since" in done.stderr or path.name in done.stderr
+
+
+def test_the_model_that_an_adapter_was_trained_on_counts(predict, tmp_path, repository):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}", encoding="utf-8")
+    (predict.model / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(base)}), encoding="utf-8"
+    )
+    (predict.model / "adapter_model.safetensors").touch()
+    parser = runpy.run_path(str(repository / "scripts" / "predict.py"))["make_parser"]()
+    words = ["--model_name_or_path", predict.model, "--input_file", predict.text, "--output_file", tmp_path / "x"]
+    record = find_record(parser.parse([str(word) for word in words]))
+    assert record is not None and (base / "config.json").resolve() in record._inputs
 
 
 def test_a_part_of_an_output_is_made_whole(again):

@@ -154,3 +154,25 @@ def test_rare_labels_stay_in_train_and_frequent_ones_give_up_their_share(seed: i
     drawn = Counter(corpus.splits["validation"]["label"][:])
     assert drawn.total() == 10 and not drawn["rare"] and drawn["twice"] <= 1
     assert 4 <= drawn["a"] <= 6 and 3 <= drawn["b"] <= 5
+
+
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=2, max_size=30),
+    words=st.lists(st.sampled_from("abc"), min_size=180, max_size=180),
+    seed=st.integers(0, 9),
+)
+def test_a_validation_set_of_whole_documents(sizes: list[int], words: list[str], seed: int) -> None:
+    documents = [number for number, size in enumerate(sizes) for _ in range(size)]
+    rows = build_dataset({"words": [[words[place]] for place in range(len(documents))], "document": documents})
+    corpus = Corpus("c", {"train": rows})
+    carve_validation(corpus, seed, text="words", together="document")
+    kept, drawn = (set(corpus.splits[split]["document"][:]) for split in ("train", "validation"))
+    assert kept and drawn and not kept & drawn
+    assert len(corpus.splits["train"]) + len(corpus.splits["validation"]) == len(documents)
+    assert "of the same document stay together" in corpus.notes[-1]
+
+
+def test_one_document_cannot_be_parted() -> None:
+    rows = build_dataset({"words": [["a"], ["b"]], "document": [0, 0]})
+    with pytest.raises(DataError, match=r"of one document.*at least two documents"):
+        carve_validation(Corpus("c", {"train": rows}), 0, text="words", together="document")

@@ -4,13 +4,17 @@ import copy
 
 import pytest
 import torch
-from transformers import BertForSequenceClassification, BertForTokenClassification, DistilBertConfig
+from transformers import BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification, DistilBertConfig
 from transformers import DistilBertForTokenClassification as NarrowTagger
 
+from finetune.arguments.fast_path import FastPathArguments
 from finetune.classification.losses import SequenceLoss
 from finetune.distillation.collators import DistillationClassificationCollator, DistillationTaggingCollator
 from finetune.distillation.model import Weights
 from finetune.distillation.task_model import TaskDistillation, TaskDistillationLoss, count_decisions
+from finetune.models.native.building import load_library
+from finetune.models.native.serving import is_native, why_no_kernels
+from finetune.training.fast_path import prepare_frozen_model
 from finetune.training.losses import TokenLoss
 from tests.tiny import bert_config
 
@@ -101,3 +105,51 @@ def test_evaluated_it_is_the_student_alone():
     assert set(outputs) == {"logits"} and torch.equal(outputs["logits"], student(**batch).logits)
     loss = TaskDistillationLoss(ALL, TokenLoss())(outputs, labels, torch.tensor([3, 2, 8]))
     assert loss.item() == pytest.approx(TokenLoss()(outputs, labels).item())
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_teacher_as_a_native_step_says_the_same(bf16):
+    if why_no_kernels() is not None or (bf16 and not load_library().encoder_has_bfloat16()):
+        pytest.skip("no native step here")
+    plain, native = (make_bert(BertForTokenClassification, num_labels=3, initializer_range=0.3) for _ in range(2))
+    dtype = prepare_frozen_model(native, FastPathArguments(), {"bf16": bf16, "use_cpu": True}, reads_layers=False)
+    assert dtype is torch.float32 and is_native(native)
+    batch = tagging_batch()
+    modules = [
+        TaskDistillation(
+            make_bert(BertForTokenClassification, num_labels=3), teacher, Weights(ce=1.0), teacher_dtype=dtype
+        )
+        for teacher in (plain, native)
+    ]
+    given = {name: value for name, value in batch.items() if name != "labels"}
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        expected, found = (module.teacher_logits(**given).float() for module in modules)
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(found, expected, **({"rtol": 0.05, "atol": 0.02} if bf16 else {}))
+
+
+@pytest.mark.parametrize(
+    ("options", "reads_layers"), [({"no_native": True}, False), ({"no_fast_path": True}, False), ({}, True)]
+)
+def test_a_teacher_whose_layers_are_read_one_by_one_has_the_runs_short_format(options, reads_layers):
+    teacher = make_bert(BertForTokenClassification, num_labels=3)
+    values = {"bf16": True, "use_cpu": True}
+    dtype = prepare_frozen_model(teacher, FastPathArguments(**options), values, reads_layers=reads_layers)
+    assert dtype is torch.bfloat16 and not is_native(teacher)
+
+
+def test_the_vocabulary_of_a_native_teacher_is_rounded_once_and_its_embedding_stays():
+    if why_no_kernels() is not None or not load_library().encoder_has_bfloat16():
+        pytest.skip("no native step here")
+    teacher = make_bert(BertForMaskedLM)
+    expected = copy.deepcopy(teacher)
+    values = {"bf16": True, "use_cpu": True}
+    assert prepare_frozen_model(teacher, FastPathArguments(), values, reads_layers=False) is torch.float32
+    assert teacher.get_input_embeddings().weight.dtype is torch.float32
+    assert teacher.get_output_embeddings().weight.dtype is torch.bfloat16
+    ids = torch.tensor([[2, 7, 8, 3], [2, 5, 9, 3]])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found, plain = (
+            model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits for model in (teacher, expected)
+        )
+    torch.testing.assert_close(found, plain, rtol=0.05, atol=0.02)

@@ -13,6 +13,7 @@ from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import (
     LETTERS,
+    StrangeTagsError,
     TagScheme,
     Transitions,
     canonical_spellings,
@@ -141,6 +142,19 @@ def test_spellings(tags, spelt):
 def test_a_stray_tag_among_spans_is_named():
     with pytest.raises(DataError, match=r"the tag 'PER' has no letter .* \(as 'B-LOC'\)"):
         canonical_spellings(["O", "B-LOC", "I-LOC", "PER"])
+
+
+def test_lower_case_letters_beside_a_capital_o():
+    assert canonical_spellings(["O", "b-per", "i-per"]) == {"O": "O", "b-per": "B-per", "i-per": "I-per"}
+    assert canonical_spellings(["O", "B-x-b", "I-x-b"]) == {"O": "O", "B-x-b": "B-x-b", "I-x-b": "I-x-b"}
+
+
+def test_spans_among_many_stray_tags_are_no_parts_of_speech():
+    with pytest.raises(StrangeTagsError) as caught:
+        canonical_spellings(["O", "B-PER", *map(str, range(9))])
+    assert set(caught.value.by_tag) == set(map(str, range(9)))
+    parts = ["S-PRO", "A-PRO", "V", "CONJ", "PR"]  # the parts of speech of the Russian National Corpus
+    assert canonical_spellings(parts) == {tag: tag for tag in parts}
 
 
 @pytest.mark.parametrize("tag", ["_", "0", "None", "-", "other"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from safetensors.torch import load_file
 
 NO_DROPOUT = "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0"
 
@@ -210,3 +211,34 @@ leave(0)
 @pytest.mark.slow
 def test_all_processes_end_when_the_loss_of_one_is_no_number(run_program_twice):
     assert run_program_twice(ONE_LOSS_IS_NO_NUMBER).splitlines() == ["nan at 5"] * 2
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_with_another_number_of_processes(tmp_path, stop_command, call_command, tiny_bert):
+    """Begun by two, ended by one from their checkpoint, which is whole, with as many rows a step."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    steps = 24
+    often = ["--save_strategy", "steps", "--save_steps", "4", "--save_total_limit", "30", "--max_steps", steps]
+    often += ["--eval_strategy", "no"]
+    in_two = ["--nproc", 2]
+    words = make_words(tiny_bert, two, 4)
+    once = two / "checkpoint-4" / "complete.json"
+    done = stop_command("run_ner.py", *words, *often, *in_two, once=once, sign=signal.SIGTERM)
+    assert done.code == 75, done.stdout
+    saved = [folder for folder in two.glob("checkpoint-*") if (folder / "complete.json").exists()]
+    assert not any(name.startswith("module.") for name in load_file(saved[0] / "model.safetensors"))
+    refused = call_command("run_ner.py", *words, *often)
+    assert refused.code == 2 and "takes 8 rows, and would take 4" in refused.last["reason"]
+    done = call_command("run_ner.py", *make_words(tiny_bert, two, 8), *often)
+    assert done.code == 0, done.stderr
+    alone = call_command("run_ner.py", *make_words(tiny_bert, one, 8), *often)
+    assert alone.code == 0, alone.stderr
+    losses = [read_losses(folder / f"checkpoint-{steps}") for folder in (one, two)]
+    assert len(losses[0]) == steps and losses[1] == pytest.approx(losses[0], rel=1e-4)
+    names = {path.name for path in one.iterdir() if path.is_file()}
+    assert names <= {path.name for path in two.iterdir()}
+
+
+def read_losses(checkpoint: Path) -> list[float]:
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]

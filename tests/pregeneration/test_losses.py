@@ -97,4 +97,8 @@ def test_losses_of_files_come_from_the_history():
     assert logged_losses(HISTORY) == [(50, 4.0), (100, 2.0), (150, 1.0), (200, 0.5)]
     assert window_means(logged_losses(HISTORY), 100) == [3.0, 0.75]
     assert window_means(logged_losses(HISTORY), 20000) == []
+    assert window_means(logged_losses(HISTORY), 150) == [pytest.approx(7 / 3)]
+    assert window_means(logged_losses(HISTORY), 150, to_the_end=True) == [pytest.approx(7 / 3), 0.5]
+    assert window_means(logged_losses(HISTORY), 20000, to_the_end=True) == [1.875]
+    assert window_means([(40, 3.0), (80, 1.0), (90, 5.0)], 60, to_the_end=True) == [2.0, 5.0]
     assert epoch_mean(HISTORY) == 0.75 and epoch_mean(HISTORY[:3]) == 3.0

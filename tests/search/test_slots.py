@@ -15,16 +15,13 @@ from finetune.errors import Preempted
 from finetune.run.signals import StopRequest
 from finetune.search.slots import (
     HEARTBEAT,
-    OWNER,
-    RETRIES,
-    RETRY,
     STALE_AFTER,
-    SURPLUS,
     UNOWNED_FOR,
     Heartbeat,
     Slots,
 )
 from finetune.search.storage import open_journal, quiet_optuna
+from finetune.search.turns import OWNER, RETRIES, RETRY, SURPLUS, Turn
 
 WORKER = """
 import random, sys, time
@@ -107,9 +104,9 @@ def test_killed_and_restarted_with_two_processes_ends_with_the_exact_total(tmp_p
 def test_the_last_place_is_given_once(study, tmp_path):
     """Two processes that looked before either asked: the second number is given back at once."""
     one, other = make_slots(tmp_path, study, total=1), make_slots(tmp_path, study, total=1, name="b")
-    first = one._ask()
+    first = one._ask([], None)
     assert first is not None
-    assert other._ask() is None
+    assert other._ask([], None) is None
     surplus = study.get_trials()[1]
     assert surplus.state is TrialState.FAIL and surplus.user_attrs[SURPLUS]
     study.tell(first, 0.5)
@@ -121,8 +118,8 @@ def test_a_place_that_is_given_up_is_taken_again(study, tmp_path):
     slots = make_slots(tmp_path, study, total=2)
     first = slots.claim()
     lr = first.suggest_float("lr", 0, 1)
-    slots.release(first, "stopped")
-    assert states(study) == {"FAIL": 1, "WAITING": 1}
+    slots.release(first)
+    assert states(study) == {"FAIL": 1}
     second = slots.claim()
     assert second.suggest_float("lr", 0, 1) == lr
     assert second.user_attrs[RETRY] == {"first": 0, "retries": 1}
@@ -132,21 +129,20 @@ def test_a_place_that_is_given_up_is_taken_again(study, tmp_path):
     assert states(study) == {"FAIL": 1, "COMPLETE": 2}
 
 
-def test_values_that_two_processes_queue_at_once_are_tried_once(study, tmp_path):
-    """SQLite lets both fail the same trial, if they look at the same moment."""
-    slots = make_slots(tmp_path, study, total=2)
-    first = slots.claim()
+def test_values_that_two_processes_try_again_at_once_are_tried_once(study, tmp_path):
+    """Both looked before either began."""
+    one, other = make_slots(tmp_path, study, total=2), make_slots(tmp_path, study, total=2, name="b")
+    first = one.claim()
     lr = first.suggest_float("lr", 0, 1)
-    seen = slots._frozen(first)
-    slots.release(first, "gone")
-    study.enqueue_trial(seen.params, user_attrs={RETRY: {"first": 0, "retries": 1}})
-    second = slots.claim()
-    assert second.suggest_float("lr", 0, 1) == lr
+    one.release(first)
+    turn = Turn({"lr": lr}, {RETRY: {"first": 0, "retries": 1}})
+    second = one._ask([], turn)
+    assert second.suggest_float("lr", 0, 1) == lr and other._ask([], turn) is None
     study.tell(second, 1.0)
-    third = slots.claim()
+    third = one.claim()
     assert RETRY not in third.user_attrs
     study.tell(third, 2.0)
-    assert slots.claim() is None
+    assert one.claim() is None
     assert states(study) == {"FAIL": 2, "COMPLETE": 2}
 
 
@@ -155,9 +151,19 @@ def test_values_that_kill_every_process_are_not_tried_forever(study, tmp_path):
     for _ in range(RETRIES + 1):
         trial = slots.claim()
         trial.suggest_float("lr", 0, 1)
-        slots.release(trial, "killed")
+        trial.set_user_attr(OWNER, {**slots.me, "started": "1"})
+        assert slots.repair() == 1
     assert states(study) == {"FAIL": RETRIES + 1}
     assert RETRY not in slots.claim().user_attrs
+
+
+def test_stops_by_a_signal_are_not_counted_against_values(study, tmp_path):
+    slots, drawn = make_slots(tmp_path, study, total=1), set()
+    for _ in range(2 * RETRIES):
+        trial = slots.claim()
+        drawn.add(trial.suggest_float("lr", 0, 1))
+        slots.release(trial)
+    assert len(drawn) == 1 and slots.claim().suggest_float("lr", 0, 1) in drawn
 
 
 def test_trials_of_this_folder_are_counted_over_its_starts(study, tmp_path):

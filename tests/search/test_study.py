@@ -9,10 +9,8 @@ import optuna
 import pytest
 
 from finetune.errors import RunError, UsageError
-from finetune.run.signals import StopRequest
 from finetune.search.arguments import STUDY_DEFAULTS
 from finetune.search.pruning import TextwisePruner
-from finetune.search.slots import Slots
 from finetune.search.space import Dimension
 from finetune.search.storage import (
     JournalLock,
@@ -74,19 +72,6 @@ def test_two_processes_with_one_seed_draw_different_values():
         study.sampler = maker(trial.number)
         trials.append(LR.suggest(trial))
     assert trials[0] != trials[1]
-
-
-@pytest.mark.parametrize("name", ["GridSampler", "BruteForceSampler"])
-def test_what_can_be_tried_is_tried_once(name, tmp_path):
-    maker = make_sampler(dimensions=(BATCH,), sampler=f"optuna.samplers.{name}")
-    study = open_study(optuna.storages.InMemoryStorage(), "s", {}, maker(0), optuna.pruners.NopPruner())
-    slots = Slots(study, total=9, here=None, folder=tmp_path, stop=StopRequest())
-    found = []
-    while (trial := slots.claim()) is not None:
-        study.sampler = maker(trial.number)
-        found.append(BATCH.suggest(trial))
-        study.tell(trial, 1.0)
-    assert sorted(found) == [8, 16]
 
 
 def test_defaults_of_another_sampler_are_left_out_but_what_was_typed_is_judged():
@@ -248,31 +233,6 @@ def test_passwords_are_hidden():
     assert holds_password({"storage": "mysql://me:secret@host/db"}) and not holds_password(
         {"storage": "mysql://host/db"}
     )
-
-
-def walk(values, seed, starts, sampler):
-    """The points of a study whose trials two processes make by turns, begun anew after each `starts` trials."""
-    dimension = Dimension("x", ("x",), "int", (1, values)) if sampler == "BruteForceSampler" else None
-    dimension = dimension or Dimension("x", ("x",), "categorical", tuple(range(1, values + 1)))
-    study, found = optuna.create_study(), []
-    study._thread_local.in_optimize_loop = True  # as open_study says
-    for number in range(values):
-        if number % starts == 0:
-            makers = [make_sampler(seed, (dimension,), sampler=f"optuna.samplers.{sampler}") for _ in range(2)]
-        assert makers[0].points == values
-        study.sampler = makers[number % 2](0)
-        trial = study.ask()
-        study.sampler = makers[number % 2](trial.number)
-        found.append(dimension.suggest(trial))
-        study.tell(trial, 1.0)
-    return found
-
-
-@pytest.mark.parametrize("sampler", ["GridSampler", "BruteForceSampler"])
-def test_exhaustive_samplers_visit_every_point_once_over_restarts_and_processes(sampler):
-    for seed in range(40):
-        values = 2 + seed % 6
-        assert sorted(walk(values, seed, 1 + seed % 3, sampler)) == list(range(1, values + 1)), seed
 
 
 def test_a_range_without_steps_cannot_be_visited_in_full():

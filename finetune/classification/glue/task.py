@@ -11,7 +11,12 @@ from typing import Any
 from transformers import Trainer
 
 from finetune.arguments.parser import Arguments
-from finetune.classification.arguments import ClassificationDataArguments, ColumnArguments, RowTargetArguments
+from finetune.classification.arguments import (
+    ClassificationArguments,
+    ClassificationDataArguments,
+    ColumnArguments,
+    RowTargetArguments,
+)
 from finetune.classification.column_choice import ColumnChoice
 from finetune.classification.corpora import NAMED, find_named
 from finetune.classification.corpus import load_classification_corpus, load_tables, prepare_splits, read_tables
@@ -75,7 +80,10 @@ def glue_task(arguments: Arguments) -> GlueTask | None:
 def load_any_corpus(arguments: Arguments) -> Corpus:
     data, columns = arguments[ClassificationDataArguments], arguments[ColumnArguments]
     targets = arguments.find(RowTargetArguments)
-    corpus = load_classification_corpus(data, columns, targets=targets, **_needs(arguments))
+    elsewhere = bool(arguments[ClassificationArguments].silver_file)
+    corpus = load_classification_corpus(
+        data, columns, targets=targets, targets_elsewhere=elsewhere, **_needs(arguments)
+    )
     return lower_texts(corpus, arguments)
 
 

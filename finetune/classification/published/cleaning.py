@@ -12,14 +12,17 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import regex
-from datasets import Dataset
 
-from finetune.data.corpus import Corpus
 from finetune.run.workers import map_in_order
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from finetune.data.corpus import Corpus
+    from finetune.models.settings import ClassifierSettings
 
 SPACE_TOKEN = "<_>"
 CHUNK = 500  # texts that a worker cleans at once
@@ -208,7 +211,17 @@ def _clean_chunk(texts: list[str], clean: Callable[[str], str]) -> list[str]:
 
 
 def _replace_columns(rows: Dataset, columns: dict[str, list[str]]) -> Dataset:
+    import pyarrow as pa  # cleaning one text needs neither of them
+    from datasets import Dataset
+
     table = rows.with_format("arrow")[:]
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, pa.array(values, pa.string()))
     return Dataset(table)
+
+
+def make_cleaner(settings: ClassifierSettings) -> Callable[[str], str]:
+    """What is done to a text before it is cut into subwords."""
+    if settings.cleaning:
+        return partial(clean_text, space_token=settings.space_token or " ", lowercase=settings.lowercase)
+    return str.lower if settings.lowercase else str

@@ -118,8 +118,9 @@ def _digest(target: Target, compiler: str) -> str:
 def _compile(target: Target, compiler: str, path: Path) -> None:
     logger.info("Compiling the native encoder step for this machine into %s (once, some seconds).", path)
     try:
+        sources = map(str, sorted(KERNELS.glob("*.cpp")))
         with files_written_aside(path.parent) as folder:
-            command = [compiler, str(KERNELS / "encoder.cpp"), "-o", str(folder / path.name), *target.flags]
+            command = [compiler, *sources, "-o", str(folder / path.name), *target.flags]
             done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
             if done.returncode:
                 said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from finetune.models.native.building import NoLibraryError, load_library
 from finetune.models.native.layers import FAMILIES, Layers, Stack, find_stack
-from finetune.models.native.step import Batch, PackedWeights, Step, run_layers
+from finetune.models.native.step import Batch, PackedWeights, Step, run_layers, weights_among
+from finetune.models.native.updates import Packing
 from finetune.models.unpadding.layout import TokenLayout
 
 logger = logging.getLogger(__name__)
@@ -39,12 +40,10 @@ def use_native_encoder(model: nn.Module, dtype: torch.dtype | None = None) -> st
     reason = next((stack for stack in stacks if isinstance(stack, str)), None)
     if reason is not None:
         return reason
-    try:
-        _require_measured_cpu()
-        library = load_library()
-    except NoLibraryError as error:
-        return str(error)
-    if dtype is torch.bfloat16 and not library.encoder_has_bfloat16():
+    reason = why_no_kernels()
+    if reason is not None:
+        return reason
+    if dtype is torch.bfloat16 and not load_library().encoder_has_bfloat16():
         return NO_BFLOAT16
     for stack in stacks:
         assert isinstance(stack, Stack)
@@ -52,11 +51,25 @@ def use_native_encoder(model: nn.Module, dtype: torch.dtype | None = None) -> st
     return None
 
 
+def why_no_kernels() -> str | None:
+    """Why the kernels' library is not used on this machine; None where it is. Compiles it the first time."""
+    try:
+        _require_measured_cpu()
+        load_library()
+    except NoLibraryError as error:
+        return str(error)
+    return None
+
+
 def _require_measured_cpu() -> None:
     """The portable kernels compile everywhere, but torch's own path may be the faster one where nobody measured."""
-    if os.environ.get("FINETUNE_NATIVE") != "1" and not torch.cpu.get_capabilities().get("avx512_f"):
+    if os.environ.get("FINETUNE_NATIVE") == "1":
+        return
+    there = torch.cpu.get_capabilities().get("avx512_f")
+    if not there or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        found = "ATEN_CPU_CAPABILITY leaves AVX512 out" if there else "this CPU has no AVX512"
         raise NoLibraryError(
-            "its speed was measured on CPUs with AVX512 alone; FINETUNE_NATIVE=1 asks for it all the same"
+            f"{found}, without which its speed was not measured; FINETUNE_NATIVE=1 asks for it all the same"
         )
 
 
@@ -75,6 +88,23 @@ def native_layers(model: nn.Module) -> list[nn.Module]:
     """The stacks of layers in `model` that run as a native step."""
     doors = (base.get_submodule(FAMILIES[type(base).__name__][0]) for base in _base_models(model))
     return [door for door in doors if "forward" in door.__dict__]
+
+
+def find_packings(stacks: Iterable[nn.Module], updated: Collection[int]) -> list[Packing]:
+    """Of `native_layers` that have run and whose weights, by `id`, are all among the `updated` ones: room to pack them anew.
+
+    All of the number format of the first one.
+    """
+    steps: list[_Served] = [stack.__dict__["forward"].args[0] for stack in stacks if "forward" in stack.__dict__]
+    found: list[Packing] = []
+    for step in steps:
+        old, layers = step.weights.numbers, step.stack.read()
+        parameters = layers.parameters()
+        if old is None or not all(id(weight) in updated for weight in weights_among(parameters)):
+            continue
+        if not found or old.dtype == found[0].numbers.dtype:
+            found.append(Packing(layers.shape(), parameters, step.weights, torch.empty_like(old)))
+    return found
 
 
 @contextmanager

@@ -77,13 +77,21 @@ class PackedWeights:
 
     def of(self, shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         """Packed `parameters`. What is handed out is never written again: a backward pass may still need it."""
-        key = (dtype, _fingerprint(shape, parameters), *(_version(weight) for weight in _weights(parameters)))
+        key = self._key(shape, parameters, dtype)
         if self.numbers is None or self.key != key:
             self.numbers, self.key = _pack(shape, parameters, dtype), key
         return self.numbers
 
+    def take(self, shape: Shape, parameters: Sequence[Tensor], numbers: Tensor) -> None:
+        """`numbers` are `parameters` packed, as they are now."""
+        self.numbers, self.key = numbers, self._key(shape, parameters, numbers.dtype)
 
-def _weights(parameters: Sequence[Tensor]) -> list[Tensor]:
+    def _key(self, shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> tuple[Any, ...]:
+        return dtype, _fingerprint(shape, parameters), *map(_version, weights_among(parameters))
+
+
+def weights_among(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Those of `POINTERS` of each layer that enter products."""
     return [tensor for number, tensor in enumerate(parameters) if number % POINTERS < LINEARS]
 
 
@@ -99,7 +107,7 @@ def _fingerprint(shape: Shape, parameters: Sequence[Tensor]) -> int:
 def _pack(shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     library = load_library()
     packed = torch.empty(_packed_numbers(shape), dtype=dtype)
-    _require_memory(
+    require_memory(
         library.encoder_pack(
             ctypes.byref(shape),
             pointers_to(parameters),
@@ -123,7 +131,8 @@ def _kept_bytes(call: Call, dtype: torch.dtype) -> int:
     return function(ctypes.byref(call), int(dtype == torch.bfloat16))
 
 
-def _require_memory(code: int) -> None:
+def require_memory(code: int) -> None:
+    """Raise MemoryError where a call of the kernels says so."""
     if code:
         raise MemoryError("the native encoder step could not allocate its buffers")
 
@@ -187,7 +196,7 @@ def _forward(
     call.kept = None if kept is None else kept.data_ptr()
     hidden = hidden.contiguous()
     output = torch.zeros_like(hidden)
-    _require_memory(
+    require_memory(
         library.encoder_forward(
             ctypes.byref(call),
             ctypes.c_void_p(hidden.data_ptr()),
@@ -218,7 +227,7 @@ class _Layers(torch.autograd.Function):
         call.gradients = ctypes.addressof(targets)
         call.lowest = 0 if ctx.needs_input_grad[0] else next(filter(wanted.__getitem__, range(len(wanted)))) // POINTERS
         through = gradient.clone(memory_format=torch.contiguous_format)  # becomes the gradient of the input
-        _require_memory(
+        require_memory(
             load_library().encoder_backward(
                 ctypes.byref(call), ctypes.c_void_p(through.data_ptr()), int(step.dtype == torch.bfloat16)
             )

@@ -3,8 +3,9 @@
 Read are doccano (`{"text", "label": [[start, end, name]]}`, also `entities` with `start_offset`), prodigy and spaCy
 (`{"text", "spans": [{"start", "end", "label"}]}`, `ents`, `entities`, `[text, {"entities": [...]}]`) and Label Studio
 (`{"data": {"text"}, "annotations": [{"result": [...]}]}`, and its JSON-MIN), dataturks
-(`{"content", "annotation": [{"label", "points"}]}`), LightTag (`{"content", "annotations": [{"start", "end", "tag"}]}`).
-Offsets count characters.
+(`{"content", "annotation": [{"label", "points"}]}`), LightTag (`{"content", "annotations": [{"start", "end", "tag"}]}`),
+Argilla (`{"text", "annotation": [[name, start, end]]}`) and GLiNER (`{"tokenized_text", "ner": [[first, last, name]]}`).
+Offsets count characters, those of GLiNER words.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 from finetune.data.annotation_exports import RESULTS, find_skip_reason, flatten_record
@@ -28,7 +30,7 @@ def unwrap_record(value: object) -> dict[str, Any] | None:
     """A record with its text and spans at the top; None where it is neither an object nor a spaCy pair.
 
     Of Label Studio's results those that label spans are kept, whatever their type; `other_results` names the others.
-    dataturks counts the last character of a span in, which is put right here.
+    dataturks counts the last character of a span in, and GLiNER the last word, which is put right here.
     """
     record = flatten_record(value)
     if record is None:
@@ -38,8 +40,9 @@ def unwrap_record(value: object) -> dict[str, Any] | None:
     if "annotation" in record and not record.keys() & set(SPAN_COLUMNS):
         items = record["annotation"] or []  # null: nothing was found in the text
         if isinstance(items, list):
-            return {**record, "spans": [span for item in items for span in _dataturks_spans(item)]}
-    return record
+            rest = {name: value for name, value in record.items() if name != "tokens"}  # Argilla's own, without places
+            return {**rest, "spans": [span for item in items for span in _dataturks_spans(item)]}
+    return _of_words(record) if isinstance(record.get("tokenized_text"), list) else record
 
 
 def is_rejected(record: Mapping[str, Any]) -> bool:
@@ -103,12 +106,33 @@ def _span_labels(value: Any) -> Any:
 
 
 def _dataturks_spans(item: Any) -> Iterator[Any]:
+    if isinstance(item, list) and len(item) == 3 and isinstance(item[0], str):  # Argilla's
+        yield [item[1], item[2], item[0]]
+        return
     if not isinstance(item, dict) or not isinstance(item.get("points"), list):
         yield item
         return
     for point in item["points"]:
         for label in item.get("label") or [None]:
             yield {**point, "end": point["end"] + 1, "label": label} if isinstance(point.get("end"), int) else point
+
+
+def _of_words(record: dict[str, Any]) -> dict[str, Any]:
+    """GLiNER's words and spans of words as a text of these words with spans of characters."""
+    words = [str(word) for word in record["tokenized_text"]]
+    starts = list(accumulate((len(word) + 1 for word in words), initial=0))
+    tokens = [{"start": start, "end": start + len(word)} for start, word in zip(starts, words, strict=False)]
+    rest = {name: value for name, value in record.items() if name not in ("tokenized_text", "ner")}
+    spans = [_of_characters(item, tokens) for item in record.get("ner") or []]
+    return {**rest, "text": " ".join(words), "tokens": tokens, "spans": spans}
+
+
+def _of_characters(item: Any, tokens: list[dict[str, int]]) -> Any:
+    """A span that names words which are not there stays as it is, to be told of."""
+    first, last = (_whole(place) for place in item[:2]) if isinstance(item, list) and len(item) == 3 else (None, None)
+    if not (isinstance(first, int) and isinstance(last, int) and 0 <= first <= last < len(tokens)):
+        return f"{item} of {len(tokens)} words"
+    return [tokens[first]["start"], tokens[last]["end"], item[2]]
 
 
 def _offsets(value: Mapping[str, Any]) -> tuple[Any, Any]:

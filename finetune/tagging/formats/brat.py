@@ -25,6 +25,11 @@ OTHERS |= {"#": "notes", "*": "equivalences"}
 Spans = list[tuple[int, int, str]]
 
 
+def text_of(annotations: Path) -> Path:
+    """Where the text of a `.ann` file lies."""
+    return annotations.with_name(annotations.name.removesuffix(".gz").removesuffix(".ann") + ".txt")
+
+
 def read_brat(path: Path, columns: TagColumns) -> Sentences:
     """The sentences of the text beside a `.ann` file.
 
@@ -32,7 +37,7 @@ def read_brat(path: Path, columns: TagColumns) -> Sentences:
         DataError: no text beside it; every line that is no annotation; spans of several pieces, outside of the text, over
             a line end, crossing each other.
     """
-    text_path = path.with_name(path.name.removesuffix(".gz").removesuffix(".ann") + ".txt")
+    text_path = text_of(path)
     if not text_path.is_file():
         found = f"this is brat's standoff, and the text that it annotates ({text_path.name}) is not beside it"
         raise DataError(Problem(found, remedy=f"place {text_path.name} into the same folder", path=path))
@@ -41,6 +46,7 @@ def read_brat(path: Path, columns: TagColumns) -> Sentences:
     records, lines, outside = _by_line(read_text(text_path).replace("\r\n", "\n"), spans, path)
     raise_problems([*problems, *outside], path)
     sentences = read_records(records, lines, text_path, columns)
+    sentences.documents = [0] * len(sentences.words)
     counted = [f"{count:,} {kind}" for kind, count in others.items()]
     notes = [f"{path}: {', '.join(counted)} are no spans of words; they were left out."] if counted else []
     sentences.notes = [*source.notes, *notes, *sentences.notes]

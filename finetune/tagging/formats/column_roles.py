@@ -15,7 +15,7 @@ from pathlib import Path
 from finetune.data.files import listed
 from finetune.data.tagged_lines import are_span_tags
 from finetune.errors import DataError, Problem
-from finetune.tagging.formats.sentences import TagColumns, find_column, task_names
+from finetune.tagging.formats.sentences import DOCUMENT_COLUMNS, TagColumns, find_column, task_names
 
 # What the columns of a file without a header are called, by their number (CoNLL-2000, CoNLL-2003, ThaiNER).
 COLUMN_NAMES = {
@@ -47,17 +47,19 @@ FEW = 10  # rows that are too few to judge a column by
 ENOUGH = 30  # rows from which on as many labels as half of them are no labels
 FOR_NOTHING = frozenset({"O", "o", "_", "0"})  # tags of words outside of entities: they do stand row after row
 RARELY = 4  # a column that changes in fewer than every fourth row says something of sentences or files, not of words
+RICHER = 2  # words are that many times as many as parts of speech, at least
 
 Rows = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The column of the words, that of the tags (None: unlabelled), and that which says where sentences end."""
+    """The columns of the words, of the tags (None: unlabelled), of what ends sentences, and of the names of documents."""
 
     word: int
     tag: int | None
     sentence_end: int | None = None
+    document: int | None = None
 
 
 def normal_name(name: str) -> str:
@@ -91,7 +93,8 @@ def choose_roles(names: list[str], rows: Rows, columns: TagColumns, path: Path, 
     tag = _choose_tag(names, rows, columns, path, word=word, counted=counted, named=named)
     ends = [index for index, name in enumerate(names) if normal_name(name) == "misc"] if named else []
     marked = [index for index in ends if any(SENTENCE_END in row[index] for row in rows if len(row) > index)]
-    return Roles(word, tag, marked[0] if marked else None)
+    documents = [index for index, name in enumerate(names) if normal_name(name) in DOCUMENT_COLUMNS]
+    return Roles(word, tag, marked[0] if marked else None, documents[0] if documents else None)
 
 
 def counts_words(rows: Rows) -> bool:
@@ -154,6 +157,9 @@ def _wrong_words(rows: Rows, roles: Roles, *, spans: bool) -> str:
         return f"{column} holds a number in every row, as {rows[0][roles.word]!r}"
     if roles.tag is not None and are_span_tags(words) and not spans:
         return f"{column} looks like tags, and column {roles.tag} does not"
+    richer = [index for index in _other_words(rows, roles) if len(_values(rows, index)) > RICHER * len(words)]
+    if len(rows) >= ENOUGH and richer and not any(map(_has_lower_case, words)):
+        return f"{column} has {len(words)} values without small letters where column {richer[0]} looks like words"
     return f"{column} {_say_constant(rows, roles.word)}" if _is_constant(rows, roles.word) else ""
 
 
@@ -167,6 +173,10 @@ def _wrong_tags(rows: Rows, tags: set[str], tag: int) -> str:
     if tags != {"O"} and (len(tags) == 1 or not tags & FOR_NOTHING) and _is_constant(rows, tag):
         return f"{column} {_say_constant(rows, tag)}"
     return ""
+
+
+def _has_lower_case(word: str) -> bool:
+    return any(letter.islower() for letter in word)
 
 
 def _has_digit(word: str) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from finetune.data.files import TextLines, raise_problems, read_lines
 from finetune.data.tagged_lines import SPAN_TAG
+from finetune.encoding.document_context import documents_between, number_documents
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.column_roles import (
     COLUMN_NAMES,
@@ -26,6 +27,8 @@ from finetune.tagging.formats.column_roles import (
 from finetune.tagging.formats.sentences import Sentences, TagColumns, require_not_empty
 
 DOCUMENT_MARK = "-DOCSTART-"
+# Comments that begin a document: `# newdoc id = x` (CoNLL-U), `# hipe2022:document_id = x` (HIPE).
+DOCUMENT_COMMENT = re.compile(r"#\s*(?:newdoc(?:\s|$)|(?:[^\s=]+:)?(?:document_id|doc_id)\s*=)")
 GLOBAL_COLUMNS = "# global.columns ="
 LINES_LOOKED_AT = 2000  # more lines than these tell no more about the columns
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}
@@ -39,7 +42,7 @@ class Layout:
     """How the lines of one file are cut: `width` columns, the word at `word`, the tag at `tag` (None: unlabelled).
 
     `header` is the line that names the columns; `tags` are those seen beside words, which tell words like `#` from
-    comments; a cell that holds `EndOfSentence` at `sentence_end` ends a sentence.
+    comments; a cell that holds `EndOfSentence` at `sentence_end` ends a sentence; `document` holds names of documents.
     """
 
     delimiter: str
@@ -49,6 +52,7 @@ class Layout:
     header: str | None = None
     tags: frozenset[str] = frozenset()
     sentence_end: int | None = None
+    document: int | None = None
 
     @property
     def name(self) -> str:
@@ -97,9 +101,10 @@ def read_conll(path: Path, columns: TagColumns) -> Sentences:
     layout = find_layout(source, columns)
     sentences, problems = _parse(source, layout)
     raise_problems(problems, path)
+    apart = _settle_documents(sentences, source.lines, layout)
     which = f"words from column {layout.word}"
     which += ", no tags" if layout.tag is None else f", tags from column {layout.tag}"
-    sentences.remarks.append(f"{path}: {layout.width} columns apart by {layout.name}; {which}.")
+    sentences.remarks.append(f"{path}: {layout.width} columns apart by {layout.name}; {which}{apart}.")
     sentences.notes = source.notes + sentences.notes
     return require_not_empty(sentences, path)
 
@@ -131,7 +136,8 @@ def find_layout(source: TextLines, columns: TagColumns) -> Layout:
     tags = frozenset() if roles.tag is None else frozenset(row[roles.tag].strip() for row in fitting)
     header = typical[0] if named else None
     # A line of the only column is a word as it stands, spaces included.
-    return Layout("\t" if width == 1 else delimiter, width, roles.word, roles.tag, header, tags, roles.sentence_end)
+    cut_at = "\t" if width == 1 else delimiter
+    return Layout(cut_at, width, roles.word, roles.tag, header, tags, roles.sentence_end, roles.document)
 
 
 def _usual_width(raw: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> int:
@@ -182,9 +188,34 @@ def split_blocks(lines: Sequence[str], is_break: Callable[[str], bool]) -> Itera
         yield len(lines) + 1 - len(block), block
 
 
+def _settle_documents(sentences: Sentences, lines: Sequence[str], layout: Layout) -> str:
+    """Number the documents as the file marks them, if it does; what the remark says of it."""
+    if layout.document is not None:
+        return ""  # _add_rows has
+    marks = [
+        number
+        for number, line in enumerate(lines, start=1)
+        if line.startswith(DOCUMENT_MARK)
+        or (line.startswith("#") and DOCUMENT_COMMENT.match(line) and _is_comment(line, layout))
+    ]
+    sentences.documents = documents_between(sentences.lines, marks)
+    if marks:
+        return ""
+    sentences.documents = documents_between(sentences.lines, find_wide_breaks(lines, layout.is_break))
+    return "" if sentences.documents is None else "; two empty lines or more end a document"
+
+
+def find_wide_breaks(lines: Sequence[str], is_break: Callable[[str], bool]) -> list[int]:
+    """The second lines of breaks that are two lines or more, with something before and behind them."""
+    starts = [first for first, _ in split_blocks(lines, is_break)]
+    ends = [first + len(block) for first, block in split_blocks(lines, is_break)]
+    return [end + 1 for end, start in zip(ends, starts[1:], strict=False) if start - end > 1]
+
+
 def _parse(source: TextLines, layout: Layout) -> tuple[Sentences, list[Problem]]:
     sentences = Sentences([], None if layout.tag is None else [], [])
     problems: list[Problem] = []
+    keys: list[str | None] = []
     comments = headers = 0
     for first, block in split_blocks(source.lines, layout.is_break):
         if block[0] == layout.header:
@@ -202,7 +233,9 @@ def _parse(source: TextLines, layout: Layout) -> tuple[Sentences, list[Problem]]
             wrong = _row_problems(rows, numbers, layout, source.path)
         problems += wrong
         if rows and not problems:
-            _add_rows(sentences, rows, numbers, layout)
+            _add_rows(sentences, rows, numbers, layout, keys)
+    if layout.document is not None:
+        sentences.documents = number_documents(keys)
     if comments:
         sentences.notes.append(f"{source.path}: {comments:,} comment lines were skipped.")
     if headers:
@@ -212,13 +245,20 @@ def _parse(source: TextLines, layout: Layout) -> tuple[Sentences, list[Problem]]
     return sentences, problems
 
 
-def _add_rows(sentences: Sentences, rows: list[list[str]], numbers: Sequence[int], layout: Layout) -> None:
-    """The rows between two breaks: one sentence, or several where a column says where they end."""
+def _add_rows(
+    sentences: Sentences, rows: list[list[str]], numbers: Sequence[int], layout: Layout, keys: list[str | None]
+) -> None:
+    """The rows between two breaks: one sentence, or several where a column says where they end.
+
+    `keys` gets the name of each sentence's document where a column holds it.
+    """
     word, tag = layout.word, layout.tag
     for start, end in _sentence_borders(rows, layout.sentence_end):
         own = rows if end - start == len(rows) else rows[start:end]
         sentences.words.append([row[word] for row in own])
         sentences.lines.append(numbers[start])
+        if layout.document is not None:
+            keys.append(own[0][layout.document].strip() or None)
         if sentences.tags is not None and tag is not None:
             sentences.tags.append([row[tag].strip() for row in own])
 

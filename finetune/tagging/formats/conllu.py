@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from finetune.data.files import TextLines, raise_problems, read_lines
+from finetune.encoding.document_context import documents_between
 from finetune.errors import DataError, Problem
-from finetune.tagging.formats.conll import split_blocks
+from finetune.tagging.formats.conll import DOCUMENT_COMMENT, find_wide_breaks, split_blocks
 from finetune.tagging.formats.sentences import (
     Sentences,
     TagColumns,
@@ -42,6 +43,9 @@ def read_conllu(path: Path, columns: TagColumns) -> Sentences:
     sentences, problems = _parse(source, word, tag)
     raise_problems(problems, path)
     _require_filled(sentences, columns, tag, path)
+    marks = [number for number, line in enumerate(source.lines, start=1) if DOCUMENT_COMMENT.match(line)]
+    marks = marks or find_wide_breaks(source.lines, lambda line: not line.strip())
+    sentences.documents = documents_between(sentences.lines, marks)
     sentences.remarks.append(f"{path}: CoNLL-U; words from {COLUMN_NAMES[word]}, tags from {COLUMN_NAMES[tag]}.")
     sentences.notes = source.notes + sentences.notes
     return require_not_empty(sentences, path)

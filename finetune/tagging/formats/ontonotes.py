@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.data.files import raise_problems, read_lines
+from finetune.encoding.document_context import documents_between
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.conll import split_blocks
 from finetune.tagging.formats.sentences import Sentences, TagColumns, require_not_empty, task_names
@@ -59,6 +60,8 @@ def read_ontonotes(path: Path, columns: TagColumns) -> Sentences:
             tags_of.append(tags)
             sentences.lines.append(first)
     raise_problems(problems, path)
+    begins = [number for number, line in enumerate(source.lines, start=1) if line.startswith(BEGIN)]
+    sentences.documents = documents_between(sentences.lines, begins)
     sentences.notes = list(source.notes)
     which = f"tags from column {POS} (parts of speech)" if wants_pos else f"names from column {ENTITIES}"
     sentences.remarks.append(f"{path}: CoNLL-2012 (OntoNotes); words from column {WORD}, {which}.")

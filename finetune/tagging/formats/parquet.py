@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from finetune.data.parquet_files import read_parquet_table
 from finetune.data.row_files import declared_names
 from finetune.tagging.formats.records import read_records
 from finetune.tagging.formats.sentences import Sentences, TagColumns
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def read_parquet(path: Path, columns: TagColumns) -> Sentences:
@@ -18,6 +20,8 @@ def read_parquet(path: Path, columns: TagColumns) -> Sentences:
     Raises:
         DataError: the file is missing or no Parquet file; and as `read_records`, with row numbers for lines.
     """
+    from datasets import Dataset
+
     return read_rows(Dataset(read_parquet_table(path)), path, columns)
 
 

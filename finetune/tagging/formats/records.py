@@ -15,9 +15,11 @@ from finetune.data.annotation_exports import SKIPPED, UNANNOTATED, find_skip_rea
 from finetune.data.files import listed, raise_problems
 from finetune.data.tagged_lines import SPAN_TAG
 from finetune.data.words import holds_thai, holds_unspaced
+from finetune.encoding.document_context import number_documents
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.annotations import SPAN_COLUMNS, given_words, read_span
 from finetune.tagging.formats.sentences import (
+    DOCUMENT_COLUMNS,
     TAG_COLUMNS,
     WORD_COLUMNS,
     Sentences,
@@ -27,6 +29,7 @@ from finetune.tagging.formats.sentences import (
     task_names,
 )
 from finetune.tagging.formats.spans import Span, find_cut_word, span_complaints, tag_text, trim_span
+from finetune.tagging.formats.split_cells import holds_split_words, split_tags
 
 Record = Mapping[str, Any]
 RECORDS_LOOKED_AT = 1000
@@ -43,6 +46,8 @@ class RecordReading:
     problems: list[Problem] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     spans: int = 0
+    document_column: str | None = None
+    documents: list[str | None] = field(default_factory=list)  # the name of the document of each sentence
     in_words: list[str] = field(default_factory=list)  # of each span that begins or ends inside a word, both
 
     def complain(self, line: int, found: str, allowed: str = "", remedy: str = "") -> None:
@@ -51,6 +56,15 @@ class RecordReading:
     def count(self, what: str, number: int = 1) -> None:
         if number:
             self.counts[what] = self.counts.get(what, 0) + number
+
+    def note_document(self, record: Record) -> None:
+        """Keep the name of the document of a record that became a sentence."""
+        if self.document_column is None:
+            return
+        value = record.get(self.document_column)
+        self.documents.append(None if value is None or not str(value).strip() else str(value).strip())
+        if self.documents[-1] is None:
+            self.count(f"records have no {self.document_column}; each is a document of its own")
 
     def judge_spans(self) -> None:
         """Complain where nearly all spans cut words: their offsets are counted otherwise than in characters from 0."""
@@ -86,11 +100,15 @@ def read_records(
     present = list(dict.fromkeys(name for record in records for name in record))
     word_column = _word_column(records, present, reading)
     require_tagged(records, present, replace(columns, words=word_column), path)
-    are_words = _holds_words(records, word_column) or _holds_split_words(records, word_column, reading.columns)
+    are_words = _holds_words(records, word_column) or holds_split_words(records, word_column, reading.columns)
+    by_lower = {name.strip().lower(): name for name in reversed(present)}
+    reading.document_column = next((by_lower[name] for name in DOCUMENT_COLUMNS if name in by_lower), None)
     kind = _read_word_lists if are_words else _read_texts
     sentences = kind(records, lines, word_column, present, reading)
     reading.judge_spans()
     raise_problems(reading.problems, path)
+    if reading.document_column is not None:
+        sentences.documents = number_documents(reading.documents)
     sentences.notes += reading.notes()
     return require_not_empty(sentences, path)
 
@@ -115,17 +133,6 @@ def _holds_words(records: Sequence[Record], name: str) -> bool:
 
 def _holds_text(records: Sequence[Record], name: str) -> bool:
     return isinstance(next((record[name] for record in records if record.get(name)), None), str)
-
-
-def _holds_split_words(records: Sequence[Record], name: str, columns: TagColumns) -> bool:
-    """Whether texts are words apart by spaces: all have as many as the tags beside them, apart by spaces too."""
-    names = [columns.tags] if columns.tags else [*task_names(columns.task), *TAG_COLUMNS]
-    tags = next((other for other in names if other != name and any(record.get(other) for record in records)), None)
-    pairs = [(record.get(name), record.get(tags)) for record in records[:RECORDS_LOOKED_AT]] if tags else []
-    if not pairs or not all(isinstance(words, str) and isinstance(own, str) for words, own in pairs):
-        return False
-    widths = [(len(str(words).split()), len(str(own).split())) for words, own in pairs]
-    return all(words == own for words, own in widths) and any(words > 1 for words, _ in widths)
 
 
 def require_tagged(records: Sequence[Record], present: Sequence[str], columns: TagColumns, path: Path) -> None:
@@ -157,7 +164,7 @@ def _tag_column(
     if columns.tags is not None and (columns.required or columns.tags in present):
         return present[find_column(present, columns.tags, reading.path, "--label_column_name", numbered=True)]
     names = [name for name in (*task_names(columns.task), *usual) if name != word_column]
-    kinds = (list, str) if _holds_split_words(records, word_column, columns) else (list,)
+    kinds = (list, str) if holds_split_words(records, word_column, columns) else (list,)
     candidates = [name for name in names if any(isinstance(record.get(name), kinds) for record in records)]
     if candidates and columns.tags is None:
         return candidates[0]
@@ -184,13 +191,14 @@ def _read_word_lists(
             continue
         if sentences.tags is not None and tag_column is not None:
             own = record.get(tag_column)
-            own = _split_words(own, tag_column, reading) if isinstance(given, str) else own
+            own = split_tags(own, len(words)) if isinstance(given, str) else own
             tags = _named_tags(own, names, line, tag_column, reading)
             if tags is None or not _fits(words, tags, line, word_column, tag_column, reading):
                 continue
             sentences.tags.append(tags)
         sentences.words.append(words)
         sentences.lines.append(line)
+        reading.note_document(record)
     which = f"words from {word_column}" + (f", tags from {tag_column}" if tag_column else ", no tags")
     sentences.remarks.append(f"{reading.path}: {which}.")
     return sentences
@@ -337,6 +345,7 @@ def _add_text(
         return
     cut = "words were cut where a span begins or ends inside them, which raw text to predict will not be"
     reading.count(cut, tagged.words_cut)
+    reading.note_document(record)
     sentences.words.append([text[start:end] for start, end in tagged.places])
     if sentences.tags is not None:
         sentences.tags.append(tagged.tags)

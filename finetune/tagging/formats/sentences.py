@@ -6,16 +6,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-
-import pyarrow as pa
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from finetune.arguments.nearest import nearest
 from finetune.data.files import listed
+from finetune.encoding.document_context import number_documents
 from finetune.errors import DataError, Problem
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
 WORD_COLUMNS = ("words", "tokens", "token", "word", "form", "text", "sentence", "content", "document")
+DOCUMENT_COLUMNS = ("document_id", "doc_id", "docid", "doc")
 TAG_COLUMNS = ("tags", "ner_tags", "ner", "labels", "label", "tag", "pos_tags", "upos", "pos", "chunk_tags")
+
+DOCUMENT_MARKS = (
+    "marks are -DOCSTART- lines, # newdoc comments, two empty lines or more between sentences (an empty line where each "
+    "line is one), or a column document_id or doc_id"
+)
 
 # Characters that would break a line or a column, and the signs that show them in files of one word a line.
 VISIBLE = str.maketrans({"\t": "␉", "\n": "␊", "\r": "␍"})
@@ -47,6 +56,8 @@ class TagColumns:
     required: bool = True
     json_key: str | None = None  # the key that holds the records, where a JSON file is one object
     segmenter: str = "auto"  # how words are found in raw text (`finetune.data.words`)
+    documents: bool = False  # whether a file must say where its documents begin
+    is_document: bool = False  # whether a file that does not say so is one document
 
 
 @dataclass
@@ -54,7 +65,8 @@ class Sentences:
     """Sentences of one file: words, their tags (None: unlabelled), the 1-based line each begins at (0: unknown).
 
     Annotated raw text also has `texts`, and `starts` and `ends`: character offsets of the words in it. `labels` is the
-    order that the file itself declares. `notes` are sentences with counts; `remarks` are worth an info line only.
+    order that the file itself declares. `documents` numbers the document of each sentence (None: the file marks none).
+    `notes` are sentences with counts; `remarks` are worth an info line only.
     """
 
     words: list[list[str]]
@@ -64,17 +76,23 @@ class Sentences:
     starts: list[list[int]] | None = None
     ends: list[list[int]] | None = None
     labels: list[str] | None = None
+    documents: list[int] | None = None
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     def to_dataset(self, files: Sequence[int] | None = None) -> Dataset:
         """The canonical columns. `files` holds for each sentence the index of its file."""
+        import pyarrow as pa  # reading needs neither of them
+        from datasets import Dataset
+
         columns: dict[str, pa.Array] = {"words": _list_array(self.words, pa.string())}
         if self.tags is not None:
             columns["tags"] = _list_array(self.tags, pa.string())
         columns["line"] = pa.array(self.lines, pa.int64())
         if files is not None:
             columns["file"] = pa.array(files, pa.int64())
+        if self.documents is not None:
+            columns["document"] = pa.array(self.documents, pa.int64())
         if self.texts is not None and self.starts is not None and self.ends is not None:
             columns["text"] = pa.array(self.texts, pa.string())
             columns["starts"] = _list_array(self.starts, pa.int64())
@@ -98,11 +116,34 @@ def merge_sentences(parts: Sequence[Sentences], paths: Sequence[Path]) -> tuple[
         texts=_joined_or_none([part.texts for part in parts]),
         starts=_joined_or_none([part.starts for part in parts]),
         ends=_joined_or_none([part.ends for part in parts]),
+        documents=_joined_documents(parts),
         labels=next((part.labels for part in parts if part.labels), None),
         notes=_first_few(_joined(part.notes for part in parts)),
         remarks=_first_few(_joined(part.remarks for part in parts), limit=1),
     )
     return merged, [index for index, part in enumerate(parts) for _ in part.words]
+
+
+def _joined_documents(parts: Sequence[Sentences]) -> list[int] | None:
+    """The documents of several files, none of which goes on in the next; None where a file marks none."""
+    if any(part.documents is None for part in parts):
+        return None
+    return number_documents([(place, number) for place, part in enumerate(parts) for number in part.documents or ()])
+
+
+def settle_documents(sentences: Sentences, columns: TagColumns, path: Path) -> Sentences:
+    """The sentences themselves, of one document where a file is known to be one.
+
+    Raises:
+        DataError: where documents begin must be known, and nothing in the file says so.
+    """
+    if columns.is_document and sentences.documents is None:
+        sentences.documents = [0] * len(sentences.words)
+    if columns.documents and sentences.documents is None:
+        found = "--document_context needs documents, and nothing in this file marks them"
+        remedy = "mark them, or drop --document_context (0 reads none)"
+        raise DataError(Problem(found, DOCUMENT_MARKS, remedy, path))
+    return sentences
 
 
 def _first_few(sentences: list[str], limit: int = 5) -> list[str]:
@@ -156,6 +197,8 @@ def require_not_empty(sentences: Sentences, path: Path) -> Sentences:
 
 def _list_array(rows: Sequence[Sequence[object]], kind: pa.DataType) -> pa.Array:
     """Ragged rows as one Arrow array: built from the flat values, several times faster than by inference."""
+    import pyarrow as pa
+
     offsets = [0]
     for row in rows:
         offsets.append(offsets[-1] + len(row))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import regex
-
 from finetune.data.words import split_words
 
 Places = list[tuple[int, int]]
-WORD = regex.compile(r"[\p{Latin}\p{Cyrillic}\p{Greek}\p{Armenian}\p{Georgian}]+", regex.V1)
+WORD = r"[\p{Latin}\p{Cyrillic}\p{Greek}\p{Armenian}\p{Georgian}]+"
 LONGEST_WORD = 60
 
 
@@ -86,8 +85,14 @@ def find_cut_word(span: Span, text: str) -> str:
 
     Korean is not among them: particles follow names without a space, and annotations end before them.
     """
+    if text.isascii():
+        matches = re.compile("[A-Za-z]+").finditer
+    else:
+        import regex
+
+        matches = regex.compile(WORD, regex.V1).finditer
     for border in (span.start, span.end):
-        for word in WORD.finditer(text, max(0, border - LONGEST_WORD), border + LONGEST_WORD):
+        for word in matches(text, max(0, border - LONGEST_WORD), border + LONGEST_WORD):
             if word.start() < border < word.end():
                 return word.group()
     return ""

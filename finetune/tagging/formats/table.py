@@ -12,10 +12,12 @@ from typing import Any
 from finetune.data.files import TextLines, raise_problems, read_lines
 from finetune.data.list_cells import is_list_cell, parse_list
 from finetune.data.separated_rows import Row, SeparatedTable, read_separated_table, sniff_delimiter
+from finetune.encoding.document_context import number_documents
 from finetune.errors import DataError, Problem
 from finetune.tagging.formats.conll import DELIMITER_NAMES
 from finetune.tagging.formats.records import read_records, require_tagged
 from finetune.tagging.formats.sentences import (
+    DOCUMENT_COLUMNS,
     TAG_COLUMNS,
     WORD_COLUMNS,
     Sentences,
@@ -24,6 +26,7 @@ from finetune.tagging.formats.sentences import (
     require_not_empty,
     task_names,
 )
+from finetune.tagging.formats.split_cells import split_tags
 
 SENTENCE_COLUMNS = ("sentence_id", "sent_id", "sentence #", "sentence", "sentence_idx", "sentence_number", "sid", "id")
 WORDS_OF_TOKENS = ("word", "words", "token", "tokens", "form")
@@ -111,13 +114,14 @@ def _list_problems(header: Sequence[str], rows: Rows, listed: Sequence[str], pat
 
 
 def _records(header: Sequence[str], rows: Rows, listed: Sequence[str], columns: TagColumns) -> list[dict[str, Any]]:
-    """Rows as records: list cells as lists; without any, words and tags are what spaces separate in their cells."""
+    """Rows as records: list cells as lists; without any, words are what spaces separate, and tags spaces or commas."""
     separated = [] if listed else _space_separated(header, columns)
     records = []
     for _, cells in rows:
         record: dict[str, Any] = dict(zip(header, cells, strict=True))
         record.update({name: parse_list(record[name]) for name in listed})
-        record.update({name: record[name].split() for name in separated})
+        count = len(record[separated[0]].split()) if separated else 0
+        record.update({name: split_tags(record[name], count) for name in separated})
         records.append(record)
     return records
 
@@ -175,11 +179,22 @@ def _read_tokens(
         sentences.lines.append(group[0][0])
         if sentences.tags is not None and tag is not None:
             sentences.tags.append([cells[tag].strip() for _, cells in group])
+    document = _pick(header, None, DOCUMENT_COLUMNS)
+    if document is not None:
+        sentences.documents = number_documents(_fill_down([group[0][1][header.index(document)] for group in groups]))
     which = f"words from {header[word]}" + ("" if tag is None else f", tags from {header[tag]}")
     sentences.remarks.append(f"{path}: one token a row; {which}, sentences from {ends}.")
     if sentence_id is None and len(sentences.words) == 1 and len(rows) > 1:
         sentences.notes.append(f"{path}: no empty row ends a sentence; its {len(rows):,} words are taken as one.")
     return sentences
+
+
+def _fill_down(cells: Sequence[str]) -> list[str]:
+    """Cells without white space around them; an empty one goes on with the last."""
+    filled: list[str] = []
+    for cell in cells:
+        filled.append(cell.strip() or (filled[-1] if filled else ""))
+    return filled
 
 
 def _blocks(table: SeparatedTable) -> list[Rows]:

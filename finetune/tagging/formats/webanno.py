@@ -60,6 +60,7 @@ def read_webanno(path: Path, columns: TagColumns) -> Sentences:
         sentences.words.append([_unescape(row[2]) for _, row in tokens])
         tags_of.append(_tags(values))
         sentences.lines.append(tokens[0][0])
+    sentences.documents = [0] * len(sentences.words)  # a document is exported into a file of its own
     sentences.notes = [*source.notes, *_notes(path, parts, stacked)]
     sentences.remarks.append(f"{path}: WebAnno TSV 3; tags from {names[feature]}.")
     return require_not_empty(sentences, path)

@@ -179,3 +179,16 @@ def test_a_line_of_white_space_ends_a_sentence_whatever_the_space(tmp_path: Path
     blocks = ["\n".join(delimiter.join(cells) for cells in block) for block in with_columns("{w}", "{t}")]
     (tmp_path / "a.conll").write_text(f"\n{gap}\n".join(blocks), encoding="utf-8")
     assert read(tmp_path / "a.conll").words == WORDS
+
+
+@pytest.mark.parametrize("delimiter", ["\t", " "])
+def test_parts_of_speech_are_not_taken_for_words(tmp_path: Path, delimiter: str) -> None:
+    words = [f"{stem}{ending}" for stem in ("mira", "oslo", "bern", "lena") for ending in ("an", "os", "el", "ik")]
+    rows = [[["NN" if n % 2 else "VBZ", word, "B-PER" if n % 2 else "O"] for n, word in enumerate(words)]] * 3
+    path = write_rows(tmp_path / "pos_first.conll", rows, delimiter)
+    with pytest.raises(DataError, match=r"column 0, taken for the words, has 2 values without small letters") as caught:
+        read(path)
+    assert "--text_column_name 1 --label_column_name 2" in str(caught.value)
+    assert read(path, words="1", tags="2").words[0] == words
+    shouted = [[[word.upper(), word, tag] for _, word, tag in block] for block in rows]
+    assert read(write_rows(tmp_path / "lemma.conll", shouted, delimiter)).words[0] == [word.upper() for word in words]

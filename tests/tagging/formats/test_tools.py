@@ -219,3 +219,32 @@ def test_texts_with_labels_are_for_another_command(tmp_path: Path, name: str) ->
     lines = "\n".join(json.dumps({"text": text, "label": label}) for text, label in rows)
     with pytest.raises(DataError, match=r"one label in the column label.*run_glue.py"):
         read(tmp_path, name, csv if name.endswith("csv") else lines)
+
+
+def test_words_of_gliner_and_spans_of_argilla(tmp_path: Path) -> None:
+    words = {"tokenized_text": ["Mira", "saw", "New", "York"], "ner": [[0, 0, "person"], [2, 3, "place"]]}
+    sentences = read(tmp_path, "gliner.json", json.dumps([words]))
+    assert sentences.words == [words["tokenized_text"]]
+    assert sentences.tags == [["B-person", "O", "B-place", "I-place"]]
+    record = {"text": TEXT, "tokens": TEXT.split(), "prediction": None, "annotation": [["PER", 0, 7], ["PER", 12, 15]]}
+    assert read(tmp_path, "argilla.jsonl", json.dumps(record)).tags == [["B-PER", "I-PER", "O", "B-PER"]]
+    with pytest.raises(DataError, match=r"\[0, 4, 'person'\] of 4 words"):
+        read(tmp_path, "beyond.json", json.dumps([{**words, "ner": [[0, 4, "person"]]}]))
+
+
+@pytest.mark.parametrize("separator", "|/_")
+def test_one_word_a_line_ends_a_sentence_at_an_empty_line(tmp_path: Path, separator: str) -> None:
+    pairs = [["Ann", "B-PER"], ["Lee", "I-PER"], ["met", "O"], ["Bob", "B-PER"]]
+    block = "\n".join(separator.join(pair) for pair in pairs)
+    sentences = read(tmp_path, "a.txt", f"{block}\n\n\n{block}\n")
+    assert sentences.words == [TEXT.split()] * 2 and sentences.lines == [1, 7]
+    assert sentences.tags == [[tag for _, tag in pairs]] * 2
+
+
+@pytest.mark.parametrize("cell", ["B-PER I-PER O B-PER", "B-PER,I-PER,O,B-PER", "['B-PER', 'I-PER', 'O', 'B-PER']"])
+def test_tags_of_a_cell_beside_a_text(tmp_path: Path, cell: str) -> None:
+    columns = {} if cell.startswith("B") else {"tags": "Tag"}
+    name = "labels" if cell.startswith("B") else "Tag"
+    sentences = read(tmp_path, "a.csv", f'Sentence,{name}\n{TEXT},"{cell}"\n', **columns)
+    assert sentences.words == [TEXT.split()]
+    assert sentences.tags == [["B-PER", "I-PER", "O", "B-PER"]]

@@ -68,6 +68,17 @@ inline void combine(const Stored* a, int64_t a_stride, int64_t rows, int64_t dep
              round_up(size, 16), add);
 }
 
+// The same where a is the transposed of what `lay_across` was given, (depth, rows).
+template <class Stored>
+inline void combine_across(const Stored* a, int64_t rows, int64_t depth, int64_t size, const Stored* packed, float* target,
+                           bool add) {
+  const int64_t steps = even(depth), stride = round_up(size, 16);
+  for (int64_t row = 0; row < rows; row += kBlock)
+    for (int64_t first = 0; first < size; first += kBlock)
+      multiply_across(std::min(kBlock, rows - row), block_width(size, first), steps, a, rows, row, packed + first * steps,
+                      target + row * stride + first, stride, add);
+}
+
 // Rows (rows, size) of float32, round_up(size, 16) apart, become `Stored` rows `stride` apart.
 template <class Stored>
 inline void store_rows(const float* rows, int64_t count, int64_t size, Stored* target, int64_t stride) {
@@ -199,11 +210,11 @@ inline void attend_backward(const HeadInputs<Stored>& head, const Stored* given,
                         head.scale, buffers.score_gradient.data() + r * length);
     combine(buffers.score_gradient.data(), length, queries, tokens, size, buffers.keys.data(), buffers.tile.data(), false);
     store_rows(buffers.tile.data(), queries, size, gradients.query + first * head.stride, head.stride);
-    Stored* turned = buffers.turned.data();  // (tokens, queries)
-    transpose_matrix(buffers.score_gradient.data(), length, queries, tokens, turned, kStrip);
-    combine(turned, kStrip, tokens, queries, size, buffers.queries.data(), buffers.key_gradient.data(), first > 0);
-    transpose_matrix(buffers.probabilities.data(), length, queries, tokens, turned, kStrip);
-    combine(turned, kStrip, tokens, queries, size, buffers.given.data(), buffers.value_gradient.data(), first > 0);
+    Stored* turned = buffers.turned.data();
+    lay_across(buffers.score_gradient.data(), length, queries, tokens, turned, even(queries), 0, 2);
+    combine_across(turned, tokens, queries, size, buffers.queries.data(), buffers.key_gradient.data(), first > 0);
+    lay_across(buffers.probabilities.data(), length, queries, tokens, turned, even(queries), 0, 2);
+    combine_across(turned, tokens, queries, size, buffers.given.data(), buffers.value_gradient.data(), first > 0);
   }
   store_rows(buffers.key_gradient.data(), tokens, size, gradients.key, head.stride);
   store_rows(buffers.value_gradient.data(), tokens, size, gradients.value, head.stride);

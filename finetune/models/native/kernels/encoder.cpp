@@ -2,13 +2,10 @@
 //
 // Threads take whole chunks of sentences through all layers, so there is no barrier between layers. The backward pass stops at
 // a few barriers, where the gradients of some layers' weights are multiplied over all rows. Nothing is kept between calls.
-#include <omp.h>
-
-#include <atomic>
 #include <memory>
-#include <new>
 
 #include "layer_backward.h"
+#include "sharing.h"
 
 namespace encoder {
 
@@ -26,17 +23,6 @@ struct Call {
   int64_t lowest;                    // layers from here on have gradients
   int64_t operand_bytes;             // memory that operands of weight gradients may take, beyond those of one layer
 };
-
-// Every thread takes the next of `count` tasks until none is left.
-template <class Work>
-void share_out(int64_t count, int64_t threads, Work work) {
-  std::atomic<int64_t> next{0};
-#pragma omp parallel num_threads(int(std::min(threads, std::max<int64_t>(count, 1))))
-  {
-    const int thread = omp_get_thread_num();
-    for (int64_t task; (task = next++) < count;) work(task, thread);
-  }
-}
 
 template <class Stored>
 struct Workers {
@@ -120,13 +106,12 @@ void run_weight_task(const Call& call, const Plan& plan, const WeightOperands<St
   const Shape& shape = call.shape;
   const bool last = task.layer + 1 == shape.layers && !plan.reads_all;
   const int64_t rows = last && task.linear > kValue ? plan.aligned_reads : plan.aligned_rows;
-  const Stored* turned[] = {operands.joined, operands.joined + shape.hidden * rows, operands.joined + 2 * shape.hidden * rows,
+  const Stored* across[] = {operands.joined[0], operands.joined[1], operands.joined[2],
                             operands.projected, operands.widened, operands.narrowed};
   const Stored* packed[] = {operands.input, operands.input, operands.input, operands.context, operands.attended,
                             operands.active};
-  const int64_t count = std::min<int64_t>(64, shape.outputs(task.linear) - task.first);
-  multiply_weight_gradient(turned[task.linear], packed[task.linear], task.first, count, shape.inputs(task.linear), rows,
-                           call.gradients[task.layer * kPointers + task.linear], tile);
+  multiply_weight_gradient(across[task.linear], packed[task.linear], task.first, shape.outputs(task.linear),
+                           shape.inputs(task.linear), rows, call.gradients[task.layer * kPointers + task.linear], tile);
 }
 
 // The sums of all chunks, in their order, become gradients of biases and norms.
@@ -169,7 +154,7 @@ void run_backward(const Call& call, float* gradient) {
       const bool last = l + 1 == shape.layers && !plan.reads_all;
       operands.emplace_back(operand_arena, shape, plan.aligned_rows, last ? plan.aligned_reads : plan.aligned_rows);
       for (int linear = kLinears - 1; linear >= 0; linear--)
-        for (int64_t first = 0; call.gradients[l * kPointers + linear] && first < shape.outputs(linear); first += 64)
+        for (int64_t first = 0; call.gradients[l * kPointers + linear] && first < shape.outputs(linear); first += kBlock)
           tasks.push_back({l, linear, first});
     }
     share_out(chunks, call.threads, [&](int64_t task, int thread) {
@@ -203,17 +188,6 @@ void pack_weights(const Shape& shape, const float* const* parameters, Stored* pa
     else
       pack_transposed(weight, inputs, inputs, outputs, own + places.forward[linear]);
   });
-}
-
-// Runs `work`; 0, or 1 where memory ran out.
-template <class Work>
-int guarded(Work work) {
-  try {
-    work();
-    return 0;
-  } catch (const std::bad_alloc&) {
-    return 1;
-  }
 }
 
 }  // namespace encoder

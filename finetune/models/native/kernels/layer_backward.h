@@ -9,17 +9,17 @@ namespace encoder {
 template <class Stored>
 struct WeightOperands {
   Stored *input, *context, *attended, *active;         // packed X of (rows, columns)
-  Stored *joined, *projected, *widened, *narrowed;     // dY', (columns, rows)
+  Stored *joined[3], *projected, *widened, *narrowed;  // dY as `lay_across` lays it, (columns, rows)
 
   WeightOperands(Arena& arena, const Shape& shape, int64_t rows, int64_t reads) {
     input = arena.take<Stored>(packed_size(rows, shape.hidden));
-    joined = arena.take<Stored>(3 * shape.hidden * rows);
+    for (Stored*& one : joined) one = arena.take<Stored>(packed_size(rows, shape.hidden));
     context = arena.take<Stored>(packed_size(reads, shape.hidden));
     attended = arena.take<Stored>(packed_size(reads, shape.hidden));
     active = arena.take<Stored>(packed_size(reads, shape.wide));
-    projected = arena.take<Stored>(shape.hidden * reads);
-    widened = arena.take<Stored>(shape.wide * reads);
-    narrowed = arena.take<Stored>(shape.hidden * reads);
+    projected = arena.take<Stored>(packed_size(reads, shape.hidden));
+    widened = arena.take<Stored>(packed_size(reads, shape.wide));
+    narrowed = arena.take<Stored>(packed_size(reads, shape.hidden));
   }
 };
 
@@ -41,9 +41,13 @@ inline void add_products(const Layer<Stored>& layer, int linear, int count, cons
                          int64_t rows, const float* residual, float* target, float* tile) {
   const int64_t hidden = layer.shape.hidden, depth = layer.shape.outputs(linear);
   for (int64_t first = 0; first < hidden; first += kBlock) {
-    for (int l = 0; l < count; l++)
+    for (int l = 0; l < count; l++) {
+      const bool more = l + 1 < count;
+      const int64_t then = more ? first : first + kBlock;
       multiply(rows, block_width(hidden, first), depth, gradient + l * depth, stride,
-               layer.backward_weight(linear + l) + first * even(depth), tile, kBlock, l > 0);
+               layer.backward_weight(linear + l) + first * even(depth), tile, kBlock, l > 0,
+               then + kBlock <= hidden ? layer.backward_weight(linear + (more ? l + 1 : 0)) + then * even(depth) : nullptr);
+    }
     for (int64_t r = 0; r < rows; r++)
 #pragma omp simd
       for (int64_t c = 0; c < std::min(kBlock, hidden - first); c++)
@@ -109,14 +113,16 @@ inline void write_operands(const Layer<Stored>& layer, const Chunk& chunk, const
   const bool last = layer.last();
   const int64_t reads = last ? layer.plan.aligned_reads : all, read = last ? chunk.aligned_read : chunk.aligned_row;
   pack(kept.input, hidden, chunk.rows, hidden, operands.input, all, chunk.aligned_row, 16);
-  transpose_matrix(buffers.joined.data(), 3 * hidden, chunk.rows, 3 * hidden, operands.joined + chunk.aligned_row, all, 16);
+  for (int64_t l = 0; l < 3; l++)
+    lay_across(buffers.joined.data() + l * hidden, 3 * hidden, chunk.rows, hidden, operands.joined[l], all,
+               chunk.aligned_row, 16);
   if (rows == 0) return;
   pack(context, hidden, rows, hidden, operands.context, reads, read, 16);
   pack(kept.attended, hidden, rows, hidden, operands.attended, reads, read, 16);
   pack(kept.active, wide, rows, wide, operands.active, reads, read, 16);
-  transpose_matrix(buffers.wide.data(), wide, rows, wide, operands.widened + read, reads, 16);
-  transpose_matrix(buffers.narrow.data(), hidden, rows, hidden, operands.narrowed + read, reads, 16);
-  transpose_matrix(buffers.selected.data(), hidden, rows, hidden, operands.projected + read, reads, 16);
+  lay_across(buffers.wide.data(), wide, rows, wide, operands.widened, reads, read, 16);
+  lay_across(buffers.narrow.data(), hidden, rows, hidden, operands.narrowed, reads, read, 16);
+  lay_across(buffers.selected.data(), hidden, rows, hidden, operands.projected, reads, read, 16);
 }
 
 // gradient (rows of the chunk, hidden) holds that of the layer's output and becomes that of its input.
@@ -164,16 +170,17 @@ void run_layer_backward(const Layer<Stored>& layer, const Chunk& chunk, const Ke
   write_operands(layer, chunk, kept, context, rows, buffers, operands);
 }
 
-// Rows [first, first + count) of dW = dY' X, (outputs, inputs) float32.
+// Rows [first, first + kBlock) of dW = dY' X, (outputs, inputs) float32, as far as there are so many.
 template <class Stored>
-void multiply_weight_gradient(const Stored* turned, const Stored* packed, int64_t first, int64_t count, int64_t inputs,
+void multiply_weight_gradient(const Stored* across, const Stored* packed, int64_t first, int64_t outputs, int64_t inputs,
                               int64_t rows, float* gradient, float* tile) {
-  const Stored* a = turned + first * rows;
+  const int64_t count = std::min(kBlock, outputs - first);
   for (int64_t column = 0; column < inputs; column += kBlock) {
     const int64_t width = block_width(inputs, column), valid = std::min(kBlock, inputs - column);
     float* target = gradient + first * inputs + column;
     const bool whole = width == valid;
-    multiply(count, width, rows, a, rows, packed + column * rows, whole ? target : tile, whole ? inputs : kBlock, false);
+    multiply_across(count, width, rows, across, outputs, first, packed + column * rows, whole ? target : tile,
+                    whole ? inputs : kBlock, false);
     for (int64_t r = 0; !whole && r < count; r++) std::memcpy(target + r * inputs, tile + r * kBlock, size_t(valid) * 4);
   }
 }

@@ -21,22 +21,26 @@ inline int64_t even(int64_t depth) { return round_up(depth, 2); }
 inline int64_t block_width(int64_t columns, int64_t first) { return std::min(kBlock, round_up(columns - first, 16)); }
 inline int64_t packed_size(int64_t depth, int64_t columns) { return even(depth) * round_up(columns, 16); }
 
+inline uint32_t half_word(float value) { return from_float<bfloat16>(value).bits; }
+inline uint32_t half_word(bfloat16 value) { return value.bits; }
+
 // `count` <= 16 words of a pair of rows (a alone in float32); null rows are zero.
 template <class Stored, class Source>
 inline void word_row(const Source* a, const Source* b, int64_t count, uint32_t* words) {
+  if (count == 16 && a && b && sizeof(Stored) == 2) {  // nothing to ask, so it vectorises
+#pragma omp simd
+    for (int64_t c = 0; c < 16; c++) words[c] = half_word(a[c]) | half_word(b[c]) << 16;
+    return;
+  }
   for (int64_t c = count; c < 16; c++) words[c] = 0;
   if (a == nullptr) {
     for (int64_t c = 0; c < count; c++) words[c] = 0;
   } else if constexpr (sizeof(Stored) == 4) {
     for (int64_t c = 0; c < count; c++) words[c] = reinterpret<uint32_t>(to_float(a[c]));
   } else if (b == nullptr) {
-    for (int64_t c = 0; c < count; c++) words[c] = from_float<bfloat16>(to_float(a[c])).bits;
+    for (int64_t c = 0; c < count; c++) words[c] = half_word(a[c]);
   } else {
-#pragma omp simd
-    for (int64_t c = 0; c < count; c++) {
-      const uint32_t low = from_float<bfloat16>(to_float(a[c])).bits;
-      words[c] = low | uint32_t(from_float<bfloat16>(to_float(b[c])).bits) << 16;
-    }
+    for (int64_t c = 0; c < count; c++) words[c] = half_word(a[c]) | half_word(b[c]) << 16;
   }
 }
 
@@ -50,9 +54,9 @@ inline void words_along_rows(const Source* source, int64_t stride, int64_t rows,
       if constexpr (sizeof(Stored) == 4) {
         words.at[i][j] = present ? reinterpret<uint32_t>(to_float(source[i * stride + column])) : 0;
       } else {
-        const uint32_t low = present ? from_float<bfloat16>(to_float(source[i * stride + column])).bits : 0;
+        const uint32_t low = present ? half_word(source[i * stride + column]) : 0;
         const bool second = present && column + 1 < columns;
-        const uint32_t high = second ? from_float<bfloat16>(to_float(source[i * stride + column + 1])).bits : 0;
+        const uint32_t high = second ? half_word(source[i * stride + column + 1]) : 0;
         words.at[i][j] = low | high << 16;
       }
     }
@@ -93,26 +97,29 @@ void pack(const Source* source, int64_t stride, int64_t depth, int64_t columns, 
   }
 }
 
+// Columns [column, column + 16) of B = source', where `source` holds these rows of (columns, depth).
+template <class Stored, class Source>
+inline void pack_transposed_rows(const Source* source, int64_t stride, int64_t depth, int64_t columns, int64_t column,
+                                 Stored* packed) {
+  const int64_t step = 16 * kStep<Stored>, block_depth = even(depth);
+  const int64_t block = column / kBlock * kBlock, width = block_width(columns, block);
+  Words words;
+  for (int64_t k = 0; k < depth; k += step) {
+    if (column + 16 <= columns && k + step <= depth)
+      whole_words_along_rows<Stored>(source + k, stride, words);
+    else
+      words_along_rows<Stored>(source + k, stride, columns - column, depth - k, words);
+    transpose(words);
+    const int64_t steps = std::min<int64_t>(16, (block_depth - k) / kStep<Stored>);
+    Stored* target = packed + block * block_depth + k * width + (column - block) * kStep<Stored>;
+    for (int64_t i = 0; i < steps; i++) std::memcpy(target + i * kStep<Stored> * width, words.at[i], 64);
+  }
+}
+
 // B = source', where source is (columns, depth).
 template <class Stored, class Source>
 void pack_transposed(const Source* source, int64_t stride, int64_t depth, int64_t columns, Stored* packed) {
-  const int64_t step = 16 * kStep<Stored>, block_depth = even(depth);
-  Words words;
-  for (int64_t c = 0; c < columns; c += 16) {
-    const int64_t block = c / kBlock * kBlock, width = block_width(columns, block);
-    for (int64_t k = 0; k < depth; k += step) {
-      const Source* from = source + c * stride + k;
-      if (c + 16 <= columns && k + step <= depth)
-        whole_words_along_rows<Stored>(from, stride, words);
-      else
-        words_along_rows<Stored>(from, stride, columns - c, depth - k, words);
-      transpose(words);
-      const int64_t steps = std::min<int64_t>(16, (block_depth - k) / kStep<Stored>);
-      for (int64_t i = 0; i < steps; i++)
-        std::memcpy(packed + block * block_depth + (k + i * kStep<Stored>)*width + (c - block) * kStep<Stored>,
-                    words.at[i], 64);
-    }
-  }
+  for (int64_t c = 0; c < columns; c += 16) pack_transposed_rows(source + c * stride, stride, depth, columns, c, packed);
 }
 
 // target (columns, target_stride) = source', source (rows, columns); columns of the target beyond `rows` up to a multiple of

@@ -24,96 +24,168 @@ constexpr int kLanes = 8, kTileRows = 6;
 #endif
 typedef float Vector __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
-// A tile of `Rows` rows and `Vectors` vectors of columns stays in registers over the whole depth.
-template <int Rows, int Vectors>
-inline void multiply_tile(int64_t depth, const float* a, int64_t a_stride, const float* b, int64_t width, float* c,
+// The left operand A as the tiles read it: `at(row, k)` is where its value, or pair of values along the depth, lies.
+template <class Stored>
+struct AsRows {  // rows of memory, `stride` apart
+  const Stored* start;
+  int64_t stride;
+  const Stored* at(int64_t row, int64_t k) const { return start + row * stride + k; }
+};
+template <class Stored>
+struct AsColumns {  // the transposed of one packed block (packing.h): a row of A is a column of the block
+  const Stored* start;
+  int64_t width;
+  const Stored* at(int64_t row, int64_t k) const { return start + k * width + row * kStep<Stored>; }
+};
+
+// A tile of `Rows` rows from `row` on and `Vectors` vectors of columns stays in registers over the whole depth.
+template <int Rows, int Vectors, template <class> class Left>
+inline void multiply_tile(int64_t depth, Left<float> a, int64_t row, const float* b, int64_t width, float* c,
                           int64_t c_stride, bool add) {
   Vector sum[Rows][Vectors];
   for (int r = 0; r < Rows; r++)
     for (int v = 0; v < Vectors; v++)
-      sum[r][v] = add ? *reinterpret_cast<const Vector*>(c + r * c_stride + v * kLanes) : Vector{};
+      sum[r][v] = add ? *reinterpret_cast<const Vector*>(c + (row + r) * c_stride + v * kLanes) : Vector{};
   for (int64_t k = 0; k < depth; k++) {
     Vector columns[Vectors];
     for (int v = 0; v < Vectors; v++) columns[v] = *reinterpret_cast<const Vector*>(b + k * width + v * kLanes);
     for (int r = 0; r < Rows; r++) {
-      const float value = a[r * a_stride + k];
+      const float value = *a.at(row + r, k);
       for (int v = 0; v < Vectors; v++) sum[r][v] += value * columns[v];
     }
   }
   for (int r = 0; r < Rows; r++)
-    for (int v = 0; v < Vectors; v++) *reinterpret_cast<Vector*>(c + r * c_stride + v * kLanes) = sum[r][v];
+    for (int v = 0; v < Vectors; v++) *reinterpret_cast<Vector*>(c + (row + r) * c_stride + v * kLanes) = sum[r][v];
 }
 
 #ifdef __AVX512BF16__
 // The same in bfloat16: each instruction multiplies pairs along the depth and adds both products to a float32.
-template <int Rows, int Vectors>
-inline void multiply_tile(int64_t depth, const bfloat16* a, int64_t a_stride, const bfloat16* b, int64_t width, float* c,
+template <int Rows, int Vectors, template <class> class Left>
+inline void multiply_tile(int64_t depth, Left<bfloat16> a, int64_t row, const bfloat16* b, int64_t width, float* c,
                           int64_t c_stride, bool add) {
   __m512 sum[Rows][Vectors];
   for (int r = 0; r < Rows; r++)
     for (int v = 0; v < Vectors; v++)
-      sum[r][v] = add ? _mm512_loadu_ps(c + r * c_stride + v * 16) : _mm512_setzero_ps();
+      sum[r][v] = add ? _mm512_loadu_ps(c + (row + r) * c_stride + v * 16) : _mm512_setzero_ps();
   for (int64_t k = 0; k < depth; k += 2) {
     __m512bh columns[Vectors];
     for (int v = 0; v < Vectors; v++) columns[v] = (__m512bh)_mm512_loadu_si512(b + k * width + v * 32);
     for (int r = 0; r < Rows; r++) {
       int pair;
-      std::memcpy(&pair, a + r * a_stride + k, sizeof(pair));
+      std::memcpy(&pair, a.at(row + r, k), sizeof(pair));
       const __m512bh values = (__m512bh)_mm512_set1_epi32(pair);
       for (int v = 0; v < Vectors; v++) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], values, columns[v]);
     }
   }
   for (int r = 0; r < Rows; r++)
-    for (int v = 0; v < Vectors; v++) _mm512_storeu_ps(c + r * c_stride + v * 16, sum[r][v]);
+    for (int v = 0; v < Vectors; v++) _mm512_storeu_ps(c + (row + r) * c_stride + v * 16, sum[r][v]);
 }
 #endif
 
-// All rows of one strip of columns: whole tiles, then the rows that are left.
-template <int Rows, int Vectors, class Stored>
-inline void multiply_strip(int64_t rows, int64_t depth, const Stored* a, int64_t a_stride, const Stored* b, int64_t width,
-                           float* c, int64_t c_stride, bool add) {
-  int64_t row = 0;
-  for (; row + Rows <= rows; row += Rows)
-    multiply_tile<Rows, Vectors>(depth, a + row * a_stride, a_stride, b, width, c + row * c_stride, c_stride, add);
-  if constexpr (Rows > 1) {
-    if (row < rows)
-      multiply_strip<Rows / 2, Vectors>(rows - row, depth, a + row * a_stride, a_stride, b, width, c + row * c_stride,
-                                        c_stride, add);
+// `rows` <= Rows of them: one tile that is as high.
+template <int Rows, int Vectors, class Left, class Stored>
+inline void multiply_rest(int64_t rows, int64_t depth, Left a, int64_t row, const Stored* b, int64_t width, float* c,
+                          int64_t c_stride, bool add) {
+  if constexpr (Rows > 0) {
+    if (rows == Rows)
+      multiply_tile<Rows, Vectors>(depth, a, row, b, width, c, c_stride, add);
+    else
+      multiply_rest<Rows - 1, Vectors>(rows, depth, a, row, b, width, c, c_stride, add);
   }
 }
 
-// C (rows, width) of one block; width is a multiple of 16 up to 64. In bfloat16 the depth is even (A and B end in zeros).
-inline void multiply(int64_t rows, int64_t width, int64_t depth, const float* a, int64_t a_stride, const float* b, float* c,
-                     int64_t c_stride, bool add) {
-  int64_t column = 0;
-  for (; column + 2 * kLanes <= width; column += 2 * kLanes)
-    multiply_strip<kTileRows, 2>(rows, depth, a, a_stride, b + column, width, c + column, c_stride, add);
-  for (; column < width; column += kLanes)
-    multiply_strip<kTileRows, 1>(rows, depth, a, a_stride, b + column, width, c + column, c_stride, add);
+// All rows of one strip of columns: whole tiles, and the last rows in two that are about as high, because low tiles wait for
+// their own sums. Meanwhile the cache fetches `ahead`, the `bytes` of B that are needed next.
+template <int Rows, int Vectors, class Left, class Stored>
+inline void multiply_strip(int64_t rows, int64_t depth, Left a, const Stored* b, int64_t width, float* c, int64_t c_stride,
+                           bool add, const Stored* ahead = nullptr, int64_t bytes = 0) {
+  const char* line = reinterpret_cast<const char*>(ahead);
+  const int64_t share = round_up(bytes / std::max<int64_t>(1, rows / Rows), 64);
+  int64_t row = 0;
+  for (; rows - row >= 2 * Rows || rows - row == Rows; row += Rows) {
+    if (ahead)
+      for (const char* end = line + share; line < end; line += 64) __builtin_prefetch(line, 0, 2);
+    multiply_tile<Rows, Vectors>(depth, a, row, b, width, c, c_stride, add);
+  }
+  const int64_t left = rows - row, first = left > Rows ? (left + 1) / 2 : left;
+  multiply_rest<Rows, Vectors>(first, depth, a, row, b, width, c, c_stride, add);
+  multiply_rest<Rows, Vectors>(left - first, depth, a, row + first, b, width, c, c_stride, add);
 }
 
-#if defined(ENCODER_BRGEMM)
-inline void multiply(int64_t rows, int64_t width, int64_t depth, const bfloat16* a, int64_t a_stride, const bfloat16* b,
-                     float* c, int64_t c_stride, bool add) {
-  at::native::cpublas::brgemm(rows, width, depth, a_stride, width, c_stride, add,
-                              reinterpret_cast<const c10::BFloat16*>(a), reinterpret_cast<const c10::BFloat16*>(b), c, true);
+// C (rows, width) of one block; width is a multiple of 16 up to 64. In bfloat16 the depth is even (A and B end in zeros).
+template <template <class> class Left>
+inline void multiply_left(int64_t rows, int64_t width, int64_t depth, Left<float> a, const float* b, float* c,
+                          int64_t c_stride, bool add, const float* = nullptr) {
+  int64_t column = 0;
+  for (; column + 2 * kLanes <= width; column += 2 * kLanes)
+    multiply_strip<kTileRows, 2>(rows, depth, a, b + column, width, c + column, c_stride, add);
+  for (; column < width; column += kLanes)
+    multiply_strip<kTileRows, 1>(rows, depth, a, b + column, width, c + column, c_stride, add);
 }
-#elif defined(__AVX512BF16__)
-inline void multiply(int64_t rows, int64_t width, int64_t depth, const bfloat16* a, int64_t a_stride, const bfloat16* b,
-                     float* c, int64_t c_stride, bool add) {
-  if (width == 64) return multiply_strip<6, 4>(rows, depth, a, a_stride, b, width, c, c_stride, add);
-  if (width == 48) return multiply_strip<8, 3>(rows, depth, a, a_stride, b, width, c, c_stride, add);
-  if (width == 32) return multiply_strip<8, 2>(rows, depth, a, a_stride, b, width, c, c_stride, add);
-  multiply_strip<8, 1>(rows, depth, a, a_stride, b, width, c, c_stride, add);
+
+#ifdef __AVX512BF16__
+template <template <class> class Left>
+inline void multiply_left(int64_t rows, int64_t width, int64_t depth, Left<bfloat16> a, const bfloat16* b, float* c,
+                          int64_t c_stride, bool add, const bfloat16* ahead = nullptr) {
+  if (width == 64) return multiply_strip<6, 4>(rows, depth, a, b, width, c, c_stride, add, ahead, depth * 128);
+  if (width == 48) return multiply_strip<8, 3>(rows, depth, a, b, width, c, c_stride, add);
+  if (width == 32) return multiply_strip<8, 2>(rows, depth, a, b, width, c, c_stride, add);
+  multiply_strip<8, 1>(rows, depth, a, b, width, c, c_stride, add);
 }
 #endif
+
+// oneDNN's products want rows of A in memory; the tiles above read a packed block across as fast.
+#ifdef ENCODER_BRGEMM
+template <class Stored>
+constexpr bool kReadsAcross = sizeof(Stored) == sizeof(float);
+#else
+template <class Stored>
+constexpr bool kReadsAcross = true;
+#endif
+
+// A of rows, `a_stride` apart; `ahead` is the block of B that comes next, if any.
+template <class Stored>
+inline void multiply(int64_t rows, int64_t width, int64_t depth, const Stored* a, int64_t a_stride, const Stored* b, float* c,
+                     int64_t c_stride, bool add, const Stored* ahead = nullptr) {
+#ifdef ENCODER_BRGEMM
+  if constexpr (!kReadsAcross<Stored>) {
+    at::native::cpublas::brgemm(rows, width, depth, a_stride, width, c_stride, add,
+                                reinterpret_cast<const c10::BFloat16*>(a), reinterpret_cast<const c10::BFloat16*>(b), c, true);
+    return;
+  } else
+#endif
+    multiply_left(rows, width, depth, AsRows<Stored>{a, a_stride}, b, c, c_stride, add, ahead);
+}
+
+// A is the transposed of columns [first, first + rows) of a packed operand of (depth, columns), at most one block of it; without
+// `kReadsAcross` it lies there as rows, (columns, depth).
+template <class Stored>
+inline void multiply_across(int64_t rows, int64_t width, int64_t depth, const Stored* a, int64_t columns, int64_t first,
+                            const Stored* b, float* c, int64_t c_stride, bool add) {
+  if constexpr (kReadsAcross<Stored>)
+    multiply_left(rows, width, depth, AsColumns<Stored>{a + first * depth, block_width(columns, first)}, b, c, c_stride, add);
+  else
+    multiply(rows, width, depth, a + first * depth, depth, b, c, c_stride, add);
+}
+
+// What `multiply_across` reads as A: `source`, (depth, columns), from row `first` of `total_depth` on, filled up to 16.
+template <class Stored>
+inline void lay_across(const Stored* source, int64_t stride, int64_t depth, int64_t columns, Stored* target,
+                       int64_t total_depth, int64_t first, int64_t multiple) {
+  if constexpr (kReadsAcross<Stored>)
+    pack(source, stride, depth, columns, target, total_depth, first, multiple);
+  else
+    transpose_matrix(source, stride, depth, columns, target + first, total_depth, multiple);
+}
 
 // All blocks of a packed operand of (depth, columns): `finish(first column, valid columns, tile)` sees each, (rows, 64).
 template <class Stored, class Finish>
 inline void multiply_blocks(int64_t rows, int64_t columns, int64_t depth, const Stored* a, int64_t a_stride,
                             const Stored* packed, float* tile, Finish finish) {
   for (int64_t first = 0; first < columns; first += kBlock) {
-    multiply(rows, block_width(columns, first), even(depth), a, a_stride, packed + first * even(depth), tile, kBlock, false);
+    const Stored *block = packed + first * even(depth), *next = block + kBlock * even(depth);
+    multiply(rows, block_width(columns, first), even(depth), a, a_stride, block, tile, kBlock, false,
+             first + 2 * kBlock <= columns ? next : nullptr);
     finish(first, std::min(kBlock, columns - first), tile);
   }
 }

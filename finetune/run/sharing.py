@@ -1,0 +1,103 @@
+"""Work on a stream of items shared out among the processes of one run: results in the order of the items, from the first.
+
+Each process reads the whole stream, works on every so-manieth item, and hands its results on as files in a folder that all
+see and that is gone at the end. So the result is that of one process, whatever their number.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count as numbers
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from finetune.run.atomic_files import AtomicFile
+from finetune.run.launcher import count_processes, find_rank
+from finetune.run.siblings import SECONDS_BETWEEN_LOOKS, Siblings
+
+Item = TypeVar("Item")
+Work = Callable[[Iterator[Item]], Iterator[bytes]]  # one result for each item, in their order
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The part of one process in a work; item k is that of process k modulo their number."""
+
+    folder: Path
+    rank: int
+    processes: int
+
+    def work_on(self, items: Iterable[Item], work: Work[Item]) -> Iterator[bytes]:
+        """The results of all items in order in the first process; the others hand theirs on and yield nothing."""
+        own = work(item for place, item in enumerate(items) if place % self.processes == self.rank)
+        if self.rank == 0:
+            yield from self._gather(own)
+            return
+        for turn, result in enumerate(own):
+            self._hand_on(str(self.rank + turn * self.processes), result)
+        self._hand_on(self._end_of(self.rank), b"")
+
+    def _gather(self, own: Iterator[bytes]) -> Iterator[bytes]:
+        for place in numbers():
+            owner = place % self.processes
+            result = next(own, None) if owner == 0 else self._wait_for(place, owner)
+            if result is None:
+                break
+            yield result
+        for rank in range(1, self.processes):  # nobody may find the finished output while it still begins
+            self._wait_for(-1, rank)
+
+    def _wait_for(self, place: int, owner: int) -> bytes | None:
+        """The result of an item; None where there is none. A process that dies ends this one by its launcher."""
+        path, end = self.folder / str(place), self.folder / self._end_of(owner)
+        while True:
+            has_ended = end.exists()  # looked at first: what it handed on is there by then
+            if path.exists():
+                result = path.read_bytes()
+                path.unlink()
+                return result
+            if has_ended:
+                return None
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _end_of(self, rank: int) -> str:
+        return f"end-{rank}"
+
+    def _hand_on(self, name: str, content: bytes) -> None:
+        with AtomicFile(self.folder / name) as file:
+            file.stream.write(content)
+
+
+@contextmanager
+def open_shares(beside: Path | None) -> Iterator[Shares | None]:
+    """The share of this process; None where it is alone. `beside` is the output of the work, in a folder that all see."""
+    processes = count_processes()
+    siblings = Siblings.from_environment()
+    if processes == 1:
+        yield None
+    elif siblings is not None:
+        yield Shares(siblings.folder, find_rank(), processes)
+    elif find_rank() == 0:
+        parent = None if beside is None else beside.absolute().parent
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".finetune-shares-", dir=parent) as folder:
+            yield Shares(Path(_agree_on(folder)), 0, processes)
+    else:
+        yield Shares(Path(_agree_on("")), find_rank(), processes)
+
+
+def _agree_on(folder: str) -> str:
+    """What the first process says, in all processes of a launcher that is not ours."""
+    import torch
+
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    told = [os.fspath(folder)]
+    torch.distributed.broadcast_object_list(told, src=0)
+    return told[0]
