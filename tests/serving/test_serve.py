@@ -170,7 +170,7 @@ def resident(service) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_ten_thousand_requests_at_200_a_time(run_command, models, tmp_path):
     require_exact_batches()
     texts = [f"Maria number {index} flew to Berlin " + "again " * (index % 40) for index in range(10_000)]
@@ -185,7 +185,7 @@ def test_ten_thousand_requests_at_200_a_time(run_command, models, tmp_path):
         assert [answer["predictions"] for _, answer, _ in answers] == [[row] for row in offline]
         assert grown < 150 * 2**20
         code, last = service.end()
-        assert (code, last["status"]) == (0, "done") and last["batches"] < last["texts"] == 11_001
+        assert (code, last["status"]) == (0, "done") and last["batches"] < last["texts"] == 11_000
 
 
 def test_a_flood_is_told_to_come_again(models):
