@@ -83,7 +83,7 @@ def _idle_patience(arguments: Arguments, stages: list[str]) -> list[Problem]:
 def _idle_silver(arguments: Arguments, stages: list[str]) -> list[Problem]:
     if arguments.get("silver_file") and "do_train" not in stages:
         return [Problem("--silver_file needs training", remedy="add --do_train, or drop it")]
-    if not arguments.get("silver_file") and "silver_weight" in arguments.typed:
+    if not arguments.get("silver_file") and arguments.get("silver_weight") != 1:
         return [Problem("--silver_weight needs --silver_file", remedy="add it, or drop --silver_weight")]
     return []
 

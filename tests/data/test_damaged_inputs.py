@@ -90,6 +90,12 @@ def test_json_of_users_is_parsed_in_one_place(repository):
         *("arguments/legacy.py", "arguments/values.py", "arguments/config_file.py", "encoding/control_tokens.py"),
         *("tokenization/subword_training.py", "tokenization/loading.py", "tokenization/thai_words.py"),
         *("lm_experiments/dotted.py", "sweep/task.py", "models/whole_weights.py"),
+        *(
+            "run/siblings.py",
+            "surprisal/shared_chunks.py",
+            "prediction/task.py",
+        ),  # what processes of one run tell each other
+        "tokenization/pre_tokenizers.py",  # the library's own state
     }
     folder = repository / "finetune"
     found = {

@@ -32,6 +32,16 @@ def test_surprisals_by_condition(tmp_path, suffix):
         "dataset_name": ["items"] * 120,
     }
     write(tmp_path / f"gpt2-test_results.{suffix}", columns)
+    if suffix == "parquet":  # as score.py writes it: each block of rows with dictionaries of its own
+        rows = pa.table(columns)
+        for name in ("condition", "dataset_name", "original_text"):
+            column = pa.chunked_array([rows[name].chunk(0)]).dictionary_encode()
+            rows = rows.set_column(rows.column_names.index(name), name, column)
+        halves = [rows.slice(0, 61), pa.table({**rows.slice(61).to_pydict(), "original_text": ["other"] * 59})]
+        halves[1] = halves[1].select(rows.column_names).cast(rows.schema)
+        with TableFile(tmp_path / f"gpt2-test_results.{suffix}") as table:
+            for half in halves:
+                table.write(half)
     write_page(tmp_path)
     page = Page(tmp_path / "report.html")
     assert_is_whole(page)
