@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from finetune.models.native.building import NoLibraryError, load_library
+from finetune.models.native.serving import why_no_kernels
 from tests.serving.served import make_model, serving
 
 TEXTS = ["Maria flew to Berlin", "What a film!", "", "ฉันรักภาษาไทย", "don't 🎉 stop", "a\tb", "word " * 300]
@@ -39,10 +39,9 @@ def predict_offline(run_command, model, rows, tmp_path):
 
 def require_exact_batches():
     """Answers hang on no batch where the encoder runs natively; elsewhere they agree to rounding (docs/serving.md)."""
-    try:
-        load_library()
-    except NoLibraryError as error:
-        pytest.skip(f"no native encoder here: {error}")
+    reason = why_no_kernels()
+    if reason:
+        pytest.skip(f"no native encoder here: {reason}")
 
 
 @pytest.mark.parametrize("head", ["tagger", "classifier"])
