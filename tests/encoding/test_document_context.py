@@ -13,7 +13,8 @@ from finetune.encoding.document_context import (
     surround_windows,
 )
 from finetune.encoding.padding import IGNORED
-from finetune.tagging.encoding import encode_tagging, keep_sentences
+from finetune.tagging.encoding import encode_tagging
+from finetune.tagging.window_rows import keep_sentences
 from finetune.tagging.word_predictions import collect_word_predictions
 from finetune.tagging.words import WordEncoder
 
