@@ -146,7 +146,9 @@ def _encode_causal(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> 
 
     Texts that spell it in front, as some are kept, have it once, not twice.
     """
-    stripped, _ = strip_start(texts, find_start_names(tokenizer))
+    stripped, started = strip_start(texts, find_start_names(tokenizer))
+    if count := sum(started):
+        logger.warning("%d texts brought a begin-of-text token of their own; none has a second one.", count)
     bodies, start = _encode(stripped, tokenizer), find_start_token(tokenizer)
     return bodies if bodies.prefix or start is None else replace(bodies, prefix=[start])
 

@@ -18,12 +18,16 @@ def causal():
     return word_level(["<end>", *"abc"], bos_token="<end>", eos_token="<end>", unk_token="<end>")
 
 
-def test_a_causal_text_starts_with_the_begin_token_once(causal):
+def test_a_causal_text_starts_with_the_begin_token_once(causal, caplog):
     rows = encode_annotated(["a b", "<end> c"], ["ignored", "too"], causal, task="lm", max_length=10)
     assert rows == [{"input_ids": [0, 1, 2]}, {"input_ids": [0, 3]}]
     batch = pad_rows(rows, causal)
     assert batch["input_ids"].tolist() == [[0, 1, 2], [0, 3, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert "1 texts brought a begin-of-text token of their own" in caplog.text
+    caplog.clear()
+    encode_annotated(["a b"], None, causal, task="lm", max_length=10)
+    assert "begin-of-text" not in caplog.text
 
 
 def test_labels_of_masked_texts_align(minilm_folder):
