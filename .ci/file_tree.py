@@ -21,6 +21,7 @@ ROOMS = (
         "page",
         "comparison",
         "repeat",
+        "doctor",
         "commands.py",
         "cli.py",
     ),

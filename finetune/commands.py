@@ -29,7 +29,8 @@ TASKS = {
     "Surprisals": ("score", "finetune_lm"),
     "Pages and comparisons of runs": ("report", "compare"),
     "Many runs": ("sweep", "repeat"),
-    "Helpers: preparing and converting data": (
+    "Helpers: looking over the machine, preparing and converting data": (
+        "doctor",
         "split",
         "download_glue_data",
         "prepare_semeval_datasets",
