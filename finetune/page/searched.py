@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from finetune.page.folder import RunFolder
 from finetune.page.parts import Cell, Figure, Section, Table
-from finetune.page.plots import MUTED, SERIES, bars, draw
+from finetune.page.plots import MUTED, SERIES, add_legend, bars, draw
 from finetune.page.table_files import read_columns
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _draw_course(done: Sequence[Row]) -> Figure:
         axes.scatter(numbers, values, s=18, color=SERIES[0], label="trial")
         axes.step(numbers, best, where="post", color=SERIES[1], label="best so far")
         axes.set(xlabel="trial", ylabel="validation loss")
-        axes.legend()
+        add_legend(axes)
 
     winner = numbers[int(np.argmin(values))]
     said = f"Validation loss of {len(done)} complete trials; the best is {best[-1]:.4g}, of trial {winner}."

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over its debugging pipe: JSON messages that end in a zero byte, on descriptors 3 and 4."""
+"""Chromium without a window, driven over its debugging pipe: JSON messages that each end in a zero byte."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ class Browser:
     def open(self, page: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Load a file in a tab of that size (CSS pixels) and colour scheme; events before it are forgotten."""
         self.events.clear()
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.ask(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         self.ask("Page.navigate", url=page.resolve().as_uri())
