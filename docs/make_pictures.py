@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.page.browser import Browser, BrowserError
 
-VIEWS = {"desktop": (1280, 1200, False), "phone": (390, 844, False), "dark": (1280, 1200, True)}
+VIEWS = {"desktop": (1280, 1470, False), "phone": (390, 844, False), "dark": (1280, 1470, True)}
 HIGHEST = 16_000  # pixels; what the browser draws at once
 
 
