@@ -13,6 +13,8 @@ from finetune.repeat.arguments import RepeatArguments
 from finetune.repeat.report import write_repeat
 from finetune.repeat.spread import Finished, spread_classes, spread_scores
 from tests.page.browser import Browser, find_browser
+from tests.page.pages import Page
+from tests.page.test_tables import write
 
 pytestmark = pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed")
 
@@ -75,10 +77,30 @@ def pages(tmp_path_factory, run_command):
     finished = [Finished(run.name, n, None, RunFolder(run)) for n, run in enumerate(runs)]
     options = RepeatArguments(command="run_ner", output_dir=str(top))
     write_repeat(top, finished, spread_scores(finished), spread_classes(finished), options)
-    return {"report": runs[0] / "report.html", "compare": top / "comparison.html", "repeat": top / "repeat.html"}
+    files = {"report": runs[0] / "report.html", "compare": top / "comparison.html", "repeat": top / "repeat.html"}
+    return files | {"tables": write_tables(top / "tables")}
 
 
-KINDS = pytest.mark.parametrize("kind", ["report", "compare", "repeat"])
+def write_tables(folder: Path) -> Path:
+    """The page of a folder with a search, surprisals and a classifier's predictions."""
+    folder.mkdir()
+    numbers = list(range(40))
+    trials = {"number": numbers, "value": [3 + n % 7 for n in numbers], "state": ["COMPLETE"] * 40}
+    searched = {"params_lr": [10.0 ** -(n % 5) for n in numbers], "params_optimizer": ["adam", "sgd" * 20] * 20}
+    texts = {"item": numbers, "original_text": [f"{LONG} {n}" for n in numbers], "token": ["a"] * 40}
+    bits = {"surprisal": [n % 9 + 0.5 for n in numbers], "condition": ["agree", LONG] * 20, "dataset_name": ["d"] * 40}
+    write(folder / "optimization_results.csv.gz", {**trials, "epochs": [1] * 40, "seconds": [1.5] * 40, **searched})
+    write(folder / "gpt2-test_results.csv.gz", {**texts, **bits})
+    rows = [
+        {"row": n, "text": f"{LONG} <i> {n}", "expected": "ab"[n % 2], "predicted": "ab"[n % 3 % 2],
+         "probabilities": {"a": 0.9 - n / 50, "b": 0.1 + n / 50}} for n in numbers
+    ]  # fmt: skip
+    (folder / "predictions.test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "metrics.json").write_text('{"test": {"accuracy": 0.5, "nb_samples": 40}}')
+    return write_page(folder)[0]
+
+
+KINDS = pytest.mark.parametrize("kind", ["report", "compare", "repeat", "tables"])
 
 
 def opened(browser: Browser, page: Path, **view) -> Browser:
@@ -98,6 +120,12 @@ def test_nothing_goes_wrong_or_out_and_nothing_is_wider_than_the_window(browser,
     assert urls == [pages[kind].as_uri()]
     wrong = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
     assert [event for name in wrong for event in browser.told(name)] == []
+
+
+def test_the_page_of_tables_has_every_part(pages):
+    page = Page(pages["tables"])
+    found = {attributes["id"] for attributes in page.of("h2")}
+    assert {"calibration", "worst", "surprisal-0", "trials"} <= found and "could not be made" not in page.text
 
 
 def test_what_goes_wrong_or_out_is_noticed(browser, tmp_path):
