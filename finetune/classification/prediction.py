@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEAD = "ForSequenceClassification"
+FURTHER_SCORES = ("f1_macro", "pearson")  # beside the main one
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Classifier:
         scoring = Scoring(kind)
         outputs = np.stack([row for row, _ in self.scored])
         summary = summarise_texts(outputs, expected, self.decision, scoring, self.labels, listed_errors=0)
-        shown = dict.fromkeys((scoring.main, *(("f1_macro",) if "f1_macro" in scoring.names else ())))
+        shown = dict.fromkeys((scoring.main, *(name for name in FURTHER_SCORES if name in scoring.names)))
         return PredictionScore(format_result("input", summary), {name: summary.scores[name] for name in shown})
 
     def encode(self, texts: list[str], pairs: list[tuple[str, str]] | None) -> EncodedTexts:

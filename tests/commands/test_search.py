@@ -144,13 +144,14 @@ def test_diverging_values_count_as_pruned(place, base, call_command):
     assert all(row["attrs_reason"] not in ("", "NA") for row in read_rows(place / "diverged"))
 
 
-def read_points(folder: Path) -> list[str]:
-    return [row["params_per_device_train_batch_size"] for row in read_rows(folder) if row["state"] == "COMPLETE"]
+def read_points(folder: Path) -> list[tuple[float, int]]:
+    done = [row for row in read_rows(folder) if row["state"] == "COMPLETE"]
+    return [(float(row["params_lr"]), int(row["params_per_device_train_batch_size"])) for row in done]
 
 
 @pytest.mark.parametrize("storage", ["points/j.log", "sqlite:///points.db"])
 def test_a_grid_is_walked_once_by_two_commands_at_once(place, base, repository, storage):
-    """No number of trials is given: all three points; the third start finds nothing left."""
+    """No number of trials is given: all points of three batch sizes and the two rates of the configuration."""
     sizes = ["--params.per_device_train_batch_size.values", "4", "8", "16"]
     grid = [*sizes, "--params.per_device_train_batch_size.type", "categorical", "--epochs", "1", "--do_optimize"]
     grid += ["--study_kwargs.sampler", "GridSampler", "--study_kwargs.storage", storage]
@@ -162,7 +163,7 @@ def test_a_grid_is_walked_once_by_two_commands_at_once(place, base, repository, 
         for name in "ab"
     ]
     assert [process.wait(timeout=280) for process in started] == [0, 0]
-    assert sorted(read_points(place / f"{root}-a"), key=int) == ["4", "8", "16"]
+    assert sorted(read_points(place / f"{root}-a")) == [(lr, size) for lr in (2e-6, 2e-5) for size in (4, 8, 16)]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from finetune.encoding.document_context import (
     surround_windows,
 )
 from finetune.encoding.padding import IGNORED
-from finetune.tagging.encoding import encode_tagging, keep_sentences
+from finetune.tagging.encoding import encode_tagging
+from finetune.tagging.window_rows import encode_windows, keep_sentences
 from finetune.tagging.word_predictions import collect_word_predictions
 from finetune.tagging.words import WordEncoder
 
@@ -119,12 +120,11 @@ def test_windows_of_a_long_sentence_read_its_own_words_and_those_behind_it(bert)
 
 
 def test_sentences_of_a_stretch_alone(bert):
-    sentences = [["the"], ["fox", "visited"], ["Amsterdam"]]
-    split = make_split(sentences, [["O"] * len(words) for words in sentences], [0, 0, 0])
-    whole = encode_tagging(split, bert, LABELS, max_length=32, context=8)
+    words = WordEncoder(bert).encode([["the"], ["fox", "visited"], ["Amsterdam"]])
+    whole = encode_windows(words, bert, max_length=32, context=8, documents=np.zeros(3, dtype=np.int64))
     part = keep_sentences(whole, 1, 3)
-    assert part.dataset["input_ids"][:] == whole.dataset["input_ids"][1:]
-    assert part.dataset["sentence"][:] == [0, 1]
+    assert [row["input_ids"] for row in part.rows()] == [row["input_ids"] for row in whole.rows()[1:]]
+    assert part.sentence.tolist() == [0, 1]
     assert part.sentence_lengths.tolist() == [2, 1]
 
 
