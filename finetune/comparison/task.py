@@ -102,6 +102,7 @@ def _draw(tested: Sequence[Tested]) -> Figure:
         axes.axvline(0, color=MUTED, linestyle=":")
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel("difference to the first run, 95 % interval")
 
     said = "; ".join(f"{label} {item.difference.value:+.4f}" for label, item in zip(labels, tested, strict=True))

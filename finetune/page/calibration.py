@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from finetune.classification.calibration import BINS
 from finetune.page.parts import Figure
-from finetune.page.plots import MUTED, SERIES, draw
+from finetune.page.plots import MUTED, SERIES, add_legend, draw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def draw_calibration(confidence: NDArray[np.float64], outcome: NDArray[np.float6
                  label="share of predictions")  # fmt: skip
         axes.plot(mean, share, color=SERIES[0], marker="o", markersize=4, label="right")
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="probability that was given", ylabel="share")
-        axes.legend(loc="upper left")
+        add_legend(axes)
 
     said = "; ".join(
         f"of about {a:.2f}: {b:.2f} right, {n:,} predictions"

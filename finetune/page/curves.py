@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.page.folder import RunFolder
 from finetune.page.parts import Figure, Section, Table
-from finetune.page.plots import SERIES, draw
+from finetune.page.plots import SERIES, add_legend, draw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ def _figure(name: str, title: str, curves: Mapping[str, Curve], best: int | None
             axes.axvline(best, color="#59636e", linestyle=":", linewidth=1.2, label="chosen checkpoint")
         axes.set_xlabel("step")
         if len(curves) > 1 or best is not None:
-            axes.legend()
+            add_legend(axes)
 
     return [draw(name, title, f"{title}. {say_curves(curves)}", paint)]
 

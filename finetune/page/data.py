@@ -10,7 +10,7 @@ import numpy as np
 
 from finetune.page.folder import RunFolder
 from finetune.page.parts import Cell, Figure, Section, Table
-from finetune.page.plots import SERIES, draw, shorten
+from finetune.page.plots import SERIES, add_legend, draw, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def _lengths(splits: Mapping[str, Mapping[str, int]]) -> list[Figure]:
             heights, _ = np.histogram(table[:, 0], bins=edges, weights=table[:, 1])
             axes.stairs(heights / heights.sum(), edges, label=name, color=SERIES[number % len(SERIES)], linewidth=1.6)
         axes.set(xlabel="subwords of a row, special tokens included", ylabel="share of rows")
-        axes.legend()
+        add_legend(axes)
 
     means = {name: np.average(table[:, 0], weights=table[:, 1]) for name, table in columns.items()}
     said = "Lengths of rows. Mean: " + ", ".join(f"{name} {mean:.1f}" for name, mean in means.items())
@@ -86,7 +86,7 @@ def _label_bars(splits: Mapping[str, Mapping[str, int]], labels: list[str]) -> F
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("share of labels" + (" other than O" if any(OUTSIDE in c for c in splits.values()) else ""))
-        axes.legend(loc="lower right")
+        add_legend(axes)
 
     said = "; ".join(
         f"{label}: " + ", ".join(f"{c.get(label, 0):,} in {n}" for n, c in splits.items()) for label in labels

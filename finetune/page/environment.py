@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from finetune.page.folder import RunFolder
@@ -49,7 +50,13 @@ def repeat_command(manifest: Mapping[str, Any]) -> str:
     """What to type, from which folder."""
     words = manifest.get("command") or []
     place = f"cd {shlex.quote(str(manifest['working_directory']))}\n" if manifest.get("working_directory") else ""
-    return place + shlex.join(map(str, words)) if words else ""
+    return place + _join_lines(list(map(str, words))) if words else ""
+
+
+def _join_lines(words: list[str]) -> str:
+    """A command as a shell reads it, every flag with its values on a line of its own: no flag is broken at a hyphen."""
+    starts = [0, *(place for place, word in enumerate(words) if word.startswith("--") and place), len(words)]
+    return " \\\n  ".join(shlex.join(words[first:end]) for first, end in pairwise(starts))
 
 
 def _duration(manifest: Mapping[str, Any]) -> str | None:

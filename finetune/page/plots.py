@@ -97,6 +97,11 @@ def shorten(label: str, longest: int = LONGEST_LABEL) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
+def add_legend(axes: Axes) -> None:
+    """What is what, above the plot: inside it would cover lines and bars."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=3)
+
+
 def bars(axes: Axes, labels: list[str], values: list[float], *, colour: str = SERIES[0], whole: bool = False) -> None:
     """Horizontal bars, the first on top, each with its number."""
     places = range(len(labels))
@@ -106,4 +111,5 @@ def bars(axes: Axes, labels: list[str], values: list[float], *, colour: str = SE
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.14)
     for place, value in zip(places, values, strict=True):
-        axes.text(value, place, f" {value:,.0f}" if whole else f" {value:.3f}", va="center", fontsize=9)
+        text = f"{value:,.0f}" if whole else f"{value:.3f}"
+        axes.annotate(text, (value, place), (4, 0), textcoords="offset points", va="center", fontsize=9)

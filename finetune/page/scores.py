@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BARS_AT_MOST, MATRIX_AT_MOST, PAIRS_AT_MOST = 30, 16, 200
+DARKEST = 0.45  # share of a colour in a cell; the numbers on it are read in the light and in the dark
 Confusions = Mapping[tuple[str, str], int]
 
 
@@ -99,7 +100,9 @@ def _paint_row(axes: Axes, place: int, row: Sequence[int]) -> None:
     total = sum(row) or 1
     for column, count in enumerate(row):
         colour = SERIES[0] if column == place else SERIES[1]
-        patch = Rectangle((column - 0.5, place - 0.5), 1, 1, facecolor=colour, alpha=0.6 * count / total, linewidth=0)
+        patch = Rectangle(
+            (column - 0.5, place - 0.5), 1, 1, facecolor=colour, alpha=DARKEST * count / total, linewidth=0
+        )
         axes.add_patch(patch)
         if count:
             axes.text(column, place, f"{count:,}", ha="center", va="center", fontsize=8, color=INK)

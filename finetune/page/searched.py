@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from finetune.page.folder import RunFolder
 from finetune.page.parts import Cell, Figure, Section, Table
-from finetune.page.plots import MUTED, SERIES, bars, draw
+from finetune.page.plots import MUTED, SERIES, add_legend, bars, draw, shorten
 from finetune.page.table_files import read_columns
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _draw_course(done: Sequence[Row]) -> Figure:
         axes.scatter(numbers, values, s=18, color=SERIES[0], label="trial")
         axes.step(numbers, best, where="post", color=SERIES[1], label="best so far")
         axes.set(xlabel="trial", ylabel="validation loss")
-        axes.legend()
+        add_legend(axes)
 
     winner = numbers[int(np.argmin(values))]
     said = f"Validation loss of {len(done)} complete trials; the best is {best[-1]:.4g}, of trial {winner}."
@@ -76,13 +76,20 @@ def _draw_correlations(done: Sequence[Row], varied: Sequence[str]) -> list[Figur
 def _draw_slice(done: Sequence[Row], name: str) -> Figure:
     label, values = name.removeprefix(PARAMETER), [row[name] for row in done]
     is_numeric = all(isinstance(value, int | float) for value in values)
-    places = values if is_numeric else [str(value) for value in values]
+    kinds = [] if is_numeric else list(dict.fromkeys(map(str, values)))
+    places = values if is_numeric else [kinds.index(str(value)) for value in values]
 
     def paint(axes: Axes) -> None:
         colours = [SERIES[0] if row["value"] > min(r["value"] for r in done) else SERIES[1] for row in done]
         axes.scatter(places, [row["value"] for row in done], s=18, color=colours)
         if is_numeric and min(values) > 0 and max(values) / min(values) > 50:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(
+                "{x:g}"
+            )  # powers of ten would be markup of TeX, which labels are not read as
+        if kinds:
+            axes.set_xticks(range(len(kinds)), [shorten(kind) for kind in kinds], rotation=20, ha="right")
+            axes.set_xlim(-0.5, len(kinds) - 0.5)
         axes.set(xlabel=label, ylabel="validation loss")
         axes.tick_params(colors=MUTED)
 

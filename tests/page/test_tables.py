@@ -70,4 +70,5 @@ def test_a_search(tmp_path):
     assert_is_whole(page)
     assert "PRUNED" in page.text and "sgd <b>" in page.text and "part of the page" not in page.text
     names = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert "mathdefault" not in page.source and "$" not in page.text and ">0.001<" in page.source
     assert names == {"search_history.png", "search_correlations.png", "slice_lr.png", "slice_optimizer.png"}

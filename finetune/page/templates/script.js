@@ -19,7 +19,7 @@
     body.append(...rows.map((pair) => pair[1]));
   };
   for (const table of document.querySelectorAll("table")) {
-    for (const heading of table.tHead.rows[0].cells) {
+    for (const heading of table.tHead?.rows[0].cells ?? []) {
       if (!heading.textContent.trim()) continue;
       const button = document.createElement("button");
       button.type = "button";
