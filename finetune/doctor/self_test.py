@@ -35,9 +35,16 @@ def train_tagger(folder: Path) -> tuple[float, float]:
     rust = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
     rust.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=rust, pad_token="[PAD]", unk_token="[UNK]")
-    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     torch.manual_seed(42)
-    model = BertForTokenClassification(BertConfig(vocab_size=len(words), num_labels=3, **shape)).train()
+    config = BertConfig(
+        vocab_size=len(words),
+        num_labels=3,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    model = BertForTokenClassification(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     batch, labels = tokenizer(list(SENTENCES), return_tensors="pt"), torch.tensor(expected_tags())
     losses = []
