@@ -38,12 +38,12 @@ def train_tagger(folder: Path) -> tuple[float, float]:
     torch.manual_seed(42)
     config = BertConfig(
         vocab_size=len(words),
-        num_labels=3,
         hidden_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=64,
     )
+    config.num_labels = 3
     model = BertForTokenClassification(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     batch, labels = tokenizer(list(SENTENCES), return_tensors="pt"), torch.tensor(expected_tags())
