@@ -66,7 +66,6 @@ def this_machine() -> Target:
     return Target(products=bool(torch.cpu.get_capabilities().get("amx_bf16")))
 
 
-@cache
 def load_library(target: Target | None = None) -> ctypes.CDLL:
     """The library for `target` (this machine), compiled where the cache does not hold it.
 
@@ -75,7 +74,11 @@ def load_library(target: Target | None = None) -> ctypes.CDLL:
     """
     if os.environ.get("FINETUNE_NATIVE") == "0":
         raise NoLibraryError("FINETUNE_NATIVE=0")
-    target = target or this_machine()
+    return _load_once(target or this_machine())
+
+
+@cache
+def _load_once(target: Target) -> ctypes.CDLL:
     compiler = find_compiler()
     path = cache_folder() / f"encoder-{_digest(target, compiler)}.so"
     if not path.exists():

@@ -176,12 +176,12 @@ def test_other_families_are_left_alone():
 
 def test_no_compiler_leaves_everything_as_it_is(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
-    building.load_library.cache_clear()
+    building._load_once.cache_clear()
     _, native = make_pair()
     try:
         assert "no-such-compiler" in use_native_encoder(native)
     finally:
-        building.load_library.cache_clear()
+        building._load_once.cache_clear()
     assert not is_native(native)
 
 
