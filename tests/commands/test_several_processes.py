@@ -72,6 +72,13 @@ def read_losses(output: Path) -> list[float]:
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 
 
+def start_until_saved(start, words, output):
+    """A command that has written its first whole checkpoint and trains on."""
+    process = start(*words)
+    wait_for(lambda: any(output.glob("checkpoint-*/complete.json")), process)
+    return process
+
+
 @pytest.mark.slow
 def test_two_processes_by_a_config_file_train_as_one(tmp_path, start, call_command, run_command, tiny_bert):
     one, two, told = tmp_path / "one", tmp_path / "two", tmp_path / "told"
@@ -95,8 +102,7 @@ def test_two_processes_by_a_config_file_train_as_one(tmp_path, start, call_comma
 def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on(tmp_path, start, tiny_bert, sign):
     output = tmp_path / "out"
     words = make_words(tiny_bert, output, max_steps=LONG, save_steps=2)
-    process = start(*words)
-    wait_for(lambda: any(output.glob("checkpoint-*/complete.json")), process)
+    process = start_until_saved(start, words, output)
     if sign == "STOP":
         (output / "STOP").touch()
     else:
@@ -110,8 +116,7 @@ def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on(tmp_path, start,
 @pytest.mark.slow
 def test_nothing_is_left_of_a_launcher_that_was_killed(tmp_path, start, tiny_bert):
     output = tmp_path / "out"
-    process = start(*make_words(tiny_bert, output, max_steps=LONG, save_steps=2))
-    wait_for(lambda: any(output.glob("checkpoint-*/complete.json")), process)
+    process = start_until_saved(start, make_words(tiny_bert, output, max_steps=LONG, save_steps=2), output)
     ranks = find_ranks(process)
     assert set(ranks) == {"0", "1"}
     process.kill()
@@ -123,8 +128,7 @@ def test_nothing_is_left_of_a_launcher_that_was_killed(tmp_path, start, tiny_ber
 @pytest.mark.slow
 def test_a_process_that_is_killed_fails_the_run(tmp_path, start, tiny_bert):
     output = tmp_path / "out"
-    process = start(*make_words(tiny_bert, output, max_steps=LONG, save_steps=2))
-    wait_for(lambda: any(output.glob("checkpoint-*/complete.json")), process)
+    process = start_until_saved(start, make_words(tiny_bert, output, max_steps=LONG, save_steps=2), output)
     find_ranks(process)["1"].kill()
     last, stderr = finish(process)
     assert process.returncode == 1 and last["status"] == "failed", stderr
@@ -134,8 +138,7 @@ def test_a_process_that_is_killed_fails_the_run(tmp_path, start, tiny_bert):
 @pytest.mark.slow
 def test_a_second_signal_ends_all_at_once(tmp_path, start, tiny_bert):
     output = tmp_path / "out"
-    process = start(*make_words(tiny_bert, output, max_steps=LONG, save_steps=2))
-    wait_for(lambda: any(output.glob("checkpoint-*/complete.json")), process)
+    process = start_until_saved(start, make_words(tiny_bert, output, max_steps=LONG, save_steps=2), output)
     for child in find_ranks(process).values():
         child.suspend()  # it does not come to save anything
     process.send_signal(signal.SIGTERM)
@@ -149,8 +152,7 @@ def test_a_second_signal_ends_all_at_once(tmp_path, start, tiny_bert):
 def test_the_exit_code_is_that_of_the_processes(tmp_path, start, tiny_bert):
     output = tmp_path / "out"
     words = make_words(tiny_bert, output, max_steps=LONG, save_steps=2)
-    process = start(*words)
-    wait_for(lambda: any(output.glob("checkpoint-*/complete.json")), process)
+    process = start_until_saved(start, words, output)
     held = start(*words)
     last, stderr = finish(held)
     assert (held.returncode, last["status"]) == (4, "locked"), stderr

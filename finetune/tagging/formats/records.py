@@ -29,10 +29,9 @@ from finetune.tagging.formats.sentences import (
     task_names,
 )
 from finetune.tagging.formats.spans import Span, find_cut_word, span_complaints, tag_text, trim_span
-from finetune.tagging.formats.split_cells import holds_split_words, split_tags
+from finetune.tagging.formats.split_cells import RECORDS_LOOKED_AT, holds_split_words, split_tags
 
 Record = Mapping[str, Any]
-RECORDS_LOOKED_AT = 1000
 FEW_SPANS = 10  # too few to judge how offsets are counted
 
 
