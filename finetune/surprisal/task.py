@@ -159,11 +159,8 @@ def open_table(surprisal_model: SurprisalModel, model: ModelArguments, options: 
 
 def make_tables(surprisal_model: SurprisalModel, model_name: str) -> SurprisalTables:
     """Tables whose first columns say which model this is."""
-    tokens: list[Any] = list(
-        surprisal_model.tokenizer.convert_ids_to_tokens(list(range(len(surprisal_model.tokenizer))))
-    )
-    vocabulary = max(len(tokens), surprisal_model.model.config.get_text_config().vocab_size)
-    spelled = pa.array(tokens + [None] * (vocabulary - len(tokens)), pa.string())
+    missing = surprisal_model.vocabulary - len(surprisal_model.tokens)
+    spelled = pa.array([token or None for token in [*surprisal_model.tokens, *[None] * missing]], pa.string())
     constants = {
         "model_name": model_name,
         "task": surprisal_model.task,
