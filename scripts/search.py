@@ -17,9 +17,9 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
+from finetune.command_search.arguments import CommandSearchArguments, CommandSearchParser
 from finetune.commands import require_command
 from finetune.run.folder import Run
-from finetune.search.command_arguments import CommandSearchArguments, CommandSearchParser
 
 
 def make_parser() -> CommandSearchParser:
@@ -27,7 +27,7 @@ def make_parser() -> CommandSearchParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from finetune.search.command_task import run_command_search
+    from finetune.command_search.task import run_command_search
 
     return run_command_search(require_command(arguments[CommandSearchArguments].command), arguments, run)
 

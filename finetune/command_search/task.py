@@ -14,13 +14,13 @@ from optuna.trial import FrozenTrial
 
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
+from finetune.command_search.arguments import CommandSearchArguments
+from finetune.command_search.space import build_command_space, list_corners, make_cell, require_trainer
+from finetune.command_search.trials import LOGS, CommandTrials, run_command
 from finetune.errors import EXIT_DONE, Problem, ProblemList, RunError, UsageError
 from finetune.report.files import write_metrics
 from finetune.run.comparing import NOT_COMPARED, fingerprint
 from finetune.run.folder import Run
-from finetune.search.command_arguments import CommandSearchArguments
-from finetune.search.command_space import build_command_space, list_corners, make_cell, require_trainer
-from finetune.search.command_trials import LOGS, CommandTrials, run_command
 from finetune.search.points import describe_points
 from finetune.search.pruning import describe_pruner, find_best
 from finetune.search.report import PLOTS, RESULTS, Measure, write_optimization_plots, write_optimization_results

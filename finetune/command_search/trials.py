@@ -19,10 +19,10 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from finetune.arguments.parser import CommandParser
+from finetune.command_search.space import make_cell
 from finetune.errors import EXIT_DONE, EXIT_NON_FINITE, Preempted, RunError
 from finetune.run.parent import name_parent
 from finetune.run.signals import StopRequest
-from finetune.search.command_space import make_cell
 from finetune.search.pruning import find_best
 from finetune.search.slots import FINISHED, Heartbeat, Slots
 from finetune.search.space import Dimension
