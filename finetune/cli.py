@@ -41,6 +41,7 @@ from finetune.run.launching import launch_processes, resolve_processes
 from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import now, plain
 from finetune.run.notification import NOT_TOLD, notify
+from finetune.run.parent import follow_parent
 from finetune.run.process_exit import give_up, leave, lose_output, open_missing_streams, say_error, write_result
 from finetune.run.siblings import Siblings
 from finetune.run.signals import StopRequest
@@ -122,6 +123,7 @@ class Command:
         """Everything inside the one error boundary; None where stdout holds a text that was asked for, and no run."""
         try:
             self.stop.install()
+            follow_parent()
             if self.siblings:
                 self.siblings.join()
             remember_secrets(map(os.environ.get, VARIABLES))

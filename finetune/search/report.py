@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,14 +24,29 @@ RESULTS = "optimization_results.csv.gz"
 PLOTS = "optimization_plots.pdf"
 LETTER_LANDSCAPE = (11.0, 8.5)
 OBJECTIVE = "Objective Value"
-LOSS = "validation loss (nats)"
-LABELS = {OBJECTIVE: LOSS, "Intermediate Value": LOSS, "Step": "epoch", "Trial": "trial", "Datetime": "time of day"}
 LEGENDS = {OBJECTIVE: "a trial", "Best Value": "best so far"}
-COUNTED = ("trial", "epoch")  # axes of whole numbers
+COUNTED = ("trial", "epoch", "evaluation")  # axes of whole numbers
 BEST = "Best Value"
 SMALL, LABEL_WIDTH, LEGEND_LINES = 7, 18, 12
 TICK_WIDTH, TICKS_WIDTH = 16, 60  # letters of a tick's name, and of all names side by side
 PARAMETERS_IN_GRIDS = 4  # plots of every pair of more are unreadable
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What trials are judged by, in the words of plots: its name with its unit, several of it, what it is taken after."""
+
+    name: str = "validation loss (nats)"
+    several: str = "losses"
+    step: str = "epoch"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        own = {OBJECTIVE: self.name, "Intermediate Value": self.name, "Step": self.step}
+        return {**own, "Trial": "trial", "Datetime": "time of day"}
+
+
+LOSSES = Measure()
 
 
 def write_optimization_results(path: Path, trials: Sequence[FrozenTrial]) -> Path:
@@ -74,43 +90,50 @@ def _column(values: list[Any]) -> pa.Array:
     return pa.array(values, pa.string() if not kinds else None)
 
 
-def write_optimization_plots(path: Path, study: Study) -> list[str]:
+def write_optimization_plots(path: Path, study: Study, measure: Measure = LOSSES) -> list[str]:
     """Optuna's plots by matplotlib, one a page; returns what could not be drawn, each with the reason.
 
     Pages: history, losses by epoch, slices, importances, parallel coordinates, contours, distribution of losses, timeline.
     """
     with AtomicFile(path) as file:
-        return _draw_pages(file.stream, study)
+        return _draw_pages(file.stream, study, measure)
 
 
-def _draw_pages(stream: IO[bytes], study: Study) -> list[str]:
+def _draw_pages(stream: IO[bytes], study: Study, measure: Measure) -> list[str]:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib.backends.backend_pdf import PdfPages
 
     with PdfPages(stream, metadata={"Title": study.study_name}) as pages:
-        reasons = {name: _draw_page(pages, study, name, draw) for name, draw in _plots(study)}
+        reasons = {name: _draw_page(pages, study, name, draw, measure) for name, draw in _plots(study, measure)}
     return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 
 
-def _plots(study: Study) -> list[tuple[str, Callable[[Study], Any]]]:
+def _plots(study: Study, measure: Measure) -> list[tuple[str, Callable[[Study], Any]]]:
     from optuna.visualization import matplotlib as plots
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     varied = _varied(complete)
     drawn: list[tuple[str, Callable[[Study], Any]]] = [
-        ("History of validation losses", plots.plot_optimization_history),
-        ("Validation losses by epoch", plots.plot_intermediate_values),
+        (f"History of validation {measure.several}", plots.plot_optimization_history),
+        (f"Validation {measure.several} by {measure.step}", plots.plot_intermediate_values),
     ]
     if varied and len(complete) > 1:
-        drawn.append(("Losses by hyperparameter", lambda one: plots.plot_slice(one, params=varied)))
+        drawn.append(
+            (f"{_capital(measure.several)} by hyperparameter", lambda one: plots.plot_slice(one, params=varied))
+        )
     if len(varied) > 1 and len(complete) > 1:  # of a single one these pages would show the same again
         drawn.append(("Importances of hyperparameters", lambda one: plots.plot_param_importances(one, params=varied)))
         drawn.append(("Trials in parallel coordinates", lambda one: plots.plot_parallel_coordinate(one, params=varied)))
         pairs = varied[:PARAMETERS_IN_GRIDS]
-        drawn.append(("Losses by pairs of hyperparameters", lambda one: plots.plot_contour(one, params=pairs)))
-    return [*drawn, ("Distribution of losses", plots.plot_edf), ("Timeline", plots.plot_timeline)]
+        drawn.append(
+            (
+                f"{_capital(measure.several)} by pairs of hyperparameters",
+                lambda one: plots.plot_contour(one, params=pairs),
+            )
+        )
+    return [*drawn, (f"Distribution of {measure.several}", plots.plot_edf), ("Timeline", plots.plot_timeline)]
 
 
 def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
@@ -119,7 +142,11 @@ def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
     return [name for name in names if len({str(trial.params.get(name)) for trial in trials}) > 1]
 
 
-def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any]) -> str | None:
+def _capital(word: str) -> str:
+    return word[0].upper() + word[1:]
+
+
+def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any], measure: Measure) -> str | None:
     """Draw one page; the reason where Optuna cannot (too few trials, a package that is missing)."""
     from matplotlib import pyplot
 
@@ -128,7 +155,7 @@ def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any]
         figure = pyplot.gcf()
         figure.set_size_inches(*LETTER_LANDSCAPE)
         figure.suptitle(name)
-        _tidy(figure, study)
+        _tidy(figure, study, measure.labels)
         pages.savefig(figure, bbox_inches="tight")
     except (ValueError, RuntimeError, ImportError, ZeroDivisionError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -137,7 +164,7 @@ def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any]
     return None
 
 
-def _tidy(figure: Any, study: Study) -> None:
+def _tidy(figure: Any, study: Study, labels: Mapping[str, str]) -> None:
     """Names of ours, labels that do not lie over each other, no legend with a line for each of many trials."""
     panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
     for axes in figure.axes:
@@ -149,15 +176,15 @@ def _tidy(figure: Any, study: Study) -> None:
         for text in legend.get_texts() if legend is not None else ():
             text.set_text(LEGENDS.get(text.get_text(), text.get_text()))
         for get, put in ((axes.get_xlabel, axes.set_xlabel), (axes.get_ylabel, axes.set_ylabel)):
-            put(_wrap(LABELS.get(get(), get())), fontsize=SMALL if len(panels) > 2 else None)
+            put(_wrap(labels.get(get(), get())), fontsize=SMALL if len(panels) > 2 else None)
         if len(panels) > 2:
             axes.tick_params(labelsize=SMALL)
             _keep_outer_labels(axes)
-        _name_ticks(axes, study)
-        _tidy_axes(axes)
+        _name_ticks(axes, study, labels)
+        _tidy_axes(axes, labels)
 
 
-def _tidy_axes(axes: Any) -> None:
+def _tidy_axes(axes: Any, labels: Mapping[str, str]) -> None:
     """Trials and epochs at whole numbers, the best loss so far as steps, names of categories that can be read."""
     from matplotlib.ticker import FixedFormatter, MaxNLocator
 
@@ -171,7 +198,7 @@ def _tidy_axes(axes: Any) -> None:
             line.set_drawstyle("steps-post")
     shown = [label.get_text() for label in axes.get_xticklabels()]
     names = [text for text in shown if len(text) > 6 and not _is_number(text)]
-    if sum(map(len, shown)) > TICKS_WIDTH and names and LABELS[OBJECTIVE] not in shown:
+    if sum(map(len, shown)) > TICKS_WIDTH and names and labels[OBJECTIVE] not in shown:
         turned = [shorten_name(text) for text in shown]
         axes.set_xticks(axes.get_xticks(), turned, rotation=35, ha="right", fontsize=SMALL)
 
@@ -203,7 +230,7 @@ def _keep_outer_labels(axes: Any) -> None:
         axes.set_ylabel("")
 
 
-def _name_ticks(axes: Any, study: Study) -> None:
+def _name_ticks(axes: Any, study: Study, words: Mapping[str, str]) -> None:
     """Optuna cuts the names of parallel coordinates so short that they are alike."""
     shown = [label.get_text() for label in axes.get_xticklabels()]
     if not shown or shown[0] != OBJECTIVE:
@@ -213,9 +240,7 @@ def _name_ticks(axes: Any, study: Study) -> None:
     full = [found.pop(0) if len(found) == 1 else None for found in whole]
     left = [name for name in names if name not in full]
     labels = [name or (left.pop(0) if left else text) for name, text in zip(full, shown[1:], strict=True)]
-    axes.set_xticks(
-        axes.get_xticks(), [LABELS[OBJECTIVE], *map(_wrap, labels)], fontsize=SMALL, rotation=0, ha="center"
-    )
+    axes.set_xticks(axes.get_xticks(), [words[OBJECTIVE], *map(_wrap, labels)], fontsize=SMALL, rotation=0, ha="center")
 
 
 def _wrap(name: str) -> str:
