@@ -18,7 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from finetune.errors import NonFiniteError, Preempted
-from finetune.lm_experiments.parts import ExperimentSettings
+from finetune.lm_experiments.settings import ExperimentSettings
 from finetune.lm_experiments.trainer import Validation
 from finetune.lm_experiments.training import TrainingResult, save_trained_model, train_once
 from finetune.run.checkpoints import mark_complete, why_broken
