@@ -46,6 +46,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.
 KINDS = {"signal": 5, "twice": 3, "at a call": 8, "call fails": 5, "disk fills": 2, "small disk": 2, "small files": 2,
          "damage": 3, "cold": 1}  # fmt: skip
 FAULTS_AT_MOST = 3
+ASKED_ONCE = ("*.so", "matrix-rate-*.json")  # of the machine, not of a run
 SLOW_ONES = 3  # one trial in so many turns
 VARIABLES = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
 IMPORTS = ("torch", "transformers", "transformers.trainer", "datasets", "accelerate", "sklearn.metrics", "pandas")
@@ -98,7 +99,7 @@ class Torture:
         prepare_made_inputs(
             self.inputs, lambda command: subprocess.run([sys.executable, *command], check=False).returncode
         )
-        self.kernels = sorted(self.work.glob("kernels/*.so"))
+        self.kernels = sorted(self.work.glob("kernels/*"))
         self.workloads = {item.name: item for item in make_workloads(self.inputs)}
 
     def start(self, workload: Workload, fault: Fault) -> Ended:
@@ -129,10 +130,11 @@ class Torture:
 
     def _keep_kernels(self) -> None:
         (self.work / "kernels").mkdir(exist_ok=True)
-        for path in (self.folder / "cache").glob("*.so"):
-            if not (self.work / "kernels" / path.name).exists():
-                shutil.copy(path, self.work / "kernels")
-        self.kernels = sorted(self.work.glob("kernels/*.so"))
+        for pattern in ASKED_ONCE:
+            for path in (self.folder / "cache").glob(pattern):
+                if not (self.work / "kernels" / path.name).exists():
+                    shutil.copy(path, self.work / "kernels")
+        self.kernels = sorted(self.work.glob("kernels/*"))
 
     def try_once(self, number: int, name: str, kind: str, nth: int) -> Verdict:
         """One trial: faults, starts until it is done, comparison."""

@@ -271,6 +271,7 @@ def make_workloads(data: Path) -> list[Workload]:
                 *("--output_file", f"{OUTPUT}/answers.conll", "--output_format", "conll"),
             ),
             trains=False,
+            exhaustive=True,
         ),
         Workload(
             "export, onnx",
