@@ -41,7 +41,7 @@ NOT_COMPARED = (
 TIMED = re.compile(r"runtime|per_second|seconds|_time$|^time|^started$|^finished$|^modified_ns$|memory|_mb$|^mfu")
 # Tables of a page that hold times: what was logged (compared in training_history.json) and facts on the run.
 TIMED_TABLE = re.compile(rb"<table>\s*<caption>(Everything that was logged|The run)</caption>.*?</table>", re.DOTALL)
-SPEED_IN_WORDS = re.compile(rb"(tokens per second|mfu) [\d.,]*\d")
+SPEED_IN_WORDS = re.compile(rb"(, )?(tokens per second|mfu) [\d.,]*\d")
 ATTEMPTS = frozenset({"resumed", "files", "foreign", "host", "command"})
 
 
