@@ -2,6 +2,7 @@
 
     python benchmarks/torture.py --work /tmp/torture --faults 1000 --write     # hours on two cores; goes on where it stopped
     python benchmarks/torture.py --work /tmp/torture --only run_ner --minutes 10
+    python benchmarks/torture.py --work /tmp/torture --only 'run_ner, one save' --each    # each call fails once, in turn
     python benchmarks/torture.py --work /tmp/torture --again 417               # one trial again, its folder kept
 
 A trial starts a command of `torture_workloads.py`, lets one to three faults befall it, starts it again until it is done, and
@@ -283,9 +284,12 @@ class SmallDisk:
 
 
 def plan(
-    workloads: dict[str, Workload], references: Callable[[Workload], Reference], seed: int
+    workloads: dict[str, Workload], references: Callable[[Workload], Reference], seed: int, *, each_only: bool = False
 ) -> Iterator[tuple[str, str, int]]:
-    """(workload, kind, n-th call or 0), without end: calls that fail one after another among faults that are drawn."""
+    """(workload, kind, n-th call or 0), without end: calls that fail one after another among faults that are drawn.
+
+    With `each_only` those calls alone, in their order.
+    """
     kinds = [kind for kind, weight in KINDS.items() for _ in range(weight)]
     if not can_mount():
         kinds = [kind for kind in kinds if kind != "small disk"]
@@ -295,6 +299,9 @@ def plan(
         if item.exhaustive
         for nth in range(1, references(item).calls + 1)
     ]
+    if each_only:
+        yield from each
+        return
     draw = random.Random(f"{seed} plan")
     draw.shuffle(each)
     names = list(workloads)
@@ -386,7 +393,7 @@ def campaign(torture: Torture, options: argparse.Namespace) -> None:
     done, faults = {item["number"] for item in known}, sum(map(faults_of, known))
     found = torture.work / f"trials-{options.worker}.jsonl"
     chosen = {name: item for name, item in torture.workloads.items() if options.only in name}
-    for number, (name, kind, nth) in enumerate(plan(chosen, torture.reference, options.seed)):
+    for number, (name, kind, nth) in enumerate(plan(chosen, torture.reference, options.seed, each_only=options.each)):
         if time.monotonic() > deadline or faults >= options.faults / options.workers:
             return
         if number in done or number % options.workers != options.worker:
@@ -415,6 +422,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="workloads whose name holds this")
+    parser.add_argument("--each", action="store_true", help="only calls that fail one after another, without draws")
     parser.add_argument("--again", type=int, help="one trial again, by its number")
     parser.add_argument("--worker", type=int, default=0, help="which of --workers this process is")
     parser.add_argument("--workers", type=int, default=1)
@@ -440,7 +448,7 @@ def main() -> None:
 
 def try_again(torture: Torture, options: argparse.Namespace) -> None:
     chosen = {name: item for name, item in torture.workloads.items() if options.only in name}
-    for number, (name, kind, nth) in enumerate(plan(chosen, torture.reference, options.seed)):
+    for number, (name, kind, nth) in enumerate(plan(chosen, torture.reference, options.seed, each_only=options.each)):
         if number == options.again:
             print(json.dumps(vars(torture.try_once(number, name, kind, nth)), indent=1))
             keep(torture, number)
