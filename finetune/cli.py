@@ -221,7 +221,12 @@ class Command:
         if self.run_of_folder is None:
             return outcome
         ended = now()
-        self._write_page(outcome, ended)
+        try:
+            self._write_page(outcome, ended)
+        except OSError as error:
+            sentence = f"{explain(error) or error}."
+            _complain([f"The page of the run could not be written: {sentence}"])
+            outcome = Outcome(EXIT_FAILED, "failed", outcome.result, sentence)
         try:
             self.run_of_folder.finish(outcome.status, outcome.result, outcome.reason, ended=ended)
         except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.json_values import parse_json
-from finetune.errors import FinetuneError
+from finetune.errors import DataError, FinetuneError, Problem
 from finetune.report.files import METRICS, REPORT
 from finetune.run.checkpoints import TRAINER_STATE
 from finetune.run.manifest import read_manifest
@@ -45,7 +45,8 @@ class RunFolder:
             states = sorted(self.path.glob(f"checkpoint-*/{TRAINER_STATE}"), key=lambda path: path.stat().st_mtime)
             found = self._read_json(str(states[-1].relative_to(self.path))).get("log_history") if states else None
         entries = found if isinstance(found, list) else []
-        return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
+        numbers = [_numbers(entry) for entry in entries if isinstance(entry, dict)]
+        return [entry for entry in numbers if "step" in entry]
 
     @cached_property
     def data(self) -> dict[str, dict[str, Any]]:
@@ -88,6 +89,13 @@ class RunFolder:
         return found if isinstance(found, dict) else {}
 
 
+def _numbers(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What was logged at a step, which is numbers."""
+    return {
+        name: value for name, value in entry.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
 def judged_split(names: Mapping[str, Any]) -> str | None:
     """The split that says most about a model: a test, else a validation split, else any."""
     return next(iter(sorted(names, key=_rank)), None)
@@ -98,7 +106,14 @@ def _rank(name: str) -> int:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Lines cut at \\n alone, without it."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield line.removesuffix("\n")
+    """Lines cut at \\n alone, without it.
+
+    Raises:
+        DataError: the file cannot be opened, or is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                yield line.removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(Problem(f"the file cannot be read: {error}", path=path)) from error
