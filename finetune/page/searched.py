@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RESULTS = "optimization_results.csv.gz"
 PARAMETER = "params_"
+EVALUATORS = {"fanova": "of the loss's variance (fANOVA)", "ped_anova": "what sets the best apart (PED-ANOVA)"}
 SLICES_AT_MOST, TRIALS_LISTED, FEWEST = 6, 500, 4
 Row = dict[str, Any]
 
@@ -35,6 +36,7 @@ def make_searched(folder: RunFolder) -> list[Section]:
     section = Section("trials", "The trials of the search")
     if done:
         section.blocks.append(_draw_course(done))
+        section.blocks.extend(_draw_importances(folder.importances))
         section.blocks.extend(_draw_correlations(done, varied))
         section.blocks.extend(_draw_slice(done, name) for name in varied[:SLICES_AT_MOST])
     section.blocks.append(_table(rows, names))
@@ -54,6 +56,33 @@ def _draw_course(done: Sequence[Row]) -> Figure:
     winner = numbers[int(np.argmin(values))]
     said = f"Validation loss of {len(done)} complete trials; the best is {best[-1]:.4g}, of trial {winner}."
     return draw("search_history", "Validation loss by trial", said, paint)
+
+
+def _draw_importances(found: Mapping[str, Any]) -> list[Figure]:
+    """Shares of each hyperparameter by Optuna's evaluators, side by side."""
+    evaluators = {EVALUATORS[name]: shares for name, shares in found.items() if name in EVALUATORS and shares}
+    names = list(dict.fromkeys(name for shares in evaluators.values() for name in shares))
+    if len(names) < 2:
+        return []
+    height = 0.8 / len(evaluators)
+
+    def paint(axes: Axes) -> None:
+        for number, (label, shares) in enumerate(evaluators.items()):
+            places = [place + number * height for place in range(len(names))]
+            values = [float(shares.get(name, 0.0)) for name in names]
+            axes.barh(places, values, height=height * 0.95, label=label, color=SERIES[number], align="edge")
+        axes.set_yticks([place + 0.4 for place in range(len(names))], [shorten(name) for name in names])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set(xlim=(0, 1), xlabel="share")
+        add_legend(axes)
+
+    said = "; ".join(
+        f"{label}: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+        for label, shares in evaluators.items()
+    )
+    title = "How much each hyperparameter mattered"
+    return [draw("search_importances", title, f"{title}. {said}", paint, height=1.2 + 0.32 * len(names))]
 
 
 def _draw_correlations(done: Sequence[Row], varied: Sequence[str]) -> list[Figure]:
