@@ -21,6 +21,12 @@ class SupervisedArguments:
         metavar="balanced|FILE",
         help="weight of each label in the loss: balanced, or a file of `label weight` lines or a JSON object",
     )
+    weight_column: str | None = argument(
+        None,
+        metavar="COLUMN",
+        help="the column of what each training row (text, sentence) weighs in the loss, from 0 on, as against the others: 2 "
+        "counts as the row twice; validation and test are never weighted",
+    )
     silver_file: list[str] | None = argument(
         None,
         metavar="FILE",
@@ -89,6 +95,9 @@ def _idle_silver(arguments: Arguments, stages: list[str]) -> list[Problem]:
 
 
 def _idle_weights(arguments: Arguments, stages: list[str]) -> list[Problem]:
-    if arguments.get("class_weights") is None or "do_train" in stages:
-        return []
-    return [Problem("--class_weights needs training", remedy="add --do_train, or drop it: scores do not weigh labels")]
+    weighed = {"class_weights": "labels", "weight_column": "rows", "soft_label_column": "rows"}
+    return [
+        Problem(f"--{flag} needs training", remedy=f"add --do_train, or drop it: scores do not weigh {what}")
+        for flag, what in weighed.items()
+        if "do_train" not in stages and arguments.get(flag) is not None
+    ]

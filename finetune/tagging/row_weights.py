@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from datasets import Dataset
@@ -42,6 +43,14 @@ class WeightedTokenLoss(TokenLoss):
         plain = torch.where(is_known, labels % self.num_labels, labels)
         places = torch.where(is_known, labels // self.num_labels, 0)
         return super().per_position(logits, plain) * self.table.to(logits.device)[places]
+
+
+def count_labelled(rows: Dataset, sentences: int) -> npt.NDArray[np.int64]:
+    """How many positions of each sentence (sentences,) have a label, over all its windows."""
+    whole = rows.with_format("arrow")[:]
+    column = whole["labels"].combine_chunks()
+    windows = np.repeat(whole["sentence"].to_numpy(), column.value_lengths().to_numpy(zero_copy_only=False))
+    return np.bincount(windows[column.flatten().to_numpy() != IGNORED], minlength=sentences)
 
 
 def weigh_labels(rows: Dataset, weights: Sequence[float], num_labels: int) -> tuple[Dataset, list[float]]:
