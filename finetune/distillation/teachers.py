@@ -130,7 +130,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
     except Exception as error:
-        if not is_of_its_files(error):
+        if not (is_of_its_files(error) or isinstance(error, UnpicklingError)):
             raise
         raise DataError(replace(explain_unreadable_weights(str(path), error), path=path)) from error
     if not isinstance(weights, dict) or not all(isinstance(item, Tensor) for item in weights.values()):

@@ -68,6 +68,8 @@ def find_too_small(settings: SavedSettings, least: Mapping[str, int]) -> list[st
 def is_of_type(value: Any, kind: Any) -> bool:
     """Whether a value of JSON is of a type as annotations write it; a list stands for a tuple, a whole number for any."""
     origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
     if origin is UnionType:
         return any(is_of_type(value, item) for item in inner)
     if origin is dict:

@@ -36,7 +36,8 @@ def read_classified(path: Path) -> list[Row]:
     numbered = [(number, line) for number, line in enumerate(read_lines(path), start=1) if line]
     rows = [(number, _read_row(line, path, number)) for number, line in numbered]
     answered = [(number, row) for number, row in rows if row.get("expected") is not None]
-    labels = list(answered[0][1].get("probabilities") or ()) if answered else []
+    first = answered[0][1].get("probabilities") if answered else None
+    labels = list(first) if isinstance(first, dict) else []
     for number, row in answered:
         if found := _find_fault(row, labels):
             raise DataError(Problem(found, "predict the texts again", path=path, line=number))

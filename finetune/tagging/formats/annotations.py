@@ -126,7 +126,8 @@ def _of_words(record: dict[str, Any]) -> dict[str, Any]:
     starts = list(accumulate((len(word) + 1 for word in words), initial=0))
     tokens = [{"start": start, "end": start + len(word)} for start, word in zip(starts, words, strict=False)]
     rest = {name: value for name, value in record.items() if name not in ("tokenized_text", "ner")}
-    spans = [_of_characters(item, tokens) for item in record.get("ner") or []]
+    marked = record.get("ner") or []
+    spans = [_of_characters(item, tokens) for item in (marked if isinstance(marked, list) else [marked])]
     return {**rest, "text": " ".join(words), "tokens": tokens, "spans": spans}
 
 
