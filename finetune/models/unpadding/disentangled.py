@@ -8,20 +8,40 @@ to content, content to position and position to content (He et al., 2021, https:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 
 from finetune.models.unpadding.blocks import AttentionBlocks, build_blocks
 from finetune.models.unpadding.layout import TokenLayout
 
 _ON_MASK = "token_layout_of_finetune"
-Handles = list[Any]
+Handles = list[RemovableHandle]
 
 
-def why_not_disentangled(base: Any) -> str | None:
+class SelfAttention(Protocol):
+    """What both versions of DeBERTa's attention have; version 1 has `in_proj`, which version 2 has as three layers."""
+
+    num_attention_heads: int
+    pos_att_type: list[str]
+    relative_attention: bool
+    in_proj: nn.Linear
+    q_bias: Tensor
+    v_bias: Tensor
+    query_proj: nn.Linear
+    key_proj: nn.Linear
+    value_proj: nn.Linear
+    pos_dropout: nn.Module
+    dropout: nn.Module
+
+
+def why_not_disentangled(base: PreTrainedModel) -> str | None:
     """What of a DeBERTa's configuration its packed attention does not compute; None where it computes all."""
     if (getattr(base.config, "conv_kernel_size", 0) or 0) > 0:
         return f"{type(base).__name__} reads its neighbours by a convolution (conv_kernel_size)"
@@ -62,23 +82,24 @@ def _enter(_encoder: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tu
     return (layout.pack(hidden), mask.new_ones(1, 1, 1, 1)), kwargs | {"relative_pos": layout}
 
 
-def _leave(_encoder: nn.Module, _args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+def _leave(_encoder: nn.Module, _args: tuple, kwargs: dict[str, Any], output: BaseModelOutput) -> BaseModelOutput:
     """The base model takes the last of the recorded states for its result."""
     layout = kwargs.get("relative_pos")
     if isinstance(layout, TokenLayout):
-        output.last_hidden_state = layout.pad_last(output.last_hidden_state)
-        output.hidden_states = (*output.hidden_states[:-1], output.last_hidden_state)
+        states = cast(tuple[Tensor, ...], output.hidden_states)
+        last = layout.pad_last(states[-1])
+        output.last_hidden_state, output.hidden_states = cast(Any, last), cast(Any, (*states[:-1], last))
     return output
 
 
-def _forward(attention: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+def _forward(attention: SelfAttention, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
     layout = kwargs.get("relative_pos")
     if not isinstance(layout, TokenLayout):
-        return type(attention).forward(attention, *args, **kwargs)
+        return cast(Any, type(attention)).forward(attention, *args, **kwargs)
     return _attend(attention, args[0], layout, kwargs["rel_embeddings"]), None
 
 
-def _attend(attention: Any, hidden: Tensor, layout: TokenLayout, table: Tensor | None) -> Tensor:
+def _attend(attention: SelfAttention, hidden: Tensor, layout: TokenLayout, table: Tensor | None) -> Tensor:
     """(1, rows, hidden) -> (1, rows, hidden), each token attending to those of its sentence."""
     heads = attention.num_attention_heads
     blocks = _blocks_of(layout, heads)
@@ -110,7 +131,7 @@ def _blocks_of(layout: TokenLayout, heads: int) -> AttentionBlocks:
     return layout.derived[heads]
 
 
-def _project(attention: Any, hidden: Tensor) -> list[Tensor]:
+def _project(attention: SelfAttention, hidden: Tensor) -> list[Tensor]:
     """Queries, keys and values (rows, heads, size); version 1 has them interleaved by head in one projection."""
     heads = attention.num_attention_heads
     if not hasattr(attention, "in_proj"):
@@ -121,7 +142,9 @@ def _project(attention: Any, hidden: Tensor) -> list[Tensor]:
     return [query + biases[0], key.contiguous(), value + biases[1]]
 
 
-def _distances(attention: Any, layout: TokenLayout, longest: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _distances(
+    attention: SelfAttention, layout: TokenLayout, longest: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Rows of the position table for distances 1 - longest to longest - 1, each once, and the place of each distance."""
     buckets = int(getattr(attention, "position_buckets", -1))
     reach = int(getattr(attention, "max_relative_positions", longest))
@@ -145,7 +168,7 @@ def _index_of(length: int, longest: int, places: Tensor) -> Tensor:
 
 
 def _project_positions(
-    attention: Any, kinds: Any, table: Tensor | None, rows: Tensor
+    attention: SelfAttention, kinds: Collection[str], table: Tensor | None, rows: Tensor
 ) -> tuple[Tensor | None, Tensor | None]:
     """Projected positions (heads, distances, size) that queries look for, and that keys look for; None without."""
     if table is None or not kinds:
@@ -156,8 +179,8 @@ def _project_positions(
     of_keys = attention.key_proj if shared else getattr(attention, "pos_proj" if v1 else "pos_key_proj", None)
     of_queries = attention.query_proj if shared else getattr(attention, "pos_q_proj" if v1 else "pos_query_proj", None)
 
-    def project(kind: str, layer: Any) -> Tensor | None:
-        if kind not in kinds:
+    def project(kind: str, layer: nn.Module | None) -> Tensor | None:
+        if kind not in kinds or layer is None:
             return None
         return layer(chosen).unflatten(-1, (attention.num_attention_heads, -1)).transpose(0, 1)
 
@@ -171,17 +194,23 @@ def _of_positions(content: Tensor, positions: Tensor, index: Tensor) -> Tensor:
     return products.gather(-1, index.expand(len(products), -1, -1))
 
 
+class _Context(Protocol):
+    """What a gather keeps for its way back."""
+
+    blocks: AttentionBlocks
+
+
 class _Pad(torch.autograd.Function):
     """(rows, heads, size) -> (places of all blocks, size). Gathers in both directions."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, blocks: AttentionBlocks) -> Tensor:
+    def forward(ctx: _Context, rows: Tensor, blocks: AttentionBlocks) -> Tensor:
         ctx.blocks = blocks
         flat = rows.reshape(-1, rows.shape[-1])
         return flat.index_select(0, torch.cat([block.gather for block in blocks.blocks]))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.blocks.pack_with_zeros(gradient), None
 
 
@@ -189,11 +218,11 @@ class _Pack(torch.autograd.Function):
     """(places of all blocks, size) -> (rows, heads, size)."""
 
     @staticmethod
-    def forward(ctx: Any, places: Tensor, blocks: AttentionBlocks) -> Tensor:
+    def forward(ctx: _Context, places: Tensor, blocks: AttentionBlocks) -> Tensor:
         ctx.blocks = blocks
         return blocks.pack_with_zeros(places)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, None]:
         parts = [block.pad_with_zeros(gradient).reshape(-1, gradient.shape[-1]) for block in ctx.blocks.blocks]
         return torch.cat(parts), None
