@@ -18,6 +18,7 @@ LABEL_OPTIONS = {
     "class_weights": None,
     "focal_gamma": 0.0,
     "calibrate": "none",
+    "r_drop": 0.0,
 }  # when idle
 
 

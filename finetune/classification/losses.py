@@ -7,14 +7,13 @@ value, each of its labels where it has several. So the mean that is trained is t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from finetune.encoding.padding import IGNORED
-from finetune.training.losses import TokenLoss
+from finetune.training.losses import TokenLoss, diverge
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 SINGLE = PROBLEM_TYPES[0]
@@ -42,15 +41,23 @@ class SequenceLoss(TokenLoss):
             raise ValueError(f"problem_type is {problem_type!r}; allowed: {', '.join(PROBLEM_TYPES)}")
         self.problem_type, self.focal_gamma = problem_type, focal_gamma
 
-    def __call__(
-        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    def count_items(
+        self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None
     ) -> torch.Tensor:
         """As of any labels; where a text comes with more numbers than it has decisions, decisions are counted."""
-        decisions = self.decisions_of_targets(labels, outputs["logits"].shape[-1])
-        if decisions:
-            given = labels.numel() if num_items_in_batch is None else num_items_in_batch
-            num_items_in_batch = given * decisions / labels.shape[1]  # type: ignore[assignment]
-        return super().__call__(outputs, labels, num_items_in_batch)
+        decisions = self.decisions_of_targets(labels, logits.shape[-1])
+        if not decisions:
+            return super().count_items(logits, labels, num_items_in_batch)
+        given = labels.numel() if num_items_in_batch is None else num_items_in_batch
+        return super().count_items(logits, labels, given * decisions / labels.shape[1])  # type: ignore[arg-type]
+
+    def divergences(self, one: torch.Tensor, other: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """As of `TokenLoss`, (batch,); of several labels each is a yes and a no, (batch, labels). Times the weights."""
+        is_target = bool(self.decisions_of_targets(labels, one.shape[-1]))
+        if self.problem_type == SINGLE:
+            return diverge(one, other) * (labels.sum(-1) if is_target else labels != IGNORED)
+        pairs = (torch.stack([torch.zeros_like(logits), logits], -1) for logits in (one, other))
+        return diverge(*pairs) * (labels[:, -1:] if is_target else labels != IGNORED)
 
     def decisions_of_targets(self, labels: torch.Tensor, outputs: int) -> int:
         """How many decisions a text has where it comes with a weight (`row_targets.py`); 0 where labels are plain."""

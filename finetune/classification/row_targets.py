@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -162,7 +162,7 @@ def _read_soft(table: RowTable, asked: TargetColumns, label: str, targets: RowTa
     )
 
 
-def _any_label(value: Any, labels: Sequence[Any], targets: RowTargets) -> str:
+def _any_label(value: object, labels: Sequence[Any], targets: RowTargets) -> str:
     own = list(value) if isinstance(value, dict) else []
     return str(next((item for item in [*own, *sorted(targets.labels), *labels] if item not in (None, "")), "unknown"))
 
@@ -193,9 +193,9 @@ def _probabilities(value: Any, order: Sequence[str]) -> dict[str, float] | str:
     return {key: item / total for key, item in found.items()}
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     try:
-        return math.nan if isinstance(value, bool) else float(value)
+        return math.nan if isinstance(value, bool) else float(cast(str, value))
     except (TypeError, ValueError):
         return math.nan
 

@@ -36,6 +36,20 @@ class SupervisedArguments:
     silver_weight: float = argument(
         1.0, minimum=0.0, help="what a silver example weighs in the loss, where a gold one weighs 1"
     )
+    r_drop: float = argument(
+        0.0,
+        minimum=0.0,
+        metavar="ALPHA",
+        help="read each batch twice and let both answers, which differ by dropout, agree (R-Drop, Liang et al. 2021); 0 "
+        "is off, 1 to 5 are usual",
+    )
+    fgm: float = argument(
+        0.0,
+        minimum=0.0,
+        metavar="EPSILON",
+        help="learn each batch a second time, its embeddings moved by a vector of this length against the gradient (FGM, "
+        "Miyato et al. 2017); 0 is off",
+    )
     early_stopping_patience: int | None = argument(
         None, minimum=1, help="stop after N evaluations without a better score"
     )
@@ -60,6 +74,11 @@ def check_supervised(arguments: Arguments, files: Collection[str], *, has_source
         return [Problem("there is nothing to do", remedy="add --do_train, --do_eval or --do_predict")]
     missing = [] if has_source else _missing_data(arguments, stages, files)
     idle = [*_idle_patience(arguments, stages), *_idle_weights(arguments, stages), *_idle_silver(arguments, stages)]
+    idle += [
+        Problem(f"--{flag} needs training", remedy="add --do_train, or drop it")
+        for flag in ("r_drop", "fgm")
+        if arguments.get(flag) and "do_train" not in stages
+    ]
     return [*missing, *idle]
 
 

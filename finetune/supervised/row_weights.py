@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,10 @@ ALLOWED = "a number from 0 on is expected"
 GREATEST = float(np.finfo(np.float32).max)
 
 
-def read_weight(value: Any) -> float:
+def read_weight(value: object) -> float:
     """A cell as a number; NaN where it is none that a row can weigh."""
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        number = math.nan if isinstance(value, bool) else float(cast(str, value))
     except (TypeError, ValueError):
         return math.nan
     return number if 0 <= number <= GREATEST else math.nan
@@ -41,7 +42,7 @@ def check_weights(values: Sequence[Any], places: Sequence[Mapping[str, Any]], no
     ]
 
 
-def no_such_column(name: str, columns: Iterable[str], where: str = "train", path: Any = None) -> Problem:
+def no_such_column(name: str, columns: Iterable[str], where: str = "train", path: Path | None = None) -> Problem:
     """That training rows have no column of that name, with the nearest that they have."""
     return Problem(f"{FLAG} {name}: {where} has no such column", allowed_values(name, list(columns)), path=path)
 

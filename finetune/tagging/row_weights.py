@@ -39,10 +39,16 @@ class WeightedTokenLoss(TokenLoss):
 
     def per_position(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Float32 losses (batch, length), zero where the label is -100."""
-        is_known = labels != IGNORED
-        plain = torch.where(is_known, labels % self.num_labels, labels)
-        places = torch.where(is_known, labels // self.num_labels, 0)
-        return super().per_position(logits, plain) * self.table.to(logits.device)[places]
+        plain = torch.where(labels != IGNORED, labels % self.num_labels, labels)
+        return super().per_position(logits, plain) * self._weights_of(labels)
+
+    def divergences(self, one: torch.Tensor, other: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """As of `TokenLoss`, times the weights."""
+        return super().divergences(one, other, labels) * self._weights_of(labels)
+
+    def _weights_of(self, labels: torch.Tensor) -> torch.Tensor:
+        places = torch.where(labels != IGNORED, labels // self.num_labels, 0)
+        return self.table.to(labels.device)[places]
 
 
 def count_labelled(rows: Dataset, sentences: int) -> npt.NDArray[np.int64]:
