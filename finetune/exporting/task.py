@@ -36,6 +36,7 @@ from finetune.models.exported import (
 from finetune.models.families import find_family, find_position_limit
 from finetune.models.loading import load_config
 from finetune.models.prediction import TorchNetwork
+from finetune.models.settings import ClassifierSettings
 from finetune.prediction.exported import TOKENIZER_FILE, build_predictor, name_task
 from finetune.prediction.task import Predictor, open_predictor
 from finetune.run.atomic_files import atomic_text_file
@@ -272,13 +273,16 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 @contextmanager
 def texts_file(asked: ExportArguments) -> Iterator[Path]:
-    """The file of texts that was named, or one with a few texts of our own."""
+    """The file of texts that was named, or one with a few texts of our own, in pairs where the model reads pairs."""
     if asked.input_file is not None:
         yield Path(asked.input_file)
         return
     with tempfile.TemporaryDirectory(prefix="finetune-export-") as folder:
         path = Path(folder) / "texts.txt"
-        path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+        settings = ClassifierSettings.load(Path(asked.run))
+        pairs = [f"{first}\t{second}" for first, second in zip(TEXTS, TEXTS[1:], strict=False)]
+        lines = pairs if settings is not None and settings.pairs else TEXTS
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         yield path
 
 
