@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +280,7 @@ def texts_file(asked: ExportArguments) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="finetune-export-") as folder:
         path = Path(folder) / "texts.txt"
         settings = ClassifierSettings.load(Path(asked.run))
-        pairs = [f"{first}\t{second}" for first, second in zip(TEXTS, TEXTS[1:], strict=False)]
+        pairs = [f"{first}\t{second}" for first, second in pairwise(TEXTS)]
         lines = pairs if settings is not None and settings.pairs else TEXTS
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         yield path
