@@ -21,6 +21,7 @@ from finetune.errors import EXIT_DONE, Problem, ProblemList, RunError, UsageErro
 from finetune.report.files import write_metrics
 from finetune.run.comparing import NOT_COMPARED, fingerprint
 from finetune.run.folder import Run
+from finetune.search.importance import IMPORTANCES, write_importances
 from finetune.search.points import describe_points
 from finetune.search.pruning import describe_pruner, find_best
 from finetune.search.report import PLOTS, RESULTS, Measure, write_optimization_plots, write_optimization_results
@@ -182,11 +183,14 @@ def finish_search(search: CommandSearch, trials: CommandTrials, run: Run) -> dic
     """
     folder, found, best = trials.folder, list_finished(trials.study), find_best(trials.study)
     write_optimization_results(folder / RESULTS, found)
+    write_importances(folder / IMPORTANCES, trials.study, seed=seed_of(search.name))
     measure = Measure(f"{search.options.metric} of validation", f"values of {search.options.metric}", "evaluation")
     for reason in write_optimization_plots(folder / PLOTS, trials.study, measure):
         logger.info("%s: a page is left out: %s.", PLOTS, reason)
     states = dict(sorted(Counter(trial.state.name.lower() for trial in found).items()))
-    facts: dict[str, Any] = {"study": search.name, "metric": search.options.metric, "trials": states}
+    options = search.options
+    facts: dict[str, Any] = {"study": search.name, "metric": options.metric, "direction": options.direction}
+    facts["trials"] = states
     if best is None:
         came_to = ", ".join(f"{count} {state}" for state, count in states.items()) or "none was begun"
         remedy = "loosen the pruner or the ranges, or raise the number of trials, and run it again"

@@ -10,7 +10,6 @@ import json
 import logging
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from finetune.data.json_shapes import read_json_records
 from finetune.data.json_values import is_json, parse_json, read_json_list
 from finetune.data.words import split_words
 from finetune.errors import DataError, Problem
+from finetune.run.folders_aside import temporary_folder
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +143,8 @@ def keep_standard_input(suffix: str, begun: Iterable[str] = ()) -> Iterator[Path
     """A file that holds the lines that were read already and the rest of standard input; problems of it name standard
     input.
     """
-    with tempfile.TemporaryDirectory(prefix="finetune-stdin-") as folder:
-        path = Path(folder) / f"stdin{suffix}"
+    with temporary_folder("finetune-stdin-") as folder:
+        path = folder / f"stdin{suffix}"
         with path.open("wb") as file:
             file.writelines(f"{line}\n".encode() for line in begun)
             shutil.copyfileobj(sys.stdin.buffer, file)

@@ -28,6 +28,7 @@ from finetune.run.folder import Run
 from finetune.run.launcher import count_processes
 from finetune.run.progress import Progress
 from finetune.search.arguments import OptimizationArguments
+from finetune.search.importance import IMPORTANCES, write_importances
 from finetune.search.points import describe_points
 from finetune.search.pruning import TextwisePruner, describe_pruner, find_best, patience_of
 from finetune.search.report import PLOTS, RESULTS, write_optimization_plots, write_optimization_results
@@ -232,6 +233,7 @@ def write_search(setup: SearchSetup, trials: Trials, folder: Path) -> dict[str, 
     write_optimization_results(folder / RESULTS, found)
     for reason in write_optimization_plots(folder / PLOTS, trials.study):
         logger.info("%s: a page is left out: %s.", PLOTS, reason)
+    write_importances(folder / IMPORTANCES, trials.study, seed=int(setup.settings.seed))
     write_text(folder / CONFIG, describe_trials(setup, found))
     states = Counter(trial.state.name.lower() for trial in found)
     facts: dict[str, Any] = {"study": setup.name, "seed": setup.settings.seed, "trials": dict(sorted(states.items()))}

@@ -22,7 +22,7 @@ from finetune.data.files import listed
 from finetune.data.json_values import parse_json
 from finetune.data.text import find_text_files
 from finetune.errors import DataError, Problem
-from finetune.run.atomic_files import files_written_aside
+from finetune.run.folders_aside import files_written_aside
 from finetune.run.output_record import OutputRecord
 from finetune.run.workers import one_tokenizer_thread
 from finetune.tokenization.casing import set_casing

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import itertools
+import json
 
 import optuna
 import pytest
@@ -11,6 +12,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from finetune.search.importance import write_importances
 from finetune.search.report import shorten_name, write_optimization_plots, write_optimization_results
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -52,6 +54,28 @@ def test_one_row_a_trial(tmp_path):
 
 def test_a_study_without_trials_has_a_table(tmp_path):
     assert read_rows(write_optimization_results(tmp_path / "r.csv.gz", [])) == []
+
+
+def test_importances_of_a_study_whose_loss_hangs_on_the_rate(tmp_path):
+    study = optuna.create_study()
+    for number in range(24):
+        params = {"lr": 10.0 ** (-6 + number % 5), "optimizer": ["SGD", "AdamW"][number % 2]}
+        study.add_trial(create_trial(value=float(number % 5), params=params, distributions=SPACE))
+    found = json.loads(write_importances(tmp_path / "i.json", study, seed=1).read_text())
+    assert set(found) == {"fanova", "ped_anova"}
+    for shares in found.values():
+        assert sum(shares.values()) == pytest.approx(1) and shares["lr"] > 0.9
+    again = json.loads(write_importances(tmp_path / "j.json", study, seed=1).read_text())
+    assert again == found
+
+
+@pytest.mark.parametrize("losses", [[1.0, 2.0], [1.0] * 9])
+def test_studies_that_tell_nothing_have_no_importances(tmp_path, losses):
+    study = optuna.create_study()
+    for number, loss in enumerate(losses):
+        params = {"lr": 10.0 ** (-6 + number % 3), "optimizer": ["SGD", "AdamW"][number % 2]}
+        study.add_trial(create_trial(value=loss, params=params, distributions=SPACE))
+    assert json.loads(write_importances(tmp_path / "i.json", study, seed=1).read_text()) == {}
 
 
 def test_plots(tmp_path):
