@@ -306,9 +306,7 @@ def texts_file(asked: ExportArguments) -> Iterator[Path]:
     with temporary_folder("finetune-export-") as folder:
         path = folder / "texts.txt"
         settings = ClassifierSettings.load(Path(asked.run))
-        pairs = [f"{first}	{second}" for first, second in pairwise(TEXTS)]
+        pairs = [f"{first}\t{second}" for first, second in pairwise(TEXTS)]
         lines = pairs if settings is not None and settings.pairs else TEXTS
-        path.write_text("
-".join(lines) + "
-", encoding="utf-8")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         yield path
