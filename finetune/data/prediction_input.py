@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.annotation_exports import is_export
-from finetune.data.files import find_paths, iterate_lines, read_lines
+from finetune.data.file_kinds import LOOKED_AT, check_text_file
+from finetune.data.files import find_paths, iterate_lines, raise_problems, read_lines
 from finetune.data.json_shapes import read_json_records
 from finetune.data.json_values import is_json, parse_json, read_json_list
 from finetune.data.words import split_words
@@ -127,6 +128,8 @@ def read_inputs(
 
 def iterate_standard_input() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, start=1):
+        if number < 3:  # the first may be empty
+            raise_problems(check_text_file(line[:LOOKED_AT], STDIN), STDIN)
         try:
             yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:

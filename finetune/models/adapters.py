@@ -12,7 +12,8 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +37,7 @@ from finetune.run.failures import first_line, is_of_its_files
 logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "adapter_base.json"
+OTHER_LABELS = "finetune merge makes a plain model of it, which can be given a new head"
 ALL_LINEAR = "all-linear"
 NAME = "default"
 _PREFIX = "base_model.model."
@@ -250,11 +252,25 @@ def _inject(model: PreTrainedModel, config: Any) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of transposed weights
-        tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](model, config, NAME)
+        with _seen_as_quantized(model):
+            tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](model, config, NAME)
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.register_forward_hook(_as_autocast)
     return tuner
+
+
+@contextmanager
+def _seen_as_quantized(model: PreTrainedModel) -> Iterator[None]:
+    """Let peft find 4-bit layers, which it looks for only in models that say so; afterwards others would trip over that."""
+    if not any(type(module).__name__ == "Linear4bit" for module in model.modules()):
+        yield
+        return
+    model.__dict__["is_loaded_in_4bit"] = True
+    try:
+        yield
+    finally:
+        del model.__dict__["is_loaded_in_4bit"]
 
 
 def _as_autocast(_module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
@@ -398,6 +414,7 @@ def put_adapter(model: PreTrainedModel, found: AdapterFolder) -> set[str]:
         if not is_of_its_files(error):
             raise
         raise DataError(Problem(f"{CONFIG} cannot be used: {first_line(error)}", path=found.folder)) from error
+    _require_same_head(model, found)
     try:
         model.__dict__[_PLACE] = Adapter(_inject(model, config), config, found.base, saved)
         names = load_adapter_weights(model, found.folder)
@@ -409,6 +426,21 @@ def put_adapter(model: PreTrainedModel, found: AdapterFolder) -> set[str]:
     merge_adapter(model)
     logger.info("The adapter in %s is merged into %s.", found.folder, found.base)
     return names
+
+
+def _require_same_head(model: PreTrainedModel, found: AdapterFolder) -> None:
+    """Nothing, unless the adapter came with a head of another number of labels than the model is to have.
+
+    Raises:
+        DataError: with both numbers.
+    """
+    own, wanted = model.state_dict(), model.config.num_labels
+    for name, value in load_file(found.folder / WEIGHTS).items():
+        here = own.get(name.removeprefix(_PREFIX).replace(".modules_to_save", ""))
+        if here is None or here.shape == value.shape or len(here) != wanted or here.shape[1:] != value.shape[1:]:
+            continue
+        words = f"the adapter has a head of {len(value)} labels ({name.removeprefix(_PREFIX)}), and {wanted} are needed"
+        raise DataError(Problem(words, remedy=OTHER_LABELS, path=found.folder))
 
 
 def explain_other_base(found: AdapterFolder, config: PretrainedConfig, error: Exception) -> Problem:

@@ -13,6 +13,7 @@ from finetune.errors import FinetuneError
 from finetune.page.classified import make_classified
 from finetune.page.curves import make_curves
 from finetune.page.data import make_data
+from finetune.page.distilled import make_distilled
 from finetune.page.environment import make_environment
 from finetune.page.folder import RunFolder
 from finetune.page.html import render
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 PAGE, PLOTS = "report.html", "plots"
 Make = Callable[[RunFolder], Section | list[Section]]
-MAKERS: tuple[Make, ...] = (make_searched, make_curves, make_tagged, make_classified, make_surprisals)
+MAKERS: tuple[Make, ...] = (make_searched, make_distilled, make_curves, make_tagged, make_classified, make_surprisals)
 
 
 def has_scores(path: Path) -> bool:

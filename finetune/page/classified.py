@@ -17,6 +17,7 @@ from finetune.page.folder import RunFolder, judged_split, read_lines
 from finetune.page.parts import Block, Example, Examples, Section, Segment, Sentences
 from finetune.page.plots import MUTED, SERIES, draw
 from finetune.page.scores import show_classes, show_confusions
+from finetune.report.calibration import count_bins
 from finetune.report.class_scores import ClassScore
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def make_classified(folder: RunFolder) -> list[Section]:
         return [show_values(split, rows), show_far_values(split, rows)]
     labels = list(rows[0]["probabilities"])
     errors = Section("errors", f"Confusions ({split})", _confusions(rows, labels))
-    calibration = Section("calibration", f"Calibration ({split})", [draw_calibration(*confidences(rows))])
+    calibration = Section("calibration", f"Calibration ({split})", [draw_calibration(count_bins(*confidences(rows)))])
     return [show_classes(split, score_rows(rows, labels)), errors, calibration, show_surest(split, rows)]
 
 

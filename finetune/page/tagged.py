@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from finetune.data.array_files import read_npz, require_probabilities
 from finetune.encoding.tags import TagScheme
 from finetune.errors import DataError, Problem
 from finetune.page.calibration import draw_calibration
 from finetune.page.folder import RunFolder, judged_split, read_lines
-from finetune.page.parts import Block, Example, Examples, Section, Segment, Sentences, Table
+from finetune.page.parts import Example, Examples, Section, Segment, Sentences, Table
 from finetune.page.scores import show_classes, show_confusions
 from finetune.report.class_scores import ClassScore
 from finetune.tagging.metrics import Spans, Tagging, compare_tags, find_spans, read_types
@@ -75,19 +74,10 @@ def make_tagged(folder: RunFolder) -> list[Section]:
     labels = sorted({label for pair in pairs for label in pair}, key=lambda label: (label == OUTSIDE, label))
     errors.blocks.extend(show_confusions(pairs, labels, what))
     sentences = read_tagged(files[split])
-    calibration = Section("calibration", f"Calibration of words ({split})", _calibration(folder, split, sentences))
+    calibration = Section("calibration", f"Calibration of words ({split})")
+    if bins := folder.calibration.get(split):
+        calibration.blocks.append(draw_calibration(bins))
     return [show_classes(split, classes), errors, calibration, show_worst(split, sentences, _scheme(folder))]
-
-
-def _calibration(folder: RunFolder, split: str, sentences: Sequence[Sentence]) -> list[Block]:
-    """Where `--save_word_probabilities` kept them: how often the tag that a word got by its probability is right."""
-    path = folder.predictions("npz").get(split)
-    if path is None:
-        return []
-    labels, probabilities = read_npz(path, "labels", "probabilities")
-    expected = np.array([tag for _, tags, _ in sentences for tag in tags])
-    probabilities = require_probabilities(path, labels, probabilities, len(expected))
-    return [draw_calibration(probabilities.max(axis=1), (labels[probabilities.argmax(axis=1)] == expected) * 1.0)]
 
 
 def _scheme(folder: RunFolder) -> TagScheme:

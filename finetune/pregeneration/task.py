@@ -38,7 +38,7 @@ def open_pregeneration(asked: PregenerationArguments) -> tuple[Pregeneration, An
     tokenizer = problems.attempt(load_tokenizer, model)
     problems.raise_any()
     assert paths and tokenizer is not None
-    set_casing(tokenizer, asked.do_lower_case)
+    tokenizer = set_casing(tokenizer, asked.do_lower_case)
     settings = InstanceSettings(
         max_seq_len=asked.max_seq_len,
         short_seq_prob=asked.short_seq_prob,

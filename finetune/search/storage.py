@@ -162,8 +162,9 @@ def _database(url: str, keywords: Mapping[str, Any]) -> BaseStorage:
     try:
         return _connect(url, dict(keywords))
     except ImportError as error:
-        found = f"{FLAG} is {hide_password(url)}, but {error}"
-        raise UsageError(Problem(found, remedy="install the driver of that database")) from error
+        found = f"{FLAG} is {hide_password(url)}, but its driver is not installed ({error.__cause__ or error})"
+        remedy = "pip install 'finetune[postgresql]', or the driver of that database"
+        raise UsageError(Problem(found, remedy=remedy)) from error
     except Exception as error:
         if not _is_of_database(error):
             raise
