@@ -20,6 +20,7 @@ ROOMS = (
         "sweep",
         "page",
         "comparison",
+        "explaining",
         "repeat",
         "doctor",
         "commands.py",
