@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from finetune.models.probabilities import sigmoid, softmax
+from finetune.report.calibration import BINS
 
-BINS = 15
 LOG_TEMPERATURE_RANGE = (-3.0, 3.0)  # temperatures from 0.05 to 20
 
 

@@ -131,11 +131,7 @@ def score_split(outputs: SplitOutputs, task: ClassificationTask, decision: Decis
 
 def write_classification_results(run: Run, task: ClassificationTask, results: Results) -> dict[str, Any]:
     """Write metrics.json, report.txt, predictions.<split>.jsonl and README.md; returns the metrics of the last line."""
-    metrics = {
-        name: {**result.summary.scores, "loss": result.loss}
-        for name, result in results.splits.items()
-        if result.summary is not None
-    }
+    metrics = {name: as_metrics(result) for name, result in results.splits.items() if result.summary is not None}
     fitted = warn_of_fitting(results.decision)
 
     def write_files(folder: Path) -> None:
@@ -149,6 +145,12 @@ def write_classification_results(run: Run, task: ClassificationTask, results: Re
     main = task.options.metric_name or task.scoring.main
     shown = dict.fromkeys((*task.scoring.metrics, main, *(("f1_macro",) if "f1_macro" in task.scoring.names else ())))
     return {name: {key: scores[key] for key in shown if key in scores} for name, scores in metrics.items()}
+
+
+def as_metrics(result: SplitResult) -> dict[str, Any]:
+    """One split of metrics.json."""
+    assert result.summary is not None
+    return {**result.summary.scores, "loss": result.loss}
 
 
 def find_headline(task: ClassificationTask) -> tuple[str, ...]:

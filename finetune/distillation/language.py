@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from transformers import (
     AutoConfig,
     PretrainedConfig,
@@ -45,6 +46,7 @@ from finetune.distillation.model import (
 )
 from finetune.distillation.teacher_cache import CacheRequest, prepare_caches
 from finetune.distillation.teacher_cache_files import TeacherRows, count_epochs
+from finetune.distillation.teacher_scores import write_teacher
 from finetune.distillation.teachers import (
     Teacher,
     freeze_parts,
@@ -61,8 +63,10 @@ from finetune.models.building import draw_model
 from finetune.models.checks import check_vocabulary
 from finetune.models.saving import save_pretrained
 from finetune.report.model_card import ModelCard
+from finetune.run.failures import first_line, is_of_its_files
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
+from finetune.supervised.data_summary import write_length_summary
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.callbacks import CheckpointFiles
@@ -147,9 +151,10 @@ def read_student_config(asked: DistillationArguments) -> PretrainedConfig:
         written = parse_json(path.read_text(encoding="utf-8"))
         family = written.pop("model_type", asked.student_type)
         config = AutoConfig.for_model(asked.student_type, **written)
-    except (OSError, ValueError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(Problem(f"--student_config cannot be used: {reason}", path=path)) from error
+    except Exception as error:
+        if not is_of_its_files(error):
+            raise
+        raise DataError(Problem(f"--student_config cannot be used: {first_line(error)}", path=path)) from error
     if family != asked.student_type:
         raise DataError(Problem(f"--student_type is {asked.student_type}, the file is of a {family} model", path=path))
     if asked.vocab_size is not None:
@@ -299,6 +304,8 @@ def write_results(run: Run, task: DistillationTask, trainer: Trainer) -> dict[st
         save_pretrained(task.student, task.tokenizer, run.folder)
         logger.info("Save very last checkpoint as `pytorch_model.bin`.")
         save_student(task, run.folder / "pytorch_model.bin")
+        write_length_summary(run.folder, {"train": np.asarray(task.examples.lengths)})
+    write_teacher(run, cast(Distillation, trainer.model), task.asked.teacher_name)
     logger.info("Training is finished")
     history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     metrics = {"steps": trainer.state.global_step, **({"loss": history[-1]} if history else {})}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -24,6 +25,7 @@ class TaskDistillation(Distillation):
     """
 
     evaluates_as_one = True  # evaluated, it is the student, a model over rows of ids
+    answers_as_teacher = False
 
     def __init__(
         self,
@@ -64,7 +66,8 @@ class TaskDistillation(Distillation):
         """
         batch = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         if not self.training or loss_mask is None:
-            return {"logits": call_model(self.student, batch).logits}
+            answering = self._teacher_on(input_ids.device) if self.answers_as_teacher else self.student
+            return {"logits": call_model(answering, batch).logits}
         own, logits = self._read(self.student, batch, loss_mask)
         if teacher_ids is not None and teacher_values is not None:
             return {
@@ -76,6 +79,15 @@ class TaskDistillation(Distillation):
         with torch.no_grad():
             target, _ = self._read(self._teacher_on(input_ids.device), batch, loss_mask)
         return {"logits": logits, "sums": self.compare(own, target, attention_mask)}
+
+    @contextmanager
+    def teacher_answering(self) -> Iterator[None]:
+        """Within, evaluation asks the teacher in the student's place."""
+        self.answers_as_teacher = True
+        try:
+            yield
+        finally:
+            self.answers_as_teacher = False
 
     @torch.no_grad()
     def teacher_logits(  # type: ignore[override]

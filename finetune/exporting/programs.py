@@ -19,6 +19,7 @@ from finetune.run.failures import first_line
 logger = logging.getLogger(__name__)
 
 CALIBRATION_BATCHES = 16
+PRODUCTS = ["MatMul", "Gemm"]
 
 
 def export_model(
@@ -61,7 +62,9 @@ def _onnx(samples: Sequence[dict[str, torch.Tensor]], int8: str | None) -> tuple
         quantizer = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig(per_channel=True))
     else:
         few = list(samples[:CALIBRATION_BATCHES])
-        quantizer = OnnxRuntimeQuantizer(OnnxRuntimeStaticConfig(per_channel=True), calibration_dataset=few)
+        quantizer = OnnxRuntimeQuantizer(
+            OnnxRuntimeStaticConfig(per_channel=True, op_types_to_quantize=PRODUCTS), calibration_dataset=few
+        )
     return OnnxExporter(), OnnxConfig(dynamic=True, quantizer=quantizer)
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import Trainer
 
+from finetune.encoding.token_store import TokenStore
 from finetune.language_modeling.arguments import LanguageModelArguments, TextArguments
+from finetune.language_modeling.losses import StreamedExamples
 from finetune.language_modeling.task import LanguageTask, Objective
 from finetune.report.files import write_metrics, write_results
 from finetune.report.model_card import ModelCard, write_model_card
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
+from finetune.supervised.data_summary import write_length_summary
 from finetune.training.settled import describe_settled
 
 PIPELINES = {Objective.MASKED: "fill-mask", Objective.CAUSAL: "text-generation"}
@@ -39,8 +44,14 @@ def write_language_results(
     if metrics:
         write_metrics(run.folder, {"validation": metrics})
         write_results(run.folder / legacy_file, metrics, title="Eval results")
+    write_length_summary(run.folder, {"train": find_lengths(task.train), "validation": find_lengths(task.validation)})
     write_model_card(run.folder, make_card(run, task, metrics))
     return dict(metrics)
+
+
+def find_lengths(store: TokenStore | StreamedExamples | None) -> NDArray[np.int64] | None:
+    """Of all examples, (examples,); those of a stream are not known."""
+    return store.lengths if isinstance(store, TokenStore) else None
 
 
 def make_card(run: Run, task: LanguageTask, metrics: dict[str, float]) -> ModelCard:

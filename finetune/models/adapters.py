@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -31,6 +32,7 @@ from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.parts import base_prefix
 from finetune.run.atomic_files import atomic_text_file
 from finetune.run.checksums import checksum
+from finetune.run.failures import first_line, is_of_its_files
 
 logger = logging.getLogger(__name__)
 
@@ -404,14 +406,22 @@ def put_adapter(model: PreTrainedModel, found: AdapterFolder) -> set[str]:
     """
     from peft import PeftConfig
 
-    config = PeftConfig.from_pretrained(str(found.folder))
-    config.inference_mode, saved = False, tuple(getattr(config, "modules_to_save", None) or ())
-    config.modules_to_save = None
+    try:
+        config = PeftConfig.from_pretrained(str(found.folder))
+        config.inference_mode, saved = False, tuple(getattr(config, "modules_to_save", None) or ())
+        config.modules_to_save = None
+    except Exception as error:
+        if not is_of_its_files(error):
+            raise
+        raise DataError(Problem(f"{CONFIG} cannot be used: {first_line(error)}", path=found.folder)) from error
     _require_same_head(model, found)
     try:
         model.__dict__[_PLACE] = Adapter(_inject(model, config), config, found.base, saved)
         names = load_adapter_weights(model, found.folder)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except SafetensorError as error:
+        found_out, remedy = f"{WEIGHTS} cannot be read ({first_line(error)})", "copy the adapter again"
+        raise DataError(Problem(found_out, remedy=remedy, path=found.folder)) from error
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(explain_other_base(found, model.config, error)) from error
     merge_adapter(model)
     logger.info("The adapter in %s is merged into %s.", found.folder, found.base)

@@ -18,8 +18,8 @@ NO_SCORES = ("perplexity", "runtime", "per_second", "loss", "nb_samples", "jit_c
 FURTHER = {
     "learning_rate": "Learning rate",
     "grad_norm": "Norm of the gradient",
-    "tokens_per_second": "Tokens per second",
-    "mfu": "Share of the device's peak (MFU)",
+    "tokens_per_second": "Real tokens a second",
+    "mfu": "Share of the machine's measured matrix rate (MFU)",
 }
 
 
@@ -46,7 +46,8 @@ def make_curves(folder: RunFolder) -> Section:
     section.blocks.extend(_figure("loss", "Loss by step", losses, best))
     section.blocks.extend(_figure("validation_metrics", "Scores of validation by step", metrics, best))
     for name, title in FURTHER.items():
-        section.blocks.extend(_figure(name, f"{title} by step", {title.lower(): find_curve(history, name)}, None))
+        curve = find_curve([*history, *folder.progress], name)
+        section.blocks.extend(_figure(name, f"{title} by step", {title.lower(): curve}, None))
     if section.blocks:
         section.blocks.append(_table(history))
     return section

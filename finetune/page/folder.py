@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.json_values import parse_json
-from finetune.errors import FinetuneError
-from finetune.report.files import METRICS, REPORT
+from finetune.errors import DataError, FinetuneError, Problem
+from finetune.report.files import CALIBRATION, METRICS, REPORT
 from finetune.run.checkpoints import TRAINER_STATE
 from finetune.run.manifest import read_manifest
 from finetune.supervised.data_summary import DATA_SUMMARY
-from finetune.training.history import HISTORY
+from finetune.training.history import HISTORY, PROGRESS
+
+IMPORTANCES, TEACHER = "optimization_importances.json", "teacher.json"
 
 
 class RunFolder:
@@ -44,12 +46,32 @@ class RunFolder:
         if found is None:
             states = sorted(self.path.glob(f"checkpoint-*/{TRAINER_STATE}"), key=lambda path: path.stat().st_mtime)
             found = self._read_json(str(states[-1].relative_to(self.path))).get("log_history") if states else None
-        entries = found if isinstance(found, list) else []
-        return [entry for entry in entries if isinstance(entry, dict) and "step" in entry]
+        return _entries(found)
+
+    @cached_property
+    def progress(self) -> list[dict[str, Any]]:
+        """The pace of training, and the parts of its loss, by step."""
+        return _entries(self._read_json(PROGRESS).get("log"))
 
     @cached_property
     def data(self) -> dict[str, dict[str, Any]]:
         return self._read_json(DATA_SUMMARY)
+
+    @cached_property
+    def importances(self) -> dict[str, Any]:
+        """Of the hyperparameters of a search, by evaluator."""
+        found = self._read_json(IMPORTANCES)
+        return {name: shares for name, shares in found.items() if isinstance(shares, dict)}
+
+    @cached_property
+    def teacher(self) -> dict[str, Any]:
+        """Of a distillation: the teacher's name, scores and size."""
+        return self._read_json(TEACHER)
+
+    @cached_property
+    def calibration(self) -> dict[str, Any]:
+        """Of a tagger's words, by split: the bins of their probabilities."""
+        return self._read_json(CALIBRATION)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -88,6 +110,19 @@ class RunFolder:
         return found if isinstance(found, dict) else {}
 
 
+def _numbers(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What was logged at a step, which is numbers."""
+    return {
+        name: value for name, value in entry.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _entries(found: object) -> list[dict[str, Any]]:
+    """What was logged, by step; whatever is none is left out."""
+    numbers = [_numbers(entry) for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    return [entry for entry in numbers if "step" in entry]
+
+
 def judged_split(names: Mapping[str, Any]) -> str | None:
     """The split that says most about a model: a test, else a validation split, else any."""
     return next(iter(sorted(names, key=_rank)), None)
@@ -98,7 +133,14 @@ def _rank(name: str) -> int:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Lines cut at \\n alone, without it."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield line.removesuffix("\n")
+    """Lines cut at \\n alone, without it.
+
+    Raises:
+        DataError: the file cannot be opened, or is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                yield line.removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(Problem(f"the file cannot be read: {error}", path=path)) from error

@@ -45,16 +45,18 @@ def draw(
     """A figure of one pair of axes that `paint` draws on; `said` tells what it shows to whoever does not see it."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Drawing
 
     with matplotlib.rc_context({**STYLE, "font.family": find_fonts(), "svg.hashsalt": name}), _without_glyph_warnings():
-        drawing = Drawing(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(drawing)
+        drawing = Drawing(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+        canvas = FigureCanvasAgg(drawing)
         paint(drawing.subplots())
         png, svg = io.BytesIO(), io.StringIO()
-        drawing.savefig(png, format="png", dpi=DPI, facecolor="white")
+        canvas.print_png(png)  # `savefig` would draw everything twice
         drawing.set_layout_engine("none")  # the places that the first drawing found
-        drawing.savefig(svg, format="svg", facecolor="none", metadata={"Date": None})
+        drawing.patch.set_facecolor("none")
+        FigureCanvasSVG(drawing).print_svg(svg, metadata={"Date": None})
     return Figure(name, caption, to_inline(svg.getvalue(), name, said), png.getvalue())
 
 

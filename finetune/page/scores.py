@@ -20,17 +20,17 @@ Confusions = Mapping[tuple[str, str], int]
 def table_of_scores(metrics: Mapping[str, Mapping[str, Any]]) -> Table | None:
     """Every plain number of metrics.json, a column for each split."""
     splits = list(metrics)
-    names = dict.fromkeys(name for values in metrics.values() for name, value in values.items() if _is_number(value))
+    names = dict.fromkeys(name for values in metrics.values() for name, value in values.items() if is_number(value))
     rows: list[list[Cell]] = [[name, *(_number(metrics[split].get(name)) for split in splits)] for name in names]
     return Table("Scores", ["metric", *splits], rows) if rows else None
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: Any) -> float | int | None:
-    return value if _is_number(value) else None
+    return value if is_number(value) else None
 
 
 def show_classes(split: str, classes: Sequence[ClassScore]) -> Section:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +10,18 @@ import numpy as np
 import pyarrow as pa
 
 from finetune.page.folder import RunFolder
+from finetune.page.intervals import interval
 from finetune.page.parts import Block, Cell, Figure, Section, Sentences, Table
-from finetune.page.plots import SERIES, draw, shorten
+from finetune.page.plots import LINE, MUTED, SERIES, draw, shorten
+from finetune.page.surprisal_changes import match_items, show_course, show_matched
 from finetune.page.table_files import list_columns, read_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LARGEST = 200 << 20  # bytes of a compressed table
-CONDITIONS_AT_MOST, TEXTS, SHORTEST_Z = 12, 20, 1.96
+CONDITIONS_AT_MOST, TEXTS = 12, 20
+QUANTILES = (0.05, 0.25, 0.75, 0.95)
 OWN = frozenset(
     {
         *(
@@ -35,6 +37,7 @@ OWN = frozenset(
         ),
         *("generated_sequence_type", "word_num", "token_num_in_word", "token", "token_id", "token_is_start_of_word"),
         *("token_is_word", "surprisal", "predicted_token", "predicted_token_id", "predicted_token_surprisal", "loss"),
+        *("word_char_start", "word_char_end", "batch_number", "seed", "dataset_type"),
         *("word", "n_tokens", "surprisal_corrected", "n_words", "mean_surprisal", "perplexity"),
     }
 )
@@ -43,7 +46,8 @@ OWN = frozenset(
 def make_surprisals(folder: RunFolder) -> list[Section]:
     """A section for each table of surprisals."""
     paths = sorted(folder.path.glob("*-test_results.csv.gz")) + sorted(folder.path.glob("*-test_results.parquet"))
-    return [_show(path, number) for number, path in enumerate(paths)]
+    course = Section("changes", "What training changed", show_course(folder.path, LARGEST))
+    return [*(_show(path, number) for number, path in enumerate(paths)), course]
 
 
 def _show(path: Path, number: int) -> Section:
@@ -86,6 +90,8 @@ def _conditions(table: pa.Table, names: Sequence[str], number: int) -> list[Bloc
             blocks.append(
                 Table(f"Surprisal by {name}", [name, "texts", "mean", "lowest", "highest (95 % interval)"], rows)
             )
+            if (found := match_items(table, name, [other for other in names if other != name])) is not None:
+                blocks.extend(show_matched(name, *found))
     return blocks
 
 
@@ -101,22 +107,20 @@ def group_values(table: pa.Table, name: str) -> dict[str, np.ndarray]:
     return {label: np.array(values) for label, values in sorted(groups.items())}
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """A mean with the borders of its 95 % interval by the normal distribution."""
-    half = SHORTEST_Z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
-
-
 def _draw_condition(name: str, groups: dict[str, np.ndarray], number: int) -> Figure:
+    """The middle half and nine tenths of the texts, and over them the mean with its interval."""
     found = [interval(values) for values in groups.values()]
+    spreads = [np.quantile(values, QUANTILES).tolist() for values in groups.values()]
 
     def paint(axes: Axes) -> None:
-        for place, (mean, low, high) in enumerate(found):
+        for place, ((mean, low, high), (far, near, over, beyond)) in enumerate(zip(found, spreads, strict=True)):
+            axes.plot([far, beyond], [place, place], color=LINE, linewidth=3)
+            axes.plot([near, over], [place, place], color=MUTED, linewidth=5, solid_capstyle="butt", alpha=0.5)
             axes.plot([low, high], [place, place], color=SERIES[0])
             axes.plot([mean], [place], color=SERIES[0], marker="o")
         axes.set_yticks(range(len(groups)), [shorten(label) for label in groups])
         axes.set_ylim(len(groups) - 0.5, -0.5)
-        axes.set_xlabel("mean surprisal in bits, 95 % interval over texts")
+        axes.set_xlabel("bits: mean and its 95 % interval; grey: half, and nine tenths, of the texts")
 
     said = "; ".join(f"{label} {mean:.3f}" for label, (mean, _, _) in zip(groups, found, strict=True))
     slug = "".join(letter if letter.isalnum() else "_" for letter in name)

@@ -95,14 +95,15 @@ def _weakest(folder: RunFolder, split: str) -> list[str]:
         return []
     zero = [row.label for row in classes if row.f1 == 0]
     few = [row.label for row in classes if row.support < FEW]
-    found = [f"Never right: {_list(zero)}."] if zero else []
+    found = [f"Never right: {list_names(zero)}."] if zero else []
     worst = min(classes, key=lambda row: row.f1)
     if not zero and len(classes) > 1:
         found.append(f"The weakest class is {worst.label}: F1 {worst.f1:.4f} over {worst.support:,}.")
-    return [*found, *([f"Fewer than {FEW} examples judge {_list(few)}."] if few else [])]
+    return [*found, *([f"Fewer than {FEW} examples judge {list_names(few)}."] if few else [])]
 
 
-def _list(names: Sequence[str], limit: int = 8) -> str:
+def list_names(names: Sequence[str], limit: int = 8) -> str:
+    """Names with commas between them; of many the first, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 

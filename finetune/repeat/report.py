@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from finetune.page.parts import Cell, Figure, Section, Sentences
 from finetune.page.parts import Table as Rows
 from finetune.page.plots import MUTED, SERIES, draw, shorten
 from finetune.repeat.arguments import RepeatArguments
+from finetune.repeat.ensemble import EnsembleScore
 from finetune.repeat.spread import Finished, Spread, Table
 from finetune.repeat.suspects import SUSPECTS
 from finetune.report.files import write_text
@@ -46,20 +48,37 @@ def print_spread(scores: Table) -> None:
         print(f"{split:>12} {name:<20} {mean:.4f}{shown}")
 
 
-def write_repeat(
-    folder: Path, runs: Sequence[Finished], scores: Table, classes: Table, options: RepeatArguments
-) -> None:
+@dataclass(frozen=True)
+class Scored:
+    """What all runs came to: scores of every split, F1 of every class, and the models of all seeds as one."""
+
+    scores: Table
+    classes: Table
+    ensemble: Sequence[EnsembleScore] = ()
+
+
+def print_ensemble(ensemble: Sequence[EnsembleScore]) -> None:
+    """The models of all seeds as one, beside the mean of the single ones."""
+    for score in ensemble:
+        print(
+            f"{score.split:>12} {score.name:<20} {score.ensemble:.4f} of all models as one (single: {score.mean:.4f})"
+        )
+
+
+def write_repeat(folder: Path, runs: Sequence[Finished], scored: Scored, options: RepeatArguments) -> None:
     """`repeat_results.json`, `repeat_results.csv` and `repeat.html`."""
+    scores, classes = scored.scores, scored.classes
     facts = {
         "command": options.command,
         "runs": [{"name": run.name, "seed": run.seed, "fold": run.fold} for run in runs],
         "scores": _as_json(scores),
         "classes": _as_json(classes),
+        "ensemble": [asdict(score) for score in scored.ensemble],
     }
     write_json_atomically(folder / "repeat_results.json", facts)
     lines = [",".join(HEADINGS), *(",".join(map(_csv_cell, row)) for row in list_rows(scores))]
     write_text(folder / "repeat_results.csv", "\n".join(lines) + "\n")
-    sections = [section for section in _sections(folder, runs, scores, classes) if section.blocks]
+    sections = [section for section in _sections(folder, runs, scored) if section.blocks]
     title = f"{options.command}, {len(runs)} runs"
     write_text(folder / "repeat.html", render("page.html", title=title, kind=NAME, sections=sections))
 
@@ -73,7 +92,8 @@ def _csv_cell(cell: Cell) -> str:
     return '"' + text.replace('"', '""') + '"' if any(letter in text for letter in ',"\n') else text
 
 
-def _sections(folder: Path, runs: Sequence[Finished], scores: Table, classes: Table) -> list[Section]:
+def _sections(folder: Path, runs: Sequence[Finished], scored: Scored) -> list[Section]:
+    scores, classes = scored.scores, scored.classes
     summary = Section(
         "summary", "Summary", [Sentences(_say(runs), "verdict"), Rows("Scores", HEADINGS, list_rows(scores))]
     )
@@ -81,7 +101,21 @@ def _sections(folder: Path, runs: Sequence[Finished], scores: Table, classes: Ta
     if (split := judged_split(classes)) is not None:
         by_class.blocks.append(_draw_spreads("classes", f"F1 of each class ({split})", classes[split]))
         by_class.blocks.append(Rows("F1 of each class", HEADINGS, list_rows(classes)))
-    return [summary, by_class, _show_runs(runs), _show_suspects(folder / SUSPECTS)]
+    return [summary, _show_ensemble(scored.ensemble), by_class, _show_runs(runs), _show_suspects(folder / SUSPECTS)]
+
+
+def _show_ensemble(ensemble: Sequence[EnsembleScore]) -> Section:
+    """The models of all seeds as one, beside the single ones."""
+    section = Section("ensemble", "The models of all seeds as one")
+    if not ensemble:
+        return section
+    said = "Their probabilities are averaged (values too), and the answers that follow are scored; single: one model a seed."
+    rows: list[list[Cell]] = [
+        [one.split, one.name, one.ensemble, one.mean, min(one.singles), max(one.singles)] for one in ensemble
+    ]
+    headings = ["split", "score", "as one", "single, mean", "lowest", "highest"]
+    section.blocks.extend([Sentences([said]), Rows("As one and single", headings, rows)])
+    return section
 
 
 def _say(runs: Sequence[Finished]) -> list[str]:

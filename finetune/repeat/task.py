@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from finetune.arguments.run import RunArguments
 from finetune.errors import DataError, Problem, UsageError
 from finetune.page.folder import RunFolder
 from finetune.repeat.arguments import RepeatArguments
+from finetune.repeat.ensemble import EnsembleScore, score_ensemble
 from finetune.repeat.folds import Fold, plan_folds
-from finetune.repeat.report import print_spread, write_repeat
+from finetune.repeat.report import Scored, print_ensemble, print_spread, write_repeat
 from finetune.repeat.spread import Finished, spread_classes, spread_scores
 from finetune.repeat.suspects import write_suspects
 from finetune.run.lock import FolderLock
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 FOLDS = "folds"
 TRAIN, TEST = "train_file", "test_file"
+PROBABILITIES = ("save_word_probabilities",)
+TESTED = ("do_predict", *PROBABILITIES)  # the fold that was left out is predicted
+LABEL_COLUMNS = ("label_column", "label_column_name")
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,9 @@ def run_repeat(script: Path, options: RepeatArguments, behaviour: RunArguments, 
     parser, folder = load_parser(script), Path(options.output_dir)
     words, train = take_train_file(options.words) if options.folds else (list(options.words), None)
     check_repeat(parser, script, words, train)
-    folds = cut_folds(options, train, folder, write=not behaviour.dry_run)
+    folds = cut_folds(options, train, words, folder, write=not behaviour.dry_run)
     planned = plan(options, folds)
-    words += _further_flags(parser, words) if folds else []
+    words += _further_flags(parser, words, TESTED if folds else PROBABILITIES)
     runs = plan_cells(parser, script, [item.cell for item in planned], words, folder, behaviour)
     if behaviour.dry_run:
         print_plan(runs)
@@ -99,11 +104,23 @@ def check_repeat(parser: CommandParser, script: Path, words: Sequence[str], trai
         raise UsageError(*problems)
 
 
-def cut_folds(options: RepeatArguments, train: Path | None, folder: Path, *, write: bool) -> list[Fold]:
+def cut_folds(
+    options: RepeatArguments, train: Path | None, words: Sequence[str], folder: Path, *, write: bool
+) -> list[Fold]:
     """The folds in `folds/`; none where none are asked for."""
     if train is None or options.folds is None:
         return []
-    return plan_folds(train, folder / FOLDS, options.folds, options.fold_seed, write=write)
+    column = find_typed(words, LABEL_COLUMNS)
+    return plan_folds(train, folder / FOLDS, options.folds, options.fold_seed, write=write, label_column=column)
+
+
+def find_typed(words: Sequence[str], names: Sequence[str]) -> str | None:
+    """The value that was typed for a flag of one of these names."""
+    for word, following in pairwise([*words, ""]):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("--") and name.replace("-", "_") in names:
+            return value if equals else following
+    return None
 
 
 def plan(options: RepeatArguments, folds: Sequence[Fold]) -> list[Planned]:
@@ -119,10 +136,9 @@ def _plan_fold(seed: int, fold: Fold) -> Planned:
     return Planned(Cell(f"fold={fold.number},seed={seed}", values), seed, fold.number)
 
 
-def _further_flags(parser: CommandParser, words: Sequence[str]) -> list[str]:
-    """The left-out fold is predicted, with probabilities."""
+def _further_flags(parser: CommandParser, words: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Flags that the command has and that were not typed."""
     typed = {word.lstrip("-").replace("-", "_").partition("=")[0] for word in words}
-    wanted = ("do_predict", "save_word_probabilities")
     return [f"--{name}" for name in wanted if name in parser.fields and name not in typed]
 
 
@@ -144,11 +160,28 @@ def report(folder: Path, options: RepeatArguments, runs: Sequence[Finished], fol
     if not scores:
         raise DataError(Problem("the runs left no metrics.json", remedy="repeat a command that scores, with --do_eval"))
     print_spread(scores)
+    ensemble = _ensemble(runs)
+    print_ensemble(ensemble)
     suspects = _suspects(folder, runs, folds) if folds else {}
-    write_repeat(folder, runs, scores, classes, options)
+    write_repeat(folder, runs, Scored(scores, classes, ensemble), options)
     split = "test" if "test" in scores else next(iter(scores))
     means = {name: spread.mean for name, spread in scores[split].items()}
-    return {"runs": len(runs), "split": split, "mean": means, **suspects}
+    together = {score.name: score.ensemble for score in ensemble}
+    return {
+        "runs": len(runs),
+        "split": split,
+        "mean": means,
+        **({"ensemble": together} if together else {}),
+        **suspects,
+    }
+
+
+def _ensemble(runs: Sequence[Finished]) -> list[EnsembleScore]:
+    try:
+        return score_ensemble(runs)
+    except (DataError, UsageError) as error:
+        logger.warning("The models of all seeds are not scored as one: %s", error)
+        return []
 
 
 def _suspects(folder: Path, runs: Sequence[Finished], folds: Sequence[Fold]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 METRICS = "metrics.json"
 REPORT = "report.txt"
+CALIBRATION = "calibration.json"
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
@@ -29,10 +31,26 @@ def summarise_split(split: Dataset, rows: Dataset | None) -> dict[str, Any]:
     """`lengths` are subwords of encoded rows, special tokens included; `labels` are those of words or of texts."""
     facts: dict[str, Any] = {"examples": len(split)}
     if rows is not None and "length" in rows.column_names:
-        lengths, counts = np.unique(np.asarray(rows.with_format("numpy")["length"][:]), return_counts=True)
-        facts["lengths"] = dict(zip(lengths.tolist(), counts.tolist(), strict=True))
+        facts["lengths"] = count_lengths(np.asarray(rows.with_format("numpy")["length"][:]))
     column = next((name for name in LABEL_COLUMNS if name in split.column_names), None)
     return facts if column is None else facts | {"labels": count_labels(split, column)}
+
+
+def write_length_summary(folder: Path, lengths: Mapping[str, npt.NDArray[np.integer] | None]) -> Path:
+    """Write `data_summary.json` of unlabelled text, from the lengths of each split (examples,); None is left out."""
+    splits = {
+        name: {"examples": len(found), "lengths": count_lengths(found)}
+        for name, found in lengths.items()
+        if found is not None
+    }
+    write_json_atomically(folder / DATA_SUMMARY, splits)
+    return folder / DATA_SUMMARY
+
+
+def count_lengths(lengths: npt.NDArray[np.integer]) -> dict[int, int]:
+    """How many rows (rows,) have which length, the shortest first."""
+    found, counts = np.unique(lengths, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def count_labels(split: Dataset, column: str) -> dict[str, int]:

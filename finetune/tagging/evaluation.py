@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import softmax
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import PredictionOutput
 
@@ -43,6 +44,7 @@ class TaggedSplit:
     words: WordPredictions
     loss: float | None
     seconds: float
+    confidence: npt.NDArray[np.float32]  # (words,), the probability of each word's label
     probabilities: npt.NDArray | None = None  # (words, labels), where they were asked for
 
 
@@ -60,8 +62,8 @@ def predict_tags(
     """
     evaluation, compute_metrics = trainer.preprocess_logits_for_metrics, trainer.compute_metrics
     trainer.compute_metrics = None
-    if decode is not None:
-        trainer.preprocess_logits_for_metrics = cast(Any, keep_logits(cast(EvaluationLoss, evaluation)))
+    keep = keep_confidence if decode is None else keep_logits
+    trainer.preprocess_logits_for_metrics = cast(Any, keep(cast(EvaluationLoss, evaluation)))
     start = time.perf_counter()
     try:
         output = trainer.predict(cast(Any, encoded.dataset), metric_key_prefix="predict")
@@ -70,16 +72,25 @@ def predict_tags(
     seconds = time.perf_counter() - start
     values, loss_sums, labels = read_outputs(output)
     words = collect_word_predictions(values, encoded, padding_side=padding_side)
-    if decode is not None:
-        words = WordPredictions(decode(words.values, words.offsets), words.offsets)
+    if decode is None:
+        of_subwords = cast(tuple[npt.NDArray, ...], output.predictions)[2]
+        confidence = collect_word_predictions(of_subwords, encoded, padding_side=padding_side).values
+    else:
+        logits, words = words.values, WordPredictions(decode(words.values, words.offsets), words.offsets)
+        confidence = softmax(logits.astype(np.float32), axis=-1)[np.arange(len(logits)), words.values]
     loss = mean_loss(loss_sums, labels) if bool(np.any(labels != IGNORED)) else None
-    return TaggedSplit(words, loss, seconds)
+    return TaggedSplit(words, loss, seconds, confidence)
 
 
 def read_outputs(prediction: EvalPrediction | PredictionOutput) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
     """Label ids (rows, width) or logits (rows, width, labels), loss sums (rows, 1), and labels (rows, width)."""
-    values, loss_sums = cast(tuple[npt.NDArray, npt.NDArray], prediction.predictions)
+    values, loss_sums = cast(tuple[npt.NDArray, ...], prediction.predictions)[:2]
     return values, loss_sums, cast(npt.NDArray, prediction.label_ids)
+
+
+def keep_confidence(evaluation: EvaluationLoss) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]:
+    """`preprocess_logits_for_metrics` that also keeps the probability of each best label, (batch, length)."""
+    return lambda logits, labels: (*evaluation(logits, labels), logits.float().softmax(-1).amax(-1))
 
 
 def keep_logits(evaluation: EvaluationLoss) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pprint import pformat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.report.files import REPORT, write_text
+from finetune.report.calibration import Bin
+from finetune.report.files import CALIBRATION, REPORT, write_text
 from finetune.report.tables import class_table, confusion_table, count_table
 from finetune.run.atomic_files import AtomicFile
+from finetune.run.manifest import write_json_atomically
 from finetune.tagging.formats.sentences import spell_visibly
 from finetune.tagging.metrics import LENIENT, WORDS, TagScores
 from finetune.tagging.summary import TaggingSummary
@@ -78,6 +80,12 @@ def write_probabilities(folder: Path, split: str, labels: Sequence[str], probabi
     with AtomicFile(path) as file:
         np.savez_compressed(file.stream, labels=np.array(labels, dtype=np.str_), probabilities=probabilities)
     return path
+
+
+def write_calibration(folder: Path, splits: Mapping[str, Sequence[Bin]]) -> Path:
+    """Write calibration.json: of each split the words by the probability of their tags."""
+    write_json_atomically(folder / CALIBRATION, splits)
+    return folder / CALIBRATION
 
 
 def format_columns(columns: Sequence[Sequence[str]]) -> str:

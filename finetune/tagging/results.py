@@ -12,12 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import Trainer
 
+from finetune.report.calibration import Bin, count_bins
 from finetune.run.folder import Run
 from finetune.supervised.results import write_supervised_results
 from finetune.tagging import legacy_files as legacy_ner
 from finetune.tagging.decoding import predict_split
 from finetune.tagging.metrics import MAIN_METRICS, compare_tags, name_tags
-from finetune.tagging.report import format_result, write_predictions, write_probabilities, write_report
+from finetune.tagging.report import (
+    format_result,
+    write_calibration,
+    write_predictions,
+    write_probabilities,
+    write_report,
+)
 from finetune.tagging.summary import TaggingSummary, summarise_tagging
 from finetune.tagging.task import TaggingTask
 from finetune.training.settled import spell_settled
@@ -36,6 +43,7 @@ class SplitResult:
     expected: list[list[str]] | None
     summary: TaggingSummary | None
     loss: float | None
+    confidence: NDArray[np.float32]  # (words,), the probability of each predicted tag
     probabilities: NDArray[np.float16] | None = None
 
 
@@ -58,10 +66,10 @@ def score_split(trainer: Trainer, task: TaggingTask, name: str) -> SplitResult:
     split = task.corpus.splits[name]
     words = split["words"][:]
     if "tags" not in split.column_names:
-        return SplitResult(words, predicted, None, None, None, tagged.probabilities)
+        return SplitResult(words, predicted, None, None, None, tagged.confidence, tagged.probabilities)
     expected = split["tags"][:]
     summary = summarise_tagging(compare_tags(predicted, expected, task.scheme))
-    return SplitResult(words, predicted, expected, summary, tagged.loss, tagged.probabilities)
+    return SplitResult(words, predicted, expected, summary, tagged.loss, tagged.confidence, tagged.probabilities)
 
 
 def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitResult]) -> dict[str, Any]:
@@ -76,9 +84,18 @@ def write_tagging_results(run: Run, task: TaggingTask, results: dict[str, SplitR
             if name != "train" and result.probabilities is not None:
                 write_probabilities(folder, name, task.labels, result.probabilities)
         write_report(folder, summaries, notes=[*task.notes, *spell_settled(run)])
+        write_calibration(folder, {name: calibration for name in metrics if (calibration := calibrate(results[name]))})
 
     write_supervised_results(run, task, metrics, write_files, headline=HEADLINE)
     return {name: {key: metrics[name][key] for key in MAIN_METRICS[task.is_entities]} for name in metrics}
+
+
+def calibrate(result: SplitResult) -> list[Bin]:
+    """How often the tags of words come true that got them with about the same probability."""
+    assert result.expected is not None
+    sides = ([tag for tags in side for tag in tags] for side in (result.predicted, result.expected))
+    right = np.array([a == b for a, b in zip(*sides, strict=True)], dtype=bool)
+    return count_bins(result.confidence, right)
 
 
 def as_metrics(task: TaggingTask, result: SplitResult) -> dict[str, Any]:

@@ -41,9 +41,10 @@ from finetune.training.callbacks import (
     NonFiniteGuard,
     ProgressBar,
 )
+from finetune.training.evaluation_lines import build_evaluation_lines
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
 from finetune.training.global_batch import require_same_batch
-from finetune.training.history import write_history
+from finetune.training.history import Progress, write_history
 from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.parameter_groups import Unfreezing, needs_groups
@@ -169,6 +170,7 @@ def build_trainer(
         *([Unfreezing(moment, adapted.frozen)] if (moment := adapted.asked.rates.unfreezing) else []),
         CheckpointKeeper(values.get("save_total_limit") or CHECKPOINTS_KEPT),
         *([EarlyStopping(patience)] if patience else []),
+        *build_evaluation_lines(),
     ]
     relay_trainer_log(parts.model)
     log_arguments(arguments)
@@ -196,6 +198,7 @@ def build_trainer(
     log_in_full(trainer)
     trainer.token_rate = TokenRate(parts.model)
     trainer.callback_handler.callbacks.insert(0, trainer.token_rate)
+    trainer.add_callback(Progress(run))
     return trainer
 
 

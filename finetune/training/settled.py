@@ -72,4 +72,4 @@ def warn_of_choice(run: Run) -> list[str]:
     """That the split which chose the checkpoint is no independent judge of it."""
     if "metric" not in (run.recall(CHOSEN) or {}):
         return []
-    return ["Validation (GLUE's dev set is one) both chose the checkpoint and scores it: its metrics flatter."]
+    return ["Validation both chose the checkpoint and scores it: its metrics flatter."]

@@ -21,7 +21,8 @@ class TokenRate(TrainerCallback):
     """Counts what `training_step` is given; lines of the log have `tokens_per_second` and `mfu` since the last one.
 
     Of this process. `mfu` (model FLOPs utilization) is operations that the model needs, `model_flops.py`, in a second,
-    divided by those of `matrix_rate.py`. The log history keeps neither: two runs of the same command have the same history.
+    divided by those of `matrix_rate.py`. The log history keeps neither, as two runs of the same command have the same
+    history; `training_progress.json` does.
     """
 
     def __init__(self, model: nn.Module | None = None) -> None:
@@ -64,18 +65,20 @@ class TokenRate(TrainerCallback):
             shown["mfu"] = round(operations / seconds / self.matrix_rate, 4)
         return shown
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
         if self.flops is not None and state.is_world_process_zero and self.matrix_rate is None:
             dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else torch.float32
             self.matrix_rate = matrix_rate(args.device, dtype)
         self._mark()
 
-    def _mark(self, *_: Any, **__: Any) -> None:
+    def _mark(self, *_: object, **__: object) -> None:
         self.mark = time.perf_counter()
 
     on_evaluate = on_save = on_epoch_begin = _mark  # what came before was no training
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         now = time.perf_counter()
         self.seconds += now - (now if self.mark is None else self.mark)
         self.mark = now

@@ -114,6 +114,7 @@ def distil_language_model(arguments: Arguments, run: Run) -> dict[str, Any]:
 def distil_tagger(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.distillation import task_data as task_distillation_data
     from finetune.distillation import task_training as training
+    from finetune.distillation import teacher_scores
     from finetune.supervised.training import show_estimate
     from finetune.tagging import results as tagging_results
     from finetune.training.building import train
@@ -128,6 +129,7 @@ def distil_tagger(arguments: Arguments, run: Run) -> dict[str, Any]:
     train(trainer, run)
     training.save_student(trainer, distilled)
     results = tagging_results.score_splits(trainer, task, list_scored(arguments))
+    teacher_scores.write_tagging_teacher(run, distilled, trainer, list_scored(arguments))
     metrics = tagging_results.write_tagging_results(run, task, results)
     return metrics | training.export_student(trainer, distilled, metrics)
 
@@ -137,6 +139,7 @@ def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
     from finetune.classification.glue import task as glue
     from finetune.distillation import task_data as task_distillation_data
     from finetune.distillation import task_training as training
+    from finetune.distillation import teacher_scores
     from finetune.supervised.training import show_estimate
     from finetune.training.building import train
 
@@ -152,6 +155,7 @@ def distil_classifier(arguments: Arguments, run: Run) -> dict[str, Any]:
     decision = classification_results.fit_on_validation(outputs, task)
     training.save_student(trainer, distilled, decision)
     results = classification_results.score_splits(outputs, task, decision, glue.reported_splits(task))
+    teacher_scores.write_classification_teacher(run, distilled, trainer, list(results.splits))
     glue.write_glue_results(run, task, results, trainer)
     metrics = classification_results.write_classification_results(run, task, results)
     return metrics | training.export_student(trainer, distilled, metrics, decision)

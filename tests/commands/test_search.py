@@ -65,7 +65,7 @@ def test_a_search_its_files_and_its_best_trial_again(place, base, call_command):
     best = f"trial-{done.last['best_trial']}"
     assert names == {
         *("optimization_results.csv.gz", "optimization_plots.pdf", "config.txt", "best_trial.yaml", "journal.log"),
-        *("run.json", "run.log", "metrics.json", "report.html", "plots", best),
+        *("run.json", "run.log", "metrics.json", "report.html", "plots", "optimization_importances.json", best),
     }
     rows = read_rows(folder)
     assert min(float(row["value"]) for row in rows) == done.last["validation_loss"]

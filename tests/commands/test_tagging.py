@@ -53,10 +53,11 @@ def wnut17_run(tmp_path_factory, run_command, tiny_bert, shared_data):
 def test_a_run_leaves_exactly_these_files(wnut17_run):
     output, _ = wnut17_run
     assert {path.name for path in output.iterdir()} == {
-        "README.md", "checkpoint-15", "checksums.json", "config.json", "data_summary.json", "eval_results.txt",
-        "finetune_settings.json", "metrics.json", "model.safetensors", "plots", "predictions.test.conll",
+        "README.md", "calibration.json", "checkpoint-15", "checksums.json", "config.json", "data_summary.json",
+        "eval_results.txt", "finetune_settings.json", "metrics.json", "model.safetensors", "plots", "predictions.test.conll",
         "predictions.validation.conll", "report.html", "report.txt", "run.json", "run.log", "test_predictions.txt",
         "test_results.txt", "tokenizer.json", "tokenizer_config.json", "training_args.bin", "training_history.json",
+        "training_progress.json",
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from finetune.models.settings import ClassifierSettings, TaggerSettings
+from tests.page.pages import Page, assert_is_whole
 
 ENTITIES = ("PRODUCT", "PER", "ORG", "LOC", "DATE")
 TAGS = ["O", *(f"{begin}-{name}" for name in ENTITIES for begin in "BI")]
@@ -93,8 +94,22 @@ def test_a_narrower_tagger_learns_and_is_served(tagger, student, unlabelled, tmp
     config = AutoConfig.from_pretrained(output)
     assert config.model_type == "distilbert" and list(config.id2label.values()) == TAGS, "in the teacher's order"
     assert TaggerSettings.load(output) == TaggerSettings.load(export) == TaggerSettings.load(tagger)
-    assert set(json.loads((output / "metrics.json").read_text())) == {"validation"}
+    found = json.loads((output / "metrics.json").read_text())
+    assert set(found) == {"validation"}
+    metrics = found["validation"]
     assert {"parameters.json", "run.json", "predictions.validation.conll"} <= {path.name for path in output.iterdir()}
+    beside = json.loads((output / "teacher.json").read_text())
+    served = call_command("run_ner.py", "--model_name_or_path", tagger, "--dataset_name", "sample", "--max_eval_samples",
+                          20, "--do_eval", "--output_dir", tmp_path / "teacher", "--bf16", "False")  # fmt: skip
+    assert served.code == 0, served.stderr
+    alone = json.loads((tmp_path / "teacher" / "metrics.json").read_text())["validation"]
+    assert beside["scores"]["validation"]["f1_micro"] == alone["f1_micro"] and alone["f1_micro"] != metrics["f1_micro"]
+    page = Page(output / "report.html")
+    assert_is_whole(page)
+    shown = next(svg["aria-label"] for svg in page.of("svg") if "teacher and student" in svg["aria-label"])
+    assert f"accuracy {alone['accuracy']:.4f} and {metrics['accuracy']:.4f}" in shown
+    assert any("Soft targets:" in svg["aria-label"] and "Relations:" in svg["aria-label"] for svg in page.of("svg"))
+    assert (output / "plots" / "tokens_per_second.png").exists()
     card = HubCard.load(export / "README.md")
     assert "| teacher parameters |" in card.text and "+ 0.1 hidden + 0.1 relation |" in card.text
     assert card.data.eval_results[0].metric_name == "f1_micro", "of the validation split"

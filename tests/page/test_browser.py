@@ -10,7 +10,7 @@ import pytest
 from finetune.page.building import write_page
 from finetune.page.folder import RunFolder
 from finetune.repeat.arguments import RepeatArguments
-from finetune.repeat.report import write_repeat
+from finetune.repeat.report import Scored, write_repeat
 from finetune.repeat.spread import Finished, spread_classes, spread_scores
 from tests.page.browser import Browser, find_browser
 from tests.page.pages import Page
@@ -76,7 +76,7 @@ def pages(tmp_path_factory, run_command):
     assert done.code == 0, done.stderr
     finished = [Finished(run.name, n, None, RunFolder(run)) for n, run in enumerate(runs)]
     options = RepeatArguments(command="run_ner", output_dir=str(top))
-    write_repeat(top, finished, spread_scores(finished), spread_classes(finished), options)
+    write_repeat(top, finished, Scored(spread_scores(finished), spread_classes(finished)), options)
     files = {"report": runs[0] / "report.html", "compare": top / "comparison.html", "repeat": top / "repeat.html"}
     return files | {"tables": write_tables(top / "tables")}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from finetune.page import building
@@ -55,13 +56,30 @@ def titles(page: Page) -> list[str]:
 def test_a_taggers_page_is_whole_and_says_everything(tagger):
     page = Page(tagger / "report.html")
     assert_is_whole(page)
-    assert titles(page) == ["summary", "training", "classes", "errors", "worst", "data", "environment"]
+    assert titles(page) == ["summary", "training", "classes", "errors", "calibration", "worst", "data", "environment"]
     metrics = json.loads((tagger / "metrics.json").read_text())["test"]
     assert f"F1 (micro average) {metrics['f1_micro']:.4f}" in page.text
     manifest = json.loads((tagger / "run.json").read_text())
     assert all(facts["sha256"] in page.text for facts in manifest["inputs"].values())
     assert "run_ner.py \\\n  --model_name_or_path" in page.text and manifest["versions"]["torch"] in page.text
     assert "เชียงใหม่" in page.text and "done" in page.text
+
+
+@pytest.mark.parametrize("more", [(), ("--constrained_decoding",)])
+def test_a_taggers_calibration_is_that_of_the_probabilities_of_its_words(tagger, call_command, tmp_path, more):
+    data = ("--test_file", tagger.parent / "test.jsonl", "--output_dir", tmp_path / "out")
+    probabilities = ("--save_word_probabilities", *more)
+    done = call_command("run_ner.py", "--model_name_or_path", tagger, *data, "--do_predict", *probabilities)
+    assert done.code == 0, done.stderr
+    with np.load(tmp_path / "out" / "predictions.test.npz") as saved:
+        labels, each = saved["labels"].tolist(), saved["probabilities"].astype(float)
+    rows = [line.split("\t") for line in (tmp_path / "out" / "predictions.test.conll").read_text().split("\n") if line]
+    given = [each[n, labels.index(tag)] for n, (_, _, tag) in enumerate(rows)]
+    bins = json.loads((tmp_path / "out" / "calibration.json").read_text())["test"]
+    assert sum(row["count"] for row in bins) == len(rows) > 100
+    assert sum(row["count"] * row["probability"] for row in bins) == pytest.approx(sum(given), rel=1e-3)
+    right = sum(expected == predicted for _, expected, predicted in rows)
+    assert sum(row["count"] * row["right"] for row in bins) == pytest.approx(right)
 
 
 def test_a_classifiers_page_has_its_calibration(classifier):

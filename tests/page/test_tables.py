@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from finetune.page.building import write_page
-from finetune.page.surprisals import interval
+from finetune.page.intervals import interval
+from finetune.page.surprisal_changes import match_items
 from finetune.surprisal.table_files import TableFile
 from tests.page.pages import Page, assert_is_whole
 
@@ -65,10 +66,62 @@ def test_a_search(tmp_path):
         "params_optimizer": ["adam", "sgd <b>"] * 3,
     }
     write(tmp_path / "optimization_results.csv.gz", columns)
+    shares = {"fanova": {"lr": 0.75, "optimizer": 0.25}, "ped_anova": {"lr": 1.0, "optimizer": 0.0}, "other": {"lr": 1}}
+    (tmp_path / "optimization_importances.json").write_text(json.dumps(shares))
     write_page(tmp_path)
     page = Page(tmp_path / "report.html")
     assert_is_whole(page)
     assert "PRUNED" in page.text and "sgd <b>" in page.text and "part of the page" not in page.text
     names = {path.name for path in (tmp_path / "plots").iterdir()}
     assert "mathdefault" not in page.source and "$" not in page.text and ">0.001<" in page.source
-    assert names == {"search_history.png", "search_correlations.png", "slice_lr.png", "slice_optimizer.png"}
+    drawn = {"history", "correlations", "importances"}
+    assert names == {*(f"search_{name}.png" for name in drawn), "slice_lr.png", "slice_optimizer.png"}
+    said = next(svg["aria-label"] for svg in page.of("svg") if "mattered" in svg["aria-label"])
+    assert "fANOVA): lr 0.75, optimizer 0.25" in said and "PED-ANOVA): lr 1.00" in said
+
+
+def test_items_that_stand_in_two_conditions_are_compared(tmp_path):
+    """Item n has 2 bits agreeing and 2 + n / 10 clashing, but for item 7, which gains 9."""
+    gains = [9.0 if n == 7 else n / 10 for n in range(30)]
+    rows = [(n, kind, 2 + (gains[n] if kind == "clash" else 0)) for n in range(30) for kind in ("agree", "clash")]
+    columns = {
+        "item": list(range(60)),
+        "original_text": [f"{kind} {n}" for n, kind, _ in rows],
+        "surprisal": [bits for *_, bits in rows],
+        "pair": [f"pair-{n}" for n, *_ in rows],
+        "condition": [kind for _, kind, _ in rows],
+        "other": [f"{n % 20}" for n in range(60)],  # has more values than the condition, too, but names no items
+        "dataset_name": ["items"] * 60,
+    }
+    write(tmp_path / "gpt2-test_results.csv.gz", columns)
+    write_page(tmp_path)
+    page = Page(tmp_path / "report.html")
+    assert_is_whole(page)
+    mean, low, high = interval(np.array(gains))
+    assert f"clash minus agree: {mean:+.4f} bits on average over 30 items that have both (by pair)" in page.text
+    assert f"{low:+.4f} to {high:+.4f}" in page.text and "Items that condition changes most" in page.text
+    _, first = page.text.split("Items that condition changes most")
+    assert first.index("pair-7") < first.index("pair-29") < first.index("pair-28")
+    table = pa.table({name: columns[name] for name in ("surprisal", "condition", "other")})
+    assert match_items(table, "condition", ["other"]) is None
+
+
+def test_texts_that_training_changed_most(tmp_path):
+    """Text n of validation goes from 5 to 5 - n bits; the texts of training are not shown."""
+    rows = [(epoch, kind, n) for epoch in (1, 2, 3) for kind in ("train", "validation") for n in range(4)]
+    columns = {
+        "dataset_type": [kind for _, kind, _ in rows],
+        "epoch": [epoch for epoch, *_ in rows],
+        "item": [n for *_, n in rows],
+        "original_text": [f"{kind} {n}" for _, kind, n in rows],
+        "surprisal": [5.0 - n * (epoch - 1) / 2 for epoch, _, n in rows],
+        "dataset_name": ["d"] * len(rows),
+    }
+    write(tmp_path / "metrics.csv.gz", columns)
+    (tmp_path / "metrics.json").write_text("{}")
+    write_page(tmp_path)
+    page = Page(tmp_path / "report.html")
+    assert_is_whole(page)
+    _, table = page.text.split("Validation texts that training changed most")
+    places = [table.index(f"validation {n}") for n in (3, 2, 1)]
+    assert places == sorted(places) and "train 1" not in table and "epoch 3" in table and "-3.0000" in table

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from finetune.errors import DataError, UsageError
 from finetune.repeat.folds import cut_file, plan_folds
 from finetune.repeat.spread import Spread
+from finetune.repeat.strata import stratify
 from finetune.repeat.suspects import find_issues
-from finetune.repeat.task import take_train_file
+from finetune.repeat.task import LABEL_COLUMNS, find_typed, take_train_file
 
 FILES = {
     "rows.jsonl": "".join(json.dumps({"text": f"text {n}", "label": n % 2}) + "\n" for n in range(11)),
@@ -93,3 +97,53 @@ def test_flipped_labels_come_first():
     issues, margin = find_issues(gold, probabilities)
     first = np.lexsort((margin, ~issues))[:100]
     assert np.isin(flipped, first).mean() >= 0.6
+
+
+COLUMNS = {
+    "rows.jsonl": lambda n, label: json.dumps({"text": f"text {n}", "label": label}) + "\n",
+    "tags.jsonl": lambda n, label: json.dumps({"tokens": [f"w{n}", "x"], "ner_tags": [f"B-{label}", "O"]}) + "\n",
+    "rows.csv": lambda n, label: f'"two\nlines, {n}",{label}\n',
+    "words.conll": lambda n, label: f"Mira{n}\tX\tB-{label}\nsaw\tY\tO\n\n",
+    "lines.txt": lambda n, label: f"__label__{label} text {n}\n",
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_every_label_is_as_frequent_in_each_fold(tmp_path, name):
+    """90 of one label, 25 of another and 5 of a rare one over five folds: 18, 5 and 1 in each."""
+    kinds = [*["common"] * 90, *["other"] * 25, *["rare"] * 5]
+    np.random.default_rng(3).shuffle(kinds)
+    text = "".join(COLUMNS[name](n, kind) for n, kind in enumerate(kinds))
+    (tmp_path / name).write_text(("text,label\n" if name.endswith("csv") else "") + text, encoding="utf-8")
+    for fold in plan_folds(tmp_path / name, tmp_path / "folds", 5, 7, write=False):
+        assert Counter(kinds[row] for row in fold.tested) == {"common": 18, "other": 5, "rare": 1}
+    others = plan_folds(tmp_path / name, tmp_path / "folds", 5, 8, write=False)
+    assert others[0].tested != plan_folds(tmp_path / name, tmp_path / "folds", 5, 7, write=False)[0].tested
+
+
+@given(
+    st.lists(st.frozensets(st.sampled_from("abcdef"), max_size=3), min_size=2, max_size=60),
+    st.integers(2, 6),
+    st.integers(0, 9),
+)
+def test_folds_of_several_labels_are_of_one_size_and_lack_nothing_that_they_could_have(labels, number, seed):
+    folds = stratify(labels, [1] * len(labels), number, seed)
+    assert len(folds) == len(labels) and set(folds) <= set(range(number))
+    assert folds == stratify(labels, [1] * len(labels), number, seed)
+    rarest = min(
+        (label for there in labels for label in there), key=lambda x: (sum(x in t for t in labels), x), default=""
+    )
+    there = [fold for fold, own in zip(folds, labels, strict=True) if rarest in own]
+    assert not rarest or len(set(there)) == min(number, len(there))
+
+
+def test_labels_that_cannot_be_everywhere_are_said(tmp_path, caplog):
+    path = tmp_path / "rows.csv"
+    path.write_text("kind,text\n" + "".join(f"{['a', 'b', 'b'][n % 3]},{n}\n" for n in range(9)) + "z,1\n")
+    plan_folds(path, tmp_path / "folds", 3, 0, write=False, label_column="kind")
+    assert "fewer examples than there are folds are lacking in some: z" in caplog.text
+    caplog.clear()
+    plan_folds(path, tmp_path / "folds", 3, 0, write=False, label_column="none")
+    assert "no labels are found by which folds could be stratified" in caplog.text
+    assert find_typed(["--a", "--label_column_name", "kind"], LABEL_COLUMNS) == "kind"
+    assert find_typed(["--label-column=kind"], LABEL_COLUMNS) == "kind" and find_typed(["--a"], LABEL_COLUMNS) is None
