@@ -1,10 +1,12 @@
 # Every target uses .venv in this checkout and makes it first where it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests of the pages need a browser. A machine of continuous integration gets one where it may and can; no other is changed.
-BROWSER = if test -n "$$CI" && test "$$(id -u)" = 0 && ! command -v chromium >/dev/null; then \
-	timeout 240 sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium' \
-	>/dev/null 2>&1 || echo "chromium could not be installed: tests in a browser are skipped"; fi
+# Tests of the pages need a browser, those of searches a database. A machine of continuous integration gets what it lacks
+# where it may and can; no other is changed.
+MISSING = $(shell command -v chromium >/dev/null || echo chromium) $(shell ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql)
+DEBIAN = if test -n "$$CI" && test "$$(id -u)" = 0 && test -n "$(strip $(MISSING))"; then \
+	timeout 240 sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MISSING)' \
+	>/dev/null 2>&1 || echo "$(MISSING): could not be installed; tests that need it are skipped"; fi
 
 .PHONY: help install demo test test-fast lint tree bench
 help:  ## list the targets
@@ -16,7 +18,7 @@ install: .venv/installed  ## make .venv with finetune, the demo model and the te
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
 	$(BIN)/python -m finetune.models.native.building  # without a compiler it says so, and all runs without it
-	@$(BROWSER)
+	@$(DEBIAN)
 	touch $@
 
 demo: install  ## fine-tune a named-entity tagger on the embedded sample (under two minutes of training)

@@ -18,6 +18,7 @@ ROOMS = (
         "exporting",
         "serving",
         "sweep",
+        "command_search",
         "page",
         "comparison",
         "repeat",

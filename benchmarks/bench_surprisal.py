@@ -278,7 +278,7 @@ def main() -> None:
     summary = {"hardware": hardware_line(options.device), "memory_growth_mb": growth, "results": results}
     print("\n".join(lines))
     if options.write:
-        write_results("surprisal", "Per-token surprisal tables", [summary["hardware"], "", *lines], summary)
+        write_results("surprisal_tables", "Per-token surprisal tables", [summary["hardware"], "", *lines], summary)
     print(json.dumps(summary))
 
 

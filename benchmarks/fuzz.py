@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import logging
+import math
 import multiprocessing
 import os
 import random
@@ -264,7 +265,7 @@ class Trial:
         for content in self.reader.seeds:
             self.execute(content)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for _ in range(executions):
+        for _ in range(math.ceil(executions * self.reader.share)):
             self.execute(mutate(self.reader.seeds, draw, is_json=self.reader.is_json))
         self.found.grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         return self.found
@@ -391,8 +392,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="the table, to benchmarks/results/fuzz.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        labels = [item.label for item in make_readers(Path(folder)) if options.only in item.label]
-        each = -(-options.executions // len(labels))
+        readers = [item for item in make_readers(Path(folder)) if options.only in item.label]
+        labels = [item.label for item in readers]
+        each = math.ceil(options.executions / sum(item.share for item in readers))
         results = []
         for found in fuzz(labels, each, options.seed, Path(folder), options.workers):
             results.append(found)

@@ -91,6 +91,7 @@ class Reader:
     seeds: list[bytes]
     call: Callable[[Path], Any]
     is_json: bool = False
+    share: float = 1.0  # of the executions that each reader gets; less where one takes long
 
 
 def consume(value: Any) -> None:
@@ -100,15 +101,17 @@ def consume(value: Any) -> None:
             pass
 
 
-def _json(value: Any) -> bytes:
+def pack_json(value: Any) -> bytes:
+    """A value as a JSON file."""
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-def _lines(values: Iterable[Any]) -> bytes:
-    return b"\n".join(map(_json, values)) + b"\n"
+def pack_lines(values: Iterable[Any]) -> bytes:
+    """Values as JSON lines."""
+    return b"\n".join(map(pack_json, values)) + b"\n"
 
 
-def _parquet(columns: dict[str, Any]) -> bytes:
+def pack_parquet(columns: dict[str, Any]) -> bytes:
     file = io.BytesIO()
     pq.write_table(pa.table(columns), file)
     return file.getvalue()
@@ -122,6 +125,9 @@ def _npy(values: Any) -> bytes:
 
 def make_readers(folder: Path) -> list[Reader]:
     """All of them; `folder` is for true files that stay as they are."""
+    from fuzz_folders import make_folder_readers
+    from fuzz_formats import make_format_readers
+
     return [
         *_tagging_readers(),
         *_text_readers(),
@@ -130,6 +136,8 @@ def make_readers(folder: Path) -> list[Reader]:
         *_array_readers(folder),
         *_model_readers(folder),
         *_result_readers(),
+        *make_format_readers(folder),
+        *make_folder_readers(folder),
     ]
 
 
@@ -152,7 +160,7 @@ def _tagging_readers() -> list[Reader]:
     inline = b"Ann|B-PER saw|O Paris|B-LOC\nBo|B-PER ran|O\n"
     table = b"sentence_id,word,tag\n1,Ann,B-PER\n1,saw,O\n2,Bo,B-PER\n"
     lists = b"tokens,ner_tags\n\"['Ann', 'saw']\",\"['B-PER', 'O']\"\n"
-    parquet = _parquet({"tokens": [["Ann", "saw"]], "ner_tags": [["B-PER", "O"]]})
+    parquet = pack_parquet({"tokens": [["Ann", "saw"]], "ner_tags": [["B-PER", "O"]]})
     return [
         Reader("tagging: CoNLL", "x.conll", [CONLL.encode(), b"Ann\tB-PER\nsaw\tO\n"], sentences),
         Reader(
@@ -168,12 +176,16 @@ def _tagging_readers() -> list[Reader]:
         Reader(
             "tagging: JSON lines",
             "x.jsonl",
-            [_lines([WORDS, WORDS]), _lines([SPANS]), _lines([DOCCANO])],
+            [pack_lines([WORDS, WORDS]), pack_lines([SPANS]), pack_lines([DOCCANO])],
             sentences,
             True,
         ),
         Reader(
-            "tagging: JSON, Label Studio", "x.json", [_json(LABEL_STUDIO), _json({"data": [WORDS]})], sentences, True
+            "tagging: JSON, Label Studio",
+            "x.json",
+            [pack_json(LABEL_STUDIO), pack_json({"data": [WORDS]})],
+            sentences,
+            True,
         ),
         Reader("tagging: brat", "x.ann", [BRAT.encode()], brat),
         Reader("tagging: Parquet", "x.parquet", [parquet], sentences),
@@ -208,10 +220,16 @@ def _text_readers() -> list[Reader]:
 
     fasttext = b"__label__good a good day\n__label__bad __label__sad a bad day\n"
     sst = next(task for task in TASKS if task.name.lower().startswith("sst"))
-    parquet = _parquet({"text": ["a", "b"], "label": [0, 1]})
+    parquet = pack_parquet({"text": ["a", "b"], "label": [0, 1]})
     return [
-        Reader("classification: JSON lines", "x.jsonl", [_lines(TEXTS)], rows, True),
-        Reader("classification: JSON", "x.json", [_json(TEXTS), _json({"data": TEXTS}), _json({"a": "b"})], rows, True),
+        Reader("classification: JSON lines", "x.jsonl", [pack_lines(TEXTS)], rows, True),
+        Reader(
+            "classification: JSON",
+            "x.json",
+            [pack_json(TEXTS), pack_json({"data": TEXTS}), pack_json({"a": "b"})],
+            rows,
+            True,
+        ),
         Reader("classification: CSV", "x.csv", [CSV.encode(), CSV.replace(",", ";").encode()], rows),
         Reader("classification: TSV", "x.tsv", [TSV.encode()], rows),
         Reader("classification: fastText", "x.txt", [fasttext], rows),
@@ -241,12 +259,16 @@ def _text_readers() -> list[Reader]:
             [gzip.compress(b"one\n\ntwo words\n" * 9)],
             lambda path: consume(read_chunks([path], chunk_bytes=64)),
         ),
-        Reader("texts, rows", "x.jsonl", [_lines(TEXTS)], lambda path: consume(read_text_chunks([path])), True),
+        Reader("texts, rows", "x.jsonl", [pack_lines(TEXTS)], lambda path: consume(read_text_chunks([path])), True),
         Reader("scoring, lines", "x.txt", [b"one\n\ntwo words\n"], scoring),
         Reader(
-            "scoring, JSON lines", "x.jsonl", [_lines([{"text": "a b", "labels": [0, 1], "verb": "v"}])], scoring, True
+            "scoring, JSON lines",
+            "x.jsonl",
+            [pack_lines([{"text": "a b", "labels": [0, 1], "verb": "v"}])],
+            scoring,
+            True,
         ),
-        Reader("reviews", "x.json", [_lines(REVIEWS)], reviews, True),
+        Reader("reviews", "x.json", [pack_lines(REVIEWS)], reviews, True),
         Reader(
             "whole-word references", "x.json", [b"[1, 2]\n[]\n[3]\n"], lambda path: consume(read_references(path)), True
         ),
@@ -294,7 +316,7 @@ def _argument_readers() -> list[Reader]:
         Reader(
             "config file, JSON",
             "x.json",
-            [_json({"learning_rate": 1e-5, "seed": 7, "tokenizer_kwargs": {"a": 1}})],
+            [pack_json({"learning_rate": 1e-5, "seed": 7, "tokenizer_kwargs": {"a": 1}})],
             config,
             True,
         ),
@@ -328,7 +350,7 @@ def _record_readers(folder: Path) -> list[Reader]:
         "log_history": [{"loss": 1.0, "step": 4}],
         "stateful_callbacks": {"Position": {"epoch_ended": True, "off_schedule": False}},
     }
-    (checkpoint / "trainer_state.json").write_bytes(_json(state))
+    (checkpoint / "trainer_state.json").write_bytes(pack_json(state))
     mark_complete(checkpoint)
     marker = (checkpoint / "complete.json").read_bytes()
     arguments = load_parser(REPOSITORY / "scripts" / "run_ner.py").parse(REQUIRED)
@@ -356,21 +378,23 @@ def _record_readers(folder: Path) -> list[Reader]:
         "result": {},
     }
     return [
-        Reader("run.json", "run.json", [_json(MANIFEST), _json({**MANIFEST, "status": "done"})], manifest, True),
+        Reader(
+            "run.json", "run.json", [pack_json(MANIFEST), pack_json({**MANIFEST, "status": "done"})], manifest, True
+        ),
         Reader("complete.json", "complete.json", [marker], resume, True),
-        Reader("trainer_state.json", "trainer_state.json", [_json(state)], resume, True),
-        Reader("record beside an output", f"a{SUFFIX}", [_json(written)], record, True),
+        Reader("trainer_state.json", "trainer_state.json", [pack_json(state)], resume, True),
+        Reader("record beside an output", f"a{SUFFIX}", [pack_json(written)], record, True),
         Reader(
             "settings of taggers",
             "finetune_settings.json",
-            [_json(tagger)],
+            [pack_json(tagger)],
             lambda path: TaggerSettings.load(path.parent),
             True,
         ),
         Reader(
             "settings of classifiers",
             "finetune_settings.json",
-            [_json({"problem_type": "single_label_classification", "max_length": 48})],
+            [pack_json({"problem_type": "single_label_classification", "max_length": 48})],
             lambda path: ClassifierSettings.load(path.parent),
             True,
         ),
@@ -412,11 +436,11 @@ def _array_readers(folder: Path) -> list[Reader]:
         Reader(
             "pregenerated metrics",
             "epoch_0_metrics.json",
-            [_json({"num_training_examples": 3, "max_seq_len": 32})],
+            [pack_json({"num_training_examples": 3, "max_seq_len": 32})],
             lambda path: read_metrics(path.parent, 0),
             True,
         ),
-        Reader("token counts, JSON", "x.json", [_json(counts)], read_counts, True),
+        Reader("token counts, JSON", "x.json", [pack_json(counts)], read_counts, True),
         Reader("token counts, npy", "x.npy", [_npy(counts)], read_counts),
         Reader(
             "pickle",
@@ -425,8 +449,8 @@ def _array_readers(folder: Path) -> list[Reader]:
             lambda path: read_pickle(path, "x", "y", ArrayUnpickler),
         ),
         Reader("pickled segments", "x.pickle", [pickle.dumps({"ab": ["a", "b"]})], read_pickled_cache),
-        Reader("vocabulary", "newmm.json", [_json({"<s>": 0, "a": 1, "b": 2})], read_vocabulary, True),
-        Reader("segment cache", "x.json", [_json({"ab": ["a", "b"]})], read_segment_cache, True),
+        Reader("vocabulary", "newmm.json", [pack_json({"<s>": 0, "a": 1, "b": 2})], read_vocabulary, True),
+        Reader("segment cache", "x.json", [pack_json({"ab": ["a", "b"]})], read_segment_cache, True),
     ]
 
 
@@ -543,15 +567,21 @@ def _result_readers() -> list[Reader]:
     described = {"peft_type": "LORA", "base_model_name_or_path": "/x", "r": 8}
     exported = {"export_format": "onnx", "inputs": ["input_ids"]}
     return [
-        Reader("run: history", "training_history.json", [_json(history)], lambda x: RunFolder(x.parent).history, True),
-        Reader("run: labels", "config.json", [_json(labels)], lambda path: RunFolder(path.parent).labels, True),
         Reader(
-            "run: metrics", "metrics.json", [_json({"test": {"f1": 1}})], lambda x: RunFolder(x.parent).metrics, True
+            "run: history", "training_history.json", [pack_json(history)], lambda x: RunFolder(x.parent).history, True
+        ),
+        Reader("run: labels", "config.json", [pack_json(labels)], lambda path: RunFolder(path.parent).labels, True),
+        Reader(
+            "run: metrics",
+            "metrics.json",
+            [pack_json({"test": {"f1": 1}})],
+            lambda x: RunFolder(x.parent).metrics,
+            True,
         ),
         Reader("run: report", "report.txt", [b"a\nNotes:\n- b\n"], lambda path: RunFolder(path.parent).notes),
         Reader("run: predicted tags", "predictions.test.conll", [tags], examples),
-        Reader("run: predicted classes", "predictions.test.jsonl", [_lines(rows)], examples, True),
-        Reader("adapter_config.json", "adapter_config.json", [_json(described)], adapter, True),
-        Reader("adapter_base.json", "adapter_base.json", [_json({"base": "/x", "checksum": "0"})], adapter, True),
-        Reader("export.json", "export.json", [_json(exported)], lambda path: find_format(path.parent), True),
+        Reader("run: predicted classes", "predictions.test.jsonl", [pack_lines(rows)], examples, True),
+        Reader("adapter_config.json", "adapter_config.json", [pack_json(described)], adapter, True),
+        Reader("adapter_base.json", "adapter_base.json", [pack_json({"base": "/x", "checksum": "0"})], adapter, True),
+        Reader("export.json", "export.json", [pack_json(exported)], lambda path: find_format(path.parent), True),
     ]

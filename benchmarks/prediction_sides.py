@@ -63,7 +63,7 @@ def ours(**words: Any) -> Callable[..., Predict]:
         from finetune.arguments.prediction import PredictArguments
         from finetune.models.prediction import predict_logits
         from finetune.training.collators import TaggingCollator
-        from finetune.training.fast_path import prepare_prediction
+        from finetune.training.fast_prediction import prepare_prediction
 
         short = prepare_prediction(model, PredictArguments(**words))
         collate = TaggingCollator.for_tokenizer(workload.tokenizer)

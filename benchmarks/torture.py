@@ -2,6 +2,7 @@
 
     python benchmarks/torture.py --work /tmp/torture --faults 1000 --write     # hours on two cores; goes on where it stopped
     python benchmarks/torture.py --work /tmp/torture --only run_ner --minutes 10
+    python benchmarks/torture.py --work /tmp/torture --only 'run_ner, one save' --each    # each call fails once, in turn
     python benchmarks/torture.py --work /tmp/torture --again 417               # one trial again, its folder kept
 
 A trial starts a command of `torture_workloads.py`, lets one to three faults befall it, starts it again until it is done, and
@@ -46,6 +47,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.
 KINDS = {"signal": 5, "twice": 3, "at a call": 8, "call fails": 5, "disk fills": 2, "small disk": 2, "small files": 2,
          "damage": 3, "cold": 1}  # fmt: skip
 FAULTS_AT_MOST = 3
+ASKED_ONCE = ("*.so", "matrix-rate-*.json")  # of the machine, not of a run
 SLOW_ONES = 3  # one trial in so many turns
 VARIABLES = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
 IMPORTS = ("torch", "transformers", "transformers.trainer", "datasets", "accelerate", "sklearn.metrics", "pandas")
@@ -98,7 +100,7 @@ class Torture:
         prepare_made_inputs(
             self.inputs, lambda command: subprocess.run([sys.executable, *command], check=False).returncode
         )
-        self.kernels = sorted(self.work.glob("kernels/*.so"))
+        self.kernels = sorted(self.work.glob("kernels/*"))
         self.workloads = {item.name: item for item in make_workloads(self.inputs)}
 
     def start(self, workload: Workload, fault: Fault) -> Ended:
@@ -129,10 +131,11 @@ class Torture:
 
     def _keep_kernels(self) -> None:
         (self.work / "kernels").mkdir(exist_ok=True)
-        for path in (self.folder / "cache").glob("*.so"):
-            if not (self.work / "kernels" / path.name).exists():
-                shutil.copy(path, self.work / "kernels")
-        self.kernels = sorted(self.work.glob("kernels/*.so"))
+        for pattern in ASKED_ONCE:
+            for path in (self.folder / "cache").glob(pattern):
+                if not (self.work / "kernels" / path.name).exists():
+                    shutil.copy(path, self.work / "kernels")
+        self.kernels = sorted(self.work.glob("kernels/*"))
 
     def try_once(self, number: int, name: str, kind: str, nth: int) -> Verdict:
         """One trial: faults, starts until it is done, comparison."""
@@ -281,9 +284,12 @@ class SmallDisk:
 
 
 def plan(
-    workloads: dict[str, Workload], references: Callable[[Workload], Reference], seed: int
+    workloads: dict[str, Workload], references: Callable[[Workload], Reference], seed: int, *, each_only: bool = False
 ) -> Iterator[tuple[str, str, int]]:
-    """(workload, kind, n-th call or 0), without end: calls that fail one after another among faults that are drawn."""
+    """(workload, kind, n-th call or 0), without end: calls that fail one after another among faults that are drawn.
+
+    With `each_only` those calls alone, in their order.
+    """
     kinds = [kind for kind, weight in KINDS.items() for _ in range(weight)]
     if not can_mount():
         kinds = [kind for kind in kinds if kind != "small disk"]
@@ -293,6 +299,9 @@ def plan(
         if item.exhaustive
         for nth in range(1, references(item).calls + 1)
     ]
+    if each_only:
+        yield from each
+        return
     draw = random.Random(f"{seed} plan")
     draw.shuffle(each)
     names = list(workloads)
@@ -384,7 +393,7 @@ def campaign(torture: Torture, options: argparse.Namespace) -> None:
     done, faults = {item["number"] for item in known}, sum(map(faults_of, known))
     found = torture.work / f"trials-{options.worker}.jsonl"
     chosen = {name: item for name, item in torture.workloads.items() if options.only in name}
-    for number, (name, kind, nth) in enumerate(plan(chosen, torture.reference, options.seed)):
+    for number, (name, kind, nth) in enumerate(plan(chosen, torture.reference, options.seed, each_only=options.each)):
         if time.monotonic() > deadline or faults >= options.faults / options.workers:
             return
         if number in done or number % options.workers != options.worker:
@@ -413,6 +422,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="workloads whose name holds this")
+    parser.add_argument("--each", action="store_true", help="only calls that fail one after another, without draws")
     parser.add_argument("--again", type=int, help="one trial again, by its number")
     parser.add_argument("--worker", type=int, default=0, help="which of --workers this process is")
     parser.add_argument("--workers", type=int, default=1)
@@ -438,7 +448,7 @@ def main() -> None:
 
 def try_again(torture: Torture, options: argparse.Namespace) -> None:
     chosen = {name: item for name, item in torture.workloads.items() if options.only in name}
-    for number, (name, kind, nth) in enumerate(plan(chosen, torture.reference, options.seed)):
+    for number, (name, kind, nth) in enumerate(plan(chosen, torture.reference, options.seed, each_only=options.each)):
         if number == options.again:
             print(json.dumps(vars(torture.try_once(number, name, kind, nth)), indent=1))
             keep(torture, number)

@@ -7,6 +7,7 @@ its own, so that it takes a second instead of ten. `failing_calls.c` lies in bet
 from __future__ import annotations
 
 import contextlib
+import csv
 import ctypes
 import hashlib
 import importlib
@@ -33,11 +34,14 @@ HANGS = "hangs"
 NOT_COMPARED = (
     r"(.*/)?run\.log",  # one part per attempt
     r"(.*/)?events\.out\.tfevents\..*",  # one file per attempt, its name and entries hold times
+    r"(.*/)?logs/[^/]+\.(out|err)",  # what the runs of a sweep said, at which time, at which speed
+    r"cache/([^/]+\.so|matrix-rate-[^/]+\.json)",  # asked once of the machine, not of each run
     r"(.*/)?checkpoint-\d+\.broken(\.\d+)?/.*",  # set aside by name, as documented, after a save that was cut off
 )
-TIMED = re.compile(r"runtime|per_second|seconds|_time$|^time|^started$|^finished$|^modified_ns$|memory|_mb$")
+TIMED = re.compile(r"runtime|per_second|seconds|_time$|^time|^started$|^finished$|^modified_ns$|memory|_mb$|^mfu")
 # Tables of a page that hold times: what was logged (compared in training_history.json) and facts on the run.
 TIMED_TABLE = re.compile(rb"<table>\s*<caption>(Everything that was logged|The run)</caption>.*?</table>", re.DOTALL)
+SPEED_IN_WORDS = re.compile(rb"(, )?(tokens per second|mfu) [\d.,]*\d")
 ATTEMPTS = frozenset({"resumed", "files", "foreign", "host", "command"})
 
 
@@ -234,7 +238,9 @@ def snapshot(folder: Path) -> dict[str, str]:
 def _comparable(path: Path, folder: Path) -> bytes:
     content = path.read_bytes().replace(os.fsencode(folder), b"FOLDER")
     if path.name == "report.html":
-        return TIMED_TABLE.sub(b"", content)
+        return SPEED_IN_WORDS.sub(b"", TIMED_TABLE.sub(b"", content))
+    if path.suffix == ".csv":
+        return _without_timed_columns(content)
     if path.suffix != ".json":
         return content
     try:
@@ -246,6 +252,15 @@ def _comparable(path: Path, folder: Path) -> bytes:
     if path.name == "run.json":
         value = {name: item for name, item in value.items() if name not in ATTEMPTS}
     return json.dumps(value, sort_keys=True).encode()
+
+
+def _without_timed_columns(content: bytes) -> bytes:
+    """A small table of results; any other file of that name as it is."""
+    rows = list(csv.reader(content.decode("utf-8", "replace").splitlines()))
+    timed = {place for place, name in enumerate(rows[0] if rows else []) if TIMED.search(name)}
+    if not timed:
+        return content
+    return repr([[cell for place, cell in enumerate(row) if place not in timed] for row in rows]).encode()
 
 
 def _without_times(value: Any) -> Any:
@@ -261,7 +276,7 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> tuple[list[s
 
 
 def empty(folder: Path, kernels: list[Path]) -> None:
-    """A folder for one trial, with the compiled kernels in its cache."""
+    """A folder for one trial, with what the machine is asked once in its cache: compiled kernels, its speed."""
     shutil.rmtree(folder, ignore_errors=True)
     cache = folder / "cache"
     cache.mkdir(parents=True)

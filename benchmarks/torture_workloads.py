@@ -52,7 +52,7 @@ class Workload:
     words: tuple[object, ...]
     trains: bool = True
     exhaustive: bool = False  # each call that changes a file fails once
-    slow: bool = False  # starts processes of its own, which import everything: tried less often
+    slow: bool = False  # takes long, as it starts processes of its own which import everything: tried less often
 
     def command(self) -> list[str]:
         return [str(REPOSITORY / "scripts" / self.script), *map(str, self.words)]
@@ -271,12 +271,14 @@ def make_workloads(data: Path) -> list[Workload]:
                 *("--output_file", f"{OUTPUT}/answers.conll", "--output_format", "conll"),
             ),
             trains=False,
+            exhaustive=True,
         ),
         Workload(
             "export, onnx",
             "export.py",
             (data / "trained", "--output_dir", OUTPUT),
             trains=False,
+            slow=True,
         ),
         Workload(
             "distillation/train, tagger",

@@ -32,6 +32,7 @@ from finetune.errors import (
     Preempted,
     Problem,
     ProblemError,
+    RunError,
     UsageError,
 )
 from finetune.run.failures import explain
@@ -41,7 +42,9 @@ from finetune.run.launching import launch_processes, resolve_processes
 from finetune.run.logs import LogFile, set_up_logging
 from finetune.run.manifest import now, plain
 from finetune.run.notification import NOT_TOLD, notify
+from finetune.run.parent import follow_parent
 from finetune.run.process_exit import give_up, leave, lose_output, open_missing_streams, say_error, write_result
+from finetune.run.remote_files import RemoteFiles
 from finetune.run.siblings import Siblings
 from finetune.run.signals import StopRequest
 from finetune.run.stop_file import StopFile
@@ -89,7 +92,7 @@ def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True, st
     outcome = command.run()
     finish_wandb(outcome.code if outcome else EXIT_DONE)
     if outcome is not None and not command.is_left_to_launcher(outcome) and is_main_process():
-        line = outcome.last_line(command.output_dir)
+        line = outcome.last_line(command.remote.addresses.get(command.output_dir or "", command.output_dir))
         say = say_error if streams and not command.output_file else write_result
         say(line)
         command.stop.ignore_all()  # the state is saved: the code stays what the last line says
@@ -109,6 +112,7 @@ class Command:
         self.log: LogFile | None = None
         self.stop_file: StopFile | None = None
         self.siblings = Siblings.from_environment()
+        self.remote = RemoteFiles()
 
     @property
     def output_dir(self) -> str | None:
@@ -122,6 +126,7 @@ class Command:
         """Everything inside the one error boundary; None where stdout holds a text that was asked for, and no run."""
         try:
             self.stop.install()
+            follow_parent()
             if self.siblings:
                 self.siblings.join()
             remember_secrets(map(os.environ.get, VARIABLES))
@@ -130,7 +135,7 @@ class Command:
             if problems := check_launcher():
                 raise UsageError(*problems)
             self.arguments = self._parse()
-            return None if self.arguments is None else self._run(self.arguments)
+            return None if self.arguments is None else self._send(self._run(self.arguments))
         except BaseException as error:
             self.stop.hold()
             return self._end(outcome_of(error, show_traceback=self._shows_tracebacks()))
@@ -139,7 +144,9 @@ class Command:
 
     def _parse(self) -> Arguments | None:
         try:
+            CommandParser.localize = staticmethod(self.remote.localize)  # also of the commands that this one starts
             arguments = self.make_parser().parse(sys.argv[1:])
+            arguments.addresses = self.remote.addresses
             if os.environ.get(ONLY_FLAGS):
                 return None
             if _run_arguments(arguments).print_config:
@@ -176,6 +183,18 @@ class Command:
         rates = {name: run.recall(name) for name in ("tokens_per_second", "mfu")}
         result = {**result, **{name: rate for name, rate in rates.items() if rate is not None}}
         return self._end(Outcome(status="already_done" if run.already_done else "done", result=result))
+
+    def _send(self, outcome: Outcome) -> Outcome:
+        """What was made goes to its address; where that fails, it is still here, done, and the next start sends it."""
+        if outcome.code != EXIT_DONE or not is_main_process():
+            return outcome
+        try:
+            with self.stop.deferred("what was made is sent"):
+                self.remote.send()
+        except RunError as error:
+            _complain([str(error)])
+            return Outcome(error.exit_code, error.status, outcome.result, str(error))
+        return outcome
 
     def _open_run(self, arguments: Arguments) -> Run:
         asked = _run_arguments(arguments)
@@ -219,7 +238,12 @@ class Command:
         if self.run_of_folder is None:
             return outcome
         ended = now()
-        self._write_page(outcome, ended)
+        try:
+            self._write_page(outcome, ended)
+        except OSError as error:
+            sentence = f"{explain(error) or error}."
+            _complain([f"The page of the run could not be written: {sentence}"])
+            outcome = Outcome(EXIT_FAILED, "failed", outcome.result, sentence)
         try:
             self.run_of_folder.finish(outcome.status, outcome.result, outcome.reason, ended=ended)
         except OSError as error:

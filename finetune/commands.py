@@ -28,7 +28,7 @@ TASKS = {
     "Distillation": ("distill", "binarized_data", "token_counts", "extract_distilbert"),
     "Surprisals": ("score", "finetune_lm"),
     "Pages and comparisons of runs": ("report", "compare"),
-    "Many runs": ("sweep", "repeat"),
+    "Many runs": ("sweep", "search", "repeat"),
     "Helpers: looking over the machine, preparing and converting data": (
         "doctor",
         "split",

@@ -20,7 +20,7 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, _: Run) -> dict[str, Any]:
-    from finetune.run.atomic_files import files_written_aside
+    from finetune.run.folders_aside import files_written_aside
     from finetune.tokenization.sefr import read_pickled_cache
     from finetune.tokenization.training_files import refuse_overwriting
     from finetune.tokenization.vocabulary import write_segment_cache

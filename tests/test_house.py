@@ -26,6 +26,7 @@ TASKS = {  # a task -> the tasks that it may build on
 }
 TASKS["page"] = set(TASKS)
 TASKS["comparison"] = TASKS["search"] = TASKS["sweep"] = set(TASKS)
+TASKS["command_search"] = set(TASKS)
 TASKS["repeat"] = set(TASKS)
 TASKS["doctor"] = set()
 STARTS = {"cli", "commands"}  # what starts a script knows everything

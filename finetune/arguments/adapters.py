@@ -15,6 +15,7 @@ TAKEN_BY = {  # which kinds take a flag
     "use_rslora": ("lora", "dora"),
     "lora_target_modules": ("lora", "dora", "ia3", "vera"),
     "modules_to_save": ("lora", "dora", "ia3", "vera"),
+    "load_in_4bit": ("lora", "ia3"),
 }
 
 
@@ -44,6 +45,11 @@ class AdapterArguments:
     )
     modules_to_save: str | None = argument(
         None, metavar="NAME,...", help="modules that are trained and saved whole, beside the head"
+    )
+
+    load_in_4bit: bool = argument(
+        False,
+        help="keep the frozen linear layers of the encoder in 4 bits (NF4; Dettmers et al. 2023), on an NVIDIA GPU",
     )
 
     def problems(self) -> list[Problem]:

@@ -14,7 +14,7 @@ from finetune.arguments.gathering import FROM_COMMAND_LINE, FROM_FILE, Gathering
 from finetune.arguments.help import format_help
 from finetune.arguments.legacy import OLD_FLAGS, OldFlag
 from finetune.arguments.nearest import nearest
-from finetune.arguments.paths import resolve_paths
+from finetune.arguments.paths import Localize, resolve_paths
 from finetune.arguments.remote_code import check_dictionary
 from finetune.arguments.scanner import Typed, scan
 from finetune.arguments.secrets import (
@@ -52,6 +52,7 @@ class Arguments:
     typed: frozenset[str] = frozenset()
     sections: list[tuple[str, list[Field]]] = field(default_factory=list)
     argv: tuple[str, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)  # where a path was fetched from, or is sent to
 
     def find(self, group: type[Group]) -> Group | None:
         """The group of that class, or of the class that `with_defaults` made of it; None where the command has none."""
@@ -82,7 +83,17 @@ class Arguments:
     def effective(self) -> dict[str, Any]:
         """`values()` as it may be written to a file: without secrets."""
         secret = self._secrets()
-        return {name: HIDDEN if name in secret and value else hide_in(value) for name, value in self.values().items()}
+        values = self.as_typed()
+        return {name: HIDDEN if name in secret and value else hide_in(value) for name, value in values.items()}
+
+    def as_typed(self) -> dict[str, Any]:
+        """`values()` with addresses in place of the paths where they lie on this machine."""
+        return {name: self._address_of(value) for name, value in self.values().items()}
+
+    def _address_of(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._address_of(item) for item in value]
+        return self.addresses.get(value, value) if isinstance(value, str) else value
 
     def command_line(self) -> list[str]:
         """The words that started this command, without the secrets among them."""
@@ -94,7 +105,7 @@ class Arguments:
     def as_yaml(self) -> str:
         """Every effective argument, as `--config_file` reads it back."""
         owned = {name for group in self.groups.values() for name in vars(group)}
-        return format_config(self.sections, self.values(), owned | set(self.training))
+        return format_config(self.sections, self.as_typed(), owned | set(self.training))
 
 
 class CommandParser:
@@ -108,6 +119,7 @@ class CommandParser:
     """
 
     gathering_class: type[Gathering] = Gathering
+    localize: Localize | None = None  # without it an address stays what it is
 
     def __init__(
         self,
@@ -169,14 +181,15 @@ class CommandParser:
             typed = [Typed("--config_file", (leading.pop(),)), *typed]
         for entry in typed:
             if entry.name == "config_file" and entry.words:
-                self._gather_file(gathering, Path(entry.words[0]))
+                self._gather_file(gathering, entry.words[0])
         self._remember_secrets(typed)
         gathering.add(typed, FROM_COMMAND_LINE)
         self._place_words(gathering, [(word, "") for word in leading] + gathering.stray)
         gathering.translate_old_flags()
 
-    def _gather_file(self, gathering: Gathering, path: Path) -> None:
+    def _gather_file(self, gathering: Gathering, word: str) -> None:
         try:
+            path = Path(resolve_paths(self.fields["config_file"], word, "--config_file", self.localize))
             entries = read_config_file(path)
         except UsageError as error:
             gathering.problems.extend(error.problems)
@@ -238,7 +251,7 @@ class CommandParser:
         for name, entry in given.items():
             try:
                 value = read_value(self.fields[name], entry.words, entry.flag)
-                values[name] = resolve_paths(self.fields[name], value, entry.flag)
+                values[name] = resolve_paths(self.fields[name], value, entry.flag, self.localize)
                 _require_typed(self.fields[name], values[name], entry)
                 problems.extend(check_dictionary(values[name], f"--{name}", entry.path, entry.line))
                 remember_secrets(find_secrets(values[name]))

@@ -1,9 +1,10 @@
-"""Paths as users type them: `~` is expanded here, once, for flags and config files alike."""
+"""Paths as users type them: `~` is expanded and addresses become paths here, once, for flags and config files alike."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from finetune.arguments.fields import Field
 from finetune.errors import Problem, UsageError
 
 METAVARS = ("FILE", "FOLDER", "PATH", "NAME_OR_FOLDER", "FILE_OR_FOLDER")
+REMOTE = re.compile(r"(?:s3|gs|gcs|abfss?|az|hdfs|webhdfs|memory|https?)://.", re.DOTALL)
+Localize = Callable[[str, str], str]  # an address and the name of its flag -> where it lies here
 LONGEST_NAME = 255  # bytes of a file name, on every file system that matters
 _NAME = re.compile(r"(?:.*_)?(?:dir|file|files|path|folder|folders|checkpoint)|config_name|data_file_pattern")
 
@@ -20,8 +23,8 @@ def is_path(field: Field) -> bool:
     return (field.metavar or "") in METAVARS or bool(_NAME.fullmatch(field.name))
 
 
-def resolve_paths(field: Field, value: Any, flag: str) -> Any:
-    """The value of a field with `~` expanded, if it takes paths.
+def resolve_paths(field: Field, value: Any, flag: str, localize: Localize | None = None) -> Any:
+    """The value of a field with `~` expanded and addresses (s3://...) made paths by `localize`, if it takes paths.
 
     Raises:
         UsageError: there is no such user, or a part of the path is longer than a name may be.
@@ -29,7 +32,9 @@ def resolve_paths(field: Field, value: Any, flag: str) -> Any:
     if not is_path(field):
         return value
     if isinstance(value, list):
-        return [resolve_paths(field, item, flag) for item in value]
+        return [resolve_paths(field, item, flag, localize) for item in value]
+    if isinstance(value, str) and localize is not None and REMOTE.match(value):
+        return localize(value, field.name)
     return _resolve_path(value, flag) if isinstance(value, str) else value
 
 

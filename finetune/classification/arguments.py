@@ -18,6 +18,7 @@ LABEL_OPTIONS = {
     "class_weights": None,
     "focal_gamma": 0.0,
     "calibrate": "none",
+    "r_drop": 0.0,
 }  # when idle
 
 
@@ -95,16 +96,24 @@ class ColumnArguments:
 
 @dataclass
 class RowTargetArguments:
-    """Training rows: what they weigh, and probabilities in the place of labels; validation and test have neither."""
+    """Training rows: probabilities in the place of labels, which validation and test never have."""
 
-    weight_column: str | None = argument(
-        None, metavar="COLUMN", help="the column of what each training row weighs in the loss, from 0 on"
-    )
     soft_label_column: str | None = argument(
         None,
         metavar="COLUMN",
-        help='the column of probabilities, {"label": p, ...}, that a training row is to be given instead of its label',
+        help='the column of probabilities, {"label": p, ...} or a list of them, that a training row is to be given instead '
+        "of its label",
     )
+    soft_label_order: str | None = argument(
+        None,
+        metavar="LABELS|FILE",
+        help="the labels that the places of such lists stand for: separated by commas, or a file with one a line",
+    )
+
+    def problems(self) -> list[Problem]:
+        if self.soft_label_order and not self.soft_label_column:
+            return [Problem("--soft_label_order needs --soft_label_column", remedy="name the column, or drop it")]
+        return []
 
 
 @dataclass

@@ -80,9 +80,9 @@ class TableReading:
         return labels or []
 
     def _complain(self, row: int, found: str, allowed: str = "", remedy: str = "") -> None:
-        line = self.table.lines[row]
-        place = "" if line else f"row {row + 1:,} of {self.split}: "
-        self.problems.append(Problem(place + found, allowed, remedy, self.table.path, line or None))
+        place = self.table.place(row)
+        where = "" if place["line"] else f"row {row + 1:,} of {self.split}: "
+        self.problems.append(Problem(where + found, allowed, remedy, **place))
 
     def _texts(self, names: Sequence[str]) -> list[str]:
         columns = [self._one_text(name) for name in names]

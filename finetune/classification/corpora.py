@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +13,7 @@ from finetune.classification.column_choice import ColumnChoice
 from finetune.classification.glue.tasks import GLUE_ON_HUB, is_glue_task
 from finetune.classification.published import goemotions, semeval, wongnai
 from finetune.classification.published.semeval import AspectKind, aspect_rows, describe_offsets, read_semeval
+from finetune.data.archives import open_archive
 from finetune.data.files import decode_utf8, listed
 from finetune.data.row_files import RowTable, parse_json_rows, read_row_file
 from finetune.data.sources import Official, Patterns, Wanted
@@ -48,15 +48,11 @@ def read_archive(path: Path, split: str) -> RowTable:
     if path.suffix != ".zip":
         return read_row_file(path)
     name = ARCHIVE_MEMBERS[split]
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [item for item in archive.namelist() if not item.startswith("__MACOSX/")]
-            member = next((item for item in members if Path(item).name == name), None)
-            if member is None:
-                raise DataError(Problem(f"the archive has no {name}", f"it holds {listed(members)}", path=path))
-            lines = decode_utf8(archive.read(member), path / member).split("\n")
-    except zipfile.BadZipFile as error:
-        raise DataError(Problem(f"the archive is damaged ({error})", "", "fetch it again", path)) from error
+    with open_archive(path, path) as archive:
+        member = next((item for item in archive.members if Path(item).name == name), None)
+        if member is None:
+            raise DataError(Problem(f"the archive has no {name}", f"it holds {listed(archive.members)}", path=path))
+        lines = decode_utf8(archive.read(member), path / member).split("\n")
     return parse_json_rows(lines, path / member)
 
 

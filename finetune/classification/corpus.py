@@ -14,7 +14,6 @@ from datasets import Dataset
 from finetune.classification.arguments import (
     ClassificationDataArguments,
     ColumnArguments,
-    RowTargetArguments,
     split_names,
 )
 from finetune.classification.checks import check_labels, check_texts, normalize_labels
@@ -29,7 +28,7 @@ from finetune.classification.column_choice import (
 from finetune.classification.columns import TableReading
 from finetune.classification.corpora import NAMED, NamedClassification, find_named, wanted_files
 from finetune.classification.label_columns import check_spellings, settle_labels
-from finetune.classification.row_targets import keep_targets, take_targets
+from finetune.classification.row_targets import TargetColumns, keep_targets, take_targets
 from finetune.classification.tables import Tables, find_tables
 from finetune.data.corpus import SPLITS, Corpus, describe_duplicates, limit_samples, select_rows
 from finetune.data.row_files import RowTable, merge_tables
@@ -46,7 +45,7 @@ def load_classification_corpus(
     *,
     seed: int,
     validation_needed: bool = True,
-    targets: RowTargetArguments | None = None,
+    targets: TargetColumns | None = None,
     targets_elsewhere: bool = False,
 ) -> Corpus:
     """Read the corpus that the arguments name, split it, check it, and say what was found.
@@ -127,7 +126,7 @@ def _fitting_columns(named: NamedClassification, tables: Tables) -> ColumnChoice
 def load_tables(
     data: ClassificationDataArguments,
     columns: ColumnArguments,
-    asked: RowTargetArguments | None = None,
+    asked: TargetColumns | None = None,
     asked_elsewhere: bool = False,
 ) -> Corpus:
     """Read files, a folder or a data set of the hub with the columns that were chosen.
@@ -141,8 +140,12 @@ def load_tables(
         table.columns = {column: values for column, values in table.columns.items() if column not in removed}
     label = split_names(columns.label_column)
     named = label[0] if label else "label"
-    targets = take_targets(tables, asked or RowTargetArguments(), named, required=not asked_elsewhere)
-    corpus = read_tables(name, tables, asked_columns(columns))
+    problems = ProblemList()
+    targets = take_targets(tables, asked or TargetColumns(), named, problems, required=not asked_elsewhere)
+    read = problems.attempt(read_tables, name, tables, asked_columns(columns))
+    problems.raise_any()
+    assert read is not None
+    corpus = read
     corpus.files = files
     declared = next((names for table in tables.values() for names in _declared(table, label)), None)
     corpus.labels = corpus.labels or declared

@@ -73,7 +73,7 @@ def encode_classification(
         name=name,
     )
     ids = encode_labels(split, labels, problem_type)
-    targets = encode_targets(split, ids, labels) if name == "train" else None
+    targets = encode_targets(split, ids, labels, problem_type, encoded.examples) if name == "train" else None
     dataset = _dataset(encoded.columns, ids if targets is None else targets, encoded.examples)
     return EncodedClassification(dataset, encoded.examples, ids, len(split), encoded.counts)
 

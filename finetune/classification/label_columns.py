@@ -61,7 +61,7 @@ def _check_list(table: RowTable, split: str, column: str) -> Problem | None:
         return None
     found = f"the label {values[broken][:60]!r} of {split} looks like a list and cannot be read as one"
     allowed = 'lists are written like ["a", "b"]'
-    return Problem(found, allowed, "write them so", table.path, table.lines[broken] or None)
+    return Problem(found, allowed, "write them so", **table.place(broken))
 
 
 def _check_spelling(table: RowTable, split: str, column: str) -> Problem | None:
@@ -74,7 +74,7 @@ def _check_spelling(table: RowTable, split: str, column: str) -> Problem | None:
     remedy = "write them so to predict numbers; --do_regression False makes a class of each"
     if all("," in value for value in other):
         remedy += "; --label_delimiter , makes several labels of each"
-    return Problem(found, allowed, remedy, table.path, table.lines[place] or None)
+    return Problem(found, allowed, remedy, **table.place(place))
 
 
 def _column(tables: Tables, choice: ColumnChoice) -> str | None:

@@ -7,16 +7,16 @@ value, each of its labels where it has several. So the mean that is trained is t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from finetune.encoding.padding import IGNORED
-from finetune.training.losses import TokenLoss
+from finetune.training.losses import TokenLoss, diverge
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+SINGLE = PROBLEM_TYPES[0]
 
 
 class SequenceLoss(TokenLoss):
@@ -41,33 +41,46 @@ class SequenceLoss(TokenLoss):
             raise ValueError(f"problem_type is {problem_type!r}; allowed: {', '.join(PROBLEM_TYPES)}")
         self.problem_type, self.focal_gamma = problem_type, focal_gamma
 
-    def __call__(
-        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    def count_items(
+        self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None
     ) -> torch.Tensor:
-        """As of any labels; where each text has one number for each label, a text is one item all the same."""
-        if self.has_targets(labels) and num_items_in_batch is not None:
-            num_items_in_batch = num_items_in_batch / labels.shape[1]  # type: ignore[assignment]
-        elif self.has_targets(labels):
-            num_items_in_batch = len(labels)
-        return super().__call__(outputs, labels, num_items_in_batch)
+        """As of any labels; where a text comes with more numbers than it has decisions, decisions are counted."""
+        decisions = self.decisions_of_targets(labels, logits.shape[-1])
+        if not decisions:
+            return super().count_items(logits, labels, num_items_in_batch)
+        given = labels.numel() if num_items_in_batch is None else num_items_in_batch
+        return super().count_items(logits, labels, given * decisions / labels.shape[1])  # type: ignore[arg-type]
 
-    def has_targets(self, labels: torch.Tensor) -> bool:
-        """Whether texts of one label each come with a number for each label (`row_targets.py`)."""
-        return labels.ndim == 2 and self.problem_type == PROBLEM_TYPES[0]
+    def divergences(self, one: torch.Tensor, other: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """As of `TokenLoss`, (batch,); of several labels each is a yes and a no, (batch, labels). Times the weights."""
+        is_target = bool(self.decisions_of_targets(labels, one.shape[-1]))
+        if self.problem_type == SINGLE:
+            return diverge(one, other) * (labels.sum(-1) if is_target else labels != IGNORED)
+        pairs = (torch.stack([torch.zeros_like(logits), logits], -1) for logits in (one, other))
+        return diverge(*pairs) * (labels[:, -1:] if is_target else labels != IGNORED)
+
+    def decisions_of_targets(self, labels: torch.Tensor, outputs: int) -> int:
+        """How many decisions a text has where it comes with a weight (`row_targets.py`); 0 where labels are plain."""
+        if labels.ndim != 2:
+            return 0
+        if self.problem_type == "multi_label_classification":
+            return outputs if labels.shape[1] == outputs + 1 else 0
+        return 1
 
     def per_position(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Float32 loss of each decision, in the shape of `labels`: (batch,) or (batch, labels)."""
+        """Float32 loss of each decision: (batch,) or (batch, labels)."""
         weights = None if self.weights is None else self.weights.to(logits.device)
-        if self.has_targets(labels):
-            return target_losses(
-                logits, labels, weights=weights, label_smoothing=self.label_smoothing, focal_gamma=self.focal_gamma
-            )
+        is_target, is_single = bool(self.decisions_of_targets(labels, logits.shape[-1])), self.problem_type == SINGLE
+        factors: torch.Tensor | float = 1.0
+        if is_target and not is_single:
+            factors, labels = labels[:, -1:], labels[:, :-1]
         if self.problem_type == "regression":
-            return squared_errors(logits, labels)
-        of_decisions = single_label_losses if self.problem_type == PROBLEM_TYPES[0] else multi_label_losses
-        return of_decisions(
+            return squared_errors(logits, labels) * factors
+        of_single = target_losses if is_target else single_label_losses
+        losses = (of_single if is_single else multi_label_losses)(
             logits, labels, weights=weights, label_smoothing=self.label_smoothing, focal_gamma=self.focal_gamma
         )
+        return losses * factors if is_target and not is_single else losses
 
 
 class SequenceEvaluationLoss:
@@ -149,7 +162,7 @@ def multi_label_losses(
 
 
 def squared_errors(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Squared errors (batch,) of values (batch, 1) against references (batch,); zero where the reference is -100."""
+    """Squared errors of values (batch, 1) against references (batch,) or (batch, 1); zero where the reference is -100."""
     return (logits.float().reshape(labels.shape) - labels.float()) ** 2 * (labels != IGNORED)
 
 

@@ -1,7 +1,8 @@
 """What training rows weigh, and probabilities in the place of their label: read from columns, kept beside the label.
 
-Both are of training alone: validation and test are scored by their labels. A target is a row of numbers, one for each label:
-the probabilities of a text, all times its weight, so that the loss of a text of weight 2 is that of the text twice.
+Both are of training alone: validation and test are scored by their labels. What the loss gets of a text of one label is
+a row of numbers, one for each label: its probabilities, all times its weight. Of several labels, or of a number, it gets
+these and behind them the weight.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +21,63 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 
 from finetune.arguments.nearest import allowed_values
-from finetune.classification.arguments import RowTargetArguments
+from finetune.arguments.parser import Arguments
+from finetune.classification.arguments import RowTargetArguments, split_names
+from finetune.classification.column_choice import ProblemType
 from finetune.classification.columns import sort_labels
 from finetune.data.corpus import Corpus
-from finetune.data.files import MAX_LISTED
+from finetune.data.files import MAX_LISTED, read_lines
 from finetune.data.json_values import parse_json
 from finetune.data.row_files import RowTable
-from finetune.errors import DataError, Problem
-from finetune.supervised.silver import WEIGHT
+from finetune.errors import DataError, Problem, ProblemList
+from finetune.supervised.row_weights import (
+    WEIGHT,
+    check_weights,
+    describe_weights,
+    no_such_column,
+    read_weight,
+    scale_weights,
+)
 
 SOFT = "probabilities"
 TOLERANCE = 1e-3  # by which probabilities may miss 1, as those that were rounded do; they are made to sum to 1
+FORMS = 'expected: {"label": probability, ...}, or a list of probabilities with --soft_label_order'
+
+
+@dataclass(frozen=True)
+class TargetColumns:
+    """The columns of weights and of probabilities; `order` are the labels of probabilities that come as lists."""
+
+    weight: str | None = None
+    soft: str | None = None
+    order: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> list[str]:
+        return [name for name in (self.weight, self.soft) if name]
+
+
+def ask_targets(arguments: Arguments) -> TargetColumns:
+    """What the flags say; the order of labels is read from its file, where it is one.
+
+    Raises:
+        DataError: the order names a label twice, or a file that cannot be read.
+    """
+    soft = arguments.find(RowTargetArguments) or RowTargetArguments()
+    order = _read_order(soft.soft_label_order) if soft.soft_label_order else ()
+    return TargetColumns(arguments.get("weight_column"), soft.soft_label_column, order)
+
+
+def _read_order(asked: str) -> tuple[str, ...]:
+    path = Path(asked).expanduser()
+    lines = read_lines(path).lines if path.is_file() else None
+    labels = split_names(asked) if lines is None else tuple(line.strip() for line in lines if line.strip())
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice or len(labels) < 2:
+        found = f"names {twice[0]!r} twice" if twice else f"names {len(labels)} label: {asked!r}"
+        allowed = "two labels or more, each once, separated by commas, or a file with one a line"
+        raise DataError(Problem(f"--soft_label_order {found}", allowed))
+    return labels
 
 
 @dataclass
@@ -43,76 +91,66 @@ class RowTargets:
 
 
 def take_targets(
-    tables: Mapping[str, RowTable], asked: RowTargetArguments, label: str, *, required: bool = True
+    tables: Mapping[str, RowTable], asked: TargetColumns, label: str, problems: ProblemList, *, required: bool = True
 ) -> RowTargets:
     """Take the columns out of all tables; `label` is filled in by the likeliest where a row has none.
 
-    Where they are not `required`, as other files may have them, columns that are not there are not read.
-
-    Raises:
-        DataError: columns that are not there, weights or probabilities that are none, each with its line.
+    Where they are not `required`, as other files may have them, columns that are not there are not read. What is not
+    there, and weights or probabilities that are none, are added to `problems`, each with its line.
     """
     targets = RowTargets()
-    typed = {"weight_column": asked.weight_column, "soft_label_column": asked.soft_label_column}
-    if not any(typed.values()) or "train" not in tables:
+    if not asked.named or "train" not in tables:
         return targets
     train = tables["train"]
-    if not required:
-        asked = replace(asked, **{flag: name if name in train.columns else None for flag, name in typed.items()})
-    missing = [
-        Problem(f"--{flag} {name}: train has no such column", allowed_values(name, train.columns), path=train.path)
-        for flag, name in typed.items()
-        if required and name and name not in train.columns
-    ]
-    if missing:
-        raise DataError(*missing)
-    problems: list[Problem] = []
-    if asked.weight_column:
-        targets.weights = _read_weights(train, asked.weight_column, problems, targets.notes)
-    if asked.soft_label_column:
-        _read_soft(train, asked.soft_label_column, label, targets, problems)
-    if problems:
-        raise DataError(*problems[:MAX_LISTED])
+    missing = [name for name in asked.named if name not in train.columns]
+    if required:
+        problems.extend(_no_column(name, asked, train) for name in missing)
+    asked = replace(
+        asked,
+        weight=None if asked.weight in missing else asked.weight,
+        soft=None if asked.soft in missing else asked.soft,
+    )
+    found: list[Problem] = []
+    if asked.weight:
+        targets.weights = _read_weights(train, asked.weight, found, targets.notes)
+    if asked.soft:
+        _read_soft(train, asked, label, targets, found)
+    problems.extend(sorted(found, key=lambda problem: (str(problem.path), problem.line or 0))[:MAX_LISTED])
     for table in tables.values():
-        table.columns = {name: values for name, values in table.columns.items() if name not in typed.values()}
+        table.columns = {name: values for name, values in table.columns.items() if name not in asked.named}
     return targets
 
 
-def _place(table: RowTable, row: int) -> dict[str, Any]:
-    return {"path": table.path, "line": table.lines[row] or None}
+def _no_column(name: str, asked: TargetColumns, train: RowTable) -> Problem:
+    if name == asked.weight:
+        return no_such_column(name, train.columns, path=train.path)
+    found = f"--soft_label_column {name}: train has no such column"
+    return Problem(found, allowed_values(name, train.columns), path=train.path)
 
 
 def _read_weights(table: RowTable, name: str, problems: list[Problem], notes: list[str]) -> list[float]:
-    weights = [_number(value) for value in table.columns[name]]
-    for row, weight in enumerate(weights):
-        if not (math.isfinite(weight) and weight >= 0):
-            found = f"the weight of the row is {table.columns[name][row]!r}"
-            problems.append(Problem(found, "a number from 0 on is expected", **_place(table, row)))
-    if not problems:
-        idle = sum(weight == 0 for weight in weights)
-        words = f"train: rows weigh {min(weights):g} to {max(weights):g}, {np.mean(weights):.4g} in the mean"
-        notes.append(f"{words} ({name}); {idle:,} of {len(weights):,} weigh nothing.")
-        if idle == len(weights):
-            problems.append(Problem(f"all rows of {name} weigh nothing", path=table.path))
+    values = table.columns[name]
+    wrong = check_weights(values, [table.place(row) for row in range(len(table))])
+    weights = [read_weight(value) for value in values]
+    if not any(weights):
+        wrong = [Problem(f"all rows of {name} weigh nothing", path=table.path)]
+    problems += wrong
+    notes += [] if wrong else [describe_weights(weights, name)]
     return weights
 
 
-def _number(value: Any) -> float:
-    try:
-        return math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _read_soft(table: RowTable, name: str, label: str, targets: RowTargets, problems: list[Problem]) -> None:
+def _read_soft(table: RowTable, asked: TargetColumns, label: str, targets: RowTargets, problems: list[Problem]) -> None:
     """Probabilities of each row, and the likeliest label where none is given."""
+    name = asked.soft or ""
+    order = asked.order or tuple(table.label_names.get(name) or ())
     labels = list(table.columns.get(label, [None] * len(table)))
     targets.soft = []
     for row, value in enumerate(table.columns[name]):
-        found = _probabilities(value)
+        found = _probabilities(value, order)
         if isinstance(found, str):
-            problems.append(Problem(found, 'expected: {"label": probability, ...}', **_place(table, row)))
-            found = {}
+            problems.append(Problem(found, FORMS, **table.place(row)))
+            found, value = {}, _any_label(value, labels, targets)
+            labels[row] = value if labels[row] in (None, "") else labels[row]  # the row is complained of once
         targets.soft.append(json.dumps(found, ensure_ascii=False) if found else "")
         targets.labels |= set(found)
         if found and labels[row] in (None, ""):
@@ -124,7 +162,12 @@ def _read_soft(table: RowTable, name: str, label: str, targets: RowTargets, prob
     )
 
 
-def _probabilities(value: Any) -> dict[str, float] | str:
+def _any_label(value: object, labels: Sequence[Any], targets: RowTargets) -> str:
+    own = list(value) if isinstance(value, dict) else []
+    return str(next((item for item in [*own, *sorted(targets.labels), *labels] if item not in (None, "")), "unknown"))
+
+
+def _probabilities(value: Any, order: Sequence[str]) -> dict[str, float] | str:
     """The probabilities of a cell, empty for none; a sentence where they are none."""
     if isinstance(value, str) and value.strip():
         try:
@@ -133,6 +176,12 @@ def _probabilities(value: Any) -> dict[str, float] | str:
             return f"the probabilities are {value[:60]!r}"
     if value is None or value == "":
         return {}
+    if isinstance(value, list) and value:
+        if not order:
+            return f"the probabilities are the list {str(value)[:60]}, and nothing says which labels these are of"
+        if len(value) != len(order):
+            return f"the probabilities are {len(value)} in number, and --soft_label_order names {len(order)} labels"
+        value = dict(zip(order, value, strict=True))
     if not isinstance(value, dict) or not value:
         return f"the probabilities are {str(value)[:60]}"
     found = {str(key).strip(): _number(item) for key, item in value.items() if item is not None}
@@ -144,18 +193,25 @@ def _probabilities(value: Any) -> dict[str, float] | str:
     return {key: item / total for key, item in found.items()}
 
 
+def _number(value: object) -> float:
+    try:
+        return math.nan if isinstance(value, bool) else float(cast(str, value))
+    except (TypeError, ValueError):
+        return math.nan
+
+
 def keep_targets(corpus: Corpus, targets: RowTargets) -> None:
     """Put them beside the labels of train, whose rows are those of its table.
 
     Raises:
-        DataError: the labels are several a text, or numbers.
+        DataError: probabilities where the labels are several a text, or numbers; or of a label that is none.
     """
     if targets.weights is None and targets.soft is None:
         return
     train = corpus.splits["train"]
-    if getattr(train.features.get("label"), "dtype", None) != "string":
-        found = "weights and probabilities of rows are for texts of one label each"
-        raise DataError(Problem(found, remedy="drop --weight_column and --soft_label_column"))
+    if targets.soft is not None and getattr(train.features.get("label"), "dtype", None) != "string":
+        found = "probabilities in the place of labels are for texts of one label each"
+        raise DataError(Problem(found, remedy="drop --soft_label_column"))
     table = train.data.table
     if targets.weights is not None:
         table = table.append_column(WEIGHT, pa.array(targets.weights, pa.float32()))
@@ -170,10 +226,46 @@ def keep_targets(corpus: Corpus, targets: RowTargets) -> None:
     corpus.notes += targets.notes
 
 
-def encode_targets(split: Dataset, ids: npt.NDArray[np.int64], labels: Sequence[str]) -> npt.NDArray[np.float32] | None:
-    """Targets (texts, labels) of a split that has weights or probabilities; None of one that has neither."""
+def require_targets(corpus: Corpus, arguments: Arguments) -> None:
+    """Nothing, unless columns were asked for that a corpus of ours, read in its own way, cannot have.
+
+    Raises:
+        DataError: it has none, and no silver file may have them instead.
+    """
+    asked = ask_targets(arguments)
+    if "train" not in corpus.splits or arguments.get("silver_file"):
+        return
+    kept = corpus.splits["train"].column_names
+    flags = {"weight_column": (asked.weight, WEIGHT), "soft_label_column": (asked.soft, SOFT)}
+    problems = [
+        Problem(
+            f"--{flag} {name}: the corpus {corpus.name} has no such column", "it is read from files", "drop the flag"
+        )
+        for flag, (name, column) in flags.items()
+        if name and column not in kept
+    ]
+    if problems:
+        raise DataError(*problems)
+
+
+def encode_targets(
+    split: Dataset, ids: npt.NDArray, labels: Sequence[str], problem_type: ProblemType, examples: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32] | None:
+    """What the loss gets of each text of a split that has weights or probabilities; None of one that has neither.
+
+    Texts of one label: (texts, labels), probabilities times the weight. Of several: (texts, labels + 1), 0/1 decisions
+    and the weight; numbers: (texts, 2). Weights are 1 in the mean over the rows, whose texts are `examples`.
+
+    Raises:
+        DataError: all weights are 0.
+    """
     if WEIGHT not in split.column_names and SOFT not in split.column_names:
         return None
+    weights = np.ones(len(split), dtype=np.float32)
+    if WEIGHT in split.column_names:
+        weights = scale_weights(split[WEIGHT][:], np.bincount(examples, minlength=len(split)))
+    if problem_type is not ProblemType.SINGLE:
+        return np.column_stack([ids.reshape(len(split), -1), weights]).astype(np.float32)
     targets = np.zeros((len(split), len(labels)), dtype=np.float32)
     targets[np.arange(len(split)), ids] = 1.0
     numbers = {label: number for number, label in enumerate(labels)}
@@ -182,5 +274,4 @@ def encode_targets(split: Dataset, ids: npt.NDArray[np.int64], labels: Sequence[
             found = parse_json(text)
             targets[row] = 0.0
             targets[row, [numbers[label] for label in found]] = list(found.values())
-    weights = np.asarray(split[WEIGHT][:] if WEIGHT in split.column_names else 1.0, dtype=np.float32)
     return targets * weights.reshape(-1, 1)

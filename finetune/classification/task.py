@@ -27,6 +27,7 @@ from finetune.classification.evaluation import Outputs, Score, build_text_metric
 from finetune.classification.examples import format_texts
 from finetune.classification.losses import SequenceEvaluationLoss, SequenceLoss, balance_positive_weights
 from finetune.classification.published.cleaning import make_cleaner
+from finetune.classification.row_targets import require_targets
 from finetune.classification.silver import add_silver_texts
 from finetune.classification.thresholds import ThresholdScope
 from finetune.classification.truncation import LongText
@@ -198,6 +199,7 @@ def open_corpus(arguments: Arguments, definition: TaskDefinition) -> Corpus:
         DataError: the corpus is broken, or splits or labels are missing.
     """
     corpus = definition.read(arguments)
+    require_targets(corpus, arguments)
     if arguments[ClassificationArguments].silver_file:
         already = len(corpus.notes)
         add_silver_texts(corpus, arguments, make_cleaner(definition.settings))

@@ -97,10 +97,7 @@ def _read_examples(run: ComparedRun, split: str) -> None:
     path = run.folder.predictions(run.kind)[split]
     scheme = str(run.folder.settings.get("scheme", TagScheme.IOB2.value))
     run.split, run.scheme = split, TagScheme(scheme) if scheme in set(TagScheme) else TagScheme.IOB2
-    try:
-        run.examples = list(read_tagged(path) if run.kind == "conll" else read_classified(path))
-    except (ValueError, KeyError, OSError) as error:
-        raise DataError(Problem(f"the predictions cannot be read: {error}", path=path)) from error
+    run.examples = list(read_tagged(path) if run.kind == "conll" else read_classified(path))
     if not run.examples:
         raise DataError(Problem("the predictions have no expected labels", path=path))
 

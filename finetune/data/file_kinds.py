@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 from finetune.errors import Problem
@@ -14,6 +15,11 @@ PARQUET_MAGIC = b"PAR1"
 WORKBOOK_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods")
 WORKBOOK_MEMBERS = (b"xl/workbook", b"xl/worksheets", b"[Content_Types].xml", b"opendocument.spreadsheet")
 MARKS = {b"\xff\xfe\x00\x00": "UTF-32LE", b"\x00\x00\xfe\xff": "UTF-32BE", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+MISREAD_MARKS = ("\u00ff\u00fe".encode(), "\u00fe\u00ff".encode())  # UTF-16 that was converted as if it were Latin 1
+CONTROLS = bytes(
+    [*range(0x00, 0x09), *range(0x0E, 0x1A)]
+)  # in no text of bytes; 1A to 1F end or separate parts of some
+BAD_KINDS = ("Cc", "Cn", "Co", "Cs")  # kinds of characters that no text holds, but line ends and tabs
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 HTML_PAGE = re.compile(rb"\s*<(?:!doctype\s+html|html|head)\b", re.IGNORECASE)
 LOOKED_AT = 4096
@@ -36,20 +42,37 @@ def check_text_file(data: bytes, path: Path) -> list[Problem]:
     encoding = guess_wide_encoding(data)
     if encoding is None:
         return []
+    if data.startswith(MISREAD_MARKS):
+        found = "the file was UTF-16 and was converted as if it were something else"
+        return [Problem(found, "UTF-8 is read", "convert the original anew: iconv -f UTF-16 -t UTF-8", path, 1)]
     remedy = f"save it as UTF-8: iconv -f {encoding} -t UTF-8 {path.name} > utf8-{path.name}"
     return [Problem(f"the file is {encoding}", "UTF-8 is read", remedy, path, 1)]
 
 
 def guess_wide_encoding(data: bytes) -> str | None:
-    """UTF-16 or UTF-32, told by its mark, or by the zero bytes beside letters; None for anything else."""
+    """UTF-16 or UTF-32, told by its mark, or by bytes that are control characters where they are not; None for others.
+
+    Each character of UTF-16 is two bytes, one of which tells its script: zero for Latin, 0x0E for Thai. So a text holds
+    many bytes that are in no text of single bytes or of UTF-8, in whatever script it is written.
+    """
     for mark, name in MARKS.items():
         if data.startswith(mark):
             return name
-    head = data[:LOOKED_AT]
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    if even + odd < max(2, len(head) // 20):  # a stray zero byte is none of it
+    head = data[: min(len(data), LOOKED_AT) // 2 * 2]
+    controls = len(head) - len(head.translate(None, CONTROLS))
+    if controls < max(2, len(head) // 50):  # a stray one is none of it
         return None
-    return "UTF-16LE" if odd > even else "UTF-16BE"
+    shares = {name: _share_of_text(head, name) for name in ("UTF-16LE", "UTF-16BE")}
+    best = max(shares, key=lambda name: shares[name])
+    return best if shares[best] > 0.9 else None
+
+
+def _share_of_text(data: bytes, encoding: str) -> float:
+    """How many of the characters that the bytes are in that encoding can stand in a text; spaces and line ends do most."""
+    text = data.decode(encoding, "replace")
+    good = sum(letter in " \t\r\n" or unicodedata.category(letter) not in BAD_KINDS for letter in text)
+    good -= text.count("\ufffd")
+    return (good + sum(map(text.count, " \n"))) / max(len(text), 1)
 
 
 def _is_workbook(data: bytes, path: Path) -> bool:

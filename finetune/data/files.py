@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from finetune.arguments.nearest import nearest
 from finetune.data.file_kinds import LOOKED_AT, check_text_file
@@ -160,9 +160,8 @@ def iterate_lines(path: Path) -> Iterator[str]:
     """
     offset = 0
     with _file_problems(path), open_binary(path) as stream:
+        require_text(stream, path)
         for number, line in enumerate(stream, start=1):  # a binary stream cuts at b"\n" only
-            if number == 1:
-                raise_problems(check_text_file(line[:LOOKED_AT], path), path)
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -174,11 +173,20 @@ def iterate_lines(path: Path) -> Iterator[str]:
         raise DataError(Problem("the file is empty (0 bytes)", path=path))
 
 
-def open_binary(path: Path) -> IO[bytes]:
+def open_binary(path: Path) -> io.BufferedReader:
     """A stream of the content of a file, unpacked where it is gzipped."""
     with path.open("rb") as stream:
         packed = stream.read(2) == GZIP_MAGIC
-    return cast(IO[bytes], gzip.open(path, "rb")) if packed else path.open("rb")
+    return cast(io.BufferedReader, gzip.open(path, "rb")) if packed else path.open("rb")
+
+
+def require_text(stream: io.BufferedReader, path: Path) -> None:
+    """Look at the beginning of a stream, which stays there to be read.
+
+    Raises:
+        DataError: it is no UTF-8 text, but a workbook, an archive, UTF-16.
+    """
+    raise_problems(check_text_file(stream.peek(LOOKED_AT)[:LOOKED_AT], path), path)
 
 
 def decode_utf8(data: bytes, path: Path) -> str:

@@ -11,6 +11,7 @@ import httpx
 from datasets import Dataset, DatasetDict
 
 from finetune.errors import DataError, Problem
+from finetune.run.failures import first_line, is_of_its_files
 
 # What splits are called on the hub and in folders, besides their own names.
 SPLIT_NAMES = {
@@ -33,8 +34,10 @@ def read_saved_dataset(folder: Path) -> dict[str, Dataset]:
     """
     try:
         saved = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(Problem(f"the saved data set cannot be read ({error})", path=folder)) from error
+    except Exception as error:
+        if not is_of_its_files(error):
+            raise
+        raise DataError(Problem(f"the saved data set cannot be read ({first_line(error)})", path=folder)) from error
     return known_splits(saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved))
 
 

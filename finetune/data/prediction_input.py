@@ -10,7 +10,6 @@ import json
 import logging
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.annotation_exports import is_export
-from finetune.data.files import find_paths, iterate_lines, read_lines
+from finetune.data.file_kinds import LOOKED_AT, check_text_file
+from finetune.data.files import find_paths, iterate_lines, raise_problems, read_lines
 from finetune.data.json_shapes import read_json_records
 from finetune.data.json_values import is_json, parse_json, read_json_list
 from finetune.data.words import split_words
 from finetune.errors import DataError, Problem
+from finetune.run.folders_aside import temporary_folder
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +128,8 @@ def read_inputs(
 
 def iterate_standard_input() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, start=1):
+        if number < 3:  # the first may be empty
+            raise_problems(check_text_file(line[:LOOKED_AT], STDIN), STDIN)
         try:
             yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
@@ -140,8 +143,8 @@ def keep_standard_input(suffix: str, begun: Iterable[str] = ()) -> Iterator[Path
     """A file that holds the lines that were read already and the rest of standard input; problems of it name standard
     input.
     """
-    with tempfile.TemporaryDirectory(prefix="finetune-stdin-") as folder:
-        path = Path(folder) / f"stdin{suffix}"
+    with temporary_folder("finetune-stdin-") as folder:
+        path = folder / f"stdin{suffix}"
         with path.open("wb") as file:
             file.writelines(f"{line}\n".encode() for line in begun)
             shutil.copyfileobj(sys.stdin.buffer, file)

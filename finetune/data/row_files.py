@@ -31,9 +31,15 @@ class RowTable:
     label_names: dict[str, list[str]] = field(default_factory=dict)
     are_texts: bool = False
     notes: list[str] = field(default_factory=list)
+    origins: list[tuple[Path | None, int]] | None = None  # of rows of several files: file and line of each
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    def place(self, row: int) -> dict[str, Any]:
+        """`path` and `line` of a row, as a `Problem` takes them."""
+        path, line = self.origins[row] if self.origins else (self.path, self.lines[row])
+        return {"path": path, "line": line or None}
 
 
 def read_row_file(
@@ -132,6 +138,7 @@ def merge_tables(tables: Sequence[RowTable]) -> RowTable:
         label_names={name: values for table in tables for name, values in table.label_names.items()},
         are_texts=all(table.are_texts for table in tables),
         notes=[note for table in tables for note in table.notes],
+        origins=[(table.path, line) for table in tables for line in table.lines],
     )
 
 

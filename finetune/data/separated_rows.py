@@ -45,6 +45,13 @@ class SeparatedTable:
         return [place for place, line in before if line in self.empty_lines or not self.lines[line - 1].strip()]
 
 
+def split_cells(row: str, delimiter: str) -> list[str]:
+    """The cells of one row, which may go over several lines; those that tabs separate are taken as they stand."""
+    if delimiter == "\t":
+        return row.rstrip("\r\n").split("\t")
+    return next(csv.reader(row.splitlines(keepends=True), delimiter=delimiter), [])
+
+
 def read_separated_table(
     source: TextLines, *, column_names: Sequence[str] = (), delimiter: str | None = None
 ) -> SeparatedTable:

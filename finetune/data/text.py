@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune.data.files import BYTE_ORDER_MARK, find_paths, iterate_lines, listed, open_binary
+from finetune.data.files import BYTE_ORDER_MARK, find_paths, iterate_lines, listed, open_binary, require_text
 from finetune.errors import DataError, Problem, ProblemList
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def read_chunks(
     matter.
 
     Raises:
-        DataError: a file is missing, unreadable or a damaged gzip file.
+        DataError: a file is missing, unreadable, UTF-16, or a damaged gzip file.
     """
     cut_lines = 0
     for path in paths:
@@ -126,6 +126,7 @@ def read_chunks(
 
 def _chunks_of(path: Path, chunk_bytes: int) -> Iterator[TextChunk]:
     with open_binary(path) as stream:
+        require_text(stream, path)
         rest, first, continues = b"", True, False
         while block := stream.read(chunk_bytes):
             block = rest + block

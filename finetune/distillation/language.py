@@ -63,6 +63,7 @@ from finetune.models.building import draw_model
 from finetune.models.checks import check_vocabulary
 from finetune.models.saving import save_pretrained
 from finetune.report.model_card import ModelCard
+from finetune.run.failures import first_line, is_of_its_files
 from finetune.run.folder import Run
 from finetune.run.manifest import library_versions
 from finetune.supervised.data_summary import write_length_summary
@@ -150,9 +151,10 @@ def read_student_config(asked: DistillationArguments) -> PretrainedConfig:
         written = parse_json(path.read_text(encoding="utf-8"))
         family = written.pop("model_type", asked.student_type)
         config = AutoConfig.for_model(asked.student_type, **written)
-    except (OSError, ValueError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(Problem(f"--student_config cannot be used: {reason}", path=path)) from error
+    except Exception as error:
+        if not is_of_its_files(error):
+            raise
+        raise DataError(Problem(f"--student_config cannot be used: {first_line(error)}", path=path)) from error
     if family != asked.student_type:
         raise DataError(Problem(f"--student_type is {asked.student_type}, the file is of a {family} model", path=path))
     if asked.vocab_size is not None:

@@ -29,6 +29,7 @@ from finetune.models.checks import check_head, list_labels, name_labels
 from finetune.models.families import find_position_limit
 from finetune.models.loading import HEADS, check_weights, load_config, load_model
 from finetune.models.padding import resolve_padding
+from finetune.run.failures import first_line, is_of_its_files
 from finetune.tagging.task import TaggingTask
 from finetune.tokenization.loading import load_tokenizer, resolve_name
 
@@ -103,9 +104,10 @@ def read_student_config(asked: TaskDistillationArguments) -> PretrainedConfig:
         written = parse_json(path.read_text(encoding="utf-8"))
         family = written.pop("model_type", asked.student_type)
         config = AutoConfig.for_model(asked.student_type or family, **written)
-    except (OSError, ValueError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(Problem(f"--student_config cannot be used: {reason}", path=path)) from error
+    except Exception as error:
+        if not is_of_its_files(error):
+            raise
+        raise DataError(Problem(f"--student_config cannot be used: {first_line(error)}", path=path)) from error
     if family != config.model_type:
         raise DataError(Problem(f"--student_type is {asked.student_type}, the file is of a {family} model", path=path))
     return config

@@ -174,10 +174,18 @@ def read_unlabelled(
 
 
 def check_silver(arguments: Arguments) -> list[Problem]:
-    """A student learns what its teacher says, so labels of another model are of no use."""
-    if not arguments.get("silver_file"):
-        return []
-    return [Problem("--silver_file is for training without a teacher", remedy=f"give its texts with {FLAG}")]
+    """A student learns what its teacher says, so labels of another model, and weights, are of no use."""
+    what = {
+        "silver_file": f"give its texts with {FLAG}",
+        "weight_column": "drop it",
+        "r_drop": "drop it",
+        "fgm": "drop it",
+    }
+    return [
+        Problem(f"--{flag} is for training without a teacher", remedy=remedy)
+        for flag, remedy in what.items()
+        if arguments.get(flag)
+    ]
 
 
 def tell_empty(number: int) -> None:

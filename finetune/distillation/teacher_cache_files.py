@@ -63,11 +63,11 @@ class TeacherCache:
         """The cache of that name if it is there and whole: a file of another size makes it none."""
         try:
             cache = cls(folder)
-        except (OSError, ValueError, KeyError):
+            positions, examples = cache.description["positions"], cache.description["examples"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         found = [len(cache._ids), len(cache._values), len(cache._places)]
-        positions = cache.description["positions"]
-        return cache if found == [positions, positions, cache.description["examples"]] else None
+        return cache if found == [positions, positions, examples] else None
 
     def of(self, index: int) -> dict[str, npt.NDArray]:
         """`teacher_ids` (positions, K) and `teacher_values` (positions, K + 1) of an example."""

@@ -30,6 +30,7 @@ from finetune.models.loading import (
     without,
 )
 from finetune.models.whole_weights import require_whole_weights
+from finetune.run.failures import is_of_its_files
 from finetune.tokenization.loading import resolve_name
 
 logger = logging.getLogger(__name__)
@@ -127,9 +128,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError(Problem("there are no weights", remedy="make them with extract_distilbert.py", path=path))
     try:
-        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+    except Exception as error:
+        if not (is_of_its_files(error) or isinstance(error, UnpicklingError)):
+            raise
         raise DataError(replace(explain_unreadable_weights(str(path), error), path=path)) from error
+    if not isinstance(weights, dict) or not all(isinstance(item, Tensor) for item in weights.values()):
+        raise DataError(Problem("the file holds something else than named weights", path=path))
+    return weights
 
 
 def start_student(student: PreTrainedModel, weights: Mapping[str, Tensor], path: Path) -> None:

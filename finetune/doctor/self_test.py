@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 
 from finetune.doctor.findings import Finding
+from finetune.run.folders_aside import temporary_folder
 
 SENTENCES = ("Anna lives in Oslo", "Ben lives in Rome", "in Oslo lives Ben", "in Rome lives Anna")
 TAGS = {"Anna": 1, "Ben": 1, "Oslo": 2, "Rome": 2}  # 0 is every other word
@@ -16,9 +16,9 @@ STEPS = 40
 def check_training() -> list[Finding]:
     """Whether the tagger, read back from its folder, tags every word as it was taught."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="finetune-doctor-") as folder:
-        first, last = train_tagger(Path(folder))
-        right, words = count_right(Path(folder))
+    with temporary_folder("finetune-doctor-") as folder:
+        first, last = train_tagger(folder)
+        right, words = count_right(folder)
     course = f"loss {first:.3f} -> {last:.3f} in {STEPS} steps, {right} of {words} words right"
     if not last < first or right < words:
         return [Finding("wrong", "self-test", course, "install torch and transformers again")]

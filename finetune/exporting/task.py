@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -16,8 +14,9 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
+from finetune.arguments.parser import Arguments
 from finetune.arguments.prediction import PredictArguments
-from finetune.data.files import iterate_lines
+from finetune.data.files import find_paths, iterate_lines
 from finetune.encoding.batches import RowPadder, group_by_length
 from finetune.errors import DataError, Problem, RunError, UsageError
 from finetune.exporting.arguments import ExportArguments
@@ -38,8 +37,11 @@ from finetune.models.loading import load_config
 from finetune.models.prediction import TorchNetwork
 from finetune.models.settings import ClassifierSettings
 from finetune.prediction.exported import TOKENIZER_FILE, build_predictor, name_task
+from finetune.prediction.origins import find_model_files, find_texts
 from finetune.prediction.task import Predictor, open_predictor
 from finetune.run.atomic_files import atomic_text_file
+from finetune.run.folders_aside import folder_written_aside, temporary_folder
+from finetune.run.output_record import OutputRecord
 from finetune.tokenization.portable import describe_tokenizer
 from finetune.training.collators import TaggingCollator
 
@@ -62,8 +64,30 @@ TEXTS = (  # where no file is given: of several lengths and scripts, to compare 
 )
 
 
-def export_run(asked: ExportArguments) -> dict[str, Any]:
+def find_record(arguments: Arguments, folder: Path) -> OutputRecord:
+    """The record of an export that lies in `folder`, or is about to.
+
+    Raises:
+        DataError: there is no such file of texts, or the model is an adapter whose description cannot be read.
+    """
+    asked = arguments[ExportArguments]
+    texts = find_paths(asked.input_file, flag="--input_file") if asked.input_file is not None else []
+    files = [*find_texts(texts), *find_model_files(arguments, Path(asked.output_dir), asked.run)]
+    return OutputRecord(folder / REPORT, arguments, files)
+
+
+def write_record(arguments: Arguments, folder: Path, result: dict[str, Any]) -> None:
+    """Record the files of a whole export, by which the same command knows that it is done."""
+    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+    find_record(arguments, folder).write(files, result)
+
+
+def export_run(
+    asked: ExportArguments, before_naming: Callable[[Path, dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
     """Export the model of a folder; what the last line says of it.
+
+    `before_naming` is called with the folder, whole, and the report before the folder gets its name.
 
     Raises:
         UsageError: a package is missing, or flags do not go together.
@@ -72,10 +96,12 @@ def export_run(asked: ExportArguments) -> dict[str, Any]:
     """
     check_request(asked)
     output = Path(asked.output_dir)
-    with fresh_folder(output) as folder:
+    with folder_written_aside(output) as folder:
         comparison = write_program(asked, folder)
         told = {"format": asked.format, "int8": asked.int8, **comparison.as_dict()}
         write_json(folder / REPORT, told)
+        if before_naming is not None:
+            before_naming(folder, told)
     size = sum(path.stat().st_size for path in output.iterdir() if path.is_file())
     logger.info("%s: %.1f MB.", output, size / 1e6)
     return {"output_dir": str(output), **told}
@@ -277,23 +303,10 @@ def texts_file(asked: ExportArguments) -> Iterator[Path]:
     if asked.input_file is not None:
         yield Path(asked.input_file)
         return
-    with tempfile.TemporaryDirectory(prefix="finetune-export-") as folder:
-        path = Path(folder) / "texts.txt"
+    with temporary_folder("finetune-export-") as folder:
+        path = folder / "texts.txt"
         settings = ClassifierSettings.load(Path(asked.run))
         pairs = [f"{first}\t{second}" for first, second in pairwise(TEXTS)]
         lines = pairs if settings is not None and settings.pairs else TEXTS
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         yield path
-
-
-@contextmanager
-def fresh_folder(output: Path) -> Iterator[Path]:
-    """A folder that gets its name once everything is in it; nothing stays of it where that fails."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        folder.replace(output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -26,6 +26,11 @@ HOOKS = (
     *("pre_validation", "pre_validation_batch", "post_validation_batch", "end_epoch", "post_training"),
     *("pre_test", "pre_test_dataset", "pre_test_batch", "post_test_batch", "post_test_dataset"),
 )
+OPTIMIZER_NUMBERS = (  # keywords of the optimizers of torch.optim whose defaults are numbers
+    *("alpha", "beta2_decay", "d", "dampening", "eps", "history_size", "initial_accumulator_value", "lambd", "lr"),
+    *("lr_decay", "max_iter", "momentum", "momentum_decay", "ns_steps", "rho", "t0", "tolerance_change"),
+    *("tolerance_grad", "weight_decay"),
+)
 BASELINE_LOSS = "KLBaselineLoss"
 BASELINE_KEYWORDS = (
     *("dataset", "batch_size", "scaleby", "n_examples_per_batch", "model_kwargs", "tokenizer_kwargs"),
@@ -241,7 +246,10 @@ class ExperimentArguments:
     epochs: int = argument(250, minimum=1, help="times through the texts at most")
     min_epochs: int = argument(0, minimum=0, help="times through the texts at least, whatever --patience says")
     patience: int | None = argument(None, minimum=1, help="epochs without improvement after which training stops")
-    delta: float = argument(0.0, minimum=0, help="what counts as improvement of the validation loss must be above it")
+    delta: float = argument(
+        0.0,
+        help="what counts as improvement of the validation loss must be above it; negative: a loss may be so much worse",
+    )
     seed: int | None = argument(
         None, minimum=0, maximum=2**32 - 1, help="of everything drawn; without it a seed is drawn, and said"
     )
@@ -265,12 +273,23 @@ class ExperimentArguments:
         problems = []
         if self.min_epochs > self.epochs:
             problems.append(Problem(f"--min_epochs is {self.min_epochs}, more than --epochs {self.epochs}"))
+        problems += self._check_optimizer_numbers()
         for flag in ("loss_classes", "loss_reduction_fns", "loss_classes_kwargs"):
             problems += check_keys(flag, getattr(self, flag), SPLITS[:2])
         shapes = [problem for split in SPLITS[:2] for problem in self._check_shapes(split)]
         for split in SPLITS[:2] if not shapes else ():
             problems += self._check_losses(split)
         return problems + shapes
+
+    def _check_optimizer_numbers(self) -> list[Problem]:
+        """Words where the optimizer takes numbers, such as `2,5e-5`; dotted values are words where they are no numbers."""
+        names = OPTIMIZER_NUMBERS if self.train_optimizer.startswith("torch.optim.") else ("lr", "weight_decay")
+        given = {name: value for name, value in self.train_optimizer_kwargs.items() if name in names}
+        return [
+            Problem(f"--train_optimizer_kwargs.{name} {value!r} is no number", "a number is needed, such as 2e-5")
+            for name, value in given.items()
+            if isinstance(value, str)
+        ]
 
     def _check_shapes(self, split: str) -> list[Problem]:
         """What is no name of a class, or no keywords of one."""

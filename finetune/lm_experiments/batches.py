@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,8 +113,8 @@ class TextBatches:
         self.recipe = recipe
         around: dict[str, Any] = {"task": recipe.task, "max_length": recipe.max_length}
         if recipe.windows:
-            rows, places = encode_windows(texts.texts, texts.labels, recipe.tokenizer, **around)
-            texts = texts.take(places)
+            rows, places, windows = encode_windows(texts.texts, texts.labels, recipe.tokenizer, **around)
+            texts = replace(texts.take(places), windows=windows)
         else:
             rows = encode_annotated(texts.texts, texts.labels, recipe.tokenizer, **around)
         self.texts, self.rows = (texts, rows) if recipe.per_batch else self._prepare_all(texts, rows)
@@ -139,9 +139,20 @@ class TextBatches:
             return TextBatch(self.recipe.widen(arrays), places[sources])
         return TextBatch(self.recipe.widen(_pad(rows, self.recipe.tokenizer)), places)
 
-    def in_order(self, size: int) -> Iterator[list[int]]:
-        """The numbers of all rows, `size` at a time."""
-        return (list(range(start, min(start + size, len(self)))) for start in range(0, len(self), size))
+    def in_order(self, size: int, *, whole_texts: bool = False) -> Iterator[list[int]]:
+        """The numbers of all rows, `size` at a time; with `whole_texts` as many more as the last text has windows."""
+        start = 0
+        while start < len(self):
+            end = min(start + size, len(self))
+            while whole_texts and end < len(self) and self._goes_on(end):
+                end += 1
+            yield list(range(start, end))
+            start = end
+
+    def _goes_on(self, row: int) -> bool:
+        """Whether a row reads on in the text of the row before."""
+        windows = self.texts.windows
+        return windows is not None and windows[row].follows(windows[row - 1])
 
 
 def _unpad(batch: Batch, task: str) -> list[Row]:

@@ -270,7 +270,7 @@ class DottedArguments(Arguments):
     """Arguments whose dictionaries are written so that they read back, keys that were removed included."""
 
     def as_yaml(self) -> str:
-        values, owned = self.values(), {name for group in self.groups.values() for name in vars(group)}
+        values, owned = self.as_typed(), {name for group in self.groups.values() for name in vars(group)}
         for item in (item for _, fields in self.sections for item in fields if "dict" in item.kinds):
             if isinstance(values[item.name], dict):
                 values[item.name] = as_typed(values[item.name], item.default)

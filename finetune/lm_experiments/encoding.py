@@ -15,6 +15,7 @@ from finetune.encoding.subwords import SubwordEncoder
 from finetune.errors import DataError, Problem
 from finetune.lm_experiments.preprocessing import CONTEXT, Batch
 from finetune.lm_experiments.span_corruption import IGNORED, TokenRoles
+from finetune.lm_experiments.windows import WholeText, Window
 from finetune.surprisal.rows import find_windows
 from finetune.tokenization.languages import target_side
 
@@ -35,8 +36,9 @@ class Bodies:
         """Ids of a text that have room between them; at least one."""
         return max(max_length - len(self.prefix) - len(self.suffix), 1)
 
-    def surround(self, ids: list[int]) -> list[int]:
-        return [*self.prefix, *ids, *self.suffix]
+    def surround(self, ids: list[int], *, goes_on: bool = False) -> list[int]:
+        """With what stands around a text; nothing behind a part of it that `goes_on`."""
+        return [*self.prefix, *ids, *([] if goes_on else self.suffix)]
 
 
 def encode_annotated(
@@ -82,34 +84,36 @@ def encode_windows(
     *,
     task: str,
     max_length: int,
-) -> tuple[list[Row], list[int]]:
+) -> tuple[list[Row], list[int], list[Window]]:
     """As `encode_annotated`, but long texts become overlapping windows, as in scoring; nothing is cut off.
 
     A window begins half a window after the one before it. `context` is 1 where a token of a row is there to be read only,
     because it is predicted in the row before.
 
     Returns:
-        The rows, and the text of each.
+        The rows, the text of each, and which part of that text it reads.
     """
     inputs, targets = _encode_both(texts, labels, tokenizer, task)
+    sides = {"input_ids": inputs} | ({} if targets is None else {"labels": targets})
     offsets = offsets_of([len(ids) for ids in inputs.rows])
     places, starts, lengths, first = find_windows(offsets, inputs.room(max_length))
-    starts, context = starts - offsets[places], first - starts
-    if len(places) > len(texts):
-        windowed = int((np.bincount(places) > 1).sum())
+    if windowed := int((np.bincount(places) > 1).sum()) if len(places) else 0:
         logger.info(
             "%d of %d texts are longer than %d tokens; they are read in windows.", windowed, len(texts), max_length
         )
-    rows: list[Row] = []
-    for place, start, length, read in zip(places, starts, lengths, context, strict=True):
-        row = {"input_ids": inputs.surround(inputs.rows[place][start : start + length])}
-        if targets is not None:
-            row["labels"] = targets.surround(targets.rows[place][start : start + length])
-        before = len(inputs.prefix)
-        marks = np.zeros(len(row["input_ids"]), dtype=np.int64)
-        marks[before : before + read] = 1
-        rows.append({**row, CONTEXT: marks.tolist()})
-    return rows, places.tolist()
+    end_ids = inputs.suffix if task == "lm" else []  # tokens that are predicted, too
+    wholes = [WholeText(np.array([*ids, *end_ids], dtype=np.int64)) for ids in (targets or inputs).rows]
+    rows, windows = [], []
+    for place, start, end, own in zip(places, starts, starts + lengths, first, strict=True):
+        left, right, shared = int(start - offsets[place]), int(end - offsets[place]), int(own - start)
+        goes_on = task == "lm" and bool(end < offsets[place + 1])  # no end of the text is said in its middle
+        row = {name: side.surround(side.rows[place][left:right], goes_on=goes_on) for name, side in sides.items()}
+        before, width = len(inputs.prefix), len(row["input_ids"])
+        row[CONTEXT] = [int(before <= number < before + shared) for number in range(width)]
+        rows.append(row)
+        right += 0 if goes_on else len(end_ids)
+        windows.append(Window(wholes[place], left, left + shared, right, before, width))
+    return rows, places.tolist(), windows
 
 
 def _encode_both(

@@ -23,7 +23,7 @@ FIXED = ("epoch", "batch_number", "dataset_type")
 
 
 def write_loss_curves(path: Path, losses: pa.Table) -> Path:
-    """Draw one page for each loss: batches as dots, means of epochs as a line.
+    """Draw one page for each loss: batches as dots, means of epochs as points on a line.
 
     Args:
         path: the PDF.
@@ -56,8 +56,12 @@ def _draw(losses: pa.Table, name: str) -> Figure:
 
 
 def _draw_split(axes: Any, rows: pa.Table, values: np.ndarray, *, label: str, color: str) -> None:
+    """Batches of training over their epoch, its mean in the middle; those of validation at the end, where it is."""
     epochs, batches = rows["epoch"].to_numpy(), rows["batch_number"].to_numpy()
-    axes.plot(epochs - 1 + batches / batches.max(), values, ".", color=color, alpha=0.4, markersize=4)
+    is_training = label == "train"
+    places = epochs - 1 + batches / batches.max() if is_training else epochs
+    axes.plot(places, values, ".", color=color, alpha=0.4, markersize=4)
     ends = np.unique(epochs)
     means = [np.nanmean(values[epochs == end]) for end in ends]
-    axes.plot(ends, means, "-", color=color, label=label)
+    middle = ends - 0.5 if is_training else ends
+    axes.plot(middle, means, "o-", color=color, markersize=5, label=f"{label}, mean of the epoch")

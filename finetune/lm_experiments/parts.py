@@ -170,8 +170,7 @@ class ExperimentParts:
             )
         except (TypeError, ValueError, RuntimeError) as error:
             kwargs = experiment.train_optimizer_kwargs
-            reason = "; ".join(find_words_for_numbers(optimizer_class, kwargs)) or error
-            found = f"{optimizer_class.__name__} cannot be built with {kwargs}: {reason}"
+            found = f"{optimizer_class.__name__} cannot be built with {kwargs}: {error}"
             raise UsageError(Problem(found, remedy="mend --train_optimizer_kwargs or --train_optimizer")) from error
 
     def _parameters(self, optimizer_class: type, trained: Trained | None) -> Any:
@@ -369,12 +368,3 @@ def resolve_token(model: ExperimentModelArguments) -> ExperimentModelArguments:
         return replace(model, token=None)
     path = Path(str(model.token))
     return replace(model, token=path.read_text(encoding="utf-8").strip()) if path.is_file() else model
-
-
-def find_words_for_numbers(optimizer_class: type, kwargs: Mapping[str, Any]) -> list[str]:
-    """A sentence for each keyword whose default is a number and whose value is a word, such as `2,5e-5`."""
-    defaults = {name: item.default for name, item in inspect.signature(optimizer_class).parameters.items()}
-    numbers = {name for name, default in defaults.items() if type(default) in (int, float)}
-    return [
-        f"{name} {value!r} is no number" for name, value in kwargs.items() if name in numbers and type(value) is str
-    ]

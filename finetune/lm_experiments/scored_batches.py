@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,27 +43,31 @@ def read_batch_tokens(
     mask_id: int | None = None,
     special_ids: Collection[int] = (),
     silent_ids: Collection[int] = (),
-    has_start: bool = True,
+    start_ids: Sequence[int] = (),
 ) -> BatchTokens:
     """The scored tokens of a batch, by kind of model.
 
-    `lm`: each token from those before it; the first stands for the beginning of the text if the tokenizer `has_start`,
-    else it is a token that nothing scores. `mlm`: masks whose label is known, each as what it hides; special tokens at
+    `lm`: each token from those before it, without the `start_ids` that stand for the beginning of the text; without them
+    the first is a token that nothing scores. `mlm`: masks whose label is known, each as what it hides; special tokens at
     other places are left out. `seq2seq`: the labels, without `silent_ids`: tokens that name the beginning or the language.
     """
     if task == "lm":
-        return _read_causal(batch, has_start=has_start)
+        return _read_causal(batch, start_ids)
     if task == "mlm":
         return _read_masked(batch, mask_id, special_ids)
     return _read_labels(batch["labels"], silent_ids)
 
 
-def _read_causal(batch: Batch, *, has_start: bool) -> BatchTokens:
+def _read_causal(batch: Batch, start_ids: Sequence[int]) -> BatchTokens:
     real, labels = batch["attention_mask"].astype(bool), batch["labels"]
     width, numbers = real.shape[1], np.arange(len(real))
     follows = real.copy()
     follows[numbers, real.argmax(1)] = False  # the first token of a row follows nothing
-    listed = follows if has_start else real
+    listed, first = real.copy(), real.argmax(1)
+    for number, start_id in enumerate(start_ids):
+        column = np.minimum(first + number, width - 1)
+        is_start = (number == 0) | (batch["input_ids"][numbers, column] == start_id)
+        listed[numbers[is_start], column[is_start]] = False
     rows, columns = np.nonzero(listed)
     scored = follows[rows, columns]
     shown = labels[rows, columns] != IGNORED

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
@@ -21,6 +22,15 @@ from finetune.lm_experiments.preprocessing import Batch
 from finetune.lm_experiments.scored_batches import read_batch_tokens
 from finetune.lm_experiments.texts import AnnotatedTexts
 from finetune.lm_experiments.trainer import SeenBatch
+from finetune.lm_experiments.windows import (
+    PlacedRows,
+    ScoredRows,
+    TextWords,
+    WholeText,
+    group_windows,
+    join_ids,
+    place_rows,
+)
 from finetune.run.checkpoints import read_position, read_state
 from finetune.surprisal.columns import COLUMNS
 from finetune.surprisal.facts import FactKind, fact_column, name_apart_from, note_facts, tell_renamed
@@ -29,7 +39,7 @@ from finetune.surprisal.row_inference import QueriedLogits, SlotScores
 from finetune.surprisal.surprisal import LOG_2, row_sums, sentence_surprisals
 from finetune.surprisal.table_files import FORMATS
 from finetune.surprisal.tables import ScoredTexts, SurprisalTables
-from finetune.surprisal.task import describe_words, make_tables
+from finetune.surprisal.task import describe_words, make_tables, place_words
 
 METRICS, LOSSES, CURVES = "metrics", "losses", "loss_curves.pdf"
 
@@ -44,7 +54,18 @@ class About:
     batch_number: int
     losses: Mapping[str, float] = field(default_factory=dict)
     sequence: str = "label_sequence"  # for encoder-decoders: whose tokens these are
-    labels: pa.Array | None = None  # (rows,) texts, where they are not those of the batch
+    labels: list[str] | None = None  # (rows,) of the file, where other tokens than theirs are scored
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """What tables say of a batch, one row a text, or a window of one: `inputs` and `labels` as the tokenizer spells them."""
+
+    own: AnnotatedTexts
+    inputs: list[str]
+    labels: list[str]
+    placed: PlacedRows
+    scored: ScoredTokens
 
 
 @dataclass
@@ -83,16 +104,16 @@ class BatchTables:
             surprisal_model, tables, parts.settings.results.metrics_detail, parts.settings.seed, facts, list(loss_names)
         )
 
-    def score(self, arrays: Batch, logits: torch.Tensor) -> ScoredTokens:
-        """The tokens of a batch's rows with their surprisals, from logits (rows, length, vocabulary)."""
+    def read(self, arrays: Batch, logits: torch.Tensor) -> ScoredRows:
+        """The tokens of a batch's rows and what logits (rows, length, vocabulary) say of them."""
         tokenizer, task = self.surprisal_model.tokenizer, self.surprisal_model.task
         tokens = read_batch_tokens(
             arrays,
             task,
             mask_id=tokenizer.mask_token_id,
-            special_ids=tokenizer.all_special_ids,
+            special_ids=sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id}),  # an unknown word is a word
             silent_ids=self.surprisal_model.silent_ids,
-            has_start=bool(len(self.surprisal_model.prefix)),
+            start_ids=self.surprisal_model.prefix.tolist(),
         )
         scores = SlotScores.empty(tokens.slot_count)
         if len(tokens.places):
@@ -102,32 +123,62 @@ class BatchTables:
                 self.surprisal_model.rows.answer(scores, flat, tokens.targets, tokens.slots)
         if task == "seq2seq":
             scores.log_border[len(tokens.ids) :] = 0.0  # labels hold the end of the text: nothing can follow it
-        if task == "mlm":
-            self.surprisal_model.counts["texts_without_masks"] += int(
-                (row_sums(tokens.shown, tokens.offsets) == 0).sum()
-            )
-        starts = self.surprisal_model.borders.find_starts(tokens.ids, np.diff(tokens.offsets))
-        return self.surprisal_model.collect(tokens.ids, tokens.offsets, starts, scores, tokens.shown)
+        return ScoredRows(tokens.ids, tokens.offsets, tokens.shown, scores)
 
-    def build(self, arrays: Batch, own: AnnotatedTexts, scored: ScoredTokens, about: About) -> pa.Table:
-        """The rows of a batch whose row i is of the text `own[i]`."""
-        size = len(own)
+    def join(self, rows: ScoredRows, arrays: Batch, own: AnnotatedTexts, *, whole_texts: bool = False) -> ScoredBatch:
+        """A batch whose row i is of the text `own[i]`; `whole_texts`: all windows of a text are in it, and become one."""
+        real = arrays["attention_mask"].astype(bool)
+        inputs = [ids[kept] for ids, kept in zip(arrays["input_ids"], real, strict=True)]
+        groups = group_windows(own.windows, [len(ids) for ids in inputs], whole=whole_texts)
+        labels = [ids[ids != IGNORED] for ids in join_ids(list(arrays["labels"]), own.windows, groups)]
+        inputs, texts = join_ids(inputs, own.windows, groups), own.take(groups[:-1].tolist())
+        placed = self._place(rows, own, groups)
+        scores, shown, offsets = placed.rows.scores, placed.rows.shown, placed.rows.offsets
+        if self.surprisal_model.task == "mlm":
+            self.surprisal_model.counts["texts_without_masks"] += int((row_sums(shown, offsets) == 0).sum())
+        scored = self.surprisal_model.collect(placed.rows.ids, offsets, placed.starts, scores, shown)
+        return ScoredBatch(texts, self._spell(inputs), self._spell(labels), placed, scored)
+
+    def _place(self, rows: ScoredRows, own: AnnotatedTexts, groups: npt.NDArray[np.int64]) -> PlacedRows:
+        find_starts = self.surprisal_model.borders.find_starts
+        if own.windows is None:
+            return PlacedRows(rows, find_starts(rows.ids, np.diff(rows.offsets)))
+
+        def words_of(whole: WholeText, row: int) -> TextWords:
+            if whole.words is None:
+                starts = find_starts(whole.ids, np.array([len(whole.ids)]))
+                text = own.take([row])
+                places = place_words(self.surprisal_model, [whole.ids], [starts], self._scored_texts(text, text.texts))
+                whole.words = TextWords(starts, places)
+            return whole.words
+
+        return place_rows(rows, own.windows, groups, words_of, find_starts)
+
+    def build(self, batch: ScoredBatch, about: About) -> pa.Table:
+        """The rows of the tables of a batch."""
+        own, scored, placed, size = batch.own, batch.scored, batch.placed, len(batch.own)
         leading: dict[str, Any] = {"item": pa.array([line - 1 for line in own.lines], pa.int64())}
-        leading |= {"original_text": pa.array(own.texts, pa.string()), "input_text": self._spell_inputs(arrays)}
-        labels = about.labels if about.labels is not None else self.spell_labels(arrays, own)
+        leading |= {
+            "original_text": pa.array(own.texts, pa.string()),
+            "input_text": pa.array(batch.inputs, pa.string()),
+        }
+        labels = about.labels or self.spell_labels(batch)
         if self.surprisal_model.task == "seq2seq":
             leading |= {"generated_sequence_type": pa.array([about.sequence] * size), "label_text": labels}
         else:
             leading["input_label"] = labels
-        of_words = describe_words(self.surprisal_model, scored, self._scored_texts(own, labels), self.detail)
+        texts = None if about.labels else self._scored_texts(own, labels)
+        of_words = describe_words(self.surprisal_model, scored, texts, self.detail, places=placed.places)
         fields = {name: getattr(scored, name) for name in ScoredTexts.__dataclass_fields__ if hasattr(scored, name)}
-        trailing = self._trailing(own, scored, about)
-        return self.tables.build(ScoredTexts(leading, trailing, **of_words, **fields), self.detail)
+        made = ScoredTexts(
+            leading, self._trailing(own, scored, about), **of_words, **fields, first_words=placed.first_words
+        )
+        return self.tables.build(made, self.detail)
 
-    def _scored_texts(self, own: AnnotatedTexts, labels: pa.Array) -> list[str]:
+    def _scored_texts(self, own: AnnotatedTexts, labels: Sequence[str]) -> Sequence[str]:
         """What the tokens of each row are the tokens of: its text, or what a decoder or a mask is to say."""
         if self.surprisal_model.task == "seq2seq":
-            return [str(label) for label in labels.to_pylist()]
+            return labels
         return own.texts if self.surprisal_model.task == "lm" or own.labels is None else own.labels
 
     def _trailing(self, own: AnnotatedTexts, scored: ScoredTokens, about: About) -> dict[str, Any]:
@@ -148,16 +199,13 @@ class BatchTables:
         }
         return columns | {name: pa.array([about.losses.get(name)] * size, pa.float64()) for name in self.loss_names}
 
-    def _spell_inputs(self, arrays: Batch) -> pa.Array:
-        rows = [ids[real] for ids, real in zip(arrays["input_ids"], arrays["attention_mask"].astype(bool), strict=True)]
-        return pa.array(self.surprisal_model.tokenizer.batch_decode(rows), pa.string())
+    def _spell(self, rows: Sequence[npt.NDArray[np.integer]]) -> list[str]:
+        return [*self.surprisal_model.tokenizer.batch_decode([ids.tolist() for ids in rows])]
 
-    def spell_labels(self, arrays: Batch, own: AnnotatedTexts) -> pa.Array:
+    def spell_labels(self, batch: ScoredBatch) -> list[str]:
         """The labels of the file (rows,), or what preprocessing made of the text."""
-        if own.labels is not None and self.surprisal_model.task != "lm":
-            return pa.array(own.labels, pa.string())
-        rows = [ids[ids != IGNORED] for ids in arrays["labels"]]
-        return pa.array(self.surprisal_model.tokenizer.batch_decode(rows), pa.string())
+        given = batch.own.labels if self.surprisal_model.task != "lm" else None
+        return batch.labels if given is None else given
 
 
 def shown_of(scored: ScoredTokens) -> np.ndarray:
@@ -187,9 +235,8 @@ class TrainingTables:
         batches = self.texts[seen.split]
         about = About(seen.split, batches.texts.name, seen.epoch, seen.number, seen.losses)
         if self.tables.detail != "none":
-            scored = self.tables.score(seen.made.arrays, seen.logits)
-            own = batches.texts.take(seen.made.places.tolist())
-            self.metrics.write(self.tables.build(seen.made.arrays, own, scored, about))
+            own, rows = batches.texts.take(seen.made.places.tolist()), self.tables.read(seen.made.arrays, seen.logits)
+            self.metrics.write(self.tables.build(self.tables.join(rows, seen.made.arrays, own), about))
         facts = {"epoch": seen.epoch, "batch_number": seen.number, "dataset_type": seen.split, "loss": seen.loss}
         named = {name: pa.array([seen.losses.get(name)], pa.float64()) for name in self.tables.loss_names}
         self.losses.write(pa.table({**{name: [value] for name, value in facts.items()}, **named}))

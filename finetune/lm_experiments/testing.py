@@ -22,6 +22,7 @@ from finetune.lm_experiments.parts import ExperimentParts, ExperimentSettings
 from finetune.lm_experiments.tables import About, BatchTables, join_metadata, shown_of
 from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
 from finetune.lm_experiments.trainer import as_tensors
+from finetune.lm_experiments.windows import ScoredRows
 from finetune.run.folder import Run
 from finetune.run.progress import Progress
 from finetune.surprisal.chunks import tell_counts
@@ -123,6 +124,10 @@ class Tester:
     def task(self) -> str:
         return self.parts.task
 
+    @property
+    def batch_size(self) -> int:
+        return self.parts.settings.texts.per_device_test_batch_size
+
     def score_file(self, texts: AnnotatedTexts, number: int, into: ResultFile) -> None:
         """Write the rows of one test file, the `number`-th."""
         hooks = self.parts.hooks
@@ -147,24 +152,31 @@ class Tester:
             chunk = texts.take(range(start, min(start + TEXTS_AT_ONCE, len(texts))))
             place = replace(recipe, split=SPLITS.index("test") + number, first=start)
             batches = TextBatches(chunk, place)
-            for rows in batches.in_order(self.parts.settings.texts.per_device_test_batch_size):
+            for rows in batches.in_order(self.batch_size, whole_texts=True):
                 yield batches, rows
 
     @torch.inference_mode()
     def _score(self, made: TextBatch, texts: AnnotatedTexts, name: str, count: int) -> tuple[list[pa.Table], pa.Table]:
         """The rows of a batch, and their sums."""
         self.parts.model.eval()
-        own = texts.take(made.places.tolist())
+        own, arrays = texts.take(made.places.tolist()), made.arrays
         inputs = {key: tensor.to(self.parts.model.device) for key, tensor in as_tensors(made).items()}
-        scored = self.tables.score(made.arrays, self.parts.model(**inputs).logits)
+        step = self.batch_size if own.windows else len(own)  # a text may have more windows than a batch has rows
+        read = [
+            self.tables.read(_part(arrays, start, step), self.parts.model(**_part(inputs, start, step)).logits)
+            for start in range(0, len(own), step)
+        ]
+        # a text of which preprocessing made several rows has several in the tables
+        whole = len(np.unique(made.places)) == len(made.places)
+        batch = self.tables.join(ScoredRows.join(read), arrays, own, whole_texts=whole)
         about = About("test", name, self.epoch, count)
         if self.tables.detail == "none":
-            return [], sum_up(name, scored)
-        rows = [self.tables.build(made.arrays, own, scored, about)]
+            return [], sum_up(name, batch.scored)
+        rows = [self.tables.build(batch, about)]
         if self.task == "seq2seq":
-            labels = self.tables.spell_labels(made.arrays, own)
+            labels = self.tables.spell_labels(batch)
             rows.append(self._generate(made, own, replace(about, sequence="generated_sequence", labels=labels)))
-        return rows, sum_up(name, scored)
+        return rows, sum_up(name, batch.scored)
 
     def _generate(self, made: TextBatch, own: AnnotatedTexts, about: About) -> pa.Table:
         """Rows of what the model itself says to a text, by greedy search, at most twice as long as the labels."""
@@ -177,7 +189,12 @@ class Tester:
         labels = cut_generated(found[:, 1:].cpu().numpy(), limits, model.generation_config.eos_token_id)  # type: ignore[union-attr]
         arrays = {**{name: made.arrays[name] for name in names}, "labels": labels}
         logits = model(**inputs, labels=torch.from_numpy(labels).to(model.device)).logits
-        return self.tables.build(arrays, own, self.tables.score(arrays, logits), about)
+        return self.tables.build(self.tables.join(self.tables.read(arrays, logits), arrays, own), about)
+
+
+def _part(arrays: dict[str, Any], start: int, size: int) -> dict[str, Any]:
+    """Some rows of a batch."""
+    return {name: values[start : start + size] for name, values in arrays.items()}
 
 
 def cut_generated(ids: np.ndarray, limits: np.ndarray, end: int | list[int] | None) -> np.ndarray:

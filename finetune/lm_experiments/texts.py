@@ -11,6 +11,7 @@ from typing import Any
 
 from finetune.data.files import missing_file
 from finetune.errors import DataError, Problem
+from finetune.lm_experiments.windows import Window
 from finetune.surprisal.input import InputFile, read_scoring_file, resolve_input_file
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ Record = dict[str, Any]
 class AnnotatedTexts:
     """Aligned rows: `texts[i]`, `labels[i]` (None where the file has no labels) and `metadata[i]` are one example.
 
-    `lines[i]` is its line in the file; `files` are those that were read; `notes` say what was dropped.
+    `lines[i]` is its line in the file; `files` are those that were read; `notes` say what was dropped. Where texts are read
+    in windows, `windows[i]` is the part of its text that row i reads.
     """
 
     name: str
@@ -33,6 +35,7 @@ class AnnotatedTexts:
     lines: list[int] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    windows: list[Window] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -50,7 +53,8 @@ class AnnotatedTexts:
         labels = None if self.labels is None else [self.labels[row] for row in rows]
         texts, metadata = [self.texts[row] for row in rows], [self.metadata[row] for row in rows]
         lines = [self.lines[row] for row in rows]
-        return AnnotatedTexts(self.name, texts, metadata, labels, lines, self.files, self.notes)
+        windows = None if self.windows is None else [self.windows[row] for row in rows]
+        return AnnotatedTexts(self.name, texts, metadata, labels, lines, self.files, self.notes, windows)
 
     def expand(self, lengths: Sequence[int]) -> AnnotatedTexts:
         """Each example as often as preprocessing made rows of it, so that row i of the encoded inputs is row i here.

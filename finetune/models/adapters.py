@@ -12,12 +12,14 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -30,10 +32,12 @@ from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.parts import base_prefix
 from finetune.run.atomic_files import atomic_text_file
 from finetune.run.checksums import checksum
+from finetune.run.failures import first_line, is_of_its_files
 
 logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "adapter_base.json"
+OTHER_LABELS = "finetune merge makes a plain model of it, which can be given a new head"
 ALL_LINEAR = "all-linear"
 NAME = "default"
 _PREFIX = "base_model.model."
@@ -248,11 +252,25 @@ def _inject(model: PreTrainedModel, config: Any) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of transposed weights
-        tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](model, config, NAME)
+        with _seen_as_quantized(model):
+            tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](model, config, NAME)
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.register_forward_hook(_as_autocast)
     return tuner
+
+
+@contextmanager
+def _seen_as_quantized(model: PreTrainedModel) -> Iterator[None]:
+    """Let peft find 4-bit layers, which it looks for only in models that say so; afterwards others would trip over that."""
+    if not any(type(module).__name__ == "Linear4bit" for module in model.modules()):
+        yield
+        return
+    model.__dict__["is_loaded_in_4bit"] = True
+    try:
+        yield
+    finally:
+        del model.__dict__["is_loaded_in_4bit"]
 
 
 def _as_autocast(_module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
@@ -388,17 +406,41 @@ def put_adapter(model: PreTrainedModel, found: AdapterFolder) -> set[str]:
     """
     from peft import PeftConfig
 
-    config = PeftConfig.from_pretrained(str(found.folder))
-    config.inference_mode, saved = False, tuple(getattr(config, "modules_to_save", None) or ())
-    config.modules_to_save = None
+    try:
+        config = PeftConfig.from_pretrained(str(found.folder))
+        config.inference_mode, saved = False, tuple(getattr(config, "modules_to_save", None) or ())
+        config.modules_to_save = None
+    except Exception as error:
+        if not is_of_its_files(error):
+            raise
+        raise DataError(Problem(f"{CONFIG} cannot be used: {first_line(error)}", path=found.folder)) from error
+    _require_same_head(model, found)
     try:
         model.__dict__[_PLACE] = Adapter(_inject(model, config), config, found.base, saved)
         names = load_adapter_weights(model, found.folder)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except SafetensorError as error:
+        found_out, remedy = f"{WEIGHTS} cannot be read ({first_line(error)})", "copy the adapter again"
+        raise DataError(Problem(found_out, remedy=remedy, path=found.folder)) from error
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(explain_other_base(found, model.config, error)) from error
     merge_adapter(model)
     logger.info("The adapter in %s is merged into %s.", found.folder, found.base)
     return names
+
+
+def _require_same_head(model: PreTrainedModel, found: AdapterFolder) -> None:
+    """Nothing, unless the adapter came with a head of another number of labels than the model is to have.
+
+    Raises:
+        DataError: with both numbers.
+    """
+    own, wanted = model.state_dict(), model.config.num_labels
+    for name, value in load_file(found.folder / WEIGHTS).items():
+        here = own.get(name.removeprefix(_PREFIX).replace(".modules_to_save", ""))
+        if here is None or here.shape == value.shape or len(here) != wanted or here.shape[1:] != value.shape[1:]:
+            continue
+        words = f"the adapter has a head of {len(value)} labels ({name.removeprefix(_PREFIX)}), and {wanted} are needed"
+        raise DataError(Problem(words, remedy=OTHER_LABELS, path=found.folder))
 
 
 def explain_other_base(found: AdapterFolder, config: PretrainedConfig, error: Exception) -> Problem:

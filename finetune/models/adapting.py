@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as drawing
 
 from finetune.arguments.groups import Adapting
@@ -22,6 +22,7 @@ from finetune.errors import Problem, ProblemList, UsageError
 from finetune.models.adapters import add_adapter, check_adapter
 from finetune.models.freezing import find_entries, split_names
 from finetune.models.parts import find_top_layers, find_trained
+from finetune.models.quantizing import check_quantizing, quantize_encoder
 from finetune.run.launcher import count_processes
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def redraw_layers(trained: Trained) -> None:
     count = trained.asked.rates.reinit_layers
     if count is None:
         return
-    set_seed(trained.seed)
+    _draw_from(trained.seed)
     drawn = find_top_layers(trained.model, count)
     with torch.no_grad(), drawing.guard_torch_init_functions():
         for module in [child for layer in drawn for child in layer.modules()]:
@@ -169,6 +170,8 @@ def check_new_adapter(trained: Trained) -> None:
         return
     problems = ProblemList()
     problems.attempt(check_adapter, trained.model, asked)
+    if asked.load_in_4bit:
+        problems.attempt(check_quantizing)
     if rates.freeze:
         found = "--freeze with --peft: what an adapter does not train is frozen anyway"
         problems.append(Problem(found, remedy="drop --freeze"))
@@ -181,8 +184,16 @@ def check_new_adapter(trained: Trained) -> None:
 def put_new_adapter(trained: Trained) -> None:
     """`--peft`: an adapter is trained, and the head, and nothing else."""
     if trained.asked.adapter.peft is not None:
-        set_seed(trained.seed)
+        _draw_from(trained.seed)
+        if trained.asked.adapter.load_in_4bit:
+            logger.info("In 4 bits: %d linear layers.", quantize_encoder(trained.model))
         add_adapter(trained.model, trained.asked.adapter, trained.seed)
+
+
+def _draw_from(seed: int) -> None:
+    from transformers import set_seed  # brings peft along, which takes 0.7 s that prediction is spared
+
+    set_seed(seed)
 
 
 TRAINING_CHECKS = (check_layers, check_frozen, check_new_adapter)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import transformers
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from finetune.data.files import listed
 from finetune.encoding.labels import match_labels
 from finetune.errors import DataError, Problem
+from finetune.models.adapters import OTHER_LABELS, read_adapter
 from finetune.models.families import find_position_limit
 from finetune.models.loading import HEADS
 
@@ -131,6 +133,9 @@ def match_head(config: PretrainedConfig, labels: Sequence[str], *, trains: bool,
     except DataError as error:
         if not trains:
             return LabelMatch(list(labels), new_head=True, problems=error.problems)
+        if read_adapter(folder):
+            shown = f"the adapter has a head of other labels ({listed(own)}) than the data ({listed(labels)})"
+            return LabelMatch(list(labels), new_head=True, problems=(Problem(shown, remedy=OTHER_LABELS, path=folder),))
         logger.warning("The model's head has other labels (%s): a new head is trained.", ", ".join(own[:12]))
         return LabelMatch(list(labels), new_head=True)
 

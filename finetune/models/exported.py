@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,13 @@ import numpy.typing as npt
 from finetune.data.json_values import parse_json
 from finetune.encoding.batches import RowPadder, group_by_length
 from finetune.errors import DataError, Problem, UsageError
+from finetune.models.settings import is_of_type
+from finetune.run.failures import first_line, is_of_its_files
 
 MANIFEST = "finetune_export.json"
 PROGRAMS = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
 RUNNERS = {"onnx": "onnxruntime", "openvino": "openvino"}
+BROKEN, AGAIN = "the exported model cannot be run", "export the model again"
 TOKENS_AT_ONCE = 1024  # of short rows in a batch: what both runners are quickest with
 BF16_UNITS = ("amx_bf16", "avx512_bf16")
 
@@ -77,11 +80,15 @@ def read_facts(folder: Path) -> ExportFacts:
     path = folder / MANIFEST
     try:
         held = parse_json(path.read_text(encoding="utf-8"))
-        facts = ExportFacts(**{item.name: held[item.name] for item in fields(ExportFacts) if item.name in held})
+        known = {item.name: held[item.name] for item in fields(ExportFacts) if item.name in held}
+        kinds = get_type_hints(ExportFacts)
+        if wrong := [name for name, value in known.items() if not is_of_type(value, kinds[name])]:
+            raise ValueError(f"{wrong[0]} is {known[wrong[0]]!r:.60}")
+        facts = ExportFacts(**known)
     except FileNotFoundError as error:
         remedy = "finetune export makes one"
         raise DataError(Problem("this folder holds no exported model", remedy=remedy, path=folder)) from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         found = f"this manifest of an export cannot be read: {error}"
         raise DataError(Problem(found, remedy="export the model again", path=path)) from error
     if facts.format not in PROGRAMS:
@@ -118,6 +125,8 @@ class ExportedNetwork:
     padder: RowPadder
     inputs: Sequence[str]
     one_length: bool = False
+    folder: Path | None = None
+    width: int = 0  # labels; 0 where it has none
 
     @property
     def padding_side(self) -> str:
@@ -130,9 +139,26 @@ class ExportedNetwork:
         batches = group_by_length(lengths, batch_size=batch_size, tokens=TOKENS_AT_ONCE, one_length=self.one_length)
         for batch in batches:
             arrays = self.padder.pad([rows[index] for index in batch])
-            for index, row in zip(batch, self.run({name: arrays[name] for name in self.inputs}), strict=True):
+            for index, row in zip(batch, self._run(arrays), strict=True):
                 logits[index] = row
         return logits
+
+    def _run(self, arrays: Arrays) -> npt.NDArray[np.float32]:
+        """Logits of a batch.
+
+        Raises:
+            DataError: the program, its manifest and its tokenizer do not go together.
+        """
+        try:
+            found = self.run({name: arrays[name] for name in self.inputs})
+        except Exception as error:
+            if not is_of_its_files(error):
+                raise
+            raise DataError(Problem(f"{BROKEN}: {first_line(error)}", remedy=AGAIN, path=self.folder)) from error
+        if self.width and found.shape[-1] != self.width:
+            told = f"its program gives {found.shape[-1]} logits, and its manifest names {self.width} labels"
+            raise DataError(Problem(f"{BROKEN}: {told}", remedy=AGAIN, path=self.folder))
+        return found
 
 
 def load_exported(folder: Path, facts: ExportFacts, padder: RowPadder, *, bf16: bool) -> ExportedNetwork:
@@ -151,7 +177,7 @@ def load_exported(folder: Path, facts: ExportFacts, padder: RowPadder, *, bf16: 
     except Exception as error:  # both libraries have exceptions of their own, without a common base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise DataError(Problem(f"the exported model cannot be loaded: {reason}", path=path)) from error
-    return ExportedNetwork(run, padder, facts.inputs, facts.one_length)
+    return ExportedNetwork(run, padder, facts.inputs, facts.one_length, folder, len(facts.labels))
 
 
 def open_onnx(path: Path) -> Run:

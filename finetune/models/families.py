@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 # longer text is computed, but the model was not made for it. unlimited: relative positions, or none.
 Positions = Literal["table", "trained", "unlimited"]
 # How the last layer goes on behind its attention (`unpadding/read_rows.py` has a function for each).
-LastLayer = Literal["bert", "distilbert", "modernbert"]
+LastLayer = Literal["bert", "distilbert", "modernbert", "deberta"]
 # What a classifier of whole texts reads of the last layer; "pooling": as the configuration's `classifier_pooling` says.
 ClassifierReads = Literal["all", "first", "pooling"]
 
@@ -58,6 +58,7 @@ class Unpadding:
     layers: str  # list of layers in that submodule
     last_layer: LastLayer
     classifier_reads: ClassifierReads = "all"
+    disentangled: bool = False  # its attention is `unpadding/disentangled.py`
 
     def find_last_layer(self, base: Any) -> Any:
         return getattr(base.get_submodule(self.packed), self.layers)[-1]
@@ -91,6 +92,7 @@ class Family:
 
 
 _BERT_ENCODER = Unpadding("encoder", "layer", "bert", "first")
+_DEBERTA_ENCODER = Unpadding("encoder", "layer", "deberta", "first", disentangled=True)
 _ROBERTA_SOURCE = DistilbertSource(
     "roberta.", "lm_head.decoder.weight", "lm_head.bias", "lm_head.dense", "lm_head.layer_norm"
 )
@@ -180,9 +182,9 @@ _ROWS = (
         unpadding=Unpadding("", "layers", "modernbert", "pooling"),
         sparse_heads=("ForMaskedLM",),
     ),
-    Family("deberta", _of_deberta, short_formats=False),
+    Family("deberta", _of_deberta, classes="Deberta", unpadding=_DEBERTA_ENCODER, short_formats=False),
     Family("xmod", skipped=1, behind_padding=True, short_formats=False),
-    Family("deberta-v2", _of_deberta),
+    Family("deberta-v2", _of_deberta, classes="DebertaV2", unpadding=_DEBERTA_ENCODER),
     *(Family(name, reads_padding=True) for name in _READING_PADDING.split()),
     Family("esm", _of_esm, skipped=1, behind_padding=True),
     Family("mpnet", skipped=2),  # counts from behind padding id 1, whatever the configuration says

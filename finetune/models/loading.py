@@ -23,7 +23,7 @@ from finetune.models import adapters
 from finetune.models.adapting import Adaptation, adapt_model, is_of_head
 from finetune.models.padding import PADDED_TASKS, resolve_padding
 from finetune.models.whole_weights import require_whole_weights
-from finetune.run.failures import is_of_its_files
+from finetune.run.failures import first_line, is_of_its_files
 from finetune.tokenization.loading import resolve_name
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ def load_config(arguments: ModelArguments, **changes: Any) -> PretrainedConfig:
         if not is_of_its_files(error):
             raise
         raise DataError(explain_missing_model(name, "config.json", error)) from error
+    if not all(isinstance(item, str) for item in config.architectures or ()):
+        raise DataError(Problem("config.json cannot be used: its architectures are no names", path=name))
     override_config(config, arguments.config_overrides)
     for field, value in changes.items():
         setattr(config, field, value)
@@ -98,7 +100,7 @@ def explain_missing_model(name: str, file: str, error: Exception) -> Problem:
         found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
         return Problem(f"the model folder has no {file} (it holds {found})", remedy=f"place {file} there", path=name)
     if folder.is_dir():
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         return Problem(f"{file} cannot be used: {reason}", path=folder / file)
     return Problem(
         f"there is no model folder {name!r} and no model of that name can be fetched from the hub",
@@ -193,7 +195,7 @@ def explain_unreadable_weights(name: str, error: Exception) -> Problem:
     if isinstance(error, UnpicklingError):
         found = "the weights file holds objects beside numbers; it is not loaded, because that could run code"
         return Problem(found, remedy="give the model as model.safetensors", path=path)
-    reason = str(error).strip().splitlines()[0].rstrip(".")
+    reason = first_line(error).rstrip(".")
     return Problem(f"the weights cannot be read ({reason})", remedy="copy or download the model again", path=path)
 
 

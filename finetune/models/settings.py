@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Self
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from finetune.data.json_values import parse_json
+from finetune.encoding.tags import TagScheme
 from finetune.errors import DataError, Problem
 from finetune.run.atomic_files import atomic_text_file
 
 FILE = "finetune_settings.json"
+CHOICES = {  # what settings of a classifier may say; the tasks that read them have these words as enumerations
+    "problem_type": ("single_label_classification", "multi_label_classification", "regression"),
+    "long_text": ("truncate", "head_tail", "windows"),
+    "threshold_scope": ("per_label", "per_label_macro", "global", "fixed"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,42 @@ class SavedSettings:
             return None
         try:
             held = parse_json(path.read_text(encoding="utf-8"))
-            return cls(**{field.name: held[field.name] for field in fields(cls) if field.name in held})
-        except (ValueError, TypeError) as error:
+            known = {field.name: held[field.name] for field in fields(cls) if field.name in held}
+        except (OSError, ValueError, TypeError) as error:
             raise DataError(Problem(f"these settings cannot be read: {error}", path=path)) from error
+        kinds = get_type_hints(cls)
+        wrong = [name for name, value in known.items() if not is_of_type(value, kinds[name])]
+        found = [f"{name} is {known[name]!r:.60}" for name in wrong] or cls(**known).check()
+        if found:
+            remedy = "copy the model again, or put this file right"
+            raise DataError(*(Problem(f"the settings are damaged: {item}", "", remedy, path) for item in found))
+        return cls(**known)
+
+    def check(self) -> list[str]:
+        """What of values that have the right types is no setting."""
+        return []
+
+
+def find_too_small(settings: SavedSettings, least: Mapping[str, int]) -> list[str]:
+    """Lengths below the least that they may be."""
+    values = {name: getattr(settings, name) for name in least}
+    return [f"{name} is {value}" for name, value in values.items() if value is not None and value < least[name]]
+
+
+def is_of_type(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of a type as annotations write it; a list stands for a tuple, a whole number for any."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin is UnionType:
+        return any(is_of_type(value, item) for item in inner)
+    if origin is dict:
+        return isinstance(value, dict) and all(is_of_type(item, inner[1]) for item in value.values())
+    if origin in (list, tuple):
+        return isinstance(value, list) and all(is_of_type(item, inner[0]) for item in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is kind
 
 
 @dataclass(frozen=True)
@@ -57,6 +99,14 @@ class TaggerSettings(SavedSettings):
     document_context: int = 0
     constrained_decoding: bool = False
     transitions: list[list[float]] | None = None
+
+    def check(self) -> list[str]:
+        """A scheme that there is not; lengths below 1; transitions that are no table."""
+        found = [] if self.scheme in set(TagScheme) else [f"there is no scheme {self.scheme!r:.60}"]
+        found += find_too_small(self, {"max_length": 1, "stride": 0, "document_context": 0})
+        if self.transitions is not None and len({len(row) for row in self.transitions} | {len(self.transitions)}) != 1:
+            found.append("the transitions are no square of numbers")
+        return found
 
 
 @dataclass(frozen=True)
@@ -84,3 +134,13 @@ class ClassifierSettings(SavedSettings):
     temperature: float = 1.0
     threshold_scope: str = "fixed"
     thresholds: dict[str, float] | None = None
+
+    def check(self) -> list[str]:
+        """Words that name nothing; lengths below 1; a temperature that divides by nothing."""
+        found = [
+            f"{name} is {value!r:.60}, not {', '.join(allowed)}"
+            for name, allowed in CHOICES.items()
+            if (value := getattr(self, name)) not in allowed
+        ]
+        found += find_too_small(self, {"max_length": 1, "stride": 0})
+        return found + ([] if self.temperature > 0 else [f"temperature is {self.temperature}"])

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from finetune.errors import FinetuneError
 from finetune.page.classified import make_classified
 from finetune.page.curves import make_curves
 from finetune.page.data import make_data
@@ -14,7 +17,7 @@ from finetune.page.distilled import make_distilled
 from finetune.page.environment import make_environment
 from finetune.page.folder import RunFolder
 from finetune.page.html import render
-from finetune.page.parts import Figure, Section, Sentences
+from finetune.page.parts import Figure, Section, Sentences, Table
 from finetune.page.scores import table_of_scores
 from finetune.page.searched import make_searched
 from finetune.page.surprisals import make_surprisals
@@ -22,6 +25,7 @@ from finetune.page.tagged import make_tagged
 from finetune.page.verdict import judge
 from finetune.report.files import write_text
 from finetune.run.atomic_files import AtomicFile
+from finetune.run.failures import OF_THE_MACHINE
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +59,8 @@ def make_sections(folder: RunFolder) -> list[Section]:
     summary = Section("summary", "Summary")
     further = [section for make in MAKERS for section in _attempt(make, folder)]
     sections = [*further, *_attempt(make_data, folder), *_attempt(make_environment, folder)]
-    summary.blocks.extend(judge(folder))
-    if (table := table_of_scores(folder.metrics)) is not None:
-        summary.blocks.append(table)
+    summary.blocks.extend(_attempt(judge, folder))
+    summary.blocks.extend(_attempt(make_scores, folder))
     if folder.notes:
         summary.blocks.append(Sentences(folder.notes, title="Notes on the data and the run"))
     if folder.unread:
@@ -65,10 +68,16 @@ def make_sections(folder: RunFolder) -> list[Section]:
     return [section for section in [summary, *sections] if section.blocks]
 
 
-def _attempt(make: Make, folder: RunFolder) -> list[Section]:
+def make_scores(folder: RunFolder) -> list[Table]:
+    """The table of the scores of all splits, where there are some."""
+    table = table_of_scores(folder.metrics)
+    return [] if table is None else [table]
+
+
+def _attempt(make: Callable[[RunFolder], Any], folder: RunFolder) -> list[Any]:
     try:
         made = make(folder)
-    except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, OSError, TypeError, ValueError, FinetuneError, pa.ArrowException) as error:
         name = make.__name__.removeprefix("make_")
         folder.unread.append(f"The part of the page on {name} could not be made: {type(error).__name__}: {error}.")
         logger.warning("%s", folder.unread[-1])
@@ -84,11 +93,17 @@ def _write_plots(folder: Path, figures: list[Figure]) -> list[Path]:
 
 
 def try_page(path: Path, ending: Mapping[str, Any]) -> None:
-    """The page of a run that has just ended. Whatever goes wrong with it is said, and is no failure of the run."""
+    """The page of a run that has just ended. What cannot be drawn is said, and is no failure of the run.
+
+    Raises:
+        OSError: the disk is full, or fails: as any other file of the run, the page is missing then.
+    """
     try:
         if has_scores(path):
             write_page(path, ending)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+            raise
         logger.warning(
             "%s of %s could not be written (%s: %s); the run itself is done.", PAGE, path, type(error).__name__, error
         )

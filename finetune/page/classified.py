@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.data.json_values import parse_json
+from finetune.errors import DataError, Problem
 from finetune.page.calibration import draw_calibration
 from finetune.page.folder import RunFolder, judged_split, read_lines
 from finetune.page.parts import Block, Example, Examples, Section, Segment, Sentences
@@ -29,12 +31,46 @@ def read_classified(path: Path) -> list[Row]:
     """The rows of a predictions file; those without a label are left out.
 
     Raises:
-        ValueError: a line is no JSON, or no object.
+        DataError: the file cannot be read, or a line is no answer to a text.
     """
-    rows = [parse_json(line) for line in read_lines(path) if line]
-    if wrong := [number for number, row in enumerate(rows, 1) if not isinstance(row, dict)]:
-        raise ValueError(f"row {wrong[0]:,} is no JSON object")
-    return [row for row in rows if row.get("expected") is not None]
+    numbered = [(number, line) for number, line in enumerate(read_lines(path), start=1) if line]
+    rows = [(number, _read_row(line, path, number)) for number, line in numbered]
+    answered = [(number, row) for number, row in rows if row.get("expected") is not None]
+    first = answered[0][1].get("probabilities") if answered else None
+    labels = list(first) if isinstance(first, dict) else []
+    for number, row in answered:
+        if found := _find_fault(row, labels):
+            raise DataError(Problem(found, "predict the texts again", path=path, line=number))
+    return [row for _, row in answered]
+
+
+def _read_row(line: str, path: Path, number: int) -> Row:
+    try:
+        row = parse_json(line)
+    except ValueError as error:
+        raise DataError(Problem(f"the line is no JSON ({error})", path=path, line=number)) from error
+    if not isinstance(row, dict):
+        raise DataError(Problem("the line is no JSON object", path=path, line=number))
+    return row
+
+
+def _find_fault(row: Row, labels: Sequence[str]) -> str:
+    """Why a row is no answer to a text; nothing where it is one. `labels` are those of the first row's probabilities."""
+    if not isinstance(row.get("row"), int) or not isinstance(row.get("text"), str):
+        return "the row lacks its number or its text"
+    kinds: Any = str | list if labels else int | float
+    if any(not isinstance(row.get(name), kinds) or isinstance(row[name], bool) for name in ("expected", "predicted")):
+        return f"expected and predicted are no {'labels' if labels else 'numbers'}"
+    if type(row["expected"]) is not type(row["predicted"]) and labels:
+        return "expected is one label and predicted several, or the other way round"
+    found = row.get("probabilities", {})
+    if not isinstance(found, dict) or set(found) != set(labels):
+        return "the row has not the probabilities of the labels that the first one has"
+    return "" if all(_is_finite(value) for value in found.values()) else "a probability is no number"
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def make_classified(folder: RunFolder) -> list[Section]:

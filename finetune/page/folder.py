@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.json_values import parse_json
-from finetune.errors import FinetuneError
+from finetune.errors import DataError, FinetuneError, Problem
 from finetune.report.files import CALIBRATION, METRICS, REPORT
 from finetune.run.checkpoints import TRAINER_STATE
 from finetune.run.manifest import read_manifest
@@ -110,8 +110,17 @@ class RunFolder:
         return found if isinstance(found, dict) else {}
 
 
+def _numbers(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What was logged at a step, which is numbers."""
+    return {
+        name: value for name, value in entry.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
 def _entries(found: object) -> list[dict[str, Any]]:
-    return [entry for entry in found if isinstance(entry, dict) and "step" in entry] if isinstance(found, list) else []
+    """What was logged, by step; whatever is none is left out."""
+    numbers = [_numbers(entry) for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    return [entry for entry in numbers if "step" in entry]
 
 
 def judged_split(names: Mapping[str, Any]) -> str | None:
@@ -124,7 +133,14 @@ def _rank(name: str) -> int:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Lines cut at \\n alone, without it."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield line.removesuffix("\n")
+    """Lines cut at \\n alone, without it.
+
+    Raises:
+        DataError: the file cannot be opened, or is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                yield line.removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(Problem(f"the file cannot be read: {error}", path=path)) from error

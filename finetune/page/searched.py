@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,28 @@ SLICES_AT_MOST, TRIALS_LISTED, FEWEST = 6, 500, 4
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Judge:
+    """What trials were judged by, and whether it is to be small."""
+
+    name: str = "validation loss"
+    is_loss: bool = True
+
+    def best_of(self, rows: Sequence[Row]) -> Row:
+        return min(rows, key=lambda row: row["value"] if self.is_loss else -row["value"])
+
+    @property
+    def title(self) -> str:
+        return self.name[:1].upper() + self.name[1:]
+
+
+def _judge(folder: RunFolder) -> Judge:
+    result = folder.manifest.get("result")
+    if not isinstance(result, dict) or not result.get("metric"):
+        return Judge()
+    return Judge(f"validation {result['metric']}", result.get("direction") != "maximize")
+
+
 def make_searched(folder: RunFolder) -> list[Section]:
     """The section that only searches have."""
     path: Path = folder.path / RESULTS
@@ -33,23 +56,22 @@ def make_searched(folder: RunFolder) -> list[Section]:
     done = [row for row in rows if row.get("state") == "COMPLETE" and row.get("value") is not None]
     names = [name for name in (rows[0] if rows else {}) if name.startswith(PARAMETER)]
     varied = [name for name in names if len({str(row[name]) for row in done}) > 1]
-    section = Section("trials", "The trials of the search")
+    section, judge = Section("trials", "The trials of the search"), _judge(folder)
     if done:
-        section.blocks.append(Sentences(_say_best(done, len(rows), varied), "verdict"))
-        section.blocks.append(_draw_course(done))
+        section.blocks.append(Sentences(_say_best(done, len(rows), varied, judge), "verdict"))
+        section.blocks.append(_draw_course(done, judge))
         section.blocks.extend(_draw_importances(folder.importances))
-        section.blocks.extend(_draw_correlations(done, varied))
-        section.blocks.extend(_draw_slice(done, name) for name in varied[:SLICES_AT_MOST])
-    section.blocks.append(_table(rows, names))
+        section.blocks.extend(_draw_correlations(done, varied, judge))
+        section.blocks.extend(_draw_slice(done, name, judge) for name in varied[:SLICES_AT_MOST])
+    section.blocks.append(_table(rows, names, judge))
     return [section]
 
 
-def _say_best(done: Sequence[Row], number: int, varied: Sequence[str]) -> list[str]:
-    best = min(done, key=lambda row: row["value"])
+def _say_best(done: Sequence[Row], number: int, varied: Sequence[str], judge: Judge) -> list[str]:
+    best = judge.best_of(done)
     chosen = ", ".join(f"{name.removeprefix(PARAMETER)} {_spell(best[name])}" for name in varied)
-    said = (
-        f"{len(done):,} of {number:,} trials are complete; the best is trial {best['number']}: loss {best['value']:.6g}"
-    )
+    of = f"{len(done):,} of {number:,} trials are complete; the best is trial {best['number']}"
+    said = f"{of}: {judge.name} {best['value']:.6g}"
     return [said + (f" with {chosen}." if chosen else ".")]
 
 
@@ -57,19 +79,19 @@ def _spell(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _draw_course(done: Sequence[Row]) -> Figure:
+def _draw_course(done: Sequence[Row], judge: Judge) -> Figure:
     numbers, values = [row["number"] for row in done], [row["value"] for row in done]
-    best = np.minimum.accumulate(values)
+    best = (np.minimum if judge.is_loss else np.maximum).accumulate(values)
 
     def paint(axes: Axes) -> None:
         axes.scatter(numbers, values, s=18, color=SERIES[0], label="trial")
         axes.step(numbers, best, where="post", color=SERIES[1], label="best so far")
-        axes.set(xlabel="trial", ylabel="validation loss")
+        axes.set(xlabel="trial", ylabel=judge.name)
         add_legend(axes)
 
-    winner = numbers[int(np.argmin(values))]
-    said = f"Validation loss of {len(done)} complete trials; the best is {best[-1]:.4g}, of trial {winner}."
-    return draw("search_history", "Validation loss by trial", said, paint)
+    winner = judge.best_of(done)["number"]
+    said = f"{judge.title} of {len(done)} complete trials; the best is {best[-1]:.4g}, of trial {winner}."
+    return draw("search_history", f"{judge.title} by trial", said, paint)
 
 
 def _draw_importances(found: Mapping[str, Any]) -> list[Figure]:
@@ -101,8 +123,8 @@ def _draw_importances(found: Mapping[str, Any]) -> list[Figure]:
     return [draw("search_importances", title, f"{title}. {said}", paint, height=1.2 + 0.32 * len(names))]
 
 
-def _draw_correlations(done: Sequence[Row], varied: Sequence[str]) -> list[Figure]:
-    """How far the loss goes with each numeric hyperparameter: rank correlations, which few trials leave vague."""
+def _draw_correlations(done: Sequence[Row], varied: Sequence[str], judge: Judge) -> list[Figure]:
+    """How far the values of trials go with each numeric hyperparameter: rank correlations, which few trials leave vague."""
     numeric = [name for name in varied if all(isinstance(row[name], int | float) for row in done)]
     if len(done) < FEWEST or not numeric:
         return []
@@ -111,21 +133,22 @@ def _draw_correlations(done: Sequence[Row], varied: Sequence[str]) -> list[Figur
     ordered = sorted((name for name in found if found[name] == found[name]), key=lambda name: -found[name])
     labels, values = [name.removeprefix(PARAMETER) for name in ordered], [found[name] for name in ordered]
     said = "; ".join(f"{label} {value:.2f}" for label, value in zip(labels, values, strict=True))
-    title = "What the loss goes with (rank correlation, Spearman)"
+    title = f"What the {judge.name} goes with (rank correlation, Spearman)"
     height = max(1.6, 0.7 + 0.27 * len(labels))
     return [
         draw("search_correlations", title, f"{title}: {said}", lambda axes: bars(axes, labels, values), height=height)
     ]
 
 
-def _draw_slice(done: Sequence[Row], name: str) -> Figure:
+def _draw_slice(done: Sequence[Row], name: str, judge: Judge) -> Figure:
     label, values = name.removeprefix(PARAMETER), [row[name] for row in done]
     is_numeric = all(isinstance(value, int | float) for value in values)
     kinds = [] if is_numeric else list(dict.fromkeys(map(str, values)))
     places = values if is_numeric else [kinds.index(str(value)) for value in values]
+    best = judge.best_of(done)
 
     def paint(axes: Axes) -> None:
-        colours = [SERIES[0] if row["value"] > min(r["value"] for r in done) else SERIES[1] for row in done]
+        colours = [SERIES[0] if row["value"] != best["value"] else SERIES[1] for row in done]
         axes.scatter(places, [row["value"] for row in done], s=18, color=colours)
         if is_numeric and min(values) > 0 and max(values) / min(values) > 50:
             axes.set_xscale("log")
@@ -135,16 +158,15 @@ def _draw_slice(done: Sequence[Row], name: str) -> Figure:
         if kinds:
             axes.set_xticks(range(len(kinds)), [shorten(kind) for kind in kinds], rotation=20, ha="right")
             axes.set_xlim(-0.5, len(kinds) - 0.5)
-        axes.set(xlabel=label, ylabel="validation loss")
+        axes.set(xlabel=label, ylabel=judge.name)
         axes.tick_params(colors=MUTED)
 
-    best = min(done, key=lambda row: row["value"])
     slug = "".join(letter if letter.isalnum() else "_" for letter in label)
-    return draw(f"slice_{slug}", f"Loss by {label}", f"Loss by {label}; the best trial has {best[name]}.", paint)
+    return draw(f"slice_{slug}", f"{judge.title} by {label}", f"By {label}; the best trial has {best[name]}.", paint)
 
 
-def _table(rows: Sequence[Row], names: Sequence[str]) -> Table:
+def _table(rows: Sequence[Row], names: Sequence[str], judge: Judge) -> Table:
     shown = ["number", "value", "state", "epochs", "seconds", *names]
     cells: list[list[Cell]] = [[row.get(name) for name in shown] for row in rows[:TRIALS_LISTED]]
-    headings = ["trial", "validation loss", *shown[2:5], *(name.removeprefix(PARAMETER) for name in names)]
+    headings = ["trial", judge.name, *shown[2:5], *(name.removeprefix(PARAMETER) for name in names)]
     return Table("Every trial", headings, cells, left_out=max(0, len(rows) - TRIALS_LISTED))

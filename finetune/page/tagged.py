@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from finetune.encoding.tags import TagScheme
+from finetune.errors import DataError, Problem
 from finetune.page.calibration import draw_calibration
 from finetune.page.folder import RunFolder, judged_split, read_lines
 from finetune.page.parts import Example, Examples, Section, Segment, Sentences, Table
@@ -20,6 +21,7 @@ from finetune.tagging.metrics import Spans, Tagging, compare_tags, find_spans, r
 
 WORST = 25
 OUTSIDE = "O"
+SCORES = ("precision", "recall", "f1", "support")
 THAI = range(0x0E00, 0x0E80)
 KINDS = {
     "exact": "right borders, right type",
@@ -35,11 +37,21 @@ Sentence = tuple[list[str], list[str], list[str]]  # words, expected, predicted
 
 
 def read_tagged(path: Path) -> list[Sentence]:
-    """The sentences of a predictions file with their numbers kept; empty where it has no expected tags."""
-    blocks = (list(rows) for filled, rows in groupby(read_lines(path), key=bool) if filled)
+    """The sentences of a predictions file with their numbers kept; empty where it has no expected tags.
+
+    Raises:
+        DataError: the file cannot be read, or its lines have not all the same columns.
+    """
+    numbered = enumerate(read_lines(path), start=1)
+    blocks = (list(rows) for filled, rows in groupby(numbered, key=lambda row: bool(row[1])) if filled)
     sentences = []
     for block in blocks:
-        columns = list(zip(*(line.split("\t") for line in block), strict=True))
+        rows = [line.split("\t") for _, line in block]
+        odd = next((number for (number, _), row in zip(block, rows, strict=True) if len(row) != len(rows[0])), None)
+        if odd is not None:
+            found = "the line has not the columns of the one before"
+            raise DataError(Problem(found, "word, expected and predicted tag are expected", path=path, line=odd))
+        columns = list(zip(*rows, strict=True))
         if len(columns) != 3:
             return []
         sentences.append((list(columns[0]), list(columns[1]), list(columns[2])))
@@ -74,10 +86,15 @@ def _scheme(folder: RunFolder) -> TagScheme:
 
 def read_classes(metrics: dict[str, Any]) -> list[ClassScore]:
     """The per-class scores of metrics.json."""
-    found = (metrics.get("lenient") or metrics.get("words") or {}).get("classes", {})
-    return [
-        ClassScore(label, row["precision"], row["recall"], row["f1"], row["support"]) for label, row in found.items()
-    ]
+    scores = metrics.get("lenient") or metrics.get("words")
+    found = scores.get("classes") if isinstance(scores, dict) else None
+    if not isinstance(found, dict):
+        return []
+    return [ClassScore(label, *(row[name] for name in SCORES)) for label, row in found.items() if _is_scored(row)]
+
+
+def _is_scored(row: Any) -> bool:
+    return isinstance(row, dict) and all(isinstance(row.get(name), int | float) for name in SCORES)
 
 
 def _kinds(metrics: dict[str, Any]) -> list[Table]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.run.changes import named_files
 from finetune.run.output_record import SUFFIX
@@ -28,7 +27,7 @@ def find_texts(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def find_model_files(arguments: Arguments, output: Path) -> list[Path]:
+def find_model_files(arguments: Arguments, output: Path, model: str) -> list[Path]:
     """The files that a model, a tokenizer of its own and what an adapter was trained on are made of.
 
     Files that tell of a run, predictions that lie in the folder and their records make no other model of it.
@@ -36,7 +35,6 @@ def find_model_files(arguments: Arguments, output: Path) -> list[Path]:
     Raises:
         DataError: the model is an adapter whose description cannot be read.
     """
-    model = arguments[ModelArguments].model_name_or_path or ""
     named = {name: value for name, value in arguments.effective().items() if name not in PLACES}
     if (Path(model) / ADAPTER).is_file():
         from finetune.models.adapters import read_adapter

@@ -74,7 +74,7 @@ def list_shards(arguments: Arguments) -> list[Shard]:
     options = arguments[PredictArguments]
     output, suffix = Path(options.output_dir or ""), ".conll" if options.output_format == "conll" else ".jsonl"
     problems, named = ProblemList(), dict[Path, Path]()
-    of_model = find_model_files(arguments, output)
+    of_model = find_model_files(arguments, output, arguments[ModelArguments].model_name_or_path or "")
     for pattern in options.input_file or ():
         for source, name in problems.attempt(find_sources, pattern, output) or ():
             place = output / f"{name}{suffix}"

@@ -70,7 +70,8 @@ def find_record(arguments: Arguments) -> OutputRecord | None:
     if not options.input_file or not (output.is_file() or not output.exists()):
         return None
     texts = [path for pattern in options.input_file for path in find_paths(pattern, flag="--input_file")]
-    return OutputRecord(output, arguments, [*find_texts(texts), *find_model_files(arguments, output)])
+    model = arguments[ModelArguments].model_name_or_path or ""
+    return OutputRecord(output, arguments, [*find_texts(texts), *find_model_files(arguments, output, model)])
 
 
 def open_predictor(model: ModelArguments, options: PredictArguments, record: OutputRecord | None = None) -> Predictor:

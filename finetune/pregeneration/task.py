@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
@@ -19,6 +18,7 @@ from finetune.pregeneration.arguments import PregenerationArguments
 from finetune.pregeneration.epoch_files import OutputFormat, PregeneratedEpoch, read_arrays
 from finetune.pregeneration.instances import InstanceSettings
 from finetune.pregeneration.pregenerate import Pregeneration, pregenerate
+from finetune.run.folders_aside import temporary_folder
 from finetune.tokenization.casing import set_casing
 from finetune.tokenization.loading import load_tokenizer
 
@@ -38,7 +38,7 @@ def open_pregeneration(asked: PregenerationArguments) -> tuple[Pregeneration, An
     tokenizer = problems.attempt(load_tokenizer, model)
     problems.raise_any()
     assert paths and tokenizer is not None
-    set_casing(tokenizer, asked.do_lower_case)
+    tokenizer = set_casing(tokenizer, asked.do_lower_case)
     settings = InstanceSettings(
         max_seq_len=asked.max_seq_len,
         short_seq_prob=asked.short_seq_prob,
@@ -61,16 +61,14 @@ def open_pregeneration(asked: PregenerationArguments) -> tuple[Pregeneration, An
 
 def show_plan(task: Pregeneration, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Pregenerate the first subword of the corpus in a temporary folder; print some instances and what all would take."""
-    with TemporaryDirectory() as folder:
-        sample = Path(folder) / "sample.txt"
+    with temporary_folder("finetune-sample-") as folder:
+        sample = folder / "sample.txt"
         sample.write_bytes(b"".join(chunk.data for chunk in islice(read_chunks(task.paths), SAMPLED_CHUNKS)))
         started = monotonic()
-        part = replace(
-            task, paths=[sample], output_dir=Path(folder), epochs=1, workers=1, output_format=OutputFormat.BINARY
-        )
+        part = replace(task, paths=[sample], output_dir=folder, epochs=1, workers=1, output_format=OutputFormat.BINARY)
         counts = pregenerate(part, tokenizer)
         seconds = monotonic() - started
-        arrays = Path(folder) / "epoch_0.safetensors"
+        arrays = folder / "epoch_0.safetensors"
         show_instances(PregeneratedEpoch(read_arrays(arrays)), tokenizer)
         times = total_size(task.paths) / sample.stat().st_size
         size = arrays.stat().st_size

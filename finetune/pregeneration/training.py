@@ -87,7 +87,7 @@ def open_task(arguments: Arguments, *, max_seq_len: int | None = None) -> Pretra
         problems.extend(check_vocabulary(config, tokenizer))
     problems.raise_any()
     assert tokenizer is not None and config is not None and values is not None
-    set_casing(tokenizer, asked.do_lower_case)
+    tokenizer = set_casing(tokenizer, asked.do_lower_case)
     return PretrainingTask(arguments, model, tokenizer, config, values)
 
 

@@ -6,13 +6,13 @@ the fold that lacks most of the label, among those to the one that lacks most ex
 
 from __future__ import annotations
 
-import csv
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from finetune.data.json_values import parse_json
+from finetune.data.separated_rows import split_cells
 
 LABEL_KEYS = ("label", "labels", "ner_tags", "tags", "ner", "pos_tags", "pos", "category", "sentiment")
 FASTTEXT = re.compile(r"__label__\S+")
@@ -40,12 +40,12 @@ def read_tagged_labels(example: str, _column: str | None) -> Labels:
 
 def make_table_reader(header: str, delimiter: str) -> Callable[[str, str | None], Labels]:
     """Labels of a row of a table: the named column, a usual one, or the last."""
-    names = [name.strip() for name in next(csv.reader(header.splitlines(), delimiter=delimiter), [])]
+    names = [name.strip() for name in split_cells(header, delimiter)]
 
     def read(example: str, column: str | None) -> Labels:
         wanted = (column,) if column else (*LABEL_KEYS, names[-1] if names else "")
         place = next((names.index(name) for name in wanted if name in names), len(names))
-        row = next(csv.reader(example.splitlines(keepends=True), delimiter=delimiter), [])
+        row = split_cells(example, delimiter)
         return frozenset({row[place]}) if len(row) > place else frozenset()
 
     return read

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.data.array_files import read_npz, require_probabilities
 from finetune.errors import DataError, Problem
 from finetune.page.classified import as_set, read_classified
 from finetune.page.tagged import read_tagged
@@ -127,11 +128,11 @@ def _judge_run(run: Finished, fold: Fold) -> Judged:
 
 def _judge_words(run: Finished, fold: Fold) -> Judged:
     sentences = read_tagged(run.folder.predictions("conll")[TEST])
-    with np.load(run.folder.predictions("npz")[TEST], allow_pickle=False) as saved:
-        labels, probabilities = [str(label) for label in saved["labels"]], saved["probabilities"].astype(np.float64)
+    path = run.folder.predictions("npz")[TEST]
+    names, probabilities = read_npz(path, "labels", "probabilities")
     words = list(_list_words(sentences, fold))
-    if len(words) != len(probabilities):
-        raise DataError(Problem("words and their probabilities differ in number", path=run.folder.path))
+    probabilities = require_probabilities(path, names, probabilities, len(words))
+    labels = [str(label) for label in names]
     rows = [row for row, (_, tag) in enumerate(words) if tag in labels]
     _tell_unknown(len(words) - len(rows), run)
     gold = np.array([labels.index(words[row][1]) for row in rows], dtype=np.int64)

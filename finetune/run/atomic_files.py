@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
 
-from finetune.run.record_lock import RecordLock, is_named, try_lock
+from finetune.run.record_lock import is_named, try_lock
 
-SUFFIX, LOCK_SUFFIX = ".partial", ".lock"
+SUFFIX = ".partial"
 LONGEST_PREFIX = 40  # characters of a name, of up to four bytes each: the whole must fit the 255 bytes of a file name
 PATTERN = re.compile(rf"\..{{1,{LONGEST_PREFIX}}}\.[0-9a-f]{{8}}\.partial", re.DOTALL)
 FOLDER_ASIDE = ".partial-"
@@ -165,39 +165,6 @@ def _remove_if_left(path: Path) -> bool:
     return True
 
 
-@contextmanager
-def files_written_aside(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files are moved into `folder` at the end, if nothing went wrong.
-
-    What is to be known of them is recorded at the end of the block: a kill may come when some are moved and others not.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_folders_left(folder)
-    aside = folder / f".files-{secrets.token_hex(4)}{SUFFIX}"
-    lock = RecordLock(aside.with_suffix(LOCK_SUFFIX))
-    _ours.add(lock.path)
-    lock.acquire(wait=True)
-    aside.mkdir()
-    try:
-        yield aside
-        for file in sorted(aside.iterdir()):
-            _sync_file(file)
-            file.replace(folder / file.name)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        lock.release(remove=True)
-        _ours.discard(lock.path)
-    sync_folder(folder)
-
-
-def _remove_folders_left(folder: Path) -> None:
-    for path in set(folder.glob(f".files-*{LOCK_SUFFIX}")) - _ours:
-        lock = RecordLock(path)
-        if lock.acquire(wait=False):
-            shutil.rmtree(path.with_suffix(SUFFIX), ignore_errors=True)
-            lock.release(remove=True)
-
-
 def make_folder_aside(folder: Path) -> Path:
     """An empty folder beside `folder`, whose place it takes by `name_folder` when it is whole.
 
@@ -213,14 +180,15 @@ def make_folder_aside(folder: Path) -> Path:
 def name_folder(aside: Path, folder: Path) -> None:
     """Everything in `aside` is brought to the disk, then it takes the name, in the place of what may have it."""
     for file in aside.iterdir():
-        _sync_file(file)
+        sync_file(file)
     if folder.exists():
         shutil.rmtree(folder)
     aside.rename(folder)
     sync_folder(folder.parent)
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Bring a file to the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

@@ -38,6 +38,7 @@ def explain(error: BaseException) -> str | None:
         _no_permission,
         _unsafe_file,
         _missing_package,
+        _panic,
     ):
         if sentence := explanation(error):
             return sentence
@@ -54,6 +55,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).casefold()
     says_so = isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
     return says_so or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library in Rust gave up: on a file that contradicts itself, mostly. It is no Exception."""
+    return type(error).__name__ == "PanicException"
 
 
 def _out_of_memory(error: BaseException) -> str | None:
@@ -164,3 +170,9 @@ def _missing_package(error: BaseException) -> str | None:
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or what it is called where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _panic(error: BaseException) -> str | None:
+    if not is_panic(error):
+        return None
+    return f"a library in Rust gave up ({first_line(error)}): a file of the tokenizer or of the model is damaged"

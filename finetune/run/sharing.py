@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count as numbers
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from finetune.run.atomic_files import AtomicFile
+from finetune.run.folders_aside import temporary_folder
 from finetune.run.launcher import count_processes, find_rank
 from finetune.run.siblings import SECONDS_BETWEEN_LOOKS, Siblings
 
@@ -84,10 +84,8 @@ def open_shares(beside: Path | None) -> Iterator[Shares | None]:
         yield Shares(siblings.folder, find_rank(), processes)
     elif find_rank() == 0:
         parent = None if beside is None else beside.absolute().parent
-        if parent is not None:
-            parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".finetune-shares-", dir=parent) as folder:
-            yield Shares(Path(_agree_on(folder)), 0, processes)
+        with temporary_folder(".finetune-shares-", parent) as folder:
+            yield Shares(Path(_agree_on(str(folder))), 0, processes)
     else:
         yield Shares(Path(_agree_on("")), find_rank(), processes)
 

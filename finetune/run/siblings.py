@@ -5,12 +5,9 @@ One says that it is there, and how it ended; the launcher, which waits for all o
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
-import signal
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +17,10 @@ from typing import Any
 from finetune.errors import Preempted
 from finetune.run.launcher import find_rank
 from finetune.run.manifest import write_json_atomically
+from finetune.run.parent import get_signal_with_parent
 
 VARIABLE = "FINETUNE_LAUNCHED"  # "<process id of the launcher>:<its folder>"
 SECONDS_BETWEEN_LOOKS = 0.05
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,7 @@ class Siblings:
         Raises:
             Preempted: it is dead already.
         """
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
+        get_signal_with_parent()
         write_json_atomically(self.folder / f"{find_rank()}.process", os.getpid())
         if self.is_orphan():
             raise Preempted("the process that started this one has ended; run the same command again to go on")

@@ -111,25 +111,35 @@ class OptimizationArguments:
         if given.get("direction", "minimize") != "minimize":
             found = f"--study_kwargs.direction is {given['direction']!r}"
             problems.append(Problem(found, "trials are judged by their validation loss, which is minimized"))
-        if given.get("load_if_exists", True) is not True:
-            problems.append(Problem("--study_kwargs.load_if_exists is off", "a study is always gone on with"))
-        for name in ("sampler_kwargs", "pruner_kwargs", "storage_kwargs"):
-            if not isinstance(given.get(name, {}), Mapping):
-                problems.append(Problem(f"--study_kwargs.{name} is {given[name]!r}", "it takes keywords"))
-        return problems
+        return [*problems, *check_study(given)]
 
     def _optimize_problems(self) -> list[Problem]:
-        given = self.optimize_kwargs
-        problems = []
-        if given.get("n_jobs", 1) != 1:
-            remedy = "start this command several times on the same --study_kwargs.storage, each in its own --output_dir"
-            problems.append(Problem("--optimize_kwargs.n_jobs: a process trains one model at a time", remedy=remedy))
-        known = [*OPTIMIZE_DEFAULTS, "n_jobs"]
-        for key in given:
-            if key not in known:
-                problems.append(Problem(f"--optimize_kwargs has no key {key!r}", allowed_values(key, known)))
-        for key, least in (("n_trials", 1), ("timeout", 0)):
-            value = given.get(key)
-            if value is not None and not (isinstance(value, int | float) and value >= least):
-                problems.append(Problem(f"--optimize_kwargs.{key} is {value!r}", f"a number, at least {least}"))
-        return problems
+        return check_optimization(self.optimize_kwargs)
+
+
+def check_study(given: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the keywords of a study, whatever it searches."""
+    problems = []
+    if given.get("load_if_exists", True) is not True:
+        problems.append(Problem("--study_kwargs.load_if_exists is off", "a study is always gone on with"))
+    for name in ("sampler_kwargs", "pruner_kwargs", "storage_kwargs"):
+        if not isinstance(given.get(name, {}), Mapping):
+            problems.append(Problem(f"--study_kwargs.{name} is {given[name]!r}", "it takes keywords"))
+    return problems
+
+
+def check_optimization(given: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the bounds of a search."""
+    problems = []
+    if given.get("n_jobs", 1) != 1:
+        remedy = "start this command several times on the same --study_kwargs.storage, each in its own --output_dir"
+        problems.append(Problem("--optimize_kwargs.n_jobs: a process trains one model at a time", remedy=remedy))
+    known = [*OPTIMIZE_DEFAULTS, "n_jobs"]
+    for key in given:
+        if key not in known:
+            problems.append(Problem(f"--optimize_kwargs has no key {key!r}", allowed_values(key, known)))
+    for key, least in (("n_trials", 1), ("timeout", 0)):
+        value = given.get(key)
+        if value is not None and not (isinstance(value, int | float) and value >= least):
+            problems.append(Problem(f"--optimize_kwargs.{key} is {value!r}", f"a number, at least {least}"))
+    return problems

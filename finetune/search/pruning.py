@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import optuna
 from optuna.pruners import BasePruner, WilcoxonPruner
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 logger = logging.getLogger(__name__)
@@ -84,9 +84,10 @@ class TextwisePruner(BasePruner):
 
 
 def find_best(study: Study) -> FrozenTrial | None:
-    """The complete trial with the lowest loss, the earliest of equals; None as long as there is none."""
+    """The complete trial with the best value, the earliest of equals; None as long as there is none."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
+    sign = -1 if study.direction is StudyDirection.MAXIMIZE else 1
+    return min(complete, key=lambda trial: (sign * float(trial.value or 0.0), trial.number), default=None)
 
 
 def _study_of(losses: np.ndarray) -> Study:
@@ -119,4 +120,4 @@ def describe_pruner(pruner: BasePruner) -> str:
         return f"a trial that has not improved for {pruner._patience} epochs{rest}"
     if isinstance(pruner, optuna.pruners.NopPruner):
         return "no trial is pruned"
-    return f"{type(pruner).__name__} looks at the validation loss of each epoch"
+    return f"{type(pruner).__name__} looks at each evaluation of a trial"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,14 +24,43 @@ RESULTS = "optimization_results.csv.gz"
 PLOTS = "optimization_plots.pdf"
 LETTER_LANDSCAPE = (11.0, 8.5)
 OBJECTIVE = "Objective Value"
-LOSS = "validation loss (nats)"
-LABELS = {OBJECTIVE: LOSS, "Intermediate Value": LOSS, "Step": "epoch", "Trial": "trial", "Datetime": "time of day"}
-LEGENDS = {OBJECTIVE: "a trial", "Best Value": "best so far"}
-COUNTED = ("trial", "epoch")  # axes of whole numbers
 BEST = "Best Value"
+LEGENDS = {OBJECTIVE: "a trial", BEST: "best so far", "COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+AXES = {
+    "Trial": "trial",
+    "Datetime": "time of day",
+    "Hyperparameter": "hyperparameter",
+    "Hyperparameter Importance": "importance (share of the variance)",
+    "Cumulative Probability": "share of trials",
+}
+COUNTED = ("trial", "epoch", "evaluation")  # axes of whole numbers
+COVERING = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5}  # lines behind a name
+FONTS = {  # file -> name: letters that matplotlib's own font lacks
+    "NotoSansThai-Regular": "Noto Sans Thai",
+    "Loma": "Loma",
+    "NotoSansCJK-Regular": "Noto Sans CJK JP",
+    "wqy-zenhei": "WenQuanYi Zen Hei",
+}
 SMALL, LABEL_WIDTH, LEGEND_LINES = 7, 18, 12
 TICK_WIDTH, TICKS_WIDTH = 16, 60  # letters of a tick's name, and of all names side by side
 PARAMETERS_IN_GRIDS = 4  # plots of every pair of more are unreadable
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What trials are judged by, in the words of plots: its name with its unit, several of it, what it is taken after."""
+
+    name: str = "validation loss (nats)"
+    several: str = "losses"
+    step: str = "epoch"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        own = {OBJECTIVE: self.name, "Intermediate Value": self.name, "Step": self.step}
+        return {**own, **AXES}
+
+
+LOSSES = Measure()
 
 
 def write_optimization_results(path: Path, trials: Sequence[FrozenTrial]) -> Path:
@@ -74,43 +104,62 @@ def _column(values: list[Any]) -> pa.Array:
     return pa.array(values, pa.string() if not kinds else None)
 
 
-def write_optimization_plots(path: Path, study: Study) -> list[str]:
+def write_optimization_plots(path: Path, study: Study, measure: Measure = LOSSES) -> list[str]:
     """Optuna's plots by matplotlib, one a page; returns what could not be drawn, each with the reason.
 
     Pages: history, losses by epoch, slices, importances, parallel coordinates, contours, distribution of losses, timeline.
     """
     with AtomicFile(path) as file:
-        return _draw_pages(file.stream, study)
+        return _draw_pages(file.stream, study, measure)
 
 
-def _draw_pages(stream: IO[bytes], study: Study) -> list[str]:
+def _draw_pages(stream: IO[bytes], study: Study, measure: Measure) -> list[str]:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib.backends.backend_pdf import PdfPages
 
-    with PdfPages(stream, metadata={"Title": study.study_name}) as pages:
-        reasons = {name: _draw_page(pages, study, name, draw) for name, draw in _plots(study)}
+    title = {"Title": study.study_name}
+    with matplotlib.rc_context({"font.family": _find_fonts()}), PdfPages(stream, metadata=title) as pages:
+        reasons = {name: _draw_page(pages, study, name, draw, measure) for name, draw in _plots(study, measure)}
     return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 
 
-def _plots(study: Study) -> list[tuple[str, Callable[[Study], Any]]]:
+def _find_fonts() -> list[str]:
+    """Matplotlib's own font, then those of this machine for other scripts; its list of them may be older than they are."""
+    from matplotlib import font_manager
+
+    there = {Path(path).stem: path for path in font_manager.findSystemFonts()}
+    found = [name for name in FONTS if name in there]
+    for name in found:
+        font_manager.fontManager.addfont(there[name])
+    return ["DejaVu Sans", *(FONTS[name] for name in found)]
+
+
+def _plots(study: Study, measure: Measure) -> list[tuple[str, Callable[[Study], Any]]]:
     from optuna.visualization import matplotlib as plots
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     varied = _varied(complete)
     drawn: list[tuple[str, Callable[[Study], Any]]] = [
-        ("History of validation losses", plots.plot_optimization_history),
-        ("Validation losses by epoch", plots.plot_intermediate_values),
+        (f"History of validation {measure.several}", plots.plot_optimization_history),
+        (f"Validation {measure.several} by {measure.step}", plots.plot_intermediate_values),
     ]
     if varied and len(complete) > 1:
-        drawn.append(("Losses by hyperparameter", lambda one: plots.plot_slice(one, params=varied)))
+        drawn.append(
+            (f"{_capital(measure.several)} by hyperparameter", lambda one: plots.plot_slice(one, params=varied))
+        )
     if len(varied) > 1 and len(complete) > 1:  # of a single one these pages would show the same again
         drawn.append(("Importances of hyperparameters", lambda one: plots.plot_param_importances(one, params=varied)))
         drawn.append(("Trials in parallel coordinates", lambda one: plots.plot_parallel_coordinate(one, params=varied)))
         pairs = varied[:PARAMETERS_IN_GRIDS]
-        drawn.append(("Losses by pairs of hyperparameters", lambda one: plots.plot_contour(one, params=pairs)))
-    return [*drawn, ("Distribution of losses", plots.plot_edf), ("Timeline", plots.plot_timeline)]
+        drawn.append(
+            (
+                f"{_capital(measure.several)} by pairs of hyperparameters",
+                lambda one: plots.plot_contour(one, params=pairs),
+            )
+        )
+    return [*drawn, (f"Distribution of {measure.several}", plots.plot_edf), ("Timeline", plots.plot_timeline)]
 
 
 def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
@@ -119,7 +168,11 @@ def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
     return [name for name in names if len({str(trial.params.get(name)) for trial in trials}) > 1]
 
 
-def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any]) -> str | None:
+def _capital(word: str) -> str:
+    return word[0].upper() + word[1:]
+
+
+def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any], measure: Measure) -> str | None:
     """Draw one page; the reason where Optuna cannot (too few trials, a package that is missing)."""
     from matplotlib import pyplot
 
@@ -128,7 +181,7 @@ def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any]
         figure = pyplot.gcf()
         figure.set_size_inches(*LETTER_LANDSCAPE)
         figure.suptitle(name)
-        _tidy(figure, study)
+        _tidy(figure, study, measure.labels)
         pages.savefig(figure, bbox_inches="tight")
     except (ValueError, RuntimeError, ImportError, ZeroDivisionError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -137,28 +190,43 @@ def _draw_page(pages: Any, study: Study, name: str, draw: Callable[[Study], Any]
     return None
 
 
-def _tidy(figure: Any, study: Study) -> None:
+def _tidy(figure: Any, study: Study, labels: Mapping[str, str]) -> None:
     """Names of ours, labels that do not lie over each other, no legend with a line for each of many trials."""
     panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
+    columns = max((axes.get_subplotspec().get_gridspec().ncols for axes in panels), default=1)
+    is_parallel = any(OBJECTIVE in _texts(axes.get_xticklabels()) for axes in figure.axes)
     for axes in figure.axes:
         for place in ("center", "left", "right"):
             axes.set_title("", loc=place)
-        legend = axes.get_legend()
-        if legend is not None and (len(legend.get_texts()) > LEGEND_LINES or _tells_nothing(legend)):
-            legend.remove()
-        for text in legend.get_texts() if legend is not None else ():
-            text.set_text(LEGENDS.get(text.get_text(), text.get_text()))
+        _tidy_legend(axes)
         for get, put in ((axes.get_xlabel, axes.set_xlabel), (axes.get_ylabel, axes.set_ylabel)):
-            put(_wrap(LABELS.get(get(), get())), fontsize=SMALL if len(panels) > 2 else None)
+            put(_wrap(labels.get(get(), get())), fontsize=SMALL if len(panels) > 2 else None)
         if len(panels) > 2:
             axes.tick_params(labelsize=SMALL)
             _keep_outer_labels(axes)
-        _name_ticks(axes, study)
-        _tidy_axes(axes)
+        _name_ticks(axes, study, labels)
+        _tidy_axes(axes, labels, columns)
+        if is_parallel:
+            _cover_lines(axes)
 
 
-def _tidy_axes(axes: Any) -> None:
-    """Trials and epochs at whole numbers, the best loss so far as steps, names of categories that can be read."""
+def _texts(labels: Any) -> list[str]:
+    return [label.get_text() for label in labels]
+
+
+def _tidy_legend(axes: Any) -> None:
+    legend = axes.get_legend()
+    if legend is None:
+        return
+    if len(legend.get_texts()) > LEGEND_LINES or _tells_nothing(legend):
+        legend.remove()
+    for text in legend.get_texts():
+        said = text.get_text()
+        text.set_text(LEGENDS.get(said, re.sub(r"^Trial(\d+)$", r"trial \1", said)))
+
+
+def _tidy_axes(axes: Any, labels: Mapping[str, str], columns: int) -> None:
+    """Trials and epochs at whole numbers, what holds until the next trial as steps, names of categories to be read."""
     from matplotlib.ticker import FixedFormatter, MaxNLocator
 
     for axis in (axes.xaxis, axes.yaxis):
@@ -167,13 +235,33 @@ def _tidy_axes(axes: Any) -> None:
     if axes.get_xscale() == "log":
         axes.tick_params(axis="x", which="both", labelrotation=60, labelsize=SMALL)
     for line in axes.lines:
-        if line.get_label() == BEST:
+        if line.get_label() == BEST or axes.get_ylabel() == AXES["Cumulative Probability"]:
             line.set_drawstyle("steps-post")
-    shown = [label.get_text() for label in axes.get_xticklabels()]
-    names = [text for text in shown if len(text) > 6 and not _is_number(text)]
-    if sum(map(len, shown)) > TICKS_WIDTH and names and LABELS[OBJECTIVE] not in shown:
+    shown = _texts(axes.get_xticklabels())
+    if sum(map(len, shown)) > TICKS_WIDTH // columns and _are_names(shown) and labels[OBJECTIVE] not in shown:
         turned = [shorten_name(text) for text in shown]
-        axes.set_xticks(axes.get_xticks(), turned, rotation=35, ha="right", fontsize=SMALL)
+        axes.set_xticks(axes.get_xticks(), turned, rotation=35 if columns < 3 else 75, ha="right", fontsize=SMALL)
+    beside = _texts(axes.get_yticklabels())
+    if columns > 1 and _are_names(beside):
+        axes.set_yticks(axes.get_yticks(), [shorten_name(text) for text in beside])
+
+
+def _are_names(shown: Sequence[str]) -> bool:
+    return any(len(text) > 6 and not _is_number(text) for text in shown)
+
+
+def _cover_lines(axes: Any) -> None:
+    """Of parallel coordinates: values that can be read over the lines, whole numbers where all values are."""
+    from matplotlib.ticker import MaxNLocator
+
+    beside, ends = _texts(axes.get_yticklabels()), axes.get_ylim()
+    if _are_names(beside):
+        axes.set_yticks(axes.get_yticks(), [shorten_name(text) for text in beside])
+    elif axes.get_yscale() == "linear" and all(float(end).is_integer() for end in ends):
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(axis="y", labelsize=SMALL)
+    for label in axes.get_yticklabels():
+        label.set_bbox(COVERING)
 
 
 def _tells_nothing(legend: Any) -> bool:
@@ -186,10 +274,13 @@ def _is_number(text: str) -> bool:
 
 
 def shorten_name(text: str) -> str:
-    """A name of a category that fits below its place: its end tells most of a path, its beginning of anything else."""
+    """A name of a category that fits beside its place: the end tells most of a path or class, the beginning of others."""
+    text = text.strip("'")  # Optuna's slices quote words
     if len(text) <= TICK_WIDTH:
         return text
-    return "\u2026" + text[1 - TICK_WIDTH :] if "/" in text else text[: TICK_WIDTH - 1] + "\u2026"
+    if re.search(r"[/.]\S*$", text):
+        return "\u2026" + text[1 - TICK_WIDTH :]
+    return text[: TICK_WIDTH - 1] + "\u2026"
 
 
 def _keep_outer_labels(axes: Any) -> None:
@@ -203,7 +294,7 @@ def _keep_outer_labels(axes: Any) -> None:
         axes.set_ylabel("")
 
 
-def _name_ticks(axes: Any, study: Study) -> None:
+def _name_ticks(axes: Any, study: Study, words: Mapping[str, str]) -> None:
     """Optuna cuts the names of parallel coordinates so short that they are alike."""
     shown = [label.get_text() for label in axes.get_xticklabels()]
     if not shown or shown[0] != OBJECTIVE:
@@ -213,9 +304,7 @@ def _name_ticks(axes: Any, study: Study) -> None:
     full = [found.pop(0) if len(found) == 1 else None for found in whole]
     left = [name for name in names if name not in full]
     labels = [name or (left.pop(0) if left else text) for name, text in zip(full, shown[1:], strict=True)]
-    axes.set_xticks(
-        axes.get_xticks(), [LABELS[OBJECTIVE], *map(_wrap, labels)], fontsize=SMALL, rotation=0, ha="center"
-    )
+    axes.set_xticks(axes.get_xticks(), [words[OBJECTIVE], *map(_wrap, labels)], fontsize=SMALL, rotation=0, ha="center")
 
 
 def _wrap(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -32,7 +32,7 @@ KEYS = ("values", "type", "suggest_kwargs")
 BASELINE_DEFAULTS: dict[str, Any] = {"scaleby": 2.5, "n_examples_per_batch": 20, "batch_size": 32}
 OPTIMIZER_KEYWORDS = "train_optimizer_kwargs"
 LOSS_KEYWORDS = "loss_classes_kwargs"
-JUDGED_BY = ("validation", "test")  # what trials are compared by must be the same for all
+JUDGED_BY = ("validation", "eval", "test", "predict")  # what trials are compared by must be the same for all
 SCALARS = (str, int, float, bool, type(None))
 
 Place = tuple[str | int, ...]
@@ -73,7 +73,7 @@ class Dimension:
 
 
 @dataclass(frozen=True)
-class _Target:
+class Target:
     """What a name in `--params` means: one place, or one per data set, and the value that is there now."""
 
     places: dict[str, Place]  # name in the study -> path
@@ -102,9 +102,18 @@ def build_search_space(params: Mapping[str, Any], groups: Sequence[Any]) -> list
     Raises:
         UsageError: with every problem: unknown names, bounds that are none, what trials are judged by.
     """
+    return build_dimensions(params, lambda name: _find(name, groups))
+
+
+def build_dimensions(params: Mapping[str, Any], find: Callable[[str], Target]) -> list[Dimension]:
+    """The dimensions that `--params` asks for; `find` says what a name means, or raises UsageError.
+
+    Raises:
+        UsageError: with every problem.
+    """
     problems, dimensions = ProblemList(), []
     for name, entry in _entries(params, problems):
-        found = problems.attempt(_build, name, entry, groups)
+        found = problems.attempt(_build, name, entry, find)
         dimensions.extend(found or [])
     places = [dimension.path for dimension in dimensions]
     for dimension in dimensions:
@@ -152,9 +161,9 @@ def _entries(params: Mapping[str, Any], problems: ProblemList, above: str = "") 
             yield from _entries(entry, problems, f"{name}.")
 
 
-def _build(name: str, entry: Mapping[str, Any], groups: Sequence[Any]) -> list[Dimension]:
+def _build(name: str, entry: Mapping[str, Any], find: Callable[[str], Target]) -> list[Dimension]:
     problems = ProblemList()
-    target = problems.attempt(_find, name, groups)
+    target = problems.attempt(find, name)
     problems += [
         Problem(f"--params.{name} has no key {key!r}", allowed_values(key, KEYS)) for key in entry if key not in KEYS
     ]
@@ -170,7 +179,7 @@ def _build(name: str, entry: Mapping[str, Any], groups: Sequence[Any]) -> list[D
     return [Dimension(own, path, kind, bounds, options) for own, path in target.places.items()]
 
 
-def _kind(name: str, typed: Any, target: _Target, values: Sequence[Any]) -> str:
+def _kind(name: str, typed: Any, target: Target, values: Sequence[Any]) -> str:
     """As the value is now, unless a type is given; numbers only for what is a number."""
     if typed is not None and typed not in TYPES:
         raise UsageError(Problem(f"--params.{name}.type is {typed!r}", allowed_values(str(typed), TYPES)))
@@ -181,7 +190,7 @@ def _kind(name: str, typed: Any, target: _Target, values: Sequence[Any]) -> str:
     return typed or natural
 
 
-def _natural_kind(target: _Target, values: Sequence[Any]) -> str:
+def _natural_kind(target: Target, values: Sequence[Any]) -> str:
     sample = target.value[0] if isinstance(target.value, list) and target.value else target.value
     if sample is None:
         sample = _sample(target.declared, values)
@@ -198,7 +207,7 @@ def _sample(declared: Field | None, values: Sequence[Any]) -> Any:
     return next((item for item in values if isinstance(item, float)), values[0]) if numbers else None
 
 
-def _require_values(name: str, kind: str, values: Sequence[Any], options: Mapping[str, Any], target: _Target) -> None:
+def _require_values(name: str, kind: str, values: Sequence[Any], options: Mapping[str, Any], target: Target) -> None:
     flag = f"--params.{name}"
     known = () if kind == "categorical" else ("log", "step")
     problems = ProblemList(
@@ -227,7 +236,7 @@ def _require_values(name: str, kind: str, values: Sequence[Any], options: Mappin
     problems.raise_any(UsageError)
 
 
-def _find(name: str, groups: Sequence[Any]) -> _Target:
+def _find(name: str, groups: Sequence[Any]) -> Target:
     declared = {item.name: item for group in groups for item in fields_of(type(group))}
     values = {key: value for group in groups for key, value in vars(group).items()}
     known = {**{key: _own(key, values[key], declared[key]) for key in declared}, **_keywords(values, groups)}
@@ -235,17 +244,17 @@ def _find(name: str, groups: Sequence[Any]) -> _Target:
     if target is None:
         raise UsageError(Problem(f"--params.{name} is no argument of texts or training", allowed_values(name, known)))
     for path in target.places.values():
-        _require_place(name, path)
+        require_place(name, path)
     return target
 
 
-def _own(name: str, value: object, declared: Field) -> _Target:
-    return _Target({name: (name,)}, value, declared)
+def _own(name: str, value: object, declared: Field) -> Target:
+    return Target({name: (name,)}, value, declared)
 
 
-def _keywords(values: Mapping[str, Any], groups: Sequence[Any]) -> dict[str, _Target]:
+def _keywords(values: Mapping[str, Any], groups: Sequence[Any]) -> dict[str, Target]:
     """Short names: keys of the optimizer, and SPLIT_LOSS_KEY of the losses."""
-    found = {key: _Target({key: (OPTIMIZER_KEYWORDS, key)}, value) for key, value in values[OPTIMIZER_KEYWORDS].items()}
+    found = {key: Target({key: (OPTIMIZER_KEYWORDS, key)}, value) for key, value in values[OPTIMIZER_KEYWORDS].items()}
     experiment = next(group for group in groups if isinstance(group, ExperimentArguments))
     for split in ("train", "validation"):
         for full_name, given in experiment.losses(split).items():
@@ -257,15 +266,15 @@ def _keywords(values: Mapping[str, Any], groups: Sequence[Any]) -> dict[str, _Ta
     return found
 
 
-def _keyword(name: str, path: Place, value: object) -> dict[str, _Target]:
+def _keyword(name: str, path: Place, value: object) -> dict[str, Target]:
     """A keyword of a loss; where it has one value per data set, also each of them."""
     if not isinstance(value, list) or path[-1] == "dataset":
-        return {name: _Target({name: path}, value)}
+        return {name: Target({name: path}, value)}
     each = {f"{name}_{number}": (*path, number) for number in range(len(value))}
-    return {name: _Target(each, value), **{own: _Target({own: place}, value) for own, place in each.items()}}
+    return {name: Target(each, value), **{own: Target({own: place}, value) for own, place in each.items()}}
 
 
-def _at_path(name: str, values: Mapping[str, Any]) -> _Target | None:
+def _at_path(name: str, values: Mapping[str, Any]) -> Target | None:
     """`data_preprocessing_fn_kwargs.train.mask_prop`: a key, there or not yet, of a dictionary argument."""
     keys: Place = tuple(name.split("."))
     if len(keys) < 2 or not isinstance(values.get(str(keys[0])), dict):
@@ -273,10 +282,15 @@ def _at_path(name: str, values: Mapping[str, Any]) -> _Target | None:
     value: Any = values
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
-    return _Target({name: keys}, value)
+    return Target({name: keys}, value)
 
 
-def _require_place(name: str, path: Place) -> None:
+def require_place(name: str, path: Place) -> None:
+    """What trials are judged by cannot be searched.
+
+    Raises:
+        UsageError: the place is of validation or tests.
+    """
     parts = [part for key in path for part in str(key).split("_")]
     if any(part in JUDGED_BY for part in parts):
         found = f"--params.{name} would change what trials are judged by"

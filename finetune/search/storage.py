@@ -23,7 +23,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from finetune.arguments.nearest import allowed_values
-from finetune.errors import Problem, RunError, UsageError
+from finetune.errors import DataError, Problem, RunError, UsageError
+from finetune.run.failures import first_line, is_of_its_files
 from finetune.run.record_lock import RecordLock
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,11 @@ class JournalLock(BaseJournalFileLock):
 
 
 def open_journal(path: Path) -> BaseStorage:
-    """A journal file, made with its folder where it is missing; half a line at its end is cut off, and said."""
+    """A journal file, made with its folder where it is missing; half a line at its end is cut off, and said.
+
+    Raises:
+        DataError: its lines are no operations of a study.
+    """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalLock(path)
@@ -93,7 +98,13 @@ def open_journal(path: Path) -> BaseStorage:
             _cut_half_line(path)
         finally:
             lock.release()
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    try:
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    except Exception as error:
+        if not is_of_its_files(error):
+            raise
+        found, remedy = f"this journal of a search is damaged ({first_line(error)})", f"choose another {FLAG}"
+        raise DataError(Problem(found, "", remedy, path)) from error
 
 
 def _cut_half_line(path: Path) -> None:
@@ -151,8 +162,9 @@ def _database(url: str, keywords: Mapping[str, Any]) -> BaseStorage:
     try:
         return _connect(url, dict(keywords))
     except ImportError as error:
-        found = f"{FLAG} is {hide_password(url)}, but {error}"
-        raise UsageError(Problem(found, remedy="install the driver of that database")) from error
+        found = f"{FLAG} is {hide_password(url)}, but its driver is not installed ({error.__cause__ or error})"
+        remedy = "pip install 'finetune[postgresql]', or the driver of that database"
+        raise UsageError(Problem(found, remedy=remedy)) from error
     except Exception as error:
         if not _is_of_database(error):
             raise

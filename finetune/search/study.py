@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner, PatientPruner, WilcoxonPruner
@@ -41,7 +41,12 @@ def name_study(params: Mapping[str, Any], dimensions: Sequence[Dimension]) -> st
 
 
 def open_study(
-    storage: BaseStorage, name: str, setting: Mapping[str, Any], sampler: BaseSampler, pruner: BasePruner
+    storage: BaseStorage,
+    name: str,
+    setting: Mapping[str, Any],
+    sampler: BaseSampler,
+    pruner: BasePruner,
+    direction: Literal["minimize", "maximize"] = "minimize",
 ) -> Study:
     """Begin a study or join it; `setting` are the arguments that its trials share.
 
@@ -49,7 +54,7 @@ def open_study(
         UsageError: there is a study of that name whose trials were trained with other arguments, with the differences.
     """
     study = optuna.create_study(
-        storage=storage, study_name=name, direction="minimize", load_if_exists=True, sampler=sampler, pruner=pruner
+        storage=storage, study_name=name, direction=direction, load_if_exists=True, sampler=sampler, pruner=pruner
     )
     study._thread_local.in_optimize_loop = True  # samplers that come to an end may say so: `is_exhausted` listens
     before = study.user_attrs.get(SETTING)

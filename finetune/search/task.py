@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial
 
 from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
@@ -197,32 +198,38 @@ def describe_search(setup: SearchSetup) -> None:
 
 def run_trials(trials: Trials, options: OptimizationArguments) -> None:
     """Train trials until there are enough, or until `timeout` seconds are over."""
-    timeout = options.optimize_kwargs.get("timeout")
-    end = None if timeout is None else time.monotonic() + timeout
     total = trials.slots.here or options.max_trials
     shown = bool(options.optimize_kwargs.get("show_progress_bar"))
     with Progress("Trials", total=total, unit="trial") if shown else nullcontext() as bar:
-        while end is None or time.monotonic() < end:
-            trial = trials.slots.claim()
-            if trial is None:
-                break
+        for trial in within_bounds(trials.slots, options.optimize_kwargs):
             try:
                 trials.run_trial(trial)
             finally:
-                write_optimization_results(trials.folder / RESULTS, list_trials(trials))
+                write_optimization_results(trials.folder / RESULTS, list_finished(trials.study))
             if bar is not None:
                 bar.advance()
 
 
-def list_trials(trials: Trials) -> list[FrozenTrial]:
+def within_bounds(slots: Slots, optimize_kwargs: Mapping[str, Any]) -> Iterator[Trial]:
+    """The trials of this process, until there are enough, or until `timeout` seconds are over."""
+    timeout = optimize_kwargs.get("timeout")
+    end = None if timeout is None else time.monotonic() + timeout
+    while end is None or time.monotonic() < end:
+        trial = slots.claim()
+        if trial is None:
+            return
+        yield trial
+
+
+def list_finished(study: Study) -> list[FrozenTrial]:
     """All trials of the study, but for numbers that were given back unused."""
-    return [trial for trial in trials.study.get_trials(deepcopy=False) if SURPLUS not in trial.user_attrs]
+    return [trial for trial in study.get_trials(deepcopy=False) if SURPLUS not in trial.user_attrs]
 
 
 def write_search(setup: SearchSetup, trials: Trials, folder: Path) -> dict[str, Any]:
     """Table, plots, the options tried, and the arguments of the best trial; returns what the last line says."""
     trials.drop_models()  # others may have overtaken the best of this folder meanwhile
-    found, best = list_trials(trials), find_best(trials.study)
+    found, best = list_finished(trials.study), find_best(trials.study)
     write_optimization_results(folder / RESULTS, found)
     for reason in write_optimization_plots(folder / PLOTS, trials.study):
         logger.info("%s: a page is left out: %s.", PLOTS, reason)

@@ -17,7 +17,8 @@ from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from finetune.errors import NonFiniteError, Preempted
+from finetune.data.array_files import read_npz
+from finetune.errors import DataError, NonFiniteError, Preempted
 from finetune.lm_experiments.parts import ExperimentSettings
 from finetune.lm_experiments.trainer import Validation
 from finetune.lm_experiments.training import TrainingResult, save_trained_model, train_once
@@ -65,10 +66,11 @@ class TextLosses:
 
 def _read_losses(path: Path) -> Losses | None:
     try:
-        with np.load(path, allow_pickle=False) as found:
-            return dict(zip(found["epochs"].tolist(), found["losses"], strict=True))
-    except (OSError, ValueError, KeyError):
-        return None
+        epochs, losses = read_npz(path, "epochs", "losses")
+    except DataError:
+        return None  # not there, or not whole: the trial is judged without
+    is_whole = epochs.ndim == 1 and losses.ndim == 2 and len(epochs) == len(losses) and losses.dtype.kind == "f"
+    return dict(zip(epochs.tolist(), losses, strict=True)) if is_whole else None
 
 
 def find_folder(trial: FrozenTrial) -> Path:

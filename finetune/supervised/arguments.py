@@ -21,6 +21,12 @@ class SupervisedArguments:
         metavar="balanced|FILE",
         help="weight of each label in the loss: balanced, or a file of `label weight` lines or a JSON object",
     )
+    weight_column: str | None = argument(
+        None,
+        metavar="COLUMN",
+        help="the column of what each training row (text, sentence) weighs in the loss, from 0 on, as against the others: 2 "
+        "counts as the row twice; validation and test are never weighted",
+    )
     silver_file: list[str] | None = argument(
         None,
         metavar="FILE",
@@ -29,6 +35,20 @@ class SupervisedArguments:
     )
     silver_weight: float = argument(
         1.0, minimum=0.0, help="what a silver example weighs in the loss, where a gold one weighs 1"
+    )
+    r_drop: float = argument(
+        0.0,
+        minimum=0.0,
+        metavar="ALPHA",
+        help="read each batch twice and let both answers, which differ by dropout, agree (R-Drop, Liang et al. 2021); 0 "
+        "is off, 1 to 5 are usual",
+    )
+    fgm: float = argument(
+        0.0,
+        minimum=0.0,
+        metavar="EPSILON",
+        help="learn each batch a second time, its embeddings moved by a vector of this length against the gradient (FGM, "
+        "Miyato et al. 2017); 0 is off",
     )
     early_stopping_patience: int | None = argument(
         None, minimum=1, help="stop after N evaluations without a better score"
@@ -54,6 +74,11 @@ def check_supervised(arguments: Arguments, files: Collection[str], *, has_source
         return [Problem("there is nothing to do", remedy="add --do_train, --do_eval or --do_predict")]
     missing = [] if has_source else _missing_data(arguments, stages, files)
     idle = [*_idle_patience(arguments, stages), *_idle_weights(arguments, stages), *_idle_silver(arguments, stages)]
+    idle += [
+        Problem(f"--{flag} needs training", remedy="add --do_train, or drop it")
+        for flag in ("r_drop", "fgm")
+        if arguments.get(flag) and "do_train" not in stages
+    ]
     return [*missing, *idle]
 
 
@@ -89,6 +114,9 @@ def _idle_silver(arguments: Arguments, stages: list[str]) -> list[Problem]:
 
 
 def _idle_weights(arguments: Arguments, stages: list[str]) -> list[Problem]:
-    if arguments.get("class_weights") is None or "do_train" in stages:
-        return []
-    return [Problem("--class_weights needs training", remedy="add --do_train, or drop it: scores do not weigh labels")]
+    weighed = {"class_weights": "labels", "weight_column": "rows", "soft_label_column": "rows"}
+    return [
+        Problem(f"--{flag} needs training", remedy=f"add --do_train, or drop it: scores do not weigh {what}")
+        for flag, what in weighed.items()
+        if "do_train" not in stages and arguments.get(flag) is not None
+    ]

@@ -10,7 +10,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.models.loading import load_model
-from finetune.training.fast_path import prepare_prediction
+from finetune.training.fast_prediction import prepare_prediction
 
 
 def load_to_predict(

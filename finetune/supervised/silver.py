@@ -17,8 +17,8 @@ from finetune.data.corpus import Corpus
 from finetune.data.files import MAX_LISTED
 from finetune.errors import DataError, Problem
 from finetune.supervised.arguments import SupervisedArguments
+from finetune.supervised.row_weights import WEIGHT
 
-WEIGHT = "weight"
 FLAG = "--silver_file"
 
 

@@ -6,7 +6,9 @@ import logging
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from torch import nn
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.model import ModelArguments
@@ -18,7 +20,8 @@ from finetune.run.folder import Run
 from finetune.supervised.task import SupervisedTask
 from finetune.training.building import build_trainer
 from finetune.training.dry_run import estimate_plan, format_plan
-from finetune.training.losses import take_label_smoothing
+from finetune.training.losses import TokenLoss, take_label_smoothing
+from finetune.training.regularizing import ConsistentAnswers, MovedEmbeddings, check_regularizing
 from finetune.training.saving import save_trained
 from finetune.training.settled import without_secrets
 from finetune.training.trainer import FinetuneTrainer
@@ -41,11 +44,21 @@ def build_supervised_trainer(task: SupervisedTask, run: Run) -> FinetuneTrainer:
     if arguments[RunArguments].dry_run:
         values["output_dir"] = tempfile.gettempdir()  # the Trainer makes its folder; a dry run leaves none
     patience = task.options.early_stopping_patience
-    trainer = build_trainer(
-        task.build_parts(model), values, run, patience=patience, fast_path=arguments[FastPathArguments]
-    )
+    parts = task.build_parts(model)
+    trainer = build_trainer(parts, values, run, patience=patience, fast_path=arguments[FastPathArguments])
+    regularize(trainer, task, parts.loss)
     run.record_effective({**arguments.effective(), **without_secrets(trainer.args)})
     return trainer
+
+
+def regularize(trainer: FinetuneTrainer, task: SupervisedTask, loss: TokenLoss) -> None:
+    """`--r_drop` and `--fgm`, where they are asked for."""
+    r_drop, fgm = task.options.r_drop, task.options.fgm
+    check_regularizing(r_drop, fgm, cast(nn.Module, trainer.model))
+    if r_drop:
+        trainer.consistent = ConsistentAnswers(r_drop, loss)
+    if fgm:
+        trainer.moved = MovedEmbeddings(fgm)
 
 
 def open_class_weights(asked: str | None, labels: list[str]) -> list[float] | None:

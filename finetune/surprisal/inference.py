@@ -32,7 +32,7 @@ from finetune.surprisal.row_inference import EncoderInputs, RowInference, SlotSc
 from finetune.surprisal.rows import NO_TARGET, plan_given_masks, plan_left_to_right, plan_masked
 from finetune.surprisal.surprisal import WordSurprisals, to_bits, word_surprisals
 from finetune.surprisal.word_borders import WordBorders, find_word_borders
-from finetune.tokenization.languages import list_languages, set_languages, target_side
+from finetune.tokenization.languages import list_languages, list_target_tokens, set_languages, target_side
 from finetune.tokenization.loading import load_tokenizer
 from finetune.training.precision import choose_precision
 
@@ -76,8 +76,8 @@ class SurprisalModel:
         self.subwords = SubwordEncoder(
             self.tokenizer, kept=(self.tokenizer.mask_token,) if self.masking == "given" else ()
         )
-        rows = self.model.config.get_text_config().vocab_size
-        self.borders: WordBorders = find_word_borders(self.tokenizer).widen(rows)
+        self.tokens = list_target_tokens(self.tokenizer)
+        self.borders: WordBorders = find_word_borders(self.tokenizer, self.tokens).widen(self.vocabulary)
         self.start_names = find_start_names(self.tokenizer)
         special = find_special_tokens(self.tokenizer)
         self.prefix: npt.NDArray[np.integer] = special.prefix
@@ -105,6 +105,13 @@ class SurprisalModel:
             batch_size=self.batch_size,
             bf16=self.bf16,
         )
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids that the model predicts among, also those that stand for no token."""
+        config = self.model.config.get_text_config()
+        has_two = self.task == "seq2seq" and not getattr(config, "share_encoder_decoder_embeddings", True)
+        return int(max(config.decoder_vocab_size if has_two else config.vocab_size, len(self.tokens)))
 
     @property
     def silent_ids(self) -> list[int]:

@@ -37,6 +37,9 @@ class ScoredTexts:
     word_texts: Sequence[str] | None = None  # (words,) needed for word tables only
     places: WordPlaces | None = None  # of words in their texts; None: not known
     shown: BoolArray | None = None
+    first_words: npt.NDArray[np.int64] | None = (
+        None  # (texts,) number of the first word of each part of a text; None: 0
+    )
 
     @property
     def text_of_token(self) -> npt.NDArray[np.int64]:
@@ -71,11 +74,11 @@ class SurprisalTables:
         chosen = np.arange(len(scored.ids)) if scored.shown is None else np.flatnonzero(scored.shown)
         words = scored.words
         word = np.cumsum(scored.starts) - 1
-        first_word = _first_words(scored)
+        uncounted = _uncounted_words(scored)
         of_text = scored.text_of_token
         alone = words.tokens[word] == 1 if len(word) else np.zeros(0, dtype=bool)
         columns = {
-            "word_num": (word - first_word[of_text])[chosen],
+            "word_num": (word - uncounted[of_text])[chosen],
             **_characters(scored.places, word[chosen]),
             "token_num_in_word": (np.arange(len(word)) - words.first_token[word])[chosen] if len(word) else word,
             "token": self._spell(scored.ids[chosen]),
@@ -96,7 +99,7 @@ class SurprisalTables:
         if scored.shown is not None:
             chosen = np.flatnonzero(np.logical_or.reduceat(scored.shown, words.first_token)) if len(of_text) else chosen
         columns = {
-            "word_num": (np.arange(len(of_text)) - _first_words(scored)[of_text])[chosen],
+            "word_num": (np.arange(len(of_text)) - _uncounted_words(scored)[of_text])[chosen],
             "word": pa.array(scored.word_texts, pa.string()).take(pa.array(chosen)),
             **_characters(scored.places, chosen),
             "n_tokens": words.tokens[chosen],
@@ -129,10 +132,10 @@ def abbreviate_count(parameters: int) -> str:
     return str(parameters)
 
 
-def _first_words(scored: ScoredTexts) -> npt.NDArray[np.int64]:
-    """Number of the first word (texts,) of each text among all words."""
-    before = np.concatenate([[0], np.cumsum(scored.starts)])
-    return before[scored.offsets[:-1]]
+def _uncounted_words(scored: ScoredTexts) -> npt.NDArray[np.int64]:
+    """What to take from a word's number among all words to have that in its text, (texts,)."""
+    before = np.concatenate([[0], np.cumsum(scored.starts)])[scored.offsets[:-1]]
+    return before if scored.first_words is None else before - scored.first_words
 
 
 def _repeated(value: object, size: int) -> pa.Array:

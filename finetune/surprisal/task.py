@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from finetune.arguments.model import ModelArguments
@@ -158,11 +159,8 @@ def open_table(surprisal_model: SurprisalModel, model: ModelArguments, options: 
 
 def make_tables(surprisal_model: SurprisalModel, model_name: str) -> SurprisalTables:
     """Tables whose first columns say which model this is."""
-    tokens: list[Any] = list(
-        surprisal_model.tokenizer.convert_ids_to_tokens(list(range(len(surprisal_model.tokenizer))))
-    )
-    vocabulary = max(len(tokens), surprisal_model.model.config.get_text_config().vocab_size)
-    spelled = pa.array(tokens + [None] * (vocabulary - len(tokens)), pa.string())
+    missing = surprisal_model.vocabulary - len(surprisal_model.tokens)
+    spelled = pa.array([token or None for token in [*surprisal_model.tokens, *[None] * missing]], pa.string())
     constants = {
         "model_name": model_name,
         "task": surprisal_model.task,
@@ -215,27 +213,38 @@ def _scored_text(surprisal_model: SurprisalModel, item: ScoringExample) -> str:
 
 
 def describe_words(
-    surprisal_model: SurprisalModel, scored: ScoredTokens, texts: Sequence[str], detail: str
+    surprisal_model: SurprisalModel,
+    scored: ScoredTokens,
+    texts: Sequence[str] | None,
+    detail: str,
+    *,
+    places: WordPlaces | None = None,
 ) -> dict[str, Any]:
-    """What tables of that detail say of words beside their surprisals; `texts` (texts,) are those that are scored."""
+    """What tables of that detail say of words beside their surprisals.
+
+    `texts` (texts,) are those that are scored, None where no column holds them. `places` are known already.
+    """
     if detail not in ("token", "word"):
         return {}
     words = spell_words(surprisal_model, scored) if detail == "word" else None
-    return {"word_texts": words, "places": _place_words(surprisal_model, scored, texts)}
+    if places is None and texts is not None:
+        edges = scored.offsets[1:-1]
+        places = place_words(surprisal_model, np.split(scored.ids, edges), np.split(scored.starts, edges), texts)
+    return {"word_texts": words, "places": places}
 
 
-def _place_words(surprisal_model: SurprisalModel, scored: ScoredTokens, texts: Sequence[str]) -> WordPlaces:
-    tokenizer, edges = surprisal_model.tokenizer, scored.offsets[1:-1]
-    rows, starts = np.split(scored.ids, edges), np.split(scored.starts, edges)
+def place_words(
+    surprisal_model: SurprisalModel,
+    rows: Sequence[npt.NDArray[np.integer]],
+    starts: Sequence[npt.NDArray[np.bool_]],
+    texts: Sequence[str],
+) -> WordPlaces:
+    """The places in their texts of the words of some rows of ids, which begin at `starts`."""
+    tokenizer = surprisal_model.tokenizer
     decode = lambda ids: str(tokenizer.decode(ids.tolist()))  # noqa: E731
-    return find_word_places(
-        surprisal_model.subwords,
-        texts,
-        rows if texts else [],
-        starts if texts else [],
-        decode,
-        tokenizer.all_special_ids,
-    )
+    special = sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id})  # what is unknown stands for characters
+    rows, starts = (rows, starts) if texts else ([], [])
+    return find_word_places(surprisal_model.subwords, texts, rows, starts, decode, special)
 
 
 def _fact_column(chunk: Sequence[ScoringExample], name: str, kind: FactKind) -> pa.Array:

@@ -100,10 +100,11 @@ class WordBorders:
         return self.style in (BorderStyle.START, BorderStyle.CONTINUATION)
 
 
-def find_word_borders(tokenizer: PreTrainedTokenizerBase) -> WordBorders:
-    """Read off a vocabulary which of its subwords begin, continue or end words."""
-    size = len(tokenizer)
-    tokens = [token or "" for token in tokenizer.convert_ids_to_tokens(list(range(size)))]
+def find_word_borders(tokenizer: PreTrainedTokenizerBase, tokens: list[str] | None = None) -> WordBorders:
+    """Read off a vocabulary which of its subwords begin, continue or end words; `tokens` if labels have their own."""
+    if tokens is None:
+        tokens = [token or "" for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
+    size = len(tokens)
     special = np.zeros(size, dtype=bool)
     special[[index for index in _added_special_ids(tokenizer) if index < size]] = True
     style, starts, ends, blanks = _find_style(tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from finetune.arguments.config_file import read_config_file
 from finetune.arguments.remote_code import explain_only_typed, may_stand_in_file
+from finetune.arguments.scanner import is_flag
 from finetune.errors import Problem, ProblemList, UsageError
 
 NAME_LENGTH = 120
@@ -27,7 +29,12 @@ class Cell:
     @property
     def words(self) -> list[str]:
         """The flags that set the values."""
-        return [word for flag, value in self.values.items() for word in (f"--{flag}", value)]
+        return [word for flag, value in self.values.items() for word in _spell(flag, value)]
+
+
+def _spell(flag: str, value: str) -> list[str]:
+    """The words of a flag with its value, which may begin with dashes itself."""
+    return [f"--{flag}={value}"] if value == "--" or is_flag(value) else [f"--{flag}", value]
 
 
 def read_grid(flags: Sequence[str], path: Path | None) -> dict[str, list[str]]:
@@ -51,8 +58,21 @@ def read_grid(flags: Sequence[str], path: Path | None) -> dict[str, list[str]]:
     for name, values in axes.items():
         if len(set(values)) < len(values):
             problems.append(Problem(f"the grid has a value of {name} twice: {', '.join(values)}"))
+        problems.add(
+            Problem(f"the grid has the value {value!r} for {name}", "no word of a command line holds that", "", path)
+            for value in values
+            if not _fits_command_line(value)
+        )
     problems.raise_any(UsageError)
     return axes
+
+
+def _fits_command_line(value: str) -> bool:
+    """Whether a process can be given a word: no null character, and no half of one in UTF-16."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def _read_file(path: Path) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune.run.parent import name_parent
 from finetune.run.signals import StopRequest
 from finetune.run.workers import usable_cores
 
@@ -73,7 +74,7 @@ def _start(job: Job, place: int, processes: int) -> tuple[Job, subprocess.Popen]
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            env={**os.environ, **share_machine(os.environ, place, processes)},
+            env={**os.environ, **share_machine(os.environ, place, processes), **name_parent()},
             start_new_session=True,
         )
     return job, process

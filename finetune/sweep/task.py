@@ -121,7 +121,7 @@ def plan_cells(
     extra = [f"--{name}" for name in ("restart", "overwrite_output_dir") if getattr(behaviour, name)]
     for cell in cells:
         own = ProblemList()
-        run = own.attempt(_plan, parser, script, cell, [*words, *extra], folder)
+        run = own.attempt(plan_run, parser, script, cell, [*words, *extra], folder)
         problems.add(own)
         runs += [run] if run else []
     problems.raise_any(UsageError)
@@ -156,7 +156,7 @@ def check_flags(parser: CommandParser, axes: Mapping[str, Any], words: Sequence[
     return problems
 
 
-def _plan(parser: CommandParser, script: Path, cell: Cell, words: list[str], folder: Path) -> SweepRun:
+def plan_run(parser: CommandParser, script: Path, cell: Cell, words: list[str], folder: Path) -> SweepRun:
     """Check one run as its command would, folder included."""
     own = folder / cell.name
     argv = [*words, *cell.words, "--output_dir", str(own)]
@@ -289,7 +289,7 @@ def describe_run(run: SweepRun, code: int | None, folder: Path) -> SweepRow:
         record = read_manifest(run.folder)
     except DataError as error:
         return SweepRow(run.cell.name, run.cell.values, "failed", str(error))
-    last = _read_last_line(folder / LOGS / f"{run.cell.name}.out")
+    last = read_last_line(folder / LOGS / f"{run.cell.name}.out")
     status = record["status"] if record else "not begun"
     if code is not None and code != EXIT_DONE:
         status = _status(code)
@@ -298,7 +298,8 @@ def describe_run(run: SweepRun, code: int | None, folder: Path) -> SweepRow:
     return SweepRow(run.cell.name, run.cell.values, status, reason, metrics)
 
 
-def _read_last_line(path: Path) -> dict[str, Any]:
+def read_last_line(path: Path) -> dict[str, Any]:
+    """What a run said in its last line, nothing where it said none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1])
     except (OSError, ValueError, IndexError):

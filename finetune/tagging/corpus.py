@@ -21,12 +21,20 @@ from finetune.data.sources import Patterns, find_corpus, find_in_folder
 from finetune.data.splits import carve_validation
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.supervised.arguments import SupervisedArguments
+from finetune.supervised.row_weights import FLAG as WEIGHT_FLAG
+from finetune.supervised.row_weights import WEIGHT
 from finetune.supervised.silver import FLAG, add_silver
 from finetune.tagging.checks import check_entities, check_tags, declare_labels, normalize_tags, require_label_list
 from finetune.tagging.corpora import NAMED, NamedCorpus, choose_task, wanted_files
 from finetune.tagging.formats.choice import read_sentences
 from finetune.tagging.formats.parquet import read_rows
-from finetune.tagging.formats.sentences import Sentences, TagColumns, merge_sentences, settle_documents
+from finetune.tagging.formats.sentences import (
+    Sentences,
+    TagColumns,
+    merge_sentences,
+    settle_documents,
+    settle_weights,
+)
 
 if TYPE_CHECKING:
     from finetune.tagging.arguments import TaggingDataArguments
@@ -78,6 +86,8 @@ def load_tagging_corpus(
         json_key=arguments.field,
         segmenter=segmenter,
         documents=documents,
+        weight=silver.weight_column if silver is not None else None,
+        weight_required=not (silver is not None and silver.silver_file),
     )
     corpus = problems.attempt(_load, arguments, columns, seed, problems)
     if corpus is None:
@@ -100,6 +110,7 @@ def load_tagging_corpus(
     _limit(corpus, arguments)
     if silver is not None and silver.silver_file:
         _add_silver_sentences(corpus, columns, silver, wanted=arguments.normalize_labels)
+    _require_weights(corpus, columns)
     corpus.log_notes()
     return corpus
 
@@ -117,6 +128,19 @@ def _add_silver_sentences(corpus: Corpus, columns: TagColumns, asked: Supervised
     silver.notes += normalize_tags(silver, wanted=wanted)
     corpus.notes += [note.replace("train", "silver", 1) for note in silver.notes]
     add_silver(corpus, silver.splits["train"], paths, asked, inputs=["words"], label="tags")
+
+
+def _require_weights(corpus: Corpus, columns: TagColumns) -> None:
+    """Nothing, unless weights were asked for and no sentence of train has one.
+
+    Raises:
+        DataError: so it is.
+    """
+    train = corpus.splits.get("train")
+    if columns.weight is None or train is None or WEIGHT in train.column_names:
+        return
+    found = f"{WEIGHT_FLAG} {columns.weight}: nothing says what a sentence of train weighs"
+    raise DataError(Problem(found, "files of sentences have a column or a comment of that name", "drop the flag"))
 
 
 def _read_labels(path: str | None) -> tuple[str, ...] | None:
@@ -261,11 +285,11 @@ def _read_datasets(name: str, loaded: Mapping[str, Dataset], columns: TagColumns
 
 
 def _read_rows(rows: Dataset, place: Path, columns: TagColumns) -> Sentences:
-    return settle_documents(read_rows(rows, place, columns), columns, place)
+    return settle_weights(settle_documents(read_rows(rows, place, columns), columns, place), columns, place)
 
 
 def _columns_of(split: str, columns: TagColumns) -> TagColumns:
-    return replace(columns, required=split != "test")
+    return replace(columns, required=split != "test", weight=columns.weight if split == "train" else None)
 
 
 def _add_split(corpus: Corpus, split: str, sentences: Sentences, files: Sequence[int] | None = None) -> None:

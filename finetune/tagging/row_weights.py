@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from datasets import Dataset
@@ -38,10 +39,24 @@ class WeightedTokenLoss(TokenLoss):
 
     def per_position(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Float32 losses (batch, length), zero where the label is -100."""
-        is_known = labels != IGNORED
-        plain = torch.where(is_known, labels % self.num_labels, labels)
-        places = torch.where(is_known, labels // self.num_labels, 0)
-        return super().per_position(logits, plain) * self.table.to(logits.device)[places]
+        plain = torch.where(labels != IGNORED, labels % self.num_labels, labels)
+        return super().per_position(logits, plain) * self._weights_of(labels)
+
+    def divergences(self, one: torch.Tensor, other: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """As of `TokenLoss`, times the weights."""
+        return super().divergences(one, other, labels) * self._weights_of(labels)
+
+    def _weights_of(self, labels: torch.Tensor) -> torch.Tensor:
+        places = torch.where(labels != IGNORED, labels // self.num_labels, 0)
+        return self.table.to(labels.device)[places]
+
+
+def count_labelled(rows: Dataset, sentences: int) -> npt.NDArray[np.int64]:
+    """How many positions of each sentence (sentences,) have a label, over all its windows."""
+    whole = rows.with_format("arrow")[:]
+    column = whole["labels"].combine_chunks()
+    windows = np.repeat(whole["sentence"].to_numpy(), column.value_lengths().to_numpy(zero_copy_only=False))
+    return np.bincount(windows[column.flatten().to_numpy() != IGNORED], minlength=sentences)
 
 
 def weigh_labels(rows: Dataset, weights: Sequence[float], num_labels: int) -> tuple[Dataset, list[float]]:

@@ -21,7 +21,7 @@ from finetune.models.checks import list_labels, match_head, name_labels, resolve
 from finetune.models.loading import load_config
 from finetune.models.settings import TaggerSettings
 from finetune.supervised.opening import check_best_metric, check_pretrained, require_splits
-from finetune.supervised.silver import WEIGHT
+from finetune.supervised.row_weights import WEIGHT, scale_weights
 from finetune.supervised.task import SupervisedTask
 from finetune.supervised.training import open_class_weights, resolve_class_weights
 from finetune.tagging import metrics as tagging
@@ -35,7 +35,7 @@ from finetune.tagging.evaluation import build_subword_metrics
 from finetune.tagging.opening import guess_tagger_settings
 from finetune.tagging.options import adopt_settings, find_transitions, resolve_word_segmenter
 from finetune.tagging.published.thainer import filter_long_tests
-from finetune.tagging.row_weights import WeightedTokenLoss, weigh_labels
+from finetune.tagging.row_weights import WeightedTokenLoss, count_labelled, weigh_labels
 from finetune.tagging.viterbi import TransitionScores
 from finetune.tagging.words import WordEncoder
 from finetune.tokenization.loading import find_space_token, load_tokenizer
@@ -86,7 +86,8 @@ class TaggingTask(SupervisedTask):
         smoothing, _ = take_label_smoothing(self.values)
         train, loss = self.rows("train"), TokenLoss(resolve_class_weights(self), smoothing)
         if train is not None and WEIGHT in self.corpus.splits["train"].column_names:
-            weights = self.corpus.splits["train"][WEIGHT][:]
+            own = self.corpus.splits["train"][WEIGHT][:]
+            weights = scale_weights(own, count_labelled(train, len(own))).tolist()
             train, table = weigh_labels(train, weights, len(self.labels))
             loss = WeightedTokenLoss(table, len(self.labels), resolve_class_weights(self), smoothing)
         return TrainerParts(

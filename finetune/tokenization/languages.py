@@ -32,6 +32,14 @@ def target_side(tokenizer: Any) -> Iterator[None]:
         tokenizer._switch_to_input_mode()
 
 
+def list_target_tokens(tokenizer: Any) -> list[str]:
+    """How each id of a label is spelled: by the vocabulary of its own that a Marian model may have, else as texts are."""
+    if getattr(tokenizer, "separate_vocabs", False):
+        by_id = {index: token for token, index in tokenizer.target_encoder.items()}
+        return [by_id.get(index, "") for index in range(max(by_id) + 1)]
+    return [token or "" for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
+
+
 def list_languages(tokenizer: Any) -> list[str]:
     """The languages that a tokenizer has tokens for, as it calls them; none where it has no such tokens."""
     if not hasattr(tokenizer, "set_tgt_lang_special_tokens"):
@@ -46,6 +54,8 @@ def list_languages(tokenizer: Any) -> list[str]:
 def set_languages(tokenizer: PreTrainedTokenizerBase, source: str | None, target: str | None) -> list[Problem]:
     """Let the tokenizer put these languages around texts and labels; nothing is changed where there are problems."""
     known: list[str] = list_languages(tokenizer)
+    spell = getattr(tokenizer, "_convert_lang_code_special_format", str)  # PLBart's "java" is its token "__java__"
+    source, target = (value and spell(value) for value in (source, target))
     asked = {"--source_lang": source, "--target_lang": target}
     if not known:
         found = [flag for flag, value in asked.items() if value]

@@ -19,7 +19,7 @@ from finetune.arguments.nearest import allowed_values
 from finetune.data.files import listed
 from finetune.data.json_values import parse_json
 from finetune.errors import DataError, Problem, UsageError
-from finetune.run.failures import is_of_its_files
+from finetune.run.failures import first_line, is_of_its_files, is_panic
 from finetune.tokenization.pre_tokenizers import read_pre_tokenizers
 from finetune.tokenization.sentencepiece_models import (
     PieceTokenizer,
@@ -246,19 +246,22 @@ def load_auto(name: str, options: dict[str, Any], *, add_prefix_space: bool = Fa
 
 def _open_auto(name: str, options: dict[str, Any]) -> PreTrainedTokenizerBase:
     try:
-        return AutoTokenizer.from_pretrained(name, **options)
-    except Exception as error:
-        if not is_of_its_files(error):
-            raise
-        raise DataError(_explain(name, error)) from error
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        if tokenizer.is_fast:
+            tokenizer.backend_tokenizer.encode_batch(["a"])  # a file that contradicts itself shows only here
+    except BaseException as error:
+        if is_panic(error) or (isinstance(error, Exception) and is_of_its_files(error)):
+            raise DataError(_explain(name, error)) from error
+        raise
+    return tokenizer
 
 
-def _explain(name: str, error: Exception) -> Problem:
+def _explain(name: str, error: BaseException) -> Problem:
     path = Path(name)
     if not path.exists():
         return out_of_reach(name, TOKENIZER_FILES)
     held = listed(sorted(item.name for item in path.iterdir())) if path.is_dir() else path.name
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = first_line(error)
     remedy = f"place {', '.join(TOKENIZER_FILES[:-1])} or {TOKENIZER_FILES[-1]} there"
     return Problem(f"no tokenizer can be loaded ({reason})", f"the folder holds {held}", remedy, path)
 

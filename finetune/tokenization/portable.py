@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import Encoding, Tokenizer
 
+from finetune.run.failures import is_panic
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -114,8 +116,11 @@ def load_portable(rust_json: str, facts: Mapping[str, Any]) -> PortableTokenizer
     """
     try:
         rust = Tokenizer.from_str(rust_json)
-    except Exception as error:  # the Rust library raises a bare Exception
-        raise ValueError(str(error)) from error
+        rust.encode_batch([PROBES[0]])
+    except BaseException as error:  # the Rust library raises a bare Exception, or panics, which is no Exception at all
+        if isinstance(error, Exception) or is_panic(error):
+            raise ValueError(str(error)) from error
+        raise
     return PortableTokenizer(rust, TokenizerFacts(**facts))
 
 

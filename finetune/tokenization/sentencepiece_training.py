@@ -10,16 +10,15 @@ import io
 import logging
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sentencepiece
 
 from finetune.errors import DataError, Problem
+from finetune.run.folders_aside import temporary_folder
 from finetune.tokenization.training_text import LineRules, TrainingText
 from finetune.tokenization.vocabulary import SPACE
 
@@ -113,8 +112,8 @@ def _casing_rules(settings: PieceSettings) -> Iterator[dict[str, Any]]:
     if not settings.lowercase or settings.normalization != "identity":
         yield {}
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lowercase.tsv"
+    with temporary_folder("finetune-casing-") as folder:
+        path = folder / "lowercase.tsv"
         path.write_text("".join(_lowering_rules()), encoding="utf-8")
         yield {"normalization_rule_tsv": str(path)}
 

@@ -22,7 +22,7 @@ from finetune.data.files import listed
 from finetune.data.json_values import parse_json
 from finetune.data.text import find_text_files
 from finetune.errors import DataError, Problem
-from finetune.run.atomic_files import files_written_aside
+from finetune.run.folders_aside import files_written_aside
 from finetune.run.output_record import OutputRecord
 from finetune.run.workers import one_tokenizer_thread
 from finetune.tokenization.casing import set_casing
@@ -236,8 +236,7 @@ def _piece_settings(arguments: TokenizerTrainingArguments, pieces: SentencePiece
 def _train_byte_level(
     paths: list[Path], arguments: TokenizerTrainingArguments, _: SentencePieceArguments, output: Path
 ) -> int:
-    from tokenizers import AddedToken
-    from transformers import PreTrainedTokenizerFast, RobertaTokenizer
+    from transformers import RobertaTokenizer
 
     settings = SubwordSettings(
         "ByteLevelBPETokenizer",
@@ -249,10 +248,8 @@ def _train_byte_level(
     write_subwords(vocabulary, output, output.with_name("merges.txt"))
     merges: Any = vocabulary.merges
     tokenizer: PreTrainedTokenizerBase = RobertaTokenizer(vocab=vocabulary.tokens, merges=merges)
-    if arguments.lowercase:  # under the name of RoBERTa's class transformers would build it anew, without that
-        set_casing(tokenizer, True)
-        roles = {**tokenizer.special_tokens_map, "mask_token": AddedToken("<mask>", lstrip=True, special=True)}
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **roles)
+    if arguments.lowercase:
+        tokenizer = set_casing(tokenizer, True)
     tokenizer.save_pretrained(output.parent)
     return len(vocabulary.tokens)
 

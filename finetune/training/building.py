@@ -41,6 +41,7 @@ from finetune.training.callbacks import (
     NonFiniteGuard,
     ProgressBar,
 )
+from finetune.training.evaluation_lines import build_evaluation_lines
 from finetune.training.fast_path import prepare_model, prepare_trainer, resolve_precision
 from finetune.training.global_batch import require_same_batch
 from finetune.training.history import Progress, write_history
@@ -169,6 +170,7 @@ def build_trainer(
         *([Unfreezing(moment, adapted.frozen)] if (moment := adapted.asked.rates.unfreezing) else []),
         CheckpointKeeper(values.get("save_total_limit") or CHECKPOINTS_KEPT),
         *([EarlyStopping(patience)] if patience else []),
+        *build_evaluation_lines(),
     ]
     relay_trainer_log(parts.model)
     log_arguments(arguments)

@@ -24,7 +24,6 @@ from transformers import (
 )
 
 from finetune.arguments.fast_path import FastPathArguments
-from finetune.arguments.prediction import PredictArguments
 from finetune.arguments.training_table import TrainingValues
 from finetune.models.fast_dropout import use_fast_dropout
 from finetune.models.native.serving import use_native_encoder, why_no_kernels
@@ -37,8 +36,9 @@ from finetune.models.sparse_embedding import (
 from finetune.models.sparse_mlm_head import use_sparse_mlm_head
 from finetune.models.unpadding.hooks import is_unpadded, unpad_encoder
 from finetune.training.allocator import keep_freed_memory
+from finetune.training.fast_prediction import describe
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
-from finetune.training.precision import LONG_NAMES, PrecisionChoice, choose_precision
+from finetune.training.precision import PrecisionChoice, choose_precision
 from finetune.training.sorted_evaluation import row_lengths
 from finetune.training.trainer import FinetuneTrainer
 from finetune.training.unpadded_batches import annotate_batches
@@ -126,13 +126,6 @@ def use_sparse_head(model: PreTrainedModel, options: FastPathArguments) -> str |
     return use_sparse_mlm_head(model) if is_masked_lm and not options.no_sparse_head else ""
 
 
-def describe(what: str, reason: str | None, switched_off: bool) -> str:
-    """One part of the line: in use (None), not concerned (empty), switched off, or why not."""
-    if switched_off or reason == "":
-        return ""
-    return what if reason is None else f"no {what} ({reason})"
-
-
 def describe_native(model: PreTrainedModel, options: FastPathArguments, values: TrainingValues) -> list[str]:
     """Encoder and optimizer; what both lack is said once."""
     encoder, optimizer = use_native(model, options, values), why_no_native_adamw(options, values)
@@ -196,29 +189,6 @@ def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> Non
             "%d texts are longer than --max_tokens_per_batch; each is a batch of its own.", sampler.over_budget
         )
     use_length_batches(trainer, sampler)
-
-
-def prepare_prediction(model: PreTrainedModel, options: PredictArguments) -> bool:
-    """Switch on what speeds up prediction, in place; returns whether to compute in bfloat16 (`models/inference.py`)."""
-    on_cpu = model.device.type == "cpu"
-    if on_cpu:
-        keep_freed_memory()
-    asked: TrainingValues = {"use_cpu": on_cpu}
-    if options.bf16 is not None:
-        asked["bf16"] = options.bf16
-    choice = choose_precision(asked, [model.config])
-    bf16 = choice.dtype == "bf16"
-    if options.bf16 and not bf16:
-        logger.warning("Predicting in float32 because %s.", choice.reason)
-    reason = "it was switched off" if options.no_unpad else unpad_encoder(model)
-    if reason is not None:
-        logger.info("Padding is computed, too: %s.", reason)
-    if reason is not None or not on_cpu or options.no_native:
-        return bf16
-    native = use_native_encoder(model, torch.bfloat16 if bf16 else torch.float32)
-    number = LONG_NAMES["bf16" if bf16 else "fp32"]
-    logger.info("Encoder: %s.", describe(f"native step in {number}", native, False))
-    return bf16
 
 
 def prepare_frozen_model(

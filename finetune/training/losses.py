@@ -45,10 +45,23 @@ class TokenLoss:
     ) -> torch.Tensor:
         """One micro-batch's share of the global mean. Logits (batch, length, labels), labels (batch, length)."""
         losses = self.per_position(outputs["logits"], labels)
-        items = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        loss = losses.sum() / torch.as_tensor(items, device=losses.device).clamp(min=1)
+        loss = losses.sum() / self.count_items(outputs["logits"], labels, num_items_in_batch)
         self.watch(loss)
         return loss
+
+    def count_items(
+        self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None
+    ) -> torch.Tensor:
+        """What a sum is divided by: the global number of items where it is given, else that of these labels."""
+        items = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        return torch.as_tensor(items, device=logits.device).clamp(min=1)
+
+    def divergences(self, one: torch.Tensor, other: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """How far two answers to the same batch are apart, in the shape of `per_position`, zero where no label is.
+
+        The mean of both Kullback-Leibler divergences (Liang et al. 2021, https://arxiv.org/abs/2106.14448, equation 2).
+        """
+        return diverge(one, other) * (labels != IGNORED)
 
     def per_position(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Float32 losses (batch, length), zero where the label is -100."""
@@ -72,6 +85,12 @@ class TokenLoss:
         """The first non-finite loss since the last call, or None. Waits for the device."""
         value, self.unseen = self.unseen, None
         return None if value is None or bool(value.isfinite()) else value.item()
+
+
+def diverge(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Mean of both Kullback-Leibler divergences of two softmaxes (..., labels), in float32: (...)."""
+    first, second = one.float().log_softmax(-1), other.float().log_softmax(-1)
+    return 0.5 * ((first.exp() - second.exp()) * (first - second)).sum(-1)
 
 
 class EvaluationLoss:

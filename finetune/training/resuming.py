@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -214,6 +215,14 @@ class ResumingTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.averages is not None:
             self.averages.load(Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Adds that names of states are the objects that they are in a run that never stopped: what is saved is the same."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        for state in self.optimizer.state.values() if self.optimizer is not None else ():
+            shared = {sys.intern(name) if isinstance(name, str) else name: value for name, value in state.items()}
+            state.clear()
+            state.update(shared)
 
     def _load_best_model(self) -> None:
         """Replaces loading all weights where a checkpoint holds those of an adapter."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -24,6 +25,7 @@ from finetune.training.even_shares import EvenShares, repeats_rows
 from finetune.training.folded_clipping import can_fold, fold_into
 from finetune.training.native_adamw import use_native_adamw
 from finetune.training.parameter_groups import build_groups, needs_groups
+from finetune.training.regularizing import ConsistentAnswers, MovedEmbeddings, Step
 from finetune.training.resuming import ResumingTrainer
 from finetune.training.sorted_evaluation import evaluate_sorted, why_not_sorted
 from finetune.training.token_rate import TokenRate
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 CHOOSING = {"params", "model", "optimizer_dict"}  # keywords of optimizers that make groups of their own
 OVERRIDDEN = (
-    "training_step",
+    *("training_step", "compute_loss"),
     *("_init_training_state", "get_batch_samples", "_maybe_log_save_evaluate", "_save_checkpoint", "log"),
     *("_save", "_load_from_checkpoint", "_load_best_model", "_evaluate"),
     "_get_num_items_in_batch",
@@ -61,14 +63,32 @@ class FinetuneTrainer(ResumingTrainer):
     adapted: Trained | None = None
     said: frozenset[str] = frozenset()
     token_rate: TokenRate | None = None
+    consistent: ConsistentAnswers | None = None
+    moved: MovedEmbeddings | None = None
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Replaces `auto_find_batch_size`, which changes the effective batch, by parts (`batch_parts.py`); counts tokens."""
         if self.token_rate is not None:
             self.token_rate.count(inputs)
+        step: Step = super().training_step if self.moved is None else partial(self.moved.step, super().training_step)
         if self.batch_parts is None:
-            return super().training_step(model, inputs, num_items_in_batch)
-        return self.batch_parts.step(super().training_step, model, inputs, num_items_in_batch)
+            return step(model, inputs, num_items_in_batch)
+        return self.batch_parts.step(step, model, inputs, num_items_in_batch)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Replaces one answer by two where they are to agree (`regularizing.py`), in training."""
+        plain = super().compute_loss
+        if self.consistent is None or not model.training:
+            return plain(model, inputs, return_outputs, num_items_in_batch)
+        answer = lambda: plain(model, dict(inputs), True, num_items_in_batch)  # noqa: E731
+        loss, outputs = self.consistent.compute(answer, inputs["labels"], num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor | int | None:
         """Replaces the count of labels that are not -100 where a loss is divided by other numbers, or by several.

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import Trainer
 
 from finetune.encoding.padding import IGNORED, pad_rows, real_positions
 from finetune.models.sparse_mlm_head import select_labelled
 from finetune.models.unpadding.hooks import is_unpadded
 from finetune.training.collators import TaggingCollator
+
+if TYPE_CHECKING:
+    from transformers import Trainer  # which brings peft along
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,21 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import (
+    AutoConfig,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    BertConfig,
     BertForSequenceClassification,
+    BertForTokenClassification,
     DistilBertConfig,
     DistilBertModel,
 )
 
+from finetune.arguments.adapters import AdapterArguments
+from finetune.arguments.model import ModelArguments
+from finetune.models.adapters import adapter_weights, add_adapter
+from finetune.models.loading import load_model
+from finetune.models.quantizing import quantize_encoder
 from tests import tiny
 
 KINDS = ("lora", "dora", "ia3", "vera")
@@ -185,6 +195,74 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(train, call_comma
     assert done.code == 2 and f"was trained on {own}, which is not there" in done.stderr
     done = call_command("merge.py", base, "--output_dir", tmp_path / "nothing")
     assert done.code == 2 and "holds no adapter" in str(done.last["reason"])
+
+
+def test_an_adapter_whose_head_has_other_labels_is_refused_with_both(train, call_command, tmp_path):
+    output = train("run", "--peft", "lora")
+    other = tmp_path / "other.conll"
+    other.write_text("ann\tB-FOO\nran\tO\n\nthe\tO\ncat\tO\n\n" * 9)
+    flags = ("--train_file", other, "--validation_file", other, "--do_train", "--max_steps", 1)
+    done = call_command("run_ner.py", "--model_name_or_path", output, *flags, "--output_dir", tmp_path / "again")
+    assert done.code == 2 and "has a head of other labels (O, B-PER, " in str(done.last["reason"])
+    assert "than the data (B-FOO, O)" in str(done.last["reason"]) and "finetune merge" in str(done.last["reason"])
+    (output / "config.json").unlink()  # as plain peft writes adapters
+    done = call_command("run_ner.py", "--model_name_or_path", output, *flags, "--output_dir", tmp_path / "again")
+    assert done.code == 2 and "has a head of 11 labels (classifier.bias), and 2 are needed" in str(done.last["reason"])
+
+
+def test_an_adapter_teaches_as_its_merged_model_does(train, call_command, base, tmp_path):
+    teacher = train("teacher", "--peft", "lora")
+    assert call_command("merge.py", teacher, "--output_dir", tmp_path / "merged").code == 0
+    weights = []
+    for name, folder in (("adapter", teacher), ("plain", tmp_path / "merged")):
+        done = call_command(
+            "distillation/train.py", "--task", "token_classification", "--teacher_name", folder, "--student_name", base,
+            "--dataset_name", "sample", "--max_train_samples", 40, "--max_steps", 3, "--output_dir", tmp_path / name,
+            "--alpha_hard", 0, "--learning_rate", 1e-2,
+        )  # fmt: skip
+        assert done.code == 0, done.stderr
+        weights.append(load_file(tmp_path / name / "model.safetensors"))
+    assert all(torch.allclose(value, weights[1][name], atol=1e-4) for name, value in weights[0].items())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU that takes 4-bit layers")
+def test_four_bits_are_refused_without_a_gpu_beside_everything_else(train, tmp_path):
+    done = train("bad", "--peft", "lora", "--load_in_4bit", "--lora_target_modules", "querry", code=2)
+    assert "--load_in_4bit needs an NVIDIA GPU" in str(done.last["reason"])
+    assert "no linear layer 'querry'" in str(done.last["reason"]) and not (tmp_path / "bad").exists()
+    done = train("bad", "--load_in_4bit", code=2)
+    assert "--load_in_4bit says how an adapter is, and none is trained" in str(done.last["reason"])
+    done = train("bad", "--peft", "vera", "--load_in_4bit", code=2)
+    assert "--load_in_4bit means nothing to --peft vera" in str(done.last["reason"])
+
+
+def test_an_adapter_learns_beside_layers_in_four_bits(base, tmp_path):
+    """On the CPU, which bitsandbytes computes on, too; the command line asks for a GPU."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    wide = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4
+    )
+    folder = tiny.save(BertForTokenClassification(wide), tokenizer, tmp_path / "wide")  # whole blocks of 64 weights
+    arguments, config = ModelArguments(model_name_or_path=str(folder)), AutoConfig.from_pretrained(folder)
+    model = load_model(arguments, config, tokenizer, task="token_classification", new_head=False)
+    ids = torch.randint(5, 100, (2, 9))
+    before = model.eval()(ids).logits
+    assert quantize_encoder(model, torch.float32) == 12
+    add_adapter(model.to("cpu"), AdapterArguments(peft="lora", load_in_4bit=True), seed=0)
+    layer = model.bert.encoder.layer[0].attention.self.query
+    assert type(layer.base_layer).__name__ == "Linear4bit" and not layer.base_layer.weight.requires_grad
+    logits = model.eval()(ids).logits
+    assert torch.allclose(logits, before, atol=0.3) and not torch.equal(logits, before), "rounded to 4 bits"
+    logits.square().sum().backward()
+    assert layer.lora_B["default"].weight.grad.abs().sum() > 0
+    assert not any("base_layer" in name for name in adapter_weights(model))
+
+
+def test_peft_is_imported_only_where_adapters_or_a_trainer_are(base):
+    code = "import sys, finetune.tagging.opening, finetune.serving.task; print('peft' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -186,16 +187,38 @@ def test_words_and_totals_are_those_of_score(tune, call_command, folders, data, 
     assert ours["epoch"].isna().all()
 
 
-def test_long_texts_are_read_in_windows_as_score_reads_them(tune, call_command, folders, tmp_path):
-    long = write_texts(tmp_path / "long.txt.gz", [" ".join(TEXTS), TEXTS[0], "<|endoftext|>" + " ".join(TEXTS[2:])])
-    done = tune("lm", "--test_file", long, "--max_length", 24, "--long_text", "window", epochs=0)
-    options = ("--device", "cpu", "--max_length", 24, "--output_dir", tmp_path / "score")
+@pytest.mark.parametrize("detail", ["token", "word", "sentence"])
+def test_tables_of_texts_in_windows_are_those_of_score(detail, tune, call_command, folders, tmp_path):
+    """Also where the windows of a text fill several batches, and words are predicted in two windows."""
+    texts = ["  ".join(TEXTS), TEXTS[0], "<|endoftext|>" + " ".join(TEXTS[2:]), " ".join(TEXTS * 3)]
+    long = write_texts(tmp_path / "long.txt.gz", texts)
+    wide = ("--max_length", 23, "--metrics_detail", detail)
+    done = tune("lm", "--test_file", long, *wide, "--long_text", "window", "--per_device_test_batch_size", 2, epochs=0)
+    options = ("--device", "cpu", *wide, "--output_dir", tmp_path / "score")
     scored = call_command("score.py", "--model_name_or_path", folders["lm"], "--test_file", long, *options)
-    assert done.code == scored.code == 0 and "2 of 3 texts are longer than 24 tokens" in said(done)
+    assert done.code == scored.code == 0 and "3 of 4 texts are longer than 23 tokens" in said(done)
+    assert done.last["test"]["long"]["texts"] == scored.last["texts"] == 4
     ours, theirs = (read(next((tmp_path / name).glob("*-test_results.csv.gz"))) for name in ("out", "score"))
-    for name in ("token", "item"):
-        assert ours[name].tolist() == theirs[name].tolist()
-    assert ours["surprisal"].tolist() == pytest.approx(theirs["surprisal"].tolist(), abs=1e-4)
+    same = [
+        name for name in theirs if name not in ("input_text", "input_label", "n_params") and theirs[name].dtype != float
+    ]
+    assert {"token": "token_num_in_word", "word": "n_tokens", "sentence": "n_words"}[detail] in same
+    for name in same:
+        assert ours[name].tolist() == theirs[name].tolist(), name
+    for name in {"surprisal", "surprisal_corrected", "loss"} & {*theirs}:
+        assert ours[name].tolist() == pytest.approx(theirs[name].tolist(), abs=1e-4)
+
+
+def test_words_of_texts_in_windows_have_their_numbers_and_places_in_tables_of_training(tune, tmp_path):
+    text = " ".join(TEXTS)
+    long = write_texts(tmp_path / "long.txt.gz", [text, TEXTS[0]])
+    flags = ("--train_file", long, "--validation_file", long, "--max_length", 12, "--long_text", "window", "--shuffle")
+    assert tune("lm", *flags, epochs=1).code == 0
+    table = read(tmp_path / "out" / "metrics.csv.gz")
+    train = table[(table["dataset_type"] == "train") & (table["item"] == 0)].drop_duplicates("word_num")
+    found = {number: text[first:end] for number, first, end in
+             zip(train["word_num"], train["word_char_start"], train["word_char_end"], strict=True)}  # fmt: skip
+    assert [found[number] for number in range(len(found))] == text.split()
 
 
 @pytest.mark.parametrize("how", ["window", "truncate"])
@@ -207,6 +230,11 @@ def test_masked_texts_are_read_whole_in_windows_and_keep_their_ends_when_cut(how
     table = read(next((tmp_path / "out").glob("*-test_results.csv.gz")))
     tokens = AutoTokenizer.from_pretrained(folders["mlm"]).tokenize(text)
     assert table["token"].tolist() == (tokens if how == "window" else tokens[:10])
+    words = re.findall(r"\w+|[^\w\s]", text)  # of this vocabulary
+    assert [words[number] for number in table["word_num"]] == [
+        text[first:end] for first, end in zip(table["word_char_start"], table["word_char_end"], strict=True)
+    ]
+    assert table["word_num"].drop_duplicates().tolist() == list(range(len(words) if how == "window" else 9))
     assert table["input_text"].str.startswith("[CLS]").all() and table["input_text"].str.endswith("[SEP]").all()
 
 

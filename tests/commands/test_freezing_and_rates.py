@@ -79,7 +79,11 @@ def test_a_run_that_goes_on_after_its_parts_thawed_ends_as_an_undisturbed_one(tr
         with monkeypatch.context() as patched:
             patched.setattr(GracefulStop, "on_step_end", stop)
             train(f"part-{step}", *flags, code=75)
-        assert not changed(whole, train(f"part-{step}", *flags))
+        part = train(f"part-{step}", *flags)
+        assert not changed(whole, part)
+        for name in ("checkpoint-2", "checkpoint-4"):
+            states = [(folder / name / "optimizer.pt").read_bytes() for folder in (whole, part)]
+            assert states[0] == states[1], name
 
 
 def test_layers_below_move_less_and_the_head_by_its_own_rate(train, tiny_bert):

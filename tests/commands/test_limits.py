@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from finetune.errors import DataError
-from finetune.run.atomic_files import AtomicFile, files_written_aside
+from finetune.run.atomic_files import AtomicFile
 from finetune.run.failures import explain
+from finetune.run.folders_aside import files_written_aside
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from finetune.data import files
+from finetune.data.file_kinds import guess_wide_encoding
 from finetune.data.files import (
     capped,
     content_sha256,
@@ -17,6 +20,7 @@ from finetune.data.files import (
     read_lines,
     read_text,
 )
+from finetune.data.text import read_chunks
 from finetune.errors import DataError, Problem
 
 
@@ -152,3 +156,55 @@ def test_a_gzip_file_that_holds_out_of_all_proportion_is_refused(tmp_path, monke
         files.read_bytes(path)
     path.write_bytes(gzip.compress(b"0" * (1 << 20)))
     assert len(files.read_bytes(path)) == 1 << 20
+
+
+SCRIPTS = {  # with and without spaces and line ends
+    "latin": "The keys to the cabinet are on the table.\nCafé\n",
+    "thai": "ภาษาไทยง่ายนิดเดียว",
+    "thai lines": "สวัสดีครับ วันนี้อากาศดี\n" * 3,
+    "chinese": "今天天气很好，我们去公园散步。\n一个人在家看书。\n",
+    "japanese": "これは日本語の文章です。\nカタカナもあります。\n",
+    "korean": "안녕하세요 세계\n한국어 문장입니다.\n",
+    "russian": "Ключи от шкафа лежат на столе.\n",
+    "hindi": "चाबियाँ मेज़ पर हैं।\n",
+    "arabic": "المفاتيح على الطاولة.\n",
+    "emoji": "😀 😀 fine\n",
+    "empty first line": "\nsecond line\n",
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16LE"), ("utf-16-be", "UTF-16BE")]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_utf16_is_named_in_every_script_with_and_without_its_mark(tmp_path, name, encoding, said, packed):
+    data = SCRIPTS[name].encode(encoding)
+    path = write(tmp_path / "x.txt", gzip.compress(data, mtime=0) if packed else data)
+    for read in (read_text, read_lines, lambda path: list(iterate_lines(path)), lambda path: list(read_chunks([path]))):
+        with pytest.raises(DataError) as caught:
+            read(path)
+        assert f"the file is {said}; UTF-8 is read; save it as UTF-8: iconv -f {said} -t UTF-8" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "cp874", "cp1251", "gb18030", "shift-jis", "euc-kr", "cp1252"]
+)
+def test_text_in_bytes_is_not_taken_for_utf16(name, encoding):
+    assert guess_wide_encoding(SCRIPTS[name].encode(encoding, "ignore") * 30) is None
+    assert guess_wide_encoding(SCRIPTS[name].encode(encoding, "ignore")[:1]) is None
+
+
+@settings(max_examples=200)
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=300))
+def test_no_text_in_utf8_is_taken_for_utf16(text):
+    assert guess_wide_encoding(text.encode()) is None
+
+
+def test_utf16_that_was_converted_as_if_it_were_latin_is_named(tmp_path):
+    path = write(tmp_path / "x.txt", "The keys are here.\n".encode("utf-16").decode("cp1252").encode())
+    with pytest.raises(
+        DataError, match=r"was UTF-16 and was converted as if it were something else; .* the original anew"
+    ):
+        read_text(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-EXECUTIONS = 60  # a reader
+EXECUTIONS = 30  # a reader
+FINDINGS = Path(__file__).with_name("fuzz_findings.jsonl")  # minimal inputs, byte by byte as letters
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +36,27 @@ def alarm(fuzz):
 
 
 def test_every_reader_refuses_damage_in_a_sentence(fuzz, readers, alarm, tmp_path):
-    assert len(readers) > 50
+    assert len(readers) > 130
     found = {}
     for number, reader in enumerate(readers):
         folder = Path(tmp_path / str(number))
         folder.mkdir()
         done = fuzz.Trial(reader, folder).run(1, EXECUTIONS)
-        assert done.executions >= EXECUTIONS
+        assert done.executions >= EXECUTIONS * reader.share
         found |= {f"{reader.label}: {finding['place']}": finding["input"][:200] for finding in done.findings}
     assert found == {}
+
+
+def test_what_once_ended_with_a_traceback_is_read_or_refused(fuzz, readers, alarm, tmp_path):
+    by_label = {reader.label: reader for reader in readers}
+    again = {}
+    for number, line in enumerate(FINDINGS.read_text(encoding="utf-8").splitlines()):
+        finding = json.loads(line)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        place, _ = fuzz.Trial(by_label[finding["reader"]], folder).call(finding["input"].encode("latin-1"))
+        again |= {f"{finding['reader']}: {place}": finding["input"][:200]} if place else {}
+    assert again == {}
 
 
 def test_a_finding_is_told_and_made_small(fuzz, alarm, tmp_path):

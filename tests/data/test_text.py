@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.data import text as text_module
+from finetune.data.file_kinds import CONTROLS
 from finetune.data.text import TextChunk, explain_unreadable, find_text_files, iterate_documents, read_chunks
 from finetune.errors import DataError
 
@@ -48,7 +49,10 @@ def joined(paths, chunk_bytes):
 
 @given(
     lines=st.lists(
-        st.text(alphabet=st.characters(exclude_characters="\n\r\ufeff", codec="utf-8"), max_size=30), max_size=30
+        st.text(
+            alphabet=st.characters(exclude_characters="\n\r\ufeff" + CONTROLS.decode(), codec="utf-8"), max_size=30
+        ),
+        max_size=30,
     ),
     chunk_bytes=st.integers(1, 200),
     ends_with_newline=st.booleans(),

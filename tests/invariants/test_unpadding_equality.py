@@ -12,10 +12,12 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     CamembertConfig,
+    DebertaConfig,
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
     ModernBertConfig,
+    MPNetConfig,
     PretrainedConfig,
     RobertaConfig,
     XLMRobertaConfig,
@@ -30,6 +32,7 @@ WIDE = {"intermediate_size": 48, "max_position_embeddings": 64}
 QUIET = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 MODERN_QUIET = {"attention_dropout": 0.0, "mlp_dropout": 0.0, "embedding_dropout": 0.0, "classifier_dropout": 0.0}
 MODERN_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
 CONFIGS = {
     "bert": BertConfig(**SIZES, **WIDE, **QUIET),
     "roberta": RobertaConfig(**SIZES, **WIDE, **QUIET),
@@ -40,6 +43,13 @@ CONFIGS = {
         vocab_size=101, dim=32, n_layers=3, n_heads=4, hidden_dim=48, max_position_embeddings=64, num_labels=5,
         dropout=0.0, attention_dropout=0.0, seq_classif_dropout=0.0,
     ),
+    "deberta": DebertaConfig(**SIZES, **WIDE, **QUIET, **RELATIVE),
+    "deberta-short-reach": DebertaConfig(**SIZES, **WIDE, **QUIET, **RELATIVE | {"max_relative_positions": 9}),
+    "deberta-v2": DebertaV2Config(**SIZES, **WIDE, **QUIET, **RELATIVE),
+    "deberta-v3": DebertaV2Config(
+        **SIZES, **WIDE, **QUIET, **RELATIVE, position_buckets=8, norm_rel_ebd="layer_norm", share_att_key=True
+    ),
+    "deberta-v2-positions": DebertaV2Config(**SIZES, **WIDE, **QUIET, type_vocab_size=2),
     "modernbert": ModernBertConfig(**SIZES, **WIDE, **MODERN_QUIET, **MODERN_IDS, local_attention=8),
 }  # fmt: skip
 HEADS = [AutoModelForTokenClassification, AutoModelForSequenceClassification, AutoModelForMaskedLM]
@@ -96,7 +106,7 @@ def test_losses_and_gradients_of_training_are_equal(family, head, rounding):
 
     def look(module, args, kwargs):
         rows.append(args[0].shape)
-        layouts.append(kwargs["token_layout"])
+        layouts.append(kwargs.get("token_layout") or kwargs["relative_pos"])
 
     first_layer(unpadded).register_forward_pre_hook(look, with_kwargs=True)
     expected, found = plain(**batch), unpadded(**batch)
@@ -115,7 +125,9 @@ def last_layer(model: torch.nn.Module) -> torch.nn.Module:
     return [m for n, m in model.named_modules() if n.endswith(("layer.2", "layers.2"))][-1]
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize(
+    "family", [family for family in CONFIGS if "deberta" not in family]
+)  # its heads hand nothing on
 def test_the_last_layer_computes_only_what_is_read(family):
     plain, unpadded = make_pair(family, AutoModelForTokenClassification)
     batch = make_batch(CONFIGS[family], AutoModelForTokenClassification)
@@ -143,7 +155,8 @@ def test_the_last_layer_computes_only_what_is_read(family):
 def test_classifiers_compute_one_token_a_text_in_the_last_layer(family):
     plain, unpadded = make_pair(family, AutoModelForSequenceClassification)
     rows = []
-    last_layer(unpadded).register_forward_hook(lambda module, args, output: rows.append(output.shape[1]))
+    own = lambda output: output[0] if isinstance(output, tuple) else output  # noqa: E731
+    last_layer(unpadded).register_forward_hook(lambda module, args, output: rows.append(own(output).shape[1]))
     batch = make_batch(CONFIGS[family], AutoModelForSequenceClassification)
     unpadded(**batch)
     states = unpadded(**batch, output_hidden_states=True).hidden_states
@@ -174,7 +187,7 @@ def test_evaluation_and_hidden_states_are_equal(family):
     assert not found.last_hidden_state[~real].any()
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "deberta", "deberta-v2"])
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_gradient_checkpointing_changes_nothing(family, reentrant):
     plain, unpadded = make_pair(family, AutoModelForTokenClassification)
@@ -201,16 +214,17 @@ def test_checkpointed_layers_draw_the_same_dropout_again():
     assert_same_gradients(plain, checkpointed)
 
 
-def test_two_forwards_before_one_backward():
-    plain, unpadded = make_pair("bert", AutoModelForTokenClassification)
-    batch = make_batch(CONFIGS["bert"], AutoModelForTokenClassification)
+@pytest.mark.parametrize("family", ["bert", "deberta-v3"])
+def test_two_forwards_before_one_backward(family):
+    plain, unpadded = make_pair(family, AutoModelForTokenClassification)
+    batch = make_batch(CONFIGS[family], AutoModelForTokenClassification)
     shorter = {name: tensor[2:6, :14].contiguous() for name, tensor in batch.items()}
     for model in (plain, unpadded):
         (model(**batch).loss + 2 * model(**shorter).loss).backward()
     assert_same_gradients(plain, unpadded)
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert", "deberta-v3"])
 def test_any_two_dimensional_mask_is_served(family):
     plain, unpadded = make_pair(family, AutoModel)
     ids = torch.randint(5, 101, (4, 12))
@@ -221,9 +235,10 @@ def test_any_two_dimensional_mask_is_served(family):
         torch.testing.assert_close(unpadded(ids)[0], plain(ids)[0], rtol=1e-5, atol=1e-5)
 
 
-def test_an_empty_sentence_neither_fails_nor_spoils_gradients():
-    plain, unpadded = make_pair("bert", AutoModelForTokenClassification)
-    batch = make_batch(CONFIGS["bert"], AutoModelForTokenClassification)
+@pytest.mark.parametrize("family", ["bert", "deberta-v3"])
+def test_an_empty_sentence_neither_fails_nor_spoils_gradients(family):
+    plain, unpadded = make_pair(family, AutoModelForTokenClassification)
+    batch = make_batch(CONFIGS[family], AutoModelForTokenClassification)
     batch["attention_mask"][3] = 0
     batch["labels"][3] = -100
     plain(**batch).loss.backward()
@@ -259,13 +274,34 @@ def test_other_masks_and_tuples_fall_back(caplog):
         assert isinstance(unpadded(ids, return_dict=False), tuple)
 
 
-def test_families_without_attention_interface_stay_as_they_are():
-    config = DebertaV2Config(**SIZES, intermediate_size=48)
+def test_families_without_a_door_stay_as_they_are():
+    config = MPNetConfig(**SIZES, intermediate_size=48)
     model = AutoModelForTokenClassification.from_config(config)
     before = dict(model.config.to_dict())
     reason = unpad_encoder(model)
-    assert reason is not None and "DebertaV2ForTokenClassification" in reason
+    assert reason is not None and "MPNetForTokenClassification" in reason
     assert model.config.to_dict() == before and not is_unpadded(model)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (DebertaV2Config(**SIZES, **WIDE, conv_kernel_size=3), "convolution"),
+        (DebertaConfig(**SIZES, **WIDE, talking_head=True), "talking_head"),
+    ],
+)
+def test_kinds_of_deberta_that_are_not_served_stay_as_they_are(config, words):
+    assert words in str(unpad_encoder(AutoModelForTokenClassification.from_config(config)))
+
+
+def test_a_deberta_that_is_asked_for_attention_weights_falls_back_and_gives_the_same():
+    plain, unpadded = make_pair("deberta-v3", AutoModel)
+    batch = make_batch(CONFIGS["deberta-v3"], AutoModel)
+    with torch.no_grad():
+        found, expected = (model.eval()(**batch, output_attentions=True) for model in (unpadded, plain))
+    assert torch.equal(found.last_hidden_state, expected.last_hidden_state) and len(found.attentions) == 3
+    pad_encoder(unpadded)
+    assert not any("forward" in vars(module) for module in unpadded.modules())
 
 
 def test_saved_models_are_plain_and_copies_stay_unpadded(tmp_path):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 
 import pytest
+import torch
 
 from finetune.arguments.run import RunArguments
 from finetune.errors import UsageError
 from finetune.lm_experiments import arguments as finetune_lm
 from finetune.lm_experiments.arguments import (
     BASELINE_KEYWORDS,
+    OPTIMIZER_NUMBERS,
     ExperimentArguments,
     ExperimentModelArguments,
     ExperimentTextArguments,
@@ -40,6 +42,36 @@ def test_defaults_are_those_of_the_document():
     assert experiment.train_optimizer_kwargs == {"lr": 2e-6, "weight_decay": 0}
     assert list(experiment.losses("train")) == ["finetune.lm_experiments.baseline_losses.OutputsDefaultLoss"]
     assert (texts.validation_file, texts.max_length) == ("data/y.json.gz", 1024)
+
+
+def test_numbers_of_optimizers_are_those_of_torch():
+    optimizers = [item for item in vars(torch.optim).values() if isinstance(item, type)]
+    parameters = [item for optimizer in optimizers for item in inspect.signature(optimizer).parameters.values()]
+    assert {item.name for item in parameters if type(item.default) in (int, float)} == set(OPTIMIZER_NUMBERS)
+
+
+@pytest.mark.parametrize("word", ["2,5e-5", "“2e-5”", "๒", "1_000", "nan"])
+@pytest.mark.parametrize(
+    ("optimizer", "name"), [("AdamW", "lr"), ("torch.optim.SGD", "momentum"), ("RMSprop", "alpha")]
+)
+def test_a_word_for_a_number_is_named(word, optimizer, name):
+    found = complaints("--train_optimizer", optimizer, f"--train_optimizer_kwargs.{name}", word)
+    assert f"--train_optimizer_kwargs.{name} {word!r} is no number" in found
+
+
+def test_words_of_optimizers_and_numbers_of_any_sign_are_taken():
+    words = ("--train_optimizer", "LBFGS", "--train_optimizer_kwargs.line_search_fn", "strong_wolfe")
+    numbers = (
+        "--train_optimizer_kwargs.lr",
+        "2e-5",
+        "--train_optimizer_kwargs.weight_decay",
+        "-1e-5",
+        "--delta",
+        "-0.5",
+    )
+    experiment = parse(*FILES, *words, *numbers)[ExperimentArguments]
+    assert experiment.train_optimizer_kwargs == {"lr": 2e-5, "weight_decay": -1e-5, "line_search_fn": "strong_wolfe"}
+    assert experiment.delta == -0.5
 
 
 def test_a_command_line_with_divergence_and_frozen_words():

@@ -80,7 +80,7 @@ def test_what_is_cut_keeps_its_special_tokens(task, surrounded, caplog):
 def test_windows_predict_each_token_once_with_half_a_window_before_it(sizes, width, task):
     tokenizer = word_level(["<s>", "<unk>", *map(str, range(30))], bos_token="<s>", unk_token="<unk>")
     texts = [" ".join(map(str, range(size))) for size in sizes]
-    rows, places = encode_windows(texts, None, tokenizer, task=task, max_length=width)
+    rows, places, _ = encode_windows(texts, None, tokenizer, task=task, max_length=width)
     start = int(task == "lm")
     for number, size in enumerate(sizes):
         own = [row for row, place in zip(rows, places, strict=True) if place == number]

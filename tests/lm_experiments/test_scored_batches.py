@@ -13,13 +13,13 @@ def test_causal_rows():
         "attention_mask": np.array([[1, 1, 1, 1], [1, 1, 0, 0]]),
         "labels": np.array([[9, 5, -100, 7], [9, 5, -100, -100]]),
     }
-    tokens = read_batch_tokens(batch, "lm")
+    tokens = read_batch_tokens(batch, "lm", start_ids=[9])
     assert tokens.ids.tolist() == [5, 6, 7, 5] and tokens.offsets.tolist() == [0, 3, 4]
     assert tokens.shown.tolist() == [True, False, True, True]
     assert tokens.places.tolist() == [0, 1, 2, 4, 3, 5]  # each from the token before; then the end of each row
     assert tokens.targets.tolist() == [5, -1, 7, 5, -1, -1]
     assert tokens.slots.tolist() == [0, 1, 2, 3, 4, 5] and tokens.slot_count == 6
-    bare = read_batch_tokens(batch, "lm", has_start=False)
+    bare = read_batch_tokens(batch, "lm")
     assert bare.ids.tolist() == [9, 5, 6, 7, 9, 5] and bare.slots.tolist() == [1, 2, 3, 5, 6, 7]
     assert bare.places.tolist() == tokens.places.tolist()
 

@@ -15,7 +15,7 @@ from finetune.arguments.prediction import PredictArguments
 from finetune.models.native.serving import is_native
 from finetune.models.prediction import TOKENS_AT_ONCE, group_by_length, predict_logits
 from finetune.training.collators import TaggingCollator
-from finetune.training.fast_path import prepare_prediction
+from finetune.training.fast_prediction import prepare_prediction
 from tests.tiny import bert_config
 
 ROWS = 60

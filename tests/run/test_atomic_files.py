@@ -10,27 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from finetune.run.atomic_files import AtomicFile, atomic_text_file, files_written_aside, remove_leftovers
+from finetune.run.atomic_files import AtomicFile, atomic_text_file, remove_leftovers
 
 WRITER = """
 import os, signal, sys, time
 from pathlib import Path
-from finetune.run.atomic_files import AtomicFile, files_written_aside
+from finetune.run.atomic_files import AtomicFile
 file = AtomicFile(Path(sys.argv[1]))
 file.stream.write(b"half")
 file.stream.flush()
 print("begun", flush=True)
 sys.stdin.readline()
 file.commit()
-"""
-FOLDER_WRITER = """
-import sys
-from pathlib import Path
-from finetune.run.atomic_files import files_written_aside
-with files_written_aside(Path(sys.argv[1])) as aside:
-    (aside / "half").write_text("half")
-    print("begun", flush=True)
-    sys.stdin.readline()
 """
 
 
@@ -176,28 +167,3 @@ def test_a_live_writer_keeps_its_file(tmp_path, repository):
     process.communicate("\n")
     assert process.returncode == 0
     assert (tmp_path / "file").read_bytes() == b"half" and names(tmp_path) == ["file"]
-
-
-def test_files_written_aside_come_together_or_not_at_all(tmp_path):
-    with files_written_aside(tmp_path / "folder") as aside:
-        (aside / "a").write_text("a")
-        (aside / "b").write_text("b")
-        assert not (tmp_path / "folder" / "a").exists()
-    assert names(tmp_path / "folder") == ["a", "b"]
-    with pytest.raises(ValueError), files_written_aside(tmp_path / "folder") as aside:
-        (aside / "c").write_text("c")
-        raise ValueError
-    assert names(tmp_path / "folder") == ["a", "b"]
-
-
-def test_a_folder_that_a_killed_writer_left_aside_is_removed_and_that_of_a_live_one_stays(tmp_path, repository):
-    kill(start_writer(repository, FOLDER_WRITER, tmp_path))
-    left = names(tmp_path)
-    assert len(left) == 2
-    process = start_writer(repository, FOLDER_WRITER, tmp_path)
-    live = set(names(tmp_path))
-    assert len(live) == 2 and not live & set(left)
-    with files_written_aside(tmp_path):
-        assert live <= set(names(tmp_path))
-    process.communicate("\n")
-    assert process.returncode == 0 and names(tmp_path) == ["half"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,35 +106,52 @@ def save_model(family: str, folder: Path, kind: str) -> Path:
     return folder
 
 
+def words_of(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """The number of the word that each token belongs to: as the tokenizer cuts words, or as white space separates them."""
+    encoding = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
+        return encoding.word_ids()
+    spans = [match.span() for match in re.finditer(r"[^ \t\r\n]+", text)] or [(0, 0)]
+    inked = [next((place for place in range(*span) if text[place] not in " \t\r\n"), span[1])
+             for span in encoding["offset_mapping"]]  # fmt: skip
+    found = [next((number for number, span in enumerate(spans) if place < span[1]), len(spans) - 1) for place in inked]
+    return found
+
+
 @torch.no_grad()
-def plain_bits(folder: Path, *, masked: bool) -> list[float]:
+def plain_bits(folder: Path, *, masked: bool, masking: str = "single", texts: Sequence[str] = TEXTS) -> list[float]:
     """The surprisal of every token of all texts by transformers alone: a forward pass a token where it is masked."""
     auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
     model, tokenizer = auto.from_pretrained(folder, dtype=torch.float64).eval(), AutoTokenizer.from_pretrained(folder)
     found: list[float] = []
-    for text in TEXTS if masked else [text.removeprefix("<s>") for text in TEXTS]:  # its own beginning is the beginning
+    for text in texts if masked else [text.removeprefix("<s>") for text in texts]:  # its own beginning is the beginning
         ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         if not ids:
             continue
         whole = torch.tensor([0, *ids, 2] if masked else [0, *ids])
         rows = whole.repeat(len(ids), 1) if masked else whole[None]
-        if masked:
-            rows[range(len(ids)), range(1, len(ids) + 1)] = tokenizer.mask_token_id
+        words = words_of(tokenizer, text) if masking == "within_word_l2r" else range(len(ids))
+        for row, later in itertools.product(range(len(ids)), range(len(ids))) if masked else ():
+            if later >= row and words[later] == words[row]:
+                rows[row, later + 1] = tokenizer.mask_token_id
         logits = model(input_ids=rows, attention_mask=torch.ones_like(rows)).logits.double()
         asked = logits[range(len(ids)), range(1, len(ids) + 1)] if masked else logits[0, :-1]
         found += (-torch.log_softmax(asked, -1)[range(len(ids)), ids] / math.log(2)).tolist()
     return found
 
 
-def score(folder: Path) -> ScoredTokens:
-    options = ScoreArguments(device="cpu", masking="single")
-    return open_surprisal_model(ModelArguments(model_name_or_path=str(folder)), options).score(TEXTS)
+def score(folder: Path, masking: str = "single", texts: Sequence[str] = TEXTS) -> ScoredTokens:
+    options = ScoreArguments(device="cpu", masking=masking)
+    return open_surprisal_model(ModelArguments(model_name_or_path=str(folder)), options).score(texts)
+
+
+KINDS = ("wordpiece", "pieces", "bytes")
 
 
 @pytest.mark.parametrize(
     ("family", "kind"),
     [(name, ("bytes", "pieces")[number % 2]) for number, name in enumerate(CAUSAL)]
-    + [(name, ("wordpiece", "pieces", "bytes")[number % 3]) for number, name in enumerate(MASKED)],
+    + [(name, KINDS[number % 3]) for number, name in enumerate(MASKED)],
 )
 def test_surprisals_are_those_of_transformers_in_double_precision(family, kind, tmp_path):
     masked = family in MASKED
@@ -141,3 +161,23 @@ def test_surprisals_are_those_of_transformers_in_double_precision(family, kind, 
     assert len(scored.surprisal) == len(expected) > 100 and expected.std() > 0.1
     assert np.abs(scored.surprisal - expected).max() < BITS
     assert scored.words.surprisal.sum() == pytest.approx(expected.sum(), abs=len(expected) * BITS)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        ("bert", "wordpiece"),
+        ("xlm-roberta", "pieces"),
+        ("roberta", "bytes"),
+        ("modernbert", "bytes"),
+        ("fnet", "pieces"),
+    ],
+)
+def test_words_are_masked_from_left_to_right_as_by_hand(family, kind, tmp_path):
+    folder = save_model(family, tmp_path, kind)
+    texts = [text for text in TEXTS if "\u00a0" not in text]  # bytes of wide spaces are tokens with and without letters
+    expected = np.array(plain_bits(folder, masked=True, masking="within_word_l2r", texts=texts))
+    scored = score(folder, "within_word_l2r", texts)
+    assert len(scored.surprisal) == len(expected) and np.abs(scored.surprisal - expected).max() < BITS
+    alone = np.array(plain_bits(folder, masked=True, texts=texts))
+    assert (np.abs(alone - expected) > BITS).mean() > 0.05

@@ -18,7 +18,7 @@ from finetune.models.prediction import predict_logits
 from finetune.run.folder import Run
 from finetune.training.building import TrainerParts, build_trainer
 from finetune.training.collators import ClassificationCollator, TaggingCollator
-from finetune.training.fast_path import prepare_prediction
+from finetune.training.fast_prediction import prepare_prediction
 from finetune.training.losses import EvaluationLoss, TokenLoss, mean_loss
 from finetune.training.unpadded_batches import mark_read
 from tests.tiny import bert_config, word_level

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from finetune.classification.glue.files import find_glue_files, read_glue_file
 from finetune.classification.glue.tasks import TASKS, GlueTask
+from finetune.data.archives import open_archive
 from finetune.data.files import capped, decode_utf8, read_text
 from finetune.errors import DataError, Problem, ProblemList
 
@@ -96,8 +97,8 @@ def _read_submission(path: Path) -> dict[str, str]:
         raise DataError(Problem("no such file or folder", remedy="check --check", path=path))
     if not zipfile.is_zipfile(path):
         return {path.name: read_text(path)}
-    with zipfile.ZipFile(path) as archive:
-        members = [name for name in archive.namelist() if name.endswith(".tsv") and not name.startswith("__MACOSX/")]
+    with open_archive(path, path) as archive:
+        members = [name for name in archive.members if name.endswith(".tsv")]
         return {Path(name).name: decode_utf8(archive.read(name), path / name) for name in sorted(members)}
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import logging
-import shutil
 import urllib.request
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from finetune.classification.glue.tasks import TASKS, GlueTask, find_task
+from finetune.data.archives import open_archive
 from finetune.data.files import read_text
 from finetune.errors import DataError, Problem, ProblemList, RunError, UsageError
 from finetune.run.atomic_files import AtomicFile, atomic_text_file
@@ -131,25 +130,22 @@ def unpack(data: bytes, address: str, folder: Path) -> None:
     """The `.tsv` files of a task's archive, without the folders that it keeps them in.
 
     Raises:
-        DataError: it is no archive, or holds none.
+        DataError: it is no archive, a damaged one, or holds none.
     """
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except zipfile.BadZipFile as error:
-        raise DataError(Problem(f"what lies at {address} is no zip archive")) from error
-    with archive:
-        members = [name for name in archive.namelist() if _is_table(name)]
+    with open_archive(io.BytesIO(data), address) as archive:
+        members = [name for name in archive.members if _is_table(name)]
         if not members:
             raise DataError(Problem(f"the archive at {address} holds no .tsv file"))
         for name in members:
-            with archive.open(name) as source, AtomicFile(folder / PurePosixPath(name).name) as target:
-                shutil.copyfileobj(source, target.stream)
+            content = archive.read(name)
+            with AtomicFile(folder / PurePosixPath(name).name) as target:
+                target.stream.write(content)
 
 
 def _is_table(name: str) -> bool:
     """The task's own files; archives also hold the original corpora in a folder of their own."""
     path = PurePosixPath(name)
-    return path.suffix == ".tsv" and "original" not in path.parts and "__MACOSX" not in path.parts
+    return path.suffix == ".tsv" and "original" not in path.parts
 
 
 def _mrpc_texts(folder: Path | None) -> tuple[str, str]:

@@ -15,7 +15,6 @@ from finetune.classification.arguments import (
     ClassificationArguments,
     ClassificationDataArguments,
     ColumnArguments,
-    RowTargetArguments,
 )
 from finetune.classification.column_choice import ColumnChoice
 from finetune.classification.corpora import NAMED, find_named
@@ -27,6 +26,7 @@ from finetune.classification.glue.report import write_glue_predictions, write_su
 from finetune.classification.glue.tasks import GLUE_ON_HUB, GlueTask, find_task, is_glue_task, known_names
 from finetune.classification.published.cleaning import clean_corpus
 from finetune.classification.results import Results, name_predictions
+from finetune.classification.row_targets import ask_targets
 from finetune.classification.task import ClassificationTask, TaskDefinition
 from finetune.data import hub
 from finetune.data.corpus import Corpus, select_rows
@@ -79,7 +79,7 @@ def glue_task(arguments: Arguments) -> GlueTask | None:
 
 def load_any_corpus(arguments: Arguments) -> Corpus:
     data, columns = arguments[ClassificationDataArguments], arguments[ColumnArguments]
-    targets = arguments.find(RowTargetArguments)
+    targets = ask_targets(arguments)
     elsewhere = bool(arguments[ClassificationArguments].silver_file)
     corpus = load_classification_corpus(
         data, columns, targets=targets, targets_elsewhere=elsewhere, **_needs(arguments)

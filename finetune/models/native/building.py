@@ -24,8 +24,8 @@ from pathlib import Path
 
 import torch
 
-from finetune.run.atomic_files import files_written_aside
 from finetune.run.cache import cache_folder
+from finetune.run.folders_aside import files_written_aside
 
 logger = logging.getLogger(__name__)
 

@@ -21,6 +21,12 @@ from transformers import PreTrainedModel
 
 from finetune.models.families import Unpadding, find_unpadding, reads_first_only
 from finetune.models.unpadding.attention import ATTENTION_NAME, register_attention
+from finetune.models.unpadding.disentangled import (
+    carry_on_mask,
+    close_disentangled,
+    open_disentangled,
+    why_not_disentangled,
+)
 from finetune.models.unpadding.layout import Rounding, TokenLayout, build_layout
 from finetune.models.unpadding.read_rows import compute_whole_layer, read_last_layer
 
@@ -60,9 +66,14 @@ def pad_encoder(model: nn.Module) -> None:
         handles, implementation = base.__dict__.pop(_HANDLES, ((), None))
         for handle in handles:
             handle.remove()
-        if implementation is not None:
+        if not handles:
+            continue
+        unpadding = _unpadding_of(base)
+        compute_whole_layer(unpadding.find_last_layer(base))
+        if unpadding.disentangled:
+            close_disentangled(base.get_submodule(unpadding.packed))
+        else:
             base.set_attn_implementation(implementation)
-            compute_whole_layer(_unpadding_of(base).find_last_layer(base))
 
 
 def is_unpadded(model: nn.Module) -> bool:
@@ -87,6 +98,8 @@ def _why_not(base: PreTrainedModel) -> str | None:
         return f"{name} is configured as a decoder, whose attention is not that of an encoder"
     if getattr(config, "chunk_size_feed_forward", 0):
         return f"{name} cuts its feed-forward layers into chunks (chunk_size_feed_forward), which needs padded batches"
+    if _unpadding_of(base).disentangled and (reason := why_not_disentangled(base)):
+        return reason
     if config.output_attentions:
         return "attention weights are asked for in the model's config (output_attentions)"
     return None
@@ -96,8 +109,8 @@ def _open_doors(base: PreTrainedModel, rounding: Rounding, fast_dropout: bool, r
     if _HANDLES in base.__dict__:
         return
     parameters = tuple(inspect.signature(type(base).forward).parameters)[1:]
-    entrance = _Entrance(rounding, fast_dropout, parameters, reads_first)
     unpadding = _unpadding_of(base)
+    entrance = _Entrance(rounding, fast_dropout, parameters, reads_first, unpadding.disentangled)
     read_last_layer(unpadding.find_last_layer(base), unpadding.last_layer)
     door = unpadding.packed
     hooks = [
@@ -105,7 +118,9 @@ def _open_doors(base: PreTrainedModel, rounding: Rounding, fast_dropout: bool, r
         # Prepended: other hooks of the base model (those of a sparse head) are to see padded shapes.
         base.register_forward_hook(_pad_inner_hidden_states, with_kwargs=True, prepend=True),
     ]
-    if door:
+    if unpadding.disentangled:
+        hooks += open_disentangled(base.get_submodule(door))
+    elif door:
         encoder = base.get_submodule(door)
         hooks.append(encoder.register_forward_pre_hook(_pack_hidden_states, with_kwargs=True))
         hooks.append(encoder.register_forward_hook(_pad_last_hidden_state, with_kwargs=True))
@@ -113,7 +128,8 @@ def _open_doors(base: PreTrainedModel, rounding: Rounding, fast_dropout: bool, r
         hooks.append(base.register_forward_pre_hook(_pack_ids, with_kwargs=True))
         hooks.append(base.register_forward_hook(_pad_last_hidden_state, with_kwargs=True, prepend=True))
     base.__dict__[_HANDLES] = (hooks, base.config._attn_implementation)
-    base.set_attn_implementation(ATTENTION_NAME)
+    if not unpadding.disentangled:
+        base.set_attn_implementation(ATTENTION_NAME)
 
 
 @dataclass
@@ -124,6 +140,7 @@ class _Entrance:
     fast_dropout: bool
     parameters: tuple[str, ...]  # names of the base model's positional arguments
     reads_first: bool = False  # the head reads the first position of each text and nowhere else
+    on_mask: bool = False  # the layout travels on the mask, not beside it
     said: set[str] = field(default_factory=set)
 
     def __call__(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
@@ -134,14 +151,14 @@ class _Entrance:
             self._say(reason)
             return (), call
         mask = _mask(call)
-        call["token_layout"] = build_layout(
+        layout = call["token_layout"] = build_layout(
             mask,
             lengths=lengths,
             rounding=self.rounding,
             fast_dropout=self.fast_dropout,
             read_positions=self._read_positions(module, call, read, mask),
         )
-        return (), call | {"attention_mask": None}
+        return (), call | {"attention_mask": carry_on_mask(mask, layout) if self.on_mask else None}
 
     def _read_positions(self, base: Any, call: dict[str, Any], given: Tensor | None, mask: Tensor) -> Tensor | None:
         """Positions of the flattened batch that are read after the last layer, or None for all.

@@ -96,8 +96,8 @@ def compute_whole_layer(layer: nn.Module) -> None:
 
 
 def _forward(layer: nn.Module, selecting: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Any:
-    layout = kwargs.get("token_layout")
-    if layout is None or layout.read is None:
+    layout = kwargs.get("token_layout") or kwargs.get("relative_pos")  # DeBERTa's travels in that place
+    if layout is None or getattr(layout, "read", None) is None:
         return type(layer).forward(layer, *args, **kwargs)
     return selecting(layer, layout.read, *args, **kwargs)
 
@@ -123,8 +123,15 @@ def _select_in_modernbert(layer: Any, read: ReadRows, hidden: Tensor, **kwargs: 
     return hidden + layer.mlp(layer.mlp_norm(hidden))
 
 
-_SELECTING: dict[LastLayer, Callable[..., Tensor]] = {
+def _select_in_deberta(layer: Any, read: ReadRows, hidden: Tensor, mask: Tensor, **kwargs: Any) -> tuple[Tensor, None]:
+    context, _ = layer.attention.self(hidden, mask, **kwargs)
+    attended = layer.attention.output(read.select(context), read.select(hidden))
+    return layer.output(layer.intermediate(attended), attended), None
+
+
+_SELECTING: dict[LastLayer, Callable[..., Any]] = {
     "bert": _select_in_bert,
     "distilbert": _select_in_distilbert,
     "modernbert": _select_in_modernbert,
+    "deberta": _select_in_deberta,
 }

@@ -23,6 +23,7 @@ SPAN_COLUMNS = ("label", "labels", "spans", "entities", "ents", "tags", "annotat
 STARTS = ("start", "start_offset", "begin")
 ENDS = ("end", "end_offset", "stop")
 HTML_TAG = re.compile(r"<[^>]*>")
+DIGITS = 20  # of a place in a text; Python refuses to read numbers of thousands
 LABELS = ("label", "labels", "entity", "entity_group", "tag", "type", "class")
 
 
@@ -112,9 +113,11 @@ def _dataturks_spans(item: Any) -> Iterator[Any]:
     if not isinstance(item, dict) or not isinstance(item.get("points"), list):
         yield item
         return
+    labels = item.get("label")
     for point in item["points"]:
-        for label in item.get("label") or [None]:
-            yield {**point, "end": point["end"] + 1, "label": label} if isinstance(point.get("end"), int) else point
+        for label in labels if isinstance(labels, list) and labels else [labels]:
+            has_end = isinstance(point, dict) and isinstance(point.get("end"), int)
+            yield {**point, "end": point["end"] + 1, "label": label} if has_end else point
 
 
 def _of_words(record: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +126,8 @@ def _of_words(record: dict[str, Any]) -> dict[str, Any]:
     starts = list(accumulate((len(word) + 1 for word in words), initial=0))
     tokens = [{"start": start, "end": start + len(word)} for start, word in zip(starts, words, strict=False)]
     rest = {name: value for name, value in record.items() if name not in ("tokenized_text", "ner")}
-    spans = [_of_characters(item, tokens) for item in record.get("ner") or []]
+    marked = record.get("ner") or []
+    spans = [_of_characters(item, tokens) for item in (marked if isinstance(marked, list) else [marked])]
     return {**rest, "text": " ".join(words), "tokens": tokens, "spans": spans}
 
 
@@ -151,7 +155,7 @@ def _first(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 
 def _whole(place: object) -> object:
     """A place that is written as a text, or as a float without a fraction, as a whole number."""
-    if isinstance(place, str) and place.strip().isdecimal():
+    if isinstance(place, str) and place.strip().isdecimal() and len(place) < DIGITS:
         return int(place)
     return int(place) if isinstance(place, float) and place.is_integer() else place
 

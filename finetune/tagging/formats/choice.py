@@ -15,7 +15,7 @@ from finetune.tagging.formats.inline import find_separator, read_inline
 from finetune.tagging.formats.jsonl import read_jsonl
 from finetune.tagging.formats.ontonotes import is_ontonotes, read_ontonotes
 from finetune.tagging.formats.parquet import read_parquet
-from finetune.tagging.formats.sentences import Sentences, TagColumns, settle_documents
+from finetune.tagging.formats.sentences import Sentences, TagColumns, settle_documents, settle_weights
 from finetune.tagging.formats.table import is_table, read_table
 from finetune.tagging.formats.webanno import FORMAT, read_webanno
 
@@ -39,9 +39,11 @@ def read_sentences(path: Path, columns: TagColumns) -> Sentences:
     """The sentences of a file of any known format.
 
     Raises:
-        DataError: a form that is not read; no mark of documents where these are needed; and as the reader of its format.
+        DataError: a form that is not read; no mark of documents, no weights, where these are needed; and as the reader of
+            its format.
     """
-    return settle_documents(find_reader(path, columns)(path, columns), columns, path)
+    sentences = find_reader(path, columns)(path, columns)
+    return settle_weights(settle_documents(sentences, columns, path), columns, path)
 
 
 def find_reader(path: Path, columns: TagColumns) -> Reader:

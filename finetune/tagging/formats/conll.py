@@ -24,7 +24,7 @@ from finetune.tagging.formats.column_roles import (
     choose_roles,
     is_header,
 )
-from finetune.tagging.formats.sentences import Sentences, TagColumns, require_not_empty
+from finetune.tagging.formats.sentences import Sentences, TagColumns, check_sentence_weights, require_not_empty
 
 DOCUMENT_MARK = "-DOCSTART-"
 # Comments that begin a document: `# newdoc id = x` (CoNLL-U), `# hipe2022:document_id = x` (HIPE).
@@ -53,6 +53,8 @@ class Layout:
     tags: frozenset[str] = frozenset()
     sentence_end: int | None = None
     document: int | None = None
+    weight: int | None = None  # the column of what sentences weigh
+    weight_name: str | None = None  # what it is called, in a header or in comments before sentences
 
     @property
     def name(self) -> str:
@@ -100,7 +102,7 @@ def read_conll(path: Path, columns: TagColumns) -> Sentences:
     source = read_lines(path)
     layout = find_layout(source, columns)
     sentences, problems = _parse(source, layout)
-    raise_problems(problems, path)
+    raise_problems([*problems, *check_sentence_weights(sentences, path)], path)
     apart = _settle_documents(sentences, source.lines, layout)
     which = f"words from column {layout.word}"
     which += ", no tags" if layout.tag is None else f", tags from column {layout.tag}"
@@ -137,7 +139,9 @@ def find_layout(source: TextLines, columns: TagColumns) -> Layout:
     header = typical[0] if named else None
     # A line of the only column is a word as it stands, spaces included.
     cut_at = "\t" if width == 1 else delimiter
-    return Layout(cut_at, width, roles.word, roles.tag, header, tags, roles.sentence_end, roles.document)
+    weight = names.index(columns.weight) if named and columns.weight in names else None
+    marks = (roles.sentence_end, roles.document, weight, columns.weight)
+    return Layout(cut_at, width, roles.word, roles.tag, header, tags, *marks)
 
 
 def _usual_width(raw: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> int:
@@ -216,6 +220,7 @@ def _parse(source: TextLines, layout: Layout) -> tuple[Sentences, list[Problem]]
     sentences = Sentences([], None if layout.tag is None else [], [])
     problems: list[Problem] = []
     keys: list[str | None] = []
+    weights: list[str | None] = []
     comments = headers = 0
     for first, block in split_blocks(source.lines, layout.is_break):
         if block[0] == layout.header:
@@ -234,6 +239,9 @@ def _parse(source: TextLines, layout: Layout) -> tuple[Sentences, list[Problem]]
         problems += wrong
         if rows and not problems:
             _add_rows(sentences, rows, numbers, layout, keys)
+            said = find_weight(block[:skipped], layout.weight_name) if layout.weight is None else rows[0][layout.weight]
+            weights += [said] * (len(sentences.words) - len(weights))
+    sentences.weights = weights if any(weight is not None for weight in weights) else None
     if layout.document is not None:
         sentences.documents = number_documents(keys)
     if comments:
@@ -243,6 +251,14 @@ def _parse(source: TextLines, layout: Layout) -> tuple[Sentences, list[Problem]]
             f"{source.path}: {headers:,} lines name the columns ({layout.header!r}); they are no words."
         )
     return sentences, problems
+
+
+def find_weight(comments: Iterable[str], name: str | None) -> str | None:
+    """What comment lines before a sentence say that it weighs (`# NAME = 2`); None where none says it."""
+    if name is None:
+        return None
+    pairs = [re.split(r"\s*[=:]\s*", line.lstrip("#").strip(), maxsplit=1) for line in comments]
+    return next((pair[1] for pair in pairs if len(pair) == 2 and pair[0] == name), None)
 
 
 def _add_rows(

@@ -11,10 +11,11 @@ from pathlib import Path
 from finetune.data.files import TextLines, raise_problems, read_lines
 from finetune.encoding.document_context import documents_between
 from finetune.errors import DataError, Problem
-from finetune.tagging.formats.conll import DOCUMENT_COMMENT, find_wide_breaks, split_blocks
+from finetune.tagging.formats.conll import DOCUMENT_COMMENT, find_weight, find_wide_breaks, split_blocks
 from finetune.tagging.formats.sentences import (
     Sentences,
     TagColumns,
+    check_sentence_weights,
     find_column,
     require_not_empty,
     task_names,
@@ -40,8 +41,8 @@ def read_conllu(path: Path, columns: TagColumns) -> Sentences:
     source = read_lines(path)
     word = FORM if columns.words is None else _column(columns.words, path, "--text_column_name")
     tag = _tag_column(columns, path)
-    sentences, problems = _parse(source, word, tag)
-    raise_problems(problems, path)
+    sentences, problems = _parse(source, word, tag, columns.weight)
+    raise_problems([*problems, *check_sentence_weights(sentences, path)], path)
     _require_filled(sentences, columns, tag, path)
     marks = [number for number, line in enumerate(source.lines, start=1) if DOCUMENT_COMMENT.match(line)]
     marks = marks or find_wide_breaks(source.lines, lambda line: not line.strip())
@@ -69,10 +70,11 @@ def _tag_column(columns: TagColumns, path: Path) -> int:
     raise DataError(Problem(found, allowed, "choose one with --label_column_name", path))
 
 
-def _parse(source: TextLines, word: int, tag: int) -> tuple[Sentences, list[Problem]]:
+def _parse(source: TextLines, word: int, tag: int, weight: str | None) -> tuple[Sentences, list[Problem]]:
     sentences = Sentences([], [], [])
     problems: list[Problem] = []
     skipped = {"-": 0, ".": 0}
+    weights: list[str | None] = []
     for first, block in split_blocks(source.lines, lambda line: not line.strip()):
         rows = []
         for number, line in enumerate(block, start=first):
@@ -89,6 +91,9 @@ def _parse(source: TextLines, word: int, tag: int) -> tuple[Sentences, list[Prob
             else:
                 rows.append((number, row))
         _add(sentences, rows, word, tag)
+        said = find_weight([line for line in block if line.startswith("#")], weight)
+        weights += [said] * (len(sentences.words) - len(weights))
+    sentences.weights = weights if any(value is not None for value in weights) else None
     sentences.notes += _skipped_notes(source.path, skipped)
     return sentences, problems
 

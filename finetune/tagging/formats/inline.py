@@ -53,7 +53,7 @@ def read_inline(path: Path, columns: TagColumns) -> Sentences:
         problems += [Problem(f"the word {word!r} has no tag", "", "", path, number) for word in bare]
         if pairs and not bare:
             _add(sentences, tags_of, pairs, number, goes_on=goes_on)
-        goes_on = one_each and bool(pairs)
+        goes_on = one_each and bool(pairs) and bool(sentences.words)
     raise_problems(problems, path)
     sentences.documents = documents_between(sentences.lines, _document_breaks(source.lines, one_each=one_each))
     sentences.notes = list(source.notes)

@@ -24,6 +24,7 @@ from finetune.tagging.formats.sentences import (
     WORD_COLUMNS,
     Sentences,
     TagColumns,
+    check_sentence_weights,
     find_column,
     require_not_empty,
     task_names,
@@ -46,6 +47,8 @@ class RecordReading:
     counts: dict[str, int] = field(default_factory=dict)
     spans: int = 0
     document_column: str | None = None
+    weight_column: str | None = None
+    weights: list[Any] = field(default_factory=list)  # what each sentence weighs, as it stands
     documents: list[str | None] = field(default_factory=list)  # the name of the document of each sentence
     in_words: list[str] = field(default_factory=list)  # of each span that begins or ends inside a word, both
 
@@ -56,8 +59,10 @@ class RecordReading:
         if number:
             self.counts[what] = self.counts.get(what, 0) + number
 
-    def note_document(self, record: Record) -> None:
-        """Keep the name of the document of a record that became a sentence."""
+    def note_record(self, record: Record) -> None:
+        """Keep the name of the document, and the weight, of a record that became a sentence."""
+        if self.weight_column is not None:
+            self.weights.append(record.get(self.weight_column))
         if self.document_column is None:
             return
         value = record.get(self.document_column)
@@ -102,10 +107,12 @@ def read_records(
     are_words = _holds_words(records, word_column) or holds_split_words(records, word_column, reading.columns)
     by_lower = {name.strip().lower(): name for name in reversed(present)}
     reading.document_column = next((by_lower[name] for name in DOCUMENT_COLUMNS if name in by_lower), None)
+    reading.weight_column = columns.weight if columns.weight in present else None
     kind = _read_word_lists if are_words else _read_texts
     sentences = kind(records, lines, word_column, present, reading)
     reading.judge_spans()
-    raise_problems(reading.problems, path)
+    sentences.weights = None if reading.weight_column is None else reading.weights
+    raise_problems([*reading.problems, *check_sentence_weights(sentences, path)], path)
     if reading.document_column is not None:
         sentences.documents = number_documents(reading.documents)
     sentences.notes += reading.notes()
@@ -197,7 +204,7 @@ def _read_word_lists(
             sentences.tags.append(tags)
         sentences.words.append(words)
         sentences.lines.append(line)
-        reading.note_document(record)
+        reading.note_record(record)
     which = f"words from {word_column}" + (f", tags from {tag_column}" if tag_column else ", no tags")
     sentences.remarks.append(f"{reading.path}: {which}.")
     return sentences
@@ -344,7 +351,7 @@ def _add_text(
         return
     cut = "words were cut where a span begins or ends inside them, which raw text to predict will not be"
     reading.count(cut, tagged.words_cut)
-    reading.note_document(record)
+    reading.note_record(record)
     sentences.words.append([text[start:end] for start, end in tagged.places])
     if sentences.tags is not None:
         sentences.tags.append(tagged.tags)

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from finetune.arguments.nearest import nearest
-from finetune.data.files import listed
+from finetune.data.files import listed, raise_problems
 from finetune.encoding.document_context import number_documents
 from finetune.errors import DataError, Problem
+from finetune.supervised.row_weights import FLAG as WEIGHT_FLAG
+from finetune.supervised.row_weights import WEIGHT, check_weights, describe_weights, read_weight
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,6 +60,8 @@ class TagColumns:
     segmenter: str = "auto"  # how words are found in raw text (`finetune.data.words`)
     documents: bool = False  # whether a file must say where its documents begin
     is_document: bool = False  # whether a file that does not say so is one document
+    weight: str | None = None  # the column, or the comment `# NAME = 2`, of what each sentence weighs
+    weight_required: bool = True  # False: other files may have it instead
 
 
 @dataclass
@@ -66,6 +70,7 @@ class Sentences:
 
     Annotated raw text also has `texts`, and `starts` and `ends`: character offsets of the words in it. `labels` is the
     order that the file itself declares. `documents` numbers the document of each sentence (None: the file marks none).
+    `weights` is what each weighs in training (None: the file says nothing).
     `notes` are sentences with counts; `remarks` are worth an info line only.
     """
 
@@ -77,6 +82,7 @@ class Sentences:
     ends: list[list[int]] | None = None
     labels: list[str] | None = None
     documents: list[int] | None = None
+    weights: list[Any] | None = None  # cells as they stand, until `settle_weights` has made them numbers
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -93,6 +99,8 @@ class Sentences:
             columns["file"] = pa.array(files, pa.int64())
         if self.documents is not None:
             columns["document"] = pa.array(self.documents, pa.int64())
+        if self.weights is not None:
+            columns[WEIGHT] = pa.array(self.weights, pa.float64())
         if self.texts is not None and self.starts is not None and self.ends is not None:
             columns["text"] = pa.array(self.texts, pa.string())
             columns["starts"] = _list_array(self.starts, pa.int64())
@@ -117,6 +125,7 @@ def merge_sentences(parts: Sequence[Sentences], paths: Sequence[Path]) -> tuple[
         starts=_joined_or_none([part.starts for part in parts]),
         ends=_joined_or_none([part.ends for part in parts]),
         documents=_joined_documents(parts),
+        weights=_joined_weights(parts),
         labels=next((part.labels for part in parts if part.labels), None),
         notes=_first_few(_joined(part.notes for part in parts)),
         remarks=_first_few(_joined(part.remarks for part in parts), limit=1),
@@ -129,6 +138,40 @@ def _joined_documents(parts: Sequence[Sentences]) -> list[int] | None:
     if any(part.documents is None for part in parts):
         return None
     return number_documents([(place, number) for place, part in enumerate(parts) for number in part.documents or ()])
+
+
+def _joined_weights(parts: Sequence[Sentences]) -> list[float] | None:
+    """The weights of several files; sentences of files without any weigh 1."""
+    if all(part.weights is None for part in parts):
+        return None
+    return _joined(part.weights or [1.0] * len(part.words) for part in parts)
+
+
+def check_sentence_weights(sentences: Sentences, path: Path) -> list[Problem]:
+    """A problem for each sentence whose cell is no weight, at its line."""
+    places = [{"path": path, "line": line or None} for line in sentences.lines]
+    return [] if sentences.weights is None else check_weights(sentences.weights, places, "sentence")
+
+
+def settle_weights(sentences: Sentences, columns: TagColumns, path: Path) -> Sentences:
+    """The sentences themselves, with numbers for weights.
+
+    Raises:
+        DataError: a weight is none, or weights were asked for and nothing in the file says any.
+    """
+    if columns.weight is None:
+        return sentences
+    if sentences.weights is None and columns.weight_required:
+        found = f"{WEIGHT_FLAG} {columns.weight}: nothing in this file says what a sentence weighs"
+        allowed = f"a column of that name, or lines `# {columns.weight} = 2` before sentences of CoNLL files"
+        raise DataError(Problem(found, allowed, path=path))
+    raise_problems(check_sentence_weights(sentences, path), path)
+    if sentences.weights is not None:
+        sentences.weights = [read_weight(value) for value in sentences.weights]
+        if sentences.weights:
+            described = describe_weights(sentences.weights, columns.weight, "sentences")
+            sentences.notes.append(described.removeprefix("train: "))
+    return sentences
 
 
 def settle_documents(sentences: Sentences, columns: TagColumns, path: Path) -> Sentences:

@@ -22,6 +22,7 @@ from finetune.tagging.formats.sentences import (
     WORD_COLUMNS,
     Sentences,
     TagColumns,
+    check_sentence_weights,
     find_column,
     require_not_empty,
     task_names,
@@ -170,15 +171,21 @@ def _read_tokens(
     header, rows = table.header, table.rows
     word = _index(header, columns.words, [words.lower()], path)
     tag = _tag_index(header, columns, path)
-    raise_problems(_empty_cells(rows, word, tag, path), path)
+    weight = header.index(columns.weight) if columns.weight in header else None
+    problems = _empty_cells(rows, word, tag, path)
     ends = "empty lines" if sentence_id is None else sentence_id
     groups = _blocks(table) if sentence_id is None else _sentence_groups(rows, header.index(sentence_id))
-    sentences = Sentences([], None if tag is None else [], [])
+    weights: list[str] = []
+    sentences = Sentences([], None if tag is None else [], [], weights=None if weight is None else weights)
     for group in groups:
         sentences.words.append([cells[word] for _, cells in group])
         sentences.lines.append(group[0][0])
+        if weight is not None:
+            weights.append(group[0][1][weight].strip())
+            problems += _weight_problems(group, weight, path)
         if sentences.tags is not None and tag is not None:
             sentences.tags.append([cells[tag].strip() for _, cells in group])
+    raise_problems(by_line([*problems, *check_sentence_weights(sentences, path)]), path)
     document = _pick(header, None, DOCUMENT_COLUMNS)
     if document is not None:
         sentences.documents = number_documents(_fill_down([group[0][1][header.index(document)] for group in groups]))
@@ -187,6 +194,20 @@ def _read_tokens(
     if sentence_id is None and len(sentences.words) == 1 and len(rows) > 1:
         sentences.notes.append(f"{path}: no empty row ends a sentence; its {len(rows):,} words are taken as one.")
     return sentences
+
+
+def _weight_problems(group: Rows, place: int, path: Path) -> list[Problem]:
+    """Words of a sentence that say otherwise what it weighs than its first; an empty cell says nothing."""
+    first = group[0][1][place].strip()
+    other = next(((line, cells[place]) for line, cells in group if cells[place].strip() not in ("", first)), None)
+    if other is None:
+        return []
+    found = f"the weight is {other[1]!r} where the sentence begins with {first!r}"
+    return [Problem(found, "a sentence has one weight", path=path, line=other[0])]
+
+
+def by_line(problems: list[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: problem.line or 0)
 
 
 def _fill_down(cells: Sequence[str]) -> list[str]:
