@@ -87,6 +87,7 @@ def test_plots(tmp_path):
 
 def looks_of(study, name, monkeypatch, tmp_path):
     """The figure of one page, as it is saved."""
+    pyplot.close("all")  # those of the test before
     figures = {}
     monkeypatch.setattr(PdfPages, "savefig", lambda _, figure, **__: figures.setdefault(figure.get_suptitle(), figure))
     monkeypatch.setattr(pyplot, "close", lambda _: None)
