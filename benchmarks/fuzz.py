@@ -411,7 +411,10 @@ def main() -> None:
     results.sort(key=lambda item: labels.index(item.label))
     if options.write:
         title = "# Damaged inputs: every reader refuses them in a sentence"
-        limits = f"More than {SECONDS} s of the processor for one input, {HANGS} s by the clock, or more than 1 GiB, would count as a traceback. Seed {options.seed}."
+        limits = (
+            f"More than {SECONDS} s of the processor for one input ({HANGS} s by the clock), or more than 1 GiB, would "
+            f"count as a traceback. Seed {options.seed}."
+        )
         lines = [title, "", hardware_line("cpu"), "", limits, "", *tabulate(results), ""]
         (RESULTS / "fuzz.md").write_text("\n".join(lines), encoding="utf-8")
 
