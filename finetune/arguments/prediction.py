@@ -44,7 +44,50 @@ class InferenceArguments:
 
 
 @dataclass
-class PredictArguments(InferenceArguments):
+class AnswerArguments(InferenceArguments):
+    """How a trained model computes, and which of its answers count."""
+
+    top_k: int | None = argument(
+        None, minimum=1, help="also the K likeliest labels with their probabilities: of a text, or of each word (`top`)"
+    )
+    threshold: str | None = argument(
+        None,
+        metavar="P or A=P,B=P",
+        help="of a model of several labels: a label is given above this probability, not above the saved threshold",
+    )
+    abstain_below: float | None = argument(
+        None,
+        minimum=0.0,
+        maximum=1.0,
+        help="no answer where its probability is less: no label, no entity, `_` for a word; how often is counted",
+    )
+
+    def problems(self) -> list[Problem]:
+        return self._of_threshold()
+
+    def thresholds(self) -> dict[str | None, float]:
+        """Typed thresholds by label; under None that of all others.
+
+        Raises:
+            ValueError: a part is no probability.
+        """
+        pairs = [part.rpartition("=") for part in (self.threshold or "").split(",") if part.strip()]
+        found = {name.strip() if equals else None: float(value) for name, equals, value in pairs}
+        if not all(0 <= value <= 1 for value in found.values()):
+            raise ValueError("probabilities lie between 0 and 1")
+        return found
+
+    def _of_threshold(self) -> list[Problem]:
+        try:
+            self.thresholds()
+        except ValueError:
+            allowed = "a probability, or LABEL=PROBABILITY for some labels, apart by commas, is allowed"
+            return [Problem(f"--threshold {self.threshold!r} is no probability", allowed)]
+        return []
+
+
+@dataclass
+class PredictArguments(AnswerArguments):
     """Prediction."""
 
     OLD_FLAGS: ClassVar[dict[str, OldFlag]] = {
@@ -88,20 +131,6 @@ class PredictArguments(InferenceArguments):
         None, metavar="TEXT", aliases=("csv_delimiter",), help="what separates columns; without it it is found out"
     )
     score: bool = argument(False, help="score the predictions against the right answers that the input holds")
-    top_k: int | None = argument(
-        None, minimum=1, help="also the K likeliest labels with their probabilities: of a text, or of each word (`top`)"
-    )
-    threshold: str | None = argument(
-        None,
-        metavar="P or A=P,B=P",
-        help="of a model of several labels: a label is given above this probability, not above the saved threshold",
-    )
-    abstain_below: float | None = argument(
-        None,
-        minimum=0.0,
-        maximum=1.0,
-        help="no answer where its probability is less: no label, no entity, `_` for a word; how often is counted",
-    )
     output_format: str = argument("jsonl", choices=OUTPUT_FORMATS, help="conll is for taggers only")
     document_context: int | None = argument(
         None,
@@ -122,27 +151,7 @@ class PredictArguments(InferenceArguments):
         return None if self.input_file else "standard input is read by one process"
 
     def problems(self) -> list[Problem]:
-        return [*self._of_outputs(), *self._of_threshold()]
-
-    def thresholds(self) -> dict[str | None, float]:
-        """Typed thresholds by label; under None that of all others.
-
-        Raises:
-            ValueError: a part is no probability.
-        """
-        pairs = [part.rpartition("=") for part in (self.threshold or "").split(",") if part.strip()]
-        found = {name.strip() if equals else None: float(value) for name, equals, value in pairs}
-        if not all(0 <= value <= 1 for value in found.values()):
-            raise ValueError("probabilities lie between 0 and 1")
-        return found
-
-    def _of_threshold(self) -> list[Problem]:
-        try:
-            self.thresholds()
-        except ValueError:
-            allowed = "a probability, or LABEL=PROBABILITY for some labels, apart by commas, is allowed"
-            return [Problem(f"--threshold {self.threshold!r} is no probability", allowed)]
-        return []
+        return [*self._of_outputs(), *super().problems()]
 
     def _of_outputs(self) -> list[Problem]:
         if self.output_dir and self.output_file:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from finetune.models.exported import (
 from finetune.models.families import find_family, find_position_limit
 from finetune.models.loading import load_config
 from finetune.models.prediction import TorchNetwork
+from finetune.models.settings import ClassifierSettings
 from finetune.prediction.exported import TOKENIZER_FILE, build_predictor, name_task
 from finetune.prediction.origins import find_model_files, find_texts
 from finetune.prediction.task import Predictor, open_predictor
@@ -298,11 +299,14 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 @contextmanager
 def texts_file(asked: ExportArguments) -> Iterator[Path]:
-    """The file of texts that was named, or one with a few texts of our own."""
+    """The file of texts that was named, or one with a few texts of our own, in pairs where the model reads pairs."""
     if asked.input_file is not None:
         yield Path(asked.input_file)
         return
     with temporary_folder("finetune-export-") as folder:
         path = folder / "texts.txt"
-        path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+        settings = ClassifierSettings.load(Path(asked.run))
+        pairs = [f"{first}\t{second}" for first, second in pairwise(TEXTS)]
+        lines = pairs if settings is not None and settings.pairs else TEXTS
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         yield path

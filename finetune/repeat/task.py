@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def cut_folds(
 
 def find_typed(words: Sequence[str], names: Sequence[str]) -> str | None:
     """The value that was typed for a flag of one of these names."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         name, equals, value = word.lstrip("-").partition("=")
         if word.startswith("--") and name.replace("-", "_") in names:
             return value if equals else following

@@ -25,6 +25,7 @@ from finetune.serving.openapi import PREDICT
 from finetune.serving.requests import TOO_LARGE, Refusal, RequestReader
 
 PAGES = Path(__file__).parent / "pages"
+PATHS = frozenset({"/", "/predict", "/health", "/metrics", "/openapi.json", "/page.css", "/page.js"})
 BODIES_AT_ONCE = 64 * 1024 * 1024  # bytes of all request bodies together, whatever their number
 SHORT = 2000  # characters: counting their tokens takes less time than asking a thread to do it
 LATE, BUSY, NOT_JSON, SLOW = 503, 429, 415, 408
@@ -177,8 +178,7 @@ def build_app(service: Service) -> Guard:
     app.add_exception_handler(Refusal, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(ClientDisconnect, _refuse_disconnected)
-    paths = {"/", "/predict", "/health", "/metrics", "/openapi.json", "/page.css", "/page.js"}
-    return Guard(app, service.metrics, host=service.options.host, paths=paths)
+    return Guard(app, service.metrics, host=service.options.host, paths=PATHS)
 
 
 def _giving(file: Response) -> Any:

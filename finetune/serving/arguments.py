@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetune.arguments.fields import argument
-from finetune.arguments.prediction import InferenceArguments
+from finetune.arguments.prediction import AnswerArguments
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -30,7 +30,7 @@ class ServeArguments:
 
 
 @dataclass
-class ServedModelArguments(InferenceArguments):
+class ServedModelArguments(AnswerArguments):
     """Model."""
 
     tokenizer_type: str = argument("AutoTokenizer", metavar="TYPE", help="as in training, where it was given there")

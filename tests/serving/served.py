@@ -17,10 +17,21 @@ import httpx
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
+from finetune.models.settings import ClassifierSettings
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEADS = {
     "tagger": (AutoModelForTokenClassification, ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]),
     "classifier": (AutoModelForSequenceClassification, ["bad", "fine", "good"]),
+    "pairs": (AutoModelForSequenceClassification, ["bad", "fine", "good"]),
+    "several": (AutoModelForSequenceClassification, ["bad", "fine", "good"]),
+    "values": (AutoModelForSequenceClassification, ["value"]),
+}
+PROBLEMS = {"several": "multi_label_classification", "values": "regression"}
+SETTINGS = {
+    "pairs": ClassifierSettings(pairs=True),
+    "several": ClassifierSettings(problem_type=PROBLEMS["several"], thresholds={"bad": 0.4, "fine": 0.6, "good": 0.5}),
+    "values": ClassifierSettings(problem_type=PROBLEMS["values"]),
 }
 
 
@@ -30,12 +41,16 @@ def make_model(base: Path, head: str, folder: Path) -> Path:
     config = AutoConfig.from_pretrained(
         base, id2label=dict(enumerate(labels)), label2id={n: i for i, n in enumerate(labels)}
     )
+    if head in PROBLEMS:
+        config.problem_type = PROBLEMS[head]
     torch.manual_seed(1)
     model = kind.from_pretrained(base, config=config)
     for weight in model.parameters():
         weight.data.mul_(3)
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    if head in SETTINGS:
+        SETTINGS[head].save(folder)
     return folder
 
 

@@ -56,6 +56,68 @@ def test_answers_are_those_of_predict(run_command, models, tmp_path, head):
         assert service.end()[0] == 0
 
 
+ANSWERS = {
+    "pairs": ("--top_k", 2, "--abstain_below", 0.5),
+    "several": ("--threshold", "bad=0.2,0.55", "--top_k", 1),
+    "values": (),
+    "tagger": ("--top_k", 3, "--abstain_below", 0.6),
+}
+
+
+@pytest.mark.parametrize(
+    ("head", "backend"),
+    [*((head, "torch") for head in ANSWERS), ("pairs", "onnx"), ("tagger", "onnx"), ("several", "openvino")],
+)
+def test_answers_of_every_kind_of_model_are_those_of_predict(call_command, tiny_bert, tmp_path, head, backend):
+    """Pairs, several labels, numbers and words, each with flags of its own, by the folder of a run and by exported ones."""
+    model = make_model(tiny_bert, head, tmp_path / head)
+    if backend != "torch":
+        pytest.importorskip("onnxruntime" if backend == "onnx" else "openvino")
+        export = ("--format", backend, "--output_dir", tmp_path / backend)
+        done = call_command("export.py", model, *export)
+        assert done.code == 0, done.stderr
+        model = tmp_path / backend
+    seconds = [f"second {n}" for n in range(len(TEXTS))] if head == "pairs" else None
+    rows = [{"text": text} | ({"text_pair": seconds[n]} if seconds else {}) for n, text in enumerate(TEXTS)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    done = call_command("predict.py", "--model_name_or_path", model, "--input_file", file, *ANSWERS[head])
+    assert done.code == 0, done.stderr
+    offline = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(offline) == len(TEXTS)
+    with serving(model, *ANSWERS[head]) as service:
+        answer = service.post({"texts": TEXTS} | ({"text_pairs": seconds} if seconds else {}))
+        assert answer.status_code == 200 and answer.json()["predictions"] == offline
+        one_by_one = [
+            {"texts": [text]} | ({"text_pairs": [seconds[n]]} if seconds else {}) for n, text in enumerate(TEXTS)
+        ]
+        alone = [service.post(body).json()["predictions"][0] for body in one_by_one]
+    if backend == "torch":
+        require_exact_batches()
+        assert alone == offline
+    else:
+        assert_close(alone, offline)
+
+
+def assert_close(some, others):
+    """Equal but for rounding of numbers, which exported models do by the shape of a batch."""
+    assert type(some) is type(others)
+    if isinstance(some, dict):
+        assert some.keys() == others.keys()
+        some, others = list(some.values()), list(others.values())
+    if isinstance(some, list):
+        assert len(some) == len(others)
+        for one, other in zip(some, others, strict=True):
+            assert_close(one, other)
+    else:
+        assert some == (pytest.approx(others, abs=1e-4) if isinstance(others, float) else others)
+
+
+def test_a_threshold_for_a_model_of_one_label_is_refused(call_command, models):
+    done = call_command("serve.py", models["classifier"], "--port", 0, "--threshold", "0.5")
+    assert done.code == 2 and "--threshold is for models that give several labels" in done.last["reason"]
+
+
 def test_words_are_tagged_as_they_are(run_command, models, tagger, tmp_path):
     sentences = [["Maria", "Santos", "flew"], ["New York", "!"], []]
     offline = predict_offline(run_command, models["tagger"], [{"words": words} for words in sentences], tmp_path)

@@ -62,6 +62,7 @@
     const button = document.querySelector("button"), start = performance.now();
     button.disabled = true;
     try {
+      await known; // what the model reads decides what it is asked
       const headers = { "Content-Type": "application/json" };
       const response = await fetch("predict", { method: "POST", headers, body: JSON.stringify(bodyOf(lines)) });
       const answer = await response.json();
@@ -76,7 +77,7 @@
   };
   at("form").addEventListener("submit", (event) => { event.preventDefault(); predict(); });
   at("text").addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) predict(); });
-  fetch("health").then((response) => response.json()).then((facts) => {
+  const known = fetch("health").then((response) => response.json()).then((facts) => {
     const task = facts.task.replace("_", " ");
     pairs = facts.pairs;
     if (pairs) document.querySelector("label").textContent = "Pairs of texts, one a line, with a tab between the two";
