@@ -39,6 +39,7 @@ def prepare_trackers(arguments: TrainingArguments) -> None:
     for name, (variable, place) in LOCAL.items():
         if name in asked and not os.environ.get(variable):
             os.environ[variable] = place.format(folder)
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # without a database it asks for leave
             logger.info("%s records in %s; $%s names another place.", name, place.format(folder), variable)
 
 
