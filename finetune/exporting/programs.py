@@ -19,7 +19,6 @@ from finetune.run.failures import first_line
 logger = logging.getLogger(__name__)
 
 CALIBRATION_BATCHES = 16
-PRODUCTS = ["MatMul", "Gemm"]
 
 
 def export_model(
@@ -56,15 +55,14 @@ def _onnx(samples: Sequence[dict[str, torch.Tensor]], int8: str | None) -> tuple
 
     if int8 is None:
         return OnnxExporter(), OnnxConfig(dynamic=True)
-    from transformers.exporters import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer, OnnxRuntimeStaticConfig
-
     if int8 == "dynamic":
+        from transformers.exporters import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
+
         quantizer = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig(per_channel=True))
     else:
-        few = list(samples[:CALIBRATION_BATCHES])
-        quantizer = OnnxRuntimeQuantizer(
-            OnnxRuntimeStaticConfig(per_channel=True, op_types_to_quantize=PRODUCTS), calibration_dataset=few
-        )
+        from finetune.exporting.static_products import ProductQuantizer
+
+        quantizer = ProductQuantizer(list(samples[:CALIBRATION_BATCHES]))
     return OnnxExporter(), OnnxConfig(dynamic=True, quantizer=quantizer)
 
 

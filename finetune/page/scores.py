@@ -19,8 +19,8 @@ Confusions = Mapping[tuple[str, str], int]
 
 def table_of_scores(metrics: Mapping[str, Mapping[str, Any]]) -> Table | None:
     """Every plain number of metrics.json, a column for each split."""
-    splits = list(metrics)
-    names = dict.fromkeys(name for values in metrics.values() for name, value in values.items() if is_number(value))
+    splits = [split for split, values in metrics.items() if any(map(is_number, values.values()))]
+    names = dict.fromkeys(name for split in splits for name, value in metrics[split].items() if is_number(value))
     rows: list[list[Cell]] = [[name, *(_number(metrics[split].get(name)) for split in splits)] for name in names]
     return Table("Scores", ["metric", *splits], rows) if rows else None
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from finetune.page.folder import RunFolder
-from finetune.page.parts import Cell, Figure, Section, Table
+from finetune.page.parts import Cell, Figure, Section, Sentences, Table
 from finetune.page.plots import MUTED, SERIES, add_legend, bars, draw, shorten
 from finetune.page.table_files import read_columns
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RESULTS = "optimization_results.csv.gz"
 PARAMETER = "params_"
-EVALUATORS = {"fanova": "of the variance (fANOVA)", "ped_anova": "what sets the best apart (PED-ANOVA)"}
+EVALUATORS = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
 SLICES_AT_MOST, TRIALS_LISTED, FEWEST = 6, 500, 4
 Row = dict[str, Any]
 
@@ -58,12 +58,25 @@ def make_searched(folder: RunFolder) -> list[Section]:
     varied = [name for name in names if len({str(row[name]) for row in done}) > 1]
     section, judge = Section("trials", "The trials of the search"), _judge(folder)
     if done:
+        section.blocks.append(Sentences(_say_best(done, len(rows), varied, judge), "verdict"))
         section.blocks.append(_draw_course(done, judge))
         section.blocks.extend(_draw_importances(folder.importances))
         section.blocks.extend(_draw_correlations(done, varied, judge))
         section.blocks.extend(_draw_slice(done, name, judge) for name in varied[:SLICES_AT_MOST])
     section.blocks.append(_table(rows, names, judge))
     return [section]
+
+
+def _say_best(done: Sequence[Row], number: int, varied: Sequence[str], judge: Judge) -> list[str]:
+    best = judge.best_of(done)
+    chosen = ", ".join(f"{name.removeprefix(PARAMETER)} {_spell(best[name])}" for name in varied)
+    of = f"{len(done):,} of {number:,} trials are complete; the best is trial {best['number']}"
+    said = f"{of}: {judge.name} {best['value']:.6g}"
+    return [said + (f" with {chosen}." if chosen else ".")]
+
+
+def _spell(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _draw_course(done: Sequence[Row], judge: Judge) -> Figure:
@@ -104,7 +117,9 @@ def _draw_importances(found: Mapping[str, Any]) -> list[Figure]:
         f"{label}: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
         for label, shares in evaluators.items()
     )
-    title = "How much each hyperparameter mattered"
+    title = (
+        "How much each hyperparameter mattered: share of the loss's variance, and of what sets the best trials apart"
+    )
     return [draw("search_importances", title, f"{title}. {said}", paint, height=1.2 + 0.32 * len(names))]
 
 

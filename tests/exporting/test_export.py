@@ -10,7 +10,13 @@ import onnx
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.prediction import PredictArguments
@@ -227,3 +233,38 @@ def test_a_broken_manifest_is_a_sentence(tmp_path, call_command, tiny_bert, mani
     (folder / "finetune_export.json").write_text(manifest)
     done = call_command("predict.py", "--model_name_or_path", folder, "--input_file", tmp_path / "no.txt")
     assert done.code == 2 and "Traceback" not in done.stderr and "finetune_export.json" in done.last["reason"]
+
+
+def test_static_eight_bits_leave_sums_and_wide_products_alone(tiny_bert, tmp_path, call_command):
+    """A mask of the smallest float among the scores of a sum, or a rare great value behind GELU, would cost all others."""
+    model = save_model(tiny_bert, tmp_path / "model")
+    file = tmp_path / "dev.conll"
+    file.write_text("".join(f"Maria\tB-PER\nflew\tO\nto\tO\nnumber{n}\tB-LOC\n\n" for n in range(40)), encoding="utf-8")
+    words = ("--int8", "static", "--input_file", file, "--allow_loss", "--output_dir", tmp_path / "out")
+    done = call_command("export.py", model, *words)
+    assert done.code == 0, done.stderr
+    graph = onnx.load(tmp_path / "out" / "model.onnx").graph
+    makers = {name: node for node in graph.node for name in node.output}
+    products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm")]
+    eight = [
+        node for node in products if {makers[n].op_type for n in node.input if n in makers} == {"DequantizeLinear"}
+    ]
+    assert len(eight) == 2 * 7  # queries, keys, values, scores, mixing, their output, the first product of each layer
+    assert len(products) - len(eight) == 2 + 1  # the second product of each layer, and the head
+    masked = {node.output[0] for node in graph.node if node.op_type in ("Add", "Where", "Softmax")}
+    ranges = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] in masked]
+    assert all(reader in eight for node in ranges for reader in read_by(graph, read_by(graph, [node])))
+
+
+def read_by(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    outputs = {name for node in nodes for name in node.output}
+    return [node for node in graph.node if outputs & set(node.input)]
+
+
+def save_model(base: Path, folder: Path) -> Path:
+    labels = dict(enumerate(["O", "B-PER", "B-LOC"]))
+    config = AutoConfig.from_pretrained(base, id2label=labels, label2id={name: n for n, name in labels.items()})
+    torch.manual_seed(1)
+    AutoModelForTokenClassification.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder
