@@ -21,6 +21,7 @@ ROOMS = (
         "command_search",
         "page",
         "comparison",
+        "explaining",
         "repeat",
         "doctor",
         "commands.py",

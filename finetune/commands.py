@@ -27,10 +27,11 @@ TASKS = {
     ),
     "Distillation": ("distill", "binarized_data", "token_counts", "extract_distilbert"),
     "Surprisals": ("score", "finetune_lm"),
-    "Pages and comparisons of runs": ("report", "compare"),
+    "Runs: told, shown, compared": ("explain", "report", "compare"),
     "Many runs": ("sweep", "search", "repeat"),
     "Helpers: looking over the machine, preparing and converting data": (
         "doctor",
+        "completion",
         "split",
         "download_glue_data",
         "prepare_semeval_datasets",

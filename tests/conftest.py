@@ -30,6 +30,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from finetune.arguments import secrets
+from finetune.arguments.parser import CommandParser
 
 # Machines are shared and noisy: nothing here is judged by the clock. Examples are the same on every machine, so that a
 # change is judged by what it changes; `HYPOTHESIS_PROFILE=explore make test` draws others.
@@ -57,11 +58,12 @@ def repository() -> Path:
 
 @pytest.fixture(autouse=True)
 def process_as_found() -> Iterator[None]:
-    """Variables, handlers of signals and secrets of a command in this process are gone before the next test."""
+    """Variables, handlers of signals, secrets, addresses of a command in this process are gone before the next test."""
     handlers = {number: signal.getsignal(number) for number in HANDLED}
     variables = dict(os.environ)
     known = set(secrets._known)
     yield
+    CommandParser.localize = None
     secrets._known.clear()
     secrets._known.update(known)
     for number, handler in handlers.items():

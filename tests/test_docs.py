@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = find_commands(ROOT / "scripts")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(set(COMMANDS.values()))]
 BEHIND = "--"  # words behind it are those of another command
-RUNS_OTHERS = ("sweep", "repeat")
+RUNS_OTHERS = ("sweep", "search", "repeat")
 NOT_THERE = re.compile(
     r"no such|not there|there is no |does not exist|cannot be (read|found)|is neither|no file|not a folder|no folder",
     re.I,

@@ -29,6 +29,7 @@ TASKS["comparison"] = TASKS["search"] = TASKS["sweep"] = set(TASKS)
 TASKS["command_search"] = set(TASKS)
 TASKS["repeat"] = set(TASKS)
 TASKS["doctor"] = set()
+TASKS["explaining"] = {"page"}
 STARTS = {"cli", "commands"}  # what starts a script knows everything
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "sklearn", "pythainlp"}
 

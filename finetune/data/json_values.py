@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from finetune.data.files import raise_problems
 from finetune.errors import DataError, Problem
@@ -133,3 +135,19 @@ def _list_items(text: str) -> Iterator[tuple[Any, int]]:
 
 def _after_space(text: str, place: int) -> int:
     return WHITE_SPACE.match(text, place).end()  # type: ignore[union-attr]  # it matches the empty string too
+
+
+def is_of_type(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of a type as annotations write it; a list stands for a tuple, a whole number for any."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin is UnionType:
+        return any(is_of_type(value, item) for item in inner)
+    if origin is dict:
+        return isinstance(value, dict) and all(is_of_type(item, inner[1]) for item in value.values())
+    if origin in (list, tuple):
+        return isinstance(value, list) and all(is_of_type(item, inner[0]) for item in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is kind

@@ -62,6 +62,7 @@ from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.models.building import draw_model
 from finetune.models.checks import check_vocabulary
 from finetune.models.saving import save_pretrained
+from finetune.models.whole_weights import record_weights
 from finetune.report.model_card import ModelCard
 from finetune.run.failures import first_line, is_of_its_files
 from finetune.run.folder import Run
@@ -304,6 +305,7 @@ def write_results(run: Run, task: DistillationTask, trainer: Trainer) -> dict[st
         save_pretrained(task.student, task.tokenizer, run.folder)
         logger.info("Save very last checkpoint as `pytorch_model.bin`.")
         save_student(task, run.folder / "pytorch_model.bin")
+        record_weights(run.folder)  # that file's too, whether it lay there already or not
         write_length_summary(run.folder, {"train": np.asarray(task.examples.lengths)})
     write_teacher(run, cast(Distillation, trainer.model), task.asked.teacher_name)
     logger.info("Training is finished")

@@ -42,6 +42,6 @@ def find_narrowing(model: onnx_ir.Model) -> Iterator[str]:
         if weight is None or len(weight.shape) != 2 or not node.name:
             continue
         transposed = node.op_type == "Gemm" and "transB" in node.attributes and node.attributes["transB"].value
-        taken, made = weight.shape.numpy()[::-1] if transposed else weight.shape.numpy()
+        taken, made = weight.numpy().shape[::-1] if transposed else weight.numpy().shape
         if taken > made:
             yield node.name

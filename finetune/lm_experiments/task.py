@@ -20,14 +20,9 @@ from finetune.lm_experiments.arguments import (
     as_list,
 )
 from finetune.lm_experiments.batches import TextBatches
-from finetune.lm_experiments.parts import (
-    ExperimentParts,
-    ExperimentSettings,
-    find_device,
-    open_parts,
-    resolve_token,
-)
+from finetune.lm_experiments.parts import ExperimentParts, find_device, open_parts
 from finetune.lm_experiments.result_arguments import ExperimentResultArguments
+from finetune.lm_experiments.settings import ExperimentSettings, resolve_token
 from finetune.lm_experiments.testing import read_tests, run_tests
 from finetune.lm_experiments.texts import AnnotatedTexts
 from finetune.lm_experiments.trainer import SPLITS

@@ -18,7 +18,8 @@ from finetune.errors import ProblemList
 from finetune.lm_experiments.arguments import SPLITS
 from finetune.lm_experiments.batches import TextBatch, TextBatches
 from finetune.lm_experiments.growing_table import GrowingTable
-from finetune.lm_experiments.parts import ExperimentParts, ExperimentSettings
+from finetune.lm_experiments.parts import ExperimentParts
+from finetune.lm_experiments.settings import ExperimentSettings
 from finetune.lm_experiments.tables import About, BatchTables, join_metadata, shown_of
 from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
 from finetune.lm_experiments.trainer import as_tensors

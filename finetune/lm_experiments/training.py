@@ -16,7 +16,8 @@ from finetune.errors import ProblemList
 from finetune.lm_experiments.batches import TextBatches
 from finetune.lm_experiments.hooks import HookCallback
 from finetune.lm_experiments.losses import SplitLoss
-from finetune.lm_experiments.parts import ExperimentParts, ExperimentSettings, find_device, open_parts
+from finetune.lm_experiments.parts import ExperimentParts, find_device, open_parts
+from finetune.lm_experiments.settings import ExperimentSettings
 from finetune.lm_experiments.tables import TrainingTables, open_training_tables
 from finetune.lm_experiments.trainer import (
     SPLITS,

@@ -15,10 +15,9 @@ from typing import Any, Protocol, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
-from finetune.data.json_values import parse_json
+from finetune.data.json_values import is_of_type, parse_json
 from finetune.encoding.batches import RowPadder, group_by_length
 from finetune.errors import DataError, Problem, UsageError
-from finetune.models.settings import is_of_type
 from finetune.run.failures import first_line, is_of_its_files
 
 MANIFEST = "finetune_export.json"

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.arguments.model import ModelArguments
@@ -164,7 +163,9 @@ def load_model(
                 ignore_mismatched_sizes=True,  # checked below, with the names and both shapes
                 output_loading_info=True,
             )
-    except (SafetensorError, UnpicklingError, OSError) as error:
+    except Exception as error:
+        if not (is_of_its_files(error) or isinstance(error, UnpicklingError)):
+            raise
         raise DataError(explain_unreadable_weights(arguments.model_name_or_path, error)) from error
     if adapter:
         report = without(report, adapters.put_adapter(model, adapter))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from typing import Self, get_type_hints
 
-from finetune.data.json_values import parse_json
+from finetune.data.json_values import is_of_type, parse_json
 from finetune.encoding.tags import TagScheme
 from finetune.errors import DataError, Problem
 from finetune.run.atomic_files import atomic_text_file
@@ -63,22 +61,6 @@ def find_too_small(settings: SavedSettings, least: Mapping[str, int]) -> list[st
     """Lengths below the least that they may be."""
     values = {name: getattr(settings, name) for name in least}
     return [f"{name} is {value}" for name, value in values.items() if value is not None and value < least[name]]
-
-
-def is_of_type(value: Any, kind: Any) -> bool:
-    """Whether a value of JSON is of a type as annotations write it; a list stands for a tuple, a whole number for any."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return True
-    if origin is UnionType:
-        return any(is_of_type(value, item) for item in inner)
-    if origin is dict:
-        return isinstance(value, dict) and all(is_of_type(item, inner[1]) for item in value.values())
-    if origin in (list, tuple):
-        return isinstance(value, list) and all(is_of_type(item, inner[0]) for item in value)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return type(value) is kind
 
 
 @dataclass(frozen=True)

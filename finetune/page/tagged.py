@@ -47,9 +47,10 @@ def read_tagged(path: Path) -> list[Sentence]:
     sentences = []
     for block in blocks:
         rows = [line.split("\t") for _, line in block]
-        odd = next((number for (number, _), row in zip(block, rows, strict=True) if len(row) != len(rows[0])), None)
+        fits = [len(row) == len(rows[0]) and all(row[1:]) for row in rows]
+        odd = next((number for (number, _), fit in zip(block, fits, strict=True) if not fit), None)
         if odd is not None:
-            found = "the line has not the columns of the one before"
+            found = "the line lacks a tag, or has not the columns of the one before"
             raise DataError(Problem(found, "word, expected and predicted tag are expected", path=path, line=odd))
         columns = list(zip(*rows, strict=True))
         if len(columns) != 3:

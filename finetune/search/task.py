@@ -18,8 +18,8 @@ from finetune.arguments.parser import Arguments
 from finetune.arguments.run import RunArguments
 from finetune.errors import Problem, RunError, UsageError
 from finetune.lm_experiments.arguments import ExperimentArguments, ExperimentModelArguments, ExperimentTextArguments
-from finetune.lm_experiments.parts import ExperimentSettings
 from finetune.lm_experiments.result_arguments import ExperimentResultArguments
+from finetune.lm_experiments.settings import ExperimentSettings
 from finetune.lm_experiments.task import CONFIG, input_files, resolve, tell_device
 from finetune.lm_experiments.training import resolve_task
 from finetune.report.files import write_metrics, write_text

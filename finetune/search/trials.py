@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from finetune.data.array_files import read_npz
 from finetune.errors import DataError, NonFiniteError, Preempted
-from finetune.lm_experiments.parts import ExperimentSettings
+from finetune.lm_experiments.settings import ExperimentSettings
 from finetune.lm_experiments.trainer import Validation
 from finetune.lm_experiments.training import TrainingResult, save_trained_model, train_once
 from finetune.run.checkpoints import mark_complete, why_broken

@@ -6,15 +6,18 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune.errors import EXIT_LOCKED
 from finetune.run.parent import name_parent
 from finetune.run.signals import StopRequest
 from finetune.run.workers import usable_cores
 
 POLL = 0.1
+ATTEMPTS = 3  # at a folder that is in use
 DEVICES = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
 
@@ -34,12 +37,13 @@ Running = dict[int, tuple[Job, subprocess.Popen]]  # by place
 def run_jobs(jobs: Sequence[Job], *, processes: int, stop: StopRequest, ended: Callable[[Job, int], None]) -> None:
     """Run every job, `processes` at a time; `ended(job, exit code)` is called as each ends.
 
-    After a signal no job is begun, and those that run get SIGTERM once: they save their state and end.
+    After a signal no job is begun, and those that run get SIGTERM once: they save their state and end. A job whose folder is
+    in use is begun again after the others, a few times: the run of a sweep that was killed may be saving its state there.
 
     Raises:
         Preempted: a signal came.
     """
-    waiting, running = list(jobs), Running()
+    waiting, running, refused = list(jobs), Running(), Counter[str]()
     told = False
     with stop.deferred():
         while running or (waiting and not stop.requested):
@@ -51,7 +55,12 @@ def run_jobs(jobs: Sequence[Job], *, processes: int, stop: StopRequest, ended: C
                     running[place] = _start(waiting.pop(0), place, processes)
             time.sleep(POLL)
             for place, code in _exit_codes(running).items():
-                ended(running.pop(place)[0], code)
+                job, _ = running.pop(place)
+                refused[job.name] += code == EXIT_LOCKED
+                if code == EXIT_LOCKED and refused[job.name] < ATTEMPTS and not stop.requested:
+                    waiting.append(job)
+                else:
+                    ended(job, code)
 
 
 def _terminate(running: Running) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from tokenizers import Encoding, Tokenizer
 
+from finetune.data.json_values import is_of_type
 from finetune.run.failures import is_panic
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def load_portable(rust_json: str, facts: Mapping[str, Any]) -> PortableTokenizer
     """The tokenizer of a tokenizer.json and the facts that `describe_tokenizer` told.
 
     Raises:
-        ValueError: the text is no tokenizer.
+        ValueError: the text is no tokenizer, or a fact of another kind.
         TypeError: facts are missing.
     """
     try:
@@ -121,7 +122,13 @@ def load_portable(rust_json: str, facts: Mapping[str, Any]) -> PortableTokenizer
         if isinstance(error, Exception) or is_panic(error):
             raise ValueError(str(error)) from error
         raise
-    return PortableTokenizer(rust, TokenizerFacts(**facts))
+    kinds = get_type_hints(TokenizerFacts)
+    if wrong := [name for name, value in facts.items() if name in kinds and not is_of_type(value, kinds[name])]:
+        raise ValueError(f"{wrong[0]} is {facts[wrong[0]]!r:.60}")
+    told = TokenizerFacts(**facts)
+    if not {told.padding_side, told.truncation_side} <= {"left", "right"} or "input_ids" not in told.model_input_names:
+        raise ValueError("it has no side that there is, or no ids for its model")
+    return PortableTokenizer(rust, told)
 
 
 def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> tuple[str, TokenizerFacts] | None:

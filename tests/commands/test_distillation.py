@@ -72,6 +72,8 @@ def test_a_narrower_student_learns_and_is_handed_on(data, teacher, tmp_path, cal
     assert losses[-1] < losses[0] and len(losses) == done.last["steps"]
     names = {path.name for path in output.iterdir()}
     assert {"parameters.json", "config.json", "model_epoch_0.pth", "model_epoch_1.pth", "pytorch_model.bin"} <= names
+    recorded = json.loads((output / "checksums.json").read_text())
+    assert set(recorded) == {"model.safetensors", "pytorch_model.bin"}  # begun again over both, the same two are known
     weights = torch.load(output / "pytorch_model.bin", weights_only=True)
     assert not any("distillation" in name or "teacher" in name for name in load_file(output / "model.safetensors"))
     student = AutoModel.from_pretrained(export)

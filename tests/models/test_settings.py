@@ -10,9 +10,10 @@ import pytest
 from finetune.classification.column_choice import ProblemType
 from finetune.classification.thresholds import ThresholdScope
 from finetune.classification.truncation import LongText
+from finetune.data.json_values import is_of_type
 from finetune.encoding.tags import TagScheme
 from finetune.errors import DataError
-from finetune.models.settings import CHOICES, FILE, ClassifierSettings, SavedSettings, TaggerSettings, is_of_type
+from finetune.models.settings import CHOICES, FILE, ClassifierSettings, SavedSettings, TaggerSettings
 
 KEPT = [
     TaggerSettings(),
