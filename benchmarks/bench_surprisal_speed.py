@@ -28,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from bench_surprisal import TOLERANCE_BITS, make_gpt2, read_texts
 from measure import HERE, Ratio, call_in_turns, hardware_line, table, worker_environment, write_results
 
+SIZES = {"gpt2": "of 124M parameters", "narrow": "of two layers, 128 wide, with 50,257 subwords"}
+
 
 @dataclass
 class Side:
@@ -107,7 +109,7 @@ def format_result(result: dict[str, Any], names: dict[str, str]) -> list[str]:
         for name, side in result["sides"].items()
     ]
     return [
-        f"GPT-2 of 124M parameters (random weights), {result['tokens']:,} tokens of BLiMP's sentences in "
+        f"GPT-2 {result['size']} (random weights), {result['tokens']:,} tokens of BLiMP's sentences in "
         f"{result['rounds']} rounds, each round other sentences, sides in turns; one thread each, seconds of the processor; "
         "ratios of medians with 95 % intervals by bootstrap over rounds.",
         "",
@@ -141,7 +143,7 @@ def main() -> None:
         result = compare(sides, texts, options.rounds)
         for side in sides:
             side.process.kill()
-    result["hardware"] = hardware_line("cpu")
+    result |= {"hardware": hardware_line("cpu"), "size": SIZES[options.size]}
     lines = [*format_result(result, names), "", result["hardware"]]
     print("\n".join(lines))
     if options.write:

@@ -77,7 +77,9 @@ def check_objective(config: PretrainedConfig, *, causal: bool) -> list[Problem]:
 
 
 def _of_both_sides(config: PretrainedConfig) -> list[Problem]:
-    found = f"the family {config.model_type} sees the text on both sides, so predicting the next token tells nothing of it"
+    found = (
+        f"the family {config.model_type} sees the text on both sides, so predicting the next token tells nothing of it"
+    )
     remedy = "use it as a masked language model (run_mlm.py; --mlm; --model_task mlm), or choose a causal one"
     return [Problem(found, remedy=remedy)]
 
