@@ -133,8 +133,9 @@ def _export_readers() -> list[Reader]:
 
 def _corpus_readers(folder: Path) -> list[Reader]:
     """Corpora as a training reads them: validation made, labels checked, silver rows and targets of rows added."""
-    from finetune.classification.arguments import ClassificationDataArguments, ColumnArguments, RowTargetArguments
+    from finetune.classification.arguments import ClassificationDataArguments, ColumnArguments
     from finetune.classification.corpus import load_classification_corpus
+    from finetune.classification.row_targets import TargetColumns
     from finetune.classification.silver import add_silver_texts
     from finetune.supervised.arguments import SupervisedArguments
     from finetune.sweep.task import load_parser
@@ -146,7 +147,7 @@ def _corpus_readers(folder: Path) -> list[Reader]:
     table.write_text("text,label\n" + "a good day,good\nbad,bad\nso so,good\nworse,bad\n" * 3, encoding="utf-8")
     words = ["--model_name_or_path", "m", "--output_dir", "o", "--do_train", "--train_file", str(table)]
     parser = load_parser(REPOSITORY / "scripts" / "run_glue.py")
-    targets = RowTargetArguments(weight_column="weight", soft_label_column="soft")
+    targets = TargetColumns("weight", "soft")
 
     def tagging(path: Path) -> None:
         load_tagging_corpus(TaggingDataArguments(train_file=str(path), test_file=str(gold)), seed=1)

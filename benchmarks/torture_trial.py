@@ -36,11 +36,13 @@ NOT_COMPARED = (
     r"(.*/)?events\.out\.tfevents\..*",  # one file per attempt, its name and entries hold times
     r"(.*/)?logs/[^/]+\.(out|err)",  # what the runs of a sweep said, at which time, at which speed
     r"cache/([^/]+\.so|matrix-rate-[^/]+\.json)",  # asked once of the machine, not of each run
+    r"(.*/)?plots/(tokens_per_second|mfu)\.png",
     r"(.*/)?checkpoint-\d+\.broken(\.\d+)?/.*",  # set aside by name, as documented, after a save that was cut off
 )
 TIMED = re.compile(r"runtime|per_second|seconds|_time$|^time|^started$|^finished$|^modified_ns$|memory|_mb$|^mfu")
 # Tables of a page that hold times: what was logged (compared in training_history.json) and facts on the run.
 TIMED_TABLE = re.compile(rb"<table>\s*<caption>(Everything that was logged|The run)</caption>.*?</table>", re.DOTALL)
+SPEED_FIGURE = re.compile(rb"<figure>(?:(?!</figure>).)*?id=.(?:tokens_per_second|mfu)-.*?</figure>", re.DOTALL)
 SPEED_IN_WORDS = re.compile(rb"(, )?(tokens per second|mfu) [\d.,]*\d")
 ATTEMPTS = frozenset({"resumed", "files", "foreign", "host", "command"})
 
@@ -238,7 +240,9 @@ def snapshot(folder: Path) -> dict[str, str]:
 def _comparable(path: Path, folder: Path) -> bytes:
     content = path.read_bytes().replace(os.fsencode(folder), b"FOLDER")
     if path.name == "report.html":
-        return SPEED_IN_WORDS.sub(b"", TIMED_TABLE.sub(b"", content))
+        for timed in (TIMED_TABLE, SPEED_FIGURE, SPEED_IN_WORDS):
+            content = timed.sub(b"", content)
+        return content
     if path.suffix == ".csv":
         return _without_timed_columns(content)
     if path.suffix != ".json":

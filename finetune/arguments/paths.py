@@ -11,7 +11,8 @@ from typing import Any
 from finetune.arguments.fields import Field
 from finetune.errors import Problem, UsageError
 
-METAVARS = ("FILE", "FOLDER", "PATH", "NAME_OR_FOLDER", "FILE_OR_FOLDER")
+METAVARS = ("FILE", "FOLDER", "PATH", "NAME_OR_FOLDER", "FILE_OR_FOLDER", "RUN", "DIR", "TYPE_OR_MODEL")
+CONFIGS = ("accelerator_config", "fsdp_config", "deepspeed")  # of transformers: a file, or JSON
 REMOTE = re.compile(r"(?:s3|gs|gcs|abfss?|az|hdfs|webhdfs|memory|https?)://.", re.DOTALL)
 Localize = Callable[[str, str], str]  # an address and the name of its flag -> where it lies here
 LONGEST_NAME = 255  # bytes of a file name, on every file system that matters
@@ -20,7 +21,8 @@ _NAME = re.compile(r"(?:.*_)?(?:dir|file|files|path|folder|folders|checkpoint)|c
 
 def is_path(field: Field) -> bool:
     """Whether a field takes a path, alone or beside names."""
-    return (field.metavar or "") in METAVARS or bool(_NAME.fullmatch(field.name))
+    kinds = (field.metavar or "").split("|")
+    return any(kind in METAVARS for kind in kinds) or field.name in CONFIGS or bool(_NAME.fullmatch(field.name))
 
 
 def resolve_paths(field: Field, value: Any, flag: str, localize: Localize | None = None) -> Any:

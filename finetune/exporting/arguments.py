@@ -14,7 +14,9 @@ class ExportArguments:
     """Export."""
 
     run: str = argument(metavar="RUN", help="folder of a trained tagger, classifier or masked language model")
-    output_dir: str = argument(metavar="DIR", help="where the exported model comes; it must not be there, or be empty")
+    output_dir: str = argument(
+        metavar="DIR", help="where the exported model comes; missing, empty, or this export, done"
+    )
     format: str = argument("onnx", choices=FORMATS, help="what to export to")
     int8: str | None = argument(
         None,

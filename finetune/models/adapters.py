@@ -414,8 +414,8 @@ def put_adapter(model: PreTrainedModel, found: AdapterFolder) -> set[str]:
         if not is_of_its_files(error):
             raise
         raise DataError(Problem(f"{CONFIG} cannot be used: {first_line(error)}", path=found.folder)) from error
-    _require_same_head(model, found)
     try:
+        _require_same_head(model, found)
         model.__dict__[_PLACE] = Adapter(_inject(model, config), config, found.base, saved)
         names = load_adapter_weights(model, found.folder)
     except SafetensorError as error:

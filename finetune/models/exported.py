@@ -23,6 +23,7 @@ from finetune.run.failures import first_line, is_of_its_files
 MANIFEST = "finetune_export.json"
 PROGRAMS = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
 RUNNERS = {"onnx": "onnxruntime", "openvino": "openvino"}
+LABELLED = ("tagger", "classifier")
 BROKEN, AGAIN = "the exported model cannot be run", "export the model again"
 TOKENS_AT_ONCE = 1024  # of short rows in a batch: what both runners are quickest with
 BF16_UNITS = ("amx_bf16", "avx512_bf16")
@@ -84,6 +85,8 @@ def read_facts(folder: Path) -> ExportFacts:
         if wrong := [name for name, value in known.items() if not is_of_type(value, kinds[name])]:
             raise ValueError(f"{wrong[0]} is {known[wrong[0]]!r:.60}")
         facts = ExportFacts(**known)
+        if facts.task in LABELLED and not facts.labels:
+            raise ValueError("it names no labels")
     except FileNotFoundError as error:
         remedy = "finetune export makes one"
         raise DataError(Problem("this folder holds no exported model", remedy=remedy, path=folder)) from error

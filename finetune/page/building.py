@@ -29,6 +29,17 @@ from finetune.run.failures import OF_THE_MACHINE
 
 logger = logging.getLogger(__name__)
 
+# What values raise that no run writes; whatever else is raised is a fault of ours.
+NOT_DRAWN = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    TypeError,
+    ValueError,
+    FinetuneError,
+    pa.ArrowException,
+)
 PAGE, PLOTS = "report.html", "plots"
 Make = Callable[[RunFolder], Section | list[Section]]
 MAKERS: tuple[Make, ...] = (make_searched, make_distilled, make_curves, make_tagged, make_classified, make_surprisals)
@@ -77,7 +88,7 @@ def make_scores(folder: RunFolder) -> list[Table]:
 def _attempt(make: Callable[[RunFolder], Any], folder: RunFolder) -> list[Any]:
     try:
         made = make(folder)
-    except (ArithmeticError, LookupError, OSError, TypeError, ValueError, FinetuneError, pa.ArrowException) as error:
+    except NOT_DRAWN as error:
         name = make.__name__.removeprefix("make_")
         folder.unread.append(f"The part of the page on {name} could not be made: {type(error).__name__}: {error}.")
         logger.warning("%s", folder.unread[-1])

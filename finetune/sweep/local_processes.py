@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from finetune.run.signals import StopRequest
 from finetune.run.workers import usable_cores
 
 POLL = 0.1
-ATTEMPTS = 3  # at a folder that is in use
+PATIENCE, PAUSE = 60.0, 0.5  # seconds that a folder in use is tried again for, and between
 DEVICES = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
 
@@ -38,12 +37,12 @@ def run_jobs(jobs: Sequence[Job], *, processes: int, stop: StopRequest, ended: C
     """Run every job, `processes` at a time; `ended(job, exit code)` is called as each ends.
 
     After a signal no job is begun, and those that run get SIGTERM once: they save their state and end. A job whose folder is
-    in use is begun again after the others, a few times: the run of a sweep that was killed may be saving its state there.
+    in use is begun again after the others, for a while: the run of a sweep that was killed may be saving its state there.
 
     Raises:
         Preempted: a signal came.
     """
-    waiting, running, refused = list(jobs), Running(), Counter[str]()
+    waiting, running, refused = list(jobs), Running(), dict[str, float]()
     told = False
     with stop.deferred():
         while running or (waiting and not stop.requested):
@@ -56,8 +55,9 @@ def run_jobs(jobs: Sequence[Job], *, processes: int, stop: StopRequest, ended: C
             time.sleep(POLL)
             for place, code in _exit_codes(running).items():
                 job, _ = running.pop(place)
-                refused[job.name] += code == EXIT_LOCKED
-                if code == EXIT_LOCKED and refused[job.name] < ATTEMPTS and not stop.requested:
+                since = time.monotonic() - refused.setdefault(job.name, time.monotonic())
+                if code == EXIT_LOCKED and since < PATIENCE and not stop.requested:
+                    time.sleep(PAUSE)
                     waiting.append(job)
                 else:
                     ended(job, code)

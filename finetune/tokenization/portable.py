@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROLES = ("unk_token", "bos_token", "eos_token", "cls_token", "sep_token", "pad_token", "mask_token")
+LARGEST_ID = 1 << 31
 PROBES = (
     "Hello, world! don't  stop", "ภาษาไทย ง่าย นิดเดียว", "中文 test", "naïve Café 1,234.5", "a<_>b", "", " ", "👩‍👩‍👧 ok",
     "नमस्ते दुनिया", "مرحبا", "[SEP] </s> <mask>", "e\u0301", "\u200b",
@@ -126,6 +127,8 @@ def load_portable(rust_json: str, facts: Mapping[str, Any]) -> PortableTokenizer
     if wrong := [name for name, value in facts.items() if name in kinds and not is_of_type(value, kinds[name])]:
         raise ValueError(f"{wrong[0]} is {facts[wrong[0]]!r:.60}")
     told = TokenizerFacts(**facts)
+    if not all(0 <= number < LARGEST_ID for number in (told.pad_token_type_id, *told.special_ids)):
+        raise ValueError("an id is none")
     if not {told.padding_side, told.truncation_side} <= {"left", "right"} or "input_ids" not in told.model_input_names:
         raise ValueError("it has no side that there is, or no ids for its model")
     return PortableTokenizer(rust, told)

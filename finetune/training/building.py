@@ -198,7 +198,6 @@ def build_trainer(
     log_in_full(trainer)
     trainer.token_rate = TokenRate(parts.model)
     trainer.callback_handler.callbacks.insert(0, trainer.token_rate)
-    trainer.add_callback(Progress(run))
     return trainer
 
 
@@ -301,6 +300,7 @@ def train(trainer: Trainer, run: Run) -> dict[str, float]:
     checkpoint = None if run.checkpoint is None else str(run.checkpoint)
     if checkpoint:
         trainer.args.eval_on_start = False  # it was, at its start
+    trainer.add_callback(Progress(run))
     with run.stop.deferred():
         result = trainer.train(resume_from_checkpoint=checkpoint)
         if run.stop.requested:

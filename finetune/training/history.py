@@ -35,7 +35,7 @@ class Progress(TrainerCallback):
     """Keeps in `training_progress.json` what lines of the log say beside the history: the pace, and the parts of a loss.
 
     The history is the same whenever the same command runs; a pace never is, so it has a file of its own. Add it behind the
-    callbacks that put these numbers on the line. A trial of a search, whose folder is not the run's, leaves none.
+    callbacks that put these numbers on the line.
     """
 
     def __init__(self, run: Run) -> None:
@@ -45,8 +45,6 @@ class Progress(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        if self.path is not None and Path(str(args.output_dir)).resolve() != self.path.parent.resolve():
-            self.path = None
         if self.path is not None:
             self.entries = [entry for entry in read_progress(self.path) if entry["step"] <= state.global_step]
 

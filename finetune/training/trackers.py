@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 PACKAGES = {"azure_ml": "azureml", "comet_ml": "comet", "flyte": "flytekit"}  # where another name than the service's
 WANDB_HOST = "https://api.wandb.ai"
+# Services that record on this machine unless told otherwise: the variable that says where, and where with the run.
+LOCAL = {"mlflow": ("MLFLOW_TRACKING_URI", "file://{}/mlruns"), "trackio": ("TRACKIO_DIR", "{}/trackio")}
 WANDB_KEYS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 
 
@@ -31,8 +33,14 @@ def prepare_trackers(arguments: TrainingArguments) -> None:
     problems = [problem for name in asked if (problem := find_missing(name)) is not None]
     if problems:
         raise UsageError(*problems)
+    folder = Path(arguments.output_dir or ".").resolve()
     if "wandb" in asked:
-        prepare_wandb(Path(arguments.output_dir or "."))
+        prepare_wandb(folder)
+    for name, (variable, place) in LOCAL.items():
+        if name in asked and not os.environ.get(variable):
+            os.environ[variable] = place.format(folder)
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # without a database it asks for leave
+            logger.info("%s records in %s; $%s names another place.", name, place.format(folder), variable)
 
 
 def find_missing(name: str) -> Problem | None:
@@ -40,7 +48,8 @@ def find_missing(name: str) -> Problem | None:
     is_available = getattr(integration_utils, f"is_{PACKAGES.get(name, name)}_available", None)
     if is_available is None or is_available():
         return None
-    remedy = "install its package, or use tensorboard or wandb, which came with finetune"
+    extra = f": pip install 'finetune[{name}]'" if name in LOCAL else ""
+    remedy = f"install its package{extra}, or use tensorboard or wandb, which came with finetune"
     return Problem(f"--report_to {name}: its package is not installed", remedy=remedy)
 
 

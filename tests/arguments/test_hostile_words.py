@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
 
 import pytest
 
 from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.paths import is_path
 from finetune.arguments.run import RunArguments
 from finetune.errors import UsageError
 from finetune.lm_experiments.arguments import ExperimentArguments, ExperimentModelArguments
@@ -59,6 +61,20 @@ def test_home_is_expanded_in_every_path(monkeypatch, tmp_path):
     assert arguments.get("cache_dir") == f"{tmp_path}/cache"
     assert arguments.get("model_name_or_path") == f"{tmp_path}/model"
     assert train("--output_dir", "~/runs/a b").get("output_dir") == f"{tmp_path}/runs/a b"
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        *((script, "run") for script in ("export", "serve", "merge", "report")),
+        *(("run_ner", name) for name in ("class_weights", "silver_file", "deepspeed", "labels")),
+        *(("run_glue", name) for name in ("soft_label_order", "train_file")),
+        ("downstream/train_sequence_classification_lm_finetuning", "tokenizer_type_or_public_model_name"),
+    ],
+)
+def test_whatever_names_a_file_or_folder_is_a_path(script, name, repository):
+    parser = runpy.run_path(str(repository / "scripts" / f"{script}.py"))["make_parser"]()
+    assert is_path(parser.fields[name])
 
 
 @pytest.mark.parametrize("word", ["~nouser-of-that-name/x", "a/" + "x" * 256, "ü" * 128, "a\0b"])

@@ -117,6 +117,39 @@ def test_rank_scale_targets_and_further_modules(train, base):
     assert sum("lora_A" in name for name in everywhere) == 12 and any("magnitude" in name for name in everywhere)
 
 
+def give_adapter(base, **asked):
+    """The base as a tagger without dropout, with an adapter of rank 4 whose second factor is no zero."""
+    quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    arguments, config = ModelArguments(model_name_or_path=str(base)), AutoConfig.from_pretrained(base, **quiet)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = load_model(arguments, config, tokenizer, task="token_classification", new_head=False)
+    add_adapter(model, AdapterArguments(peft="lora", lora_r=4, **asked), seed=0)
+    layer = model.bert.encoder.layer[0].attention.self.query
+    torch.nn.init.constant_(layer.lora_B["default"].weight, 0.1)
+    return model, layer
+
+
+@pytest.mark.parametrize(
+    ("asked", "scale"), [({}, 4.0), ({"lora_alpha": 6}, 1.5), ({"lora_alpha": 6, "use_rslora": True}, 3.0)]
+)
+def test_what_is_learnt_is_scaled_by_alpha_and_the_rank_or_its_root(asked, scale, base):
+    _, layer = give_adapter(base, **asked)
+    inputs = torch.randn(2, 32)
+    added = layer(inputs) - layer.base_layer(inputs)
+    product = inputs @ layer.lora_A["default"].weight.T @ layer.lora_B["default"].weight.T
+    assert torch.allclose(added, scale * product, atol=1e-5) and added.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("dropout", [None, 0.5])
+def test_dropout_stands_in_front_of_what_is_learnt_while_it_is_trained(dropout, base):
+    model, _ = give_adapter(base, lora_dropout=dropout)
+    ids = torch.randint(5, 100, (2, 9))
+    first, second = (model.train()(ids).logits for _ in range(2))
+    assert torch.equal(first, second) == (dropout is None)
+    first, second = (model.eval()(ids).logits for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_a_head_that_the_base_had_is_the_trained_one_afterwards(train, call_command, tmp_path):
     """The base is a trained tagger of the same labels: its head must not come back in the place of the new one."""
     whole = train("whole")

@@ -30,9 +30,11 @@ def readers(fuzz, tmp_path_factory) -> list:
 @pytest.fixture
 def alarm(fuzz):
     """A reader that takes longer than it may is interrupted."""
-    before: Callable | int | None = signal.signal(signal.SIGALRM, fuzz.be_slow)
+    timers = (signal.SIGALRM, signal.SIGPROF)
+    before: list[Callable | int | None] = [signal.signal(timer, fuzz.be_slow) for timer in timers]
     yield
-    signal.signal(signal.SIGALRM, before)
+    for timer, handler in zip(timers, before, strict=True):
+        signal.signal(timer, handler)
 
 
 def test_every_reader_refuses_damage_in_a_sentence(fuzz, readers, alarm, tmp_path):

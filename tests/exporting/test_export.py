@@ -211,6 +211,26 @@ def test_padding_is_no_part_of_the_comparison():
         require_close(Comparison(find_difference([np.array([np.nan])], [np.array([1.0])]), 1))
 
 
+@pytest.mark.slow
+def test_the_same_export_is_done_once_and_what_a_killed_one_left_goes(tmp_path, call_command):
+    model, out = make_model("bert", "tagger", tmp_path / "model"), tmp_path / "out"
+    (tmp_path / ".out-0badcafe.lock").touch()
+    (tmp_path / ".out-0badcafe.partial").mkdir()
+    (tmp_path / ".out-mine.partial").mkdir()
+    first = call_command("export.py", model, "--output_dir", out)
+    assert first.code == 0, first.stderr
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    again = call_command("export.py", model, "--output_dir", out)
+    assert (again.code, again.last["status"]) == (0, "already_done") and "is the output of this command" in again.stderr
+    assert {name: again.last[name] for name in ("format", "rows")} == {"format": "onnx", "rows": first.last["rows"]}
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out-mine.partial", "model", "out"]
+    other = call_command("export.py", model, "--output_dir", out, "--max_samples", 3)
+    assert other.code == 2 and "is there and not empty" in other.stderr
+    (out / "model.onnx").write_bytes(b"damaged")
+    assert call_command("export.py", model, "--output_dir", out).code == 2
+
+
 def test_what_cannot_be_exported_is_said_before_anything_is_loaded(tmp_path, call_command, tiny_bert, monkeypatch):
     there = tmp_path / "there"
     there.mkdir()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from finetune.comparison.runs import ComparedRun, _read_examples
 from finetune.errors import DataError
+from finetune.page import building
 from finetune.page.folder import RunFolder
 
 
@@ -36,3 +39,22 @@ def test_predictions_that_are_no_objects(tmp_path, line):
     (tmp_path / "predictions.test.jsonl").write_text(line + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="no JSON object"):
         _read_examples(ComparedRun(RunFolder(tmp_path), "x", "jsonl"), "test")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EMFILE])
+def test_a_page_that_the_disk_refuses_is_a_failure_of_the_run(tmp_path, monkeypatch, number):
+    (tmp_path / "metrics.json").write_text('{"test": {"f1": 0.5}}')
+
+    def refuse(*_):
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(building, "write_text", refuse)
+    with pytest.raises(OSError, match="refused"):
+        building.try_page(tmp_path, {"status": "done"})
+
+
+def test_a_page_that_cannot_be_drawn_is_said_alone(tmp_path, monkeypatch, caplog):
+    (tmp_path / "metrics.json").write_text('{"test": {"f1": 0.5}}')
+    monkeypatch.setattr(building, "render", lambda *_, **__: 1 / 0)
+    building.try_page(tmp_path, {"status": "done"})
+    assert "could not be written (ZeroDivisionError" in caplog.text

@@ -78,7 +78,9 @@ def test_a_search(tmp_path):
     assert names == {*(f"search_{name}.png" for name in drawn), "slice_lr.png", "slice_optimizer.png"}
     said = next(svg["aria-label"] for svg in page.of("svg") if "mattered" in svg["aria-label"])
     assert "fANOVA: lr 0.75, optimizer 0.25" in said and "PED-ANOVA: lr 1.00" in said
-    assert "5 of 6 trials are complete; the best is trial 2: validation loss 2 with lr 0.001, optimizer adam." in page.text
+    assert (
+        "5 of 6 trials are complete; the best is trial 2: validation loss 2 with lr 0.001, optimizer adam." in page.text
+    )
 
 
 def test_items_that_stand_in_two_conditions_are_compared(tmp_path):

@@ -13,8 +13,9 @@ import pytest
 from finetune.arguments.run import RunArguments
 from finetune.errors import RunError, UsageError
 from finetune.run.signals import StopRequest
+from finetune.sweep import local_processes
 from finetune.sweep.arguments import SweepArguments
-from finetune.sweep.local_processes import ATTEMPTS, Job, run_jobs, share_machine
+from finetune.sweep.local_processes import Job, run_jobs, share_machine
 from finetune.sweep.task import run_sweep
 
 COMMAND = '''
@@ -162,7 +163,8 @@ def test_processes_share_the_machine():
     assert int(share_machine({}, 0, 2)["OMP_NUM_THREADS"]) == max(1, len(os.sched_getaffinity(0)) // 2)
 
 
-def test_a_folder_in_use_is_tried_again_after_the_others(tmp_path):
+def test_a_folder_in_use_is_tried_again_after_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_processes, "PATIENCE", 2.0)
     once = 'test -e "$1" && exit 0; touch "$1"; exit 4'
     jobs = [
         Job("freed", ["sh", "-c", once, "sh", str(tmp_path / "freed")], tmp_path / "freed.log"),
@@ -172,4 +174,4 @@ def test_a_folder_in_use_is_tried_again_after_the_others(tmp_path):
     codes = {}
     run_jobs(jobs, processes=1, stop=StopRequest(), ended=lambda job, code: codes.update({job.name: code}))
     assert codes == {"plain": 0, "freed": 0, "held": 4} and next(iter(codes)) == "plain"
-    assert len((tmp_path / "held").read_text()) == ATTEMPTS
+    assert len((tmp_path / "held").read_text()) > 1
