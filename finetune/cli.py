@@ -13,7 +13,7 @@ import runpy
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,6 +37,7 @@ from finetune.errors import (
 )
 from finetune.run.failures import explain
 from finetune.run.folder import Request, Run
+from finetune.run.hub import push_run
 from finetune.run.launcher import check_launcher, is_main_process
 from finetune.run.launching import launch_processes, resolve_processes
 from finetune.run.logs import LogFile, set_up_logging
@@ -191,10 +192,11 @@ class Command:
         try:
             with self.stop.deferred("what was made is sent"):
                 self.remote.send()
+                pushed = push_run(self.arguments, Path(self.output_dir)) if self.arguments and self.output_dir else None
         except RunError as error:
             _complain([str(error)])
             return Outcome(error.exit_code, error.status, outcome.result, str(error))
-        return outcome
+        return replace(outcome, result={**outcome.result, "hub": pushed}) if pushed else outcome
 
     def _open_run(self, arguments: Arguments) -> Run:
         asked = _run_arguments(arguments)

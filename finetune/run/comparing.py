@@ -21,6 +21,7 @@ NOT_COMPARED = frozenset(
         *("dataloader_pin_memory", "dataloader_multiprocessing_context", "preprocessing_num_workers"),
         *("overwrite_cache", "cache_dir", "report_to", "run_name", "project", "skip_memory_metrics", "local_rank"),
         *("token", "hub_token", "ddp_timeout"),
+        *("push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push"),
         *("output_file", "overwrite_output_file"),
         *("save_minutes", "if_changed", "notify_command", "no_html_report"),
         *("nproc", "multi_gpu"),  # `training/global_batch.py` compares what comes of them

@@ -98,6 +98,7 @@ def build_training_arguments(values: TrainingValues) -> TrainingArguments:
         **values,
         "logging_nan_inf_filter": False,  # a loss that is not finite ends the run (NonFiniteGuard), it is not hidden
         "auto_find_batch_size": False,  # it would change the effective batch: `batch_parts.py`
+        "push_to_hub": False,  # once, of a finished run: `run/hub.py`
         "remove_unused_columns": False,  # the collators choose the columns
         "save_total_limit": None,  # CheckpointKeeper deletes, after the new checkpoint is known to be whole
     }
