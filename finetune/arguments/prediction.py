@@ -13,6 +13,7 @@ INPUT_FORMATS = ("auto", "text", "words", "conll", "conllu", "jsonl", "table")
 SEGMENTERS = ("auto", "characters", "words")  # how words are found in raw text: finetune/data/words.py
 BACKENDS = ("auto", "torch", "onnx", "openvino")
 OUTPUT_FORMATS = ("jsonl", "conll")
+STANDARD_INPUT = "-"
 
 
 @dataclass
@@ -98,8 +99,8 @@ class PredictArguments(AnswerArguments):
     input_file: list[str] | None = argument(
         None,
         metavar="FILE",
-        help="what to predict: texts, or any file that training reads, .gz too, several or patterns; without it standard "
-        "input",
+        help="what to predict: texts, or any file that training reads, .gz too, several or patterns; without it, or -, "
+        "standard input",
     )
     output_file: str | None = argument(None, metavar="FILE", help="where results go; without it standard output")
     overwrite_output_file: bool = argument(False, help="replace --output_file, or the files in --output_dir")
@@ -144,6 +145,10 @@ class PredictArguments(AnswerArguments):
         help="what runs the model: torch takes a run's folder, the others what `finetune export` wrote; auto sees which",
     )
 
+    def __post_init__(self) -> None:
+        if self.input_file == [STANDARD_INPUT]:
+            self.input_file = None
+
     def why_one_process(self) -> str | None:
         """What keeps the work from being shared out, in words."""
         if self.device.startswith("cuda"):
@@ -154,6 +159,10 @@ class PredictArguments(AnswerArguments):
         return [*self._of_outputs(), *super().problems()]
 
     def _of_outputs(self) -> list[Problem]:
+        if STANDARD_INPUT in (self.input_file or ()):
+            return [
+                Problem("--input_file names standard input (-) beside other files", remedy="name one or the others")
+            ]
         if self.output_dir and self.output_file:
             return [Problem("--output_dir and --output_file are two places for the results", remedy="drop one of them")]
         if self.output_dir and not self.input_file:

@@ -53,7 +53,8 @@ def test_a_failure_comes_behind_the_items_before_it():
 @pytest.mark.parametrize("kind", ["text", "jsonl"])
 def test_a_text_is_answered_before_the_next_is_sent(tagger, kind):  # noqa: F811
     script = Path(__file__).resolve().parents[2] / "scripts" / "predict.py"
-    words = ("--model_name_or_path", str(tagger), "--input_format", kind, "--device", "cpu")
+    words = ["--model_name_or_path", str(tagger), "--input_format", kind, "--device", "cpu"]
+    words += ["--input_file", "-"] if kind == "text" else []
     pipe = subprocess.PIPE
     process = subprocess.Popen(
         [sys.executable, str(script), *words], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
@@ -71,3 +72,8 @@ def test_a_text_is_answered_before_the_next_is_sent(tagger, kind):  # noqa: F811
     process.stdin.close()
     assert process.wait(60) == 0
     assert sorted(waits)[len(waits) // 2] < 2.0  # most of the first is the start of the command
+
+
+def test_standard_input_is_named_alone(call_command, tagger):  # noqa: F811
+    wrong = call_command("predict.py", "--model_name_or_path", str(tagger), "--input_file", "-", "texts.txt")
+    assert wrong.code == 2 and "beside other files" in wrong.stderr
