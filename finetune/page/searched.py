@@ -31,6 +31,7 @@ class Judge:
 
     name: str = "validation loss"
     is_loss: bool = True
+    looks: str = "epochs"  # after each of which it was taken
 
     def best_of(self, rows: Sequence[Row]) -> Row:
         return min(rows, key=lambda row: row["value"] if self.is_loss else -row["value"])
@@ -44,7 +45,7 @@ def _judge(folder: RunFolder) -> Judge:
     result = folder.manifest.get("result")
     if not isinstance(result, dict) or not result.get("metric"):
         return Judge()
-    return Judge(f"validation {result['metric']}", result.get("direction") != "maximize")
+    return Judge(f"validation {result['metric']}", result.get("direction") != "maximize", "evaluations")
 
 
 def make_searched(folder: RunFolder) -> list[Section]:
@@ -84,9 +85,12 @@ def _draw_course(done: Sequence[Row], judge: Judge) -> Figure:
     best = (np.minimum if judge.is_loss else np.maximum).accumulate(values)
 
     def paint(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes.scatter(numbers, values, s=18, color=SERIES[0], label="trial")
         axes.step(numbers, best, where="post", color=SERIES[1], label="best so far")
         axes.set(xlabel="trial", ylabel=judge.name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         add_legend(axes)
 
     winner = judge.best_of(done)["number"]
@@ -168,5 +172,5 @@ def _draw_slice(done: Sequence[Row], name: str, judge: Judge) -> Figure:
 def _table(rows: Sequence[Row], names: Sequence[str], judge: Judge) -> Table:
     shown = ["number", "value", "state", "epochs", "seconds", *names]
     cells: list[list[Cell]] = [[row.get(name) for name in shown] for row in rows[:TRIALS_LISTED]]
-    headings = ["trial", judge.name, *shown[2:5], *(name.removeprefix(PARAMETER) for name in names)]
+    headings = ["trial", judge.name, shown[2], judge.looks, shown[4], *(name.removeprefix(PARAMETER) for name in names)]
     return Table("Every trial", headings, cells, left_out=max(0, len(rows) - TRIALS_LISTED))
