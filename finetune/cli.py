@@ -187,13 +187,12 @@ class Command:
 
     def _send(self, outcome: Outcome) -> Outcome:
         """What was made goes to its address; where that fails, it is still here, done, and the next start sends it."""
-        if outcome.code != EXIT_DONE or not is_main_process():
+        if outcome.code != EXIT_DONE or self.arguments is None or not is_main_process():
             return outcome
         try:
-            with self.stop.deferred("what was made is sent"):
-                self.remote.send()
-                pushed = push_run(self.arguments, Path(self.output_dir)) if self.arguments and self.output_dir else None
-        except RunError as error:
+            self.remote.send()
+            pushed = push_run(self.arguments, Path(self.output_dir)) if self.output_dir else None
+        except (RunError, Preempted) as error:
             _complain([str(error)])
             return Outcome(error.exit_code, error.status, outcome.result, str(error))
         return replace(outcome, result={**outcome.result, "hub": pushed}) if pushed else outcome

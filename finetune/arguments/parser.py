@@ -181,15 +181,14 @@ class CommandParser:
             typed = [Typed("--config_file", (leading.pop(),)), *typed]
         for entry in typed:
             if entry.name == "config_file" and entry.words:
-                self._gather_file(gathering, entry.words[0])
+                self._gather_file(gathering, Path(entry.words[0]))
         self._remember_secrets(typed)
         gathering.add(typed, FROM_COMMAND_LINE)
         self._place_words(gathering, [(word, "") for word in leading] + gathering.stray)
         gathering.translate_old_flags()
 
-    def _gather_file(self, gathering: Gathering, word: str) -> None:
+    def _gather_file(self, gathering: Gathering, path: Path) -> None:
         try:
-            path = Path(resolve_paths(self.fields["config_file"], word, "--config_file", self.localize))
             entries = read_config_file(path)
         except UsageError as error:
             gathering.problems.extend(error.problems)
@@ -229,6 +228,8 @@ class CommandParser:
         unread = {name for name in gathering.given if name not in values}
         missing = [item for item in self.fields.values() if item.required and item.name not in gathering.given]
         problems.extend(self._missing(item) for item in missing)
+        if self.localize is not None and not problems:  # nothing is fetched for a line that is wrong anyway
+            values = self._localize(values, problems)
         arguments = Arguments(
             groups={},
             training=self._training_values(values),
@@ -251,13 +252,24 @@ class CommandParser:
         for name, entry in given.items():
             try:
                 value = read_value(self.fields[name], entry.words, entry.flag)
-                values[name] = resolve_paths(self.fields[name], value, entry.flag, self.localize)
+                values[name] = resolve_paths(self.fields[name], value, entry.flag)
                 _require_typed(self.fields[name], values[name], entry)
                 problems.extend(check_dictionary(values[name], f"--{name}", entry.path, entry.line))
                 remember_secrets(find_secrets(values[name]))
             except UsageError as error:
                 problems.extend(replace(problem, path=entry.path, line=entry.line) for problem in error.problems)
         return values
+
+    def _localize(self, values: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+        """The values with the paths of what lies at addresses."""
+        found: dict[str, Any] = {}
+        for name, value in values.items():
+            try:
+                found[name] = resolve_paths(self.fields[name], value, f"--{name}", self.localize)
+            except UsageError as error:
+                found[name] = value
+                problems.extend(error.problems)
+        return found
 
     def _missing(self, item: Field) -> Problem:
         flag = item.name if item in self.positionals else f"--{item.name}"
