@@ -53,14 +53,15 @@ def guess_wide_encoding(data: bytes) -> str | None:
     """UTF-16 or UTF-32, told by its mark, or by bytes that are control characters where they are not; None for others.
 
     Each character of UTF-16 is two bytes, one of which tells its script: zero for Latin, 0x0E for Thai. So a text holds
-    many bytes that are in no text of single bytes or of UTF-8, in whatever script it is written.
+    many bytes that are in no text of single bytes or of UTF-8, in whatever script it is written. Its spaces and line ends
+    hold a zero byte: without any, stray control characters are just that.
     """
     for mark, name in MARKS.items():
         if data.startswith(mark):
             return name
     head = data[: min(len(data), LOOKED_AT) // 2 * 2]
     controls = len(head) - len(head.translate(None, CONTROLS))
-    if controls < max(2, len(head) // 50):  # a stray one is none of it
+    if b"\0" not in head or controls < max(2, len(head) // 50):  # a stray one is none of it
         return None
     shares = {name: _share_of_text(head, name) for name in ("UTF-16LE", "UTF-16BE")}
     best = max(shares, key=lambda name: shares[name])
