@@ -54,18 +54,26 @@ def guess_wide_encoding(data: bytes) -> str | None:
 
     Each character of UTF-16 is two bytes, one of which tells its script: zero for Latin, 0x0E for Thai. So a text holds
     many bytes that are in no text of single bytes or of UTF-8, in whatever script it is written. Its spaces and line ends
-    hold a zero byte: without any, stray control characters are just that.
+    hold a zero byte; where there is none, one and the same byte must tell the script throughout.
     """
     for mark, name in MARKS.items():
         if data.startswith(mark):
             return name
     head = data[: min(len(data), LOOKED_AT) // 2 * 2]
     controls = len(head) - len(head.translate(None, CONTROLS))
-    if b"\0" not in head or controls < max(2, len(head) // 50):  # a stray one is none of it
+    if controls < max(2, len(head) // 50):  # a stray one is none of it
+        return None
+    if b"\0" not in head and not _is_one_script(head):
         return None
     shares = {name: _share_of_text(head, name) for name in ("UTF-16LE", "UTF-16BE")}
     best = max(shares, key=lambda name: shares[name])
     return best if shares[best] > 0.9 else None
+
+
+def _is_one_script(data: bytes) -> bool:
+    """Whether nearly every second byte is the same control character, as 0x0E in a word of Thai."""
+    halves = (data[0::2], data[1::2])
+    return any(10 * max(map(half.count, CONTROLS)) > 8 * len(half) for half in halves)
 
 
 def _share_of_text(data: bytes, encoding: str) -> float:
