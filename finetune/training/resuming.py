@@ -217,7 +217,7 @@ class ResumingTrainer(Trainer):
             self.averages.load(Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Adds that names of states are the objects that they are in a run that never stopped: what is saved is the same."""
+        """Replaces names of states by the objects that they are in a run that never stopped: what is saved is the same."""
         super()._load_optimizer_and_scheduler(checkpoint)
         for state in self.optimizer.state.values() if self.optimizer is not None else ():
             shared = {sys.intern(name) if isinstance(name, str) else name: value for name, value in state.items()}
