@@ -55,6 +55,7 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_point_is_a_run_and_the_best_is_trained_again_and_tested_once(place, trial, call_command):
     search = ["search.py", "run_glue", "--output_dir", "s", "--metric", "accuracy", *GRID, "--", *trial, "--do_predict"]
     done = call_command(*search)

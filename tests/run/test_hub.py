@@ -102,6 +102,7 @@ def train(tmp_path, tiny_bert, hub):
     return run
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_pushed_once_with_its_card(train, hub, tmp_path):
     push = ("--push_to_hub", "--hub_model_id", "us/sentiment", "--hub_token", TOKEN, "--hub_private_repo")
     code, last = train(*push)
@@ -119,6 +120,7 @@ def test_a_finished_run_is_pushed_once_with_its_card(train, hub, tmp_path):
     assert code == 0 and last["status"] == "already_done" and len(hub.requests) == before
 
 
+@pytest.mark.slow
 def test_what_the_hub_refuses_is_pushed_by_the_next_start(train, hub):
     hub.refuses = True
     code, last = train("--push_to_hub", "--hub_token", TOKEN)

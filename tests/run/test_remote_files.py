@@ -72,6 +72,7 @@ def list_names(address: str) -> set[str]:
     return {name[len(path) :].strip("/") for name in system.find(path)}
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_from_an_address_sent_to_one_and_predicts_from_there(
     bucket, tiny_bert, call_command, tmp_path
 ):
@@ -193,6 +194,7 @@ def test_a_server_that_is_gone_ends_a_command_with_one_sentence(call_command, ti
     assert not Path("never").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_sent_stays_here_and_is_sent_by_the_next_start(tiny_bert, call_command, monkeypatch):
     bucket = f"memory://bucket{random.random()}"
     put(f"{bucket}/train.jsonl", make_rows(16, 0))

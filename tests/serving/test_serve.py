@@ -44,6 +44,7 @@ def require_exact_batches():
         pytest.skip(f"no native encoder here: {reason}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["tagger", "classifier"])
 def test_answers_are_those_of_predict(run_command, models, tmp_path, head):
     offline = predict_offline(run_command, models[head], [{"text": text} for text in TEXTS], tmp_path)

@@ -74,6 +74,7 @@ def starts(tmp_path):
     return {path.parent.name: len(path.read_text()) for path in sorted((tmp_path / "s").glob("*/starts"))}
 
 
+@pytest.mark.slow
 def test_runs_then_skips_then_adds(script, tmp_path, capsys):
     result = sweep(script, sort_by="validation.loss")
     assert result["done"] == 4 and result["best"].startswith("x=1")

@@ -22,6 +22,7 @@ def tagging_run(run_command, tmp_path_factory, tiny_bert):
     return folder / "run", done
 
 
+@pytest.mark.slow
 def test_run_json_holds_what_training_really_had(tagging_run):
     folder, done = tagging_run
     held = json.loads((folder / "run.json").read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ except building.NoLibraryError as error:
 BUILD = [sys.executable, "-m", "finetune.models.native.building"]
 
 
+@pytest.mark.slow
 def test_two_builds_at_once_leave_one_library_and_a_third_compiles_nothing(tmp_path):
     environment = {**os.environ, "FINETUNE_CACHE_DIR": str(tmp_path / "cache")}
     started = [subprocess.Popen(BUILD, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -65,6 +66,7 @@ print("equal", test_step.HAS_BFLOAT16)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "products", "bfloat16"),
     [("x86-64", "own", False), ("x86-64-v3", "own", False), ("x86-64-v4", "own", False), ("native", "torch", True)],
