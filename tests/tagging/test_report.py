@@ -155,7 +155,8 @@ TORN = st.text(st.sampled_from("ab \t\n\r\x0b\x0c\x1c\x85\u2028\u00a0é"), max_s
 def test_no_word_tears_a_file_of_one_word_a_line(tmp_path_factory, sentences):
     """Every word, a line end or nothing at all included, has its line."""
     folder = tmp_path_factory.mktemp("torn")
-    sentences = [*sentences, ["one", "two"]]  # a column with one value throughout is refused as one of no words
+    true = [[f"word{4 * row + place}" for place in range(4)] for row in range(8)]
+    sentences = [*sentences, *true]  # a column with few values throughout is refused as one of no words
     tags = [["O", "B-X", "I-X", "O"][: len(words)] for words in sentences]
     files = [
         write_predictions(folder, "test", sentences, tags, tags),
