@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from finetune.arguments.fields import argument
-from finetune.arguments.secrets import find_in_words, remember_secrets
 from finetune.errors import Problem
 from finetune.lm_experiments.arguments import check_keys
 from finetune.lm_experiments.dotted import DottedArguments, DottedParser
 from finetune.lm_experiments.object_names import ObjectKind
 from finetune.search.arguments import (
     OPTIMIZE_DEFAULTS,
-    PRUNER,
-    SAMPLER,
     STUDY_DEFAULTS,
+    STUDY_OBJECTS,
     check_optimization,
     check_study,
 )
-from finetune.sweep.arguments import RUNS
+from finetune.sweep.arguments import RUNS, split_at_runs
 from finetune.sweep.table import OF_TESTS, lower_is_better
 
 DIRECTIONS = ("minimize", "maximize")
@@ -38,13 +36,7 @@ TRIALS = 10
 class CommandSearchArguments:
     """Search."""
 
-    OBJECTS: ClassVar[dict[str, ObjectKind]] = {
-        "study_kwargs.sampler": SAMPLER,
-        "study_kwargs.sampler_kwargs.independent_sampler": SAMPLER,
-        "study_kwargs.sampler_kwargs.base_sampler": SAMPLER,
-        "study_kwargs.pruner": PRUNER,
-        "study_kwargs.pruner_kwargs.wrapped_pruner": PRUNER,
-    }
+    OBJECTS: ClassVar[dict[str, ObjectKind]] = STUDY_OBJECTS
 
     command: str = argument(help="a command of ours that trains, as run_ner or scripts/run_ner.py")
     output_dir: str = argument(
@@ -102,11 +94,9 @@ class CommandSearchParser(DottedParser):
     """The words after a lone `--` are those of the command."""
 
     def parse(self, argv: Sequence[str]) -> DottedArguments:
-        words = list(argv)
-        remember_secrets(find_in_words(words))
-        cut = words.index(RUNS) if RUNS in words else len(words)
-        arguments = super().parse(words[:cut])
-        arguments.argv = tuple(words)
-        if cut < len(words):
-            arguments[CommandSearchArguments].words = words[cut + 1 :]
+        own, of_trials = split_at_runs(argv)
+        arguments = super().parse(own)
+        arguments.argv = tuple(argv)
+        if RUNS in arguments.argv:
+            arguments[CommandSearchArguments].words = of_trials
         return arguments

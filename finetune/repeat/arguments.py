@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from finetune.arguments.fields import argument
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.errors import Problem
-from finetune.sweep.arguments import RUNS
+from finetune.sweep.arguments import split_at_runs
 
 
 @dataclass
@@ -38,9 +38,8 @@ class RepeatParser(CommandParser):
     """The words after a lone `--` are those of the command."""
 
     def parse(self, argv: Sequence[str]) -> Arguments:
-        words = list(argv)
-        cut = words.index(RUNS) if RUNS in words else len(words)
-        arguments = super().parse(words[:cut])
-        arguments.argv = tuple(words)
-        arguments[RepeatArguments].words = words[cut + 1 :]
+        own, of_runs = split_at_runs(argv)
+        arguments = super().parse(own)
+        arguments.argv = tuple(argv)
+        arguments[RepeatArguments].words = of_runs
         return arguments

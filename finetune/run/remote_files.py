@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from finetune.arguments.paths import REMOTE
 from finetune.errors import Problem, RunError, UsageError
 from finetune.run.atomic_files import AtomicFile
 from finetune.run.cache import cache_folder
@@ -271,7 +270,3 @@ def _is_lost_connection(error: BaseException | None) -> bool:
 def _reason(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__
-
-
-def is_remote(text: str) -> bool:
-    return REMOTE.match(text) is not None

@@ -37,6 +37,13 @@ PRUNER = ObjectKind(
     ),
     base="optuna.pruners.BasePruner",
 )
+STUDY_OBJECTS: dict[str, ObjectKind] = {
+    "study_kwargs.sampler": SAMPLER,
+    "study_kwargs.sampler_kwargs.independent_sampler": SAMPLER,
+    "study_kwargs.sampler_kwargs.base_sampler": SAMPLER,
+    "study_kwargs.pruner": PRUNER,
+    "study_kwargs.pruner_kwargs.wrapped_pruner": PRUNER,
+}
 STUDY_DEFAULTS: dict[str, Any] = {
     "study_name": None,
     "sampler": "optuna.samplers.GPSampler",
@@ -69,11 +76,7 @@ class OptimizationArguments:
 
     LOGGED_AS: ClassVar[str] = "Optimization args"
     OBJECTS: ClassVar[dict[str, ObjectKind]] = {
-        "study_kwargs.sampler": SAMPLER,
-        "study_kwargs.sampler_kwargs.independent_sampler": SAMPLER,
-        "study_kwargs.sampler_kwargs.base_sampler": SAMPLER,
-        "study_kwargs.pruner": PRUNER,
-        "study_kwargs.pruner_kwargs.wrapped_pruner": PRUNER,
+        **STUDY_OBJECTS,
         "params.train_optimizer.values": OPTIMIZER,
         "params.loss_reduction_fns.train.values": REDUCTION,
         "params.data_preprocessing_fn.train.values": PREPROCESSING,

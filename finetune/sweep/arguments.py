@@ -53,14 +53,20 @@ def _check_line(text: str, flag: str = "--slurm_options") -> Problem | None:
     return Problem(f"{flag} {text!r} holds a line end or another control character", remedy="take it out")
 
 
+def split_at_runs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of a command that starts others, and those behind the lone `--`, which are theirs; secrets are remembered."""
+    words = list(argv)
+    remember_secrets(find_in_words(words))
+    cut = words.index(RUNS) if RUNS in words else len(words)
+    return words[:cut], words[cut + 1 :]
+
+
 class SweepParser(CommandParser):
     """The words after a lone `--` are those of the command."""
 
     def parse(self, argv: Sequence[str]) -> Arguments:
-        words = list(argv)
-        remember_secrets(find_in_words(words))
-        cut = words.index(RUNS) if RUNS in words else len(words)
-        arguments = super().parse(words[:cut])
-        arguments.argv = tuple(words)
-        arguments[SweepArguments].words = words[cut + 1 :]
+        own, of_runs = split_at_runs(argv)
+        arguments = super().parse(own)
+        arguments.argv = tuple(argv)
+        arguments[SweepArguments].words = of_runs
         return arguments
