@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from finetune.arguments.parser import CommandParser
 from finetune.command_search.space import make_cell
-from finetune.errors import EXIT_DONE, EXIT_NON_FINITE, Preempted, RunError
+from finetune.errors import EXIT_DONE, EXIT_NON_FINITE, RunError
 from finetune.run.parent import name_parent
 from finetune.run.signals import StopRequest
 from finetune.search.pruning import find_best
-from finetune.search.slots import FINISHED, Heartbeat, Slots
+from finetune.search.slots import FINISHED, Slots
 from finetune.search.space import Dimension
 from finetune.search.study import SamplerMaker
 from finetune.search.trials import REASON, describe_values
@@ -80,16 +79,8 @@ class CommandTrials:
         values = {item.name: item.suggest(trial) for item in self.dimensions}
         logger.info("Trial %d: %s.", trial.number, describe_values(values))
         try:
-            with Heartbeat(trial):
+            with self.slots.held(trial):
                 self._end(trial, self._train(trial, values))
-        except UpdateFinishedTrialError:
-            logger.warning("Trial %d was given up by another process, which saw no life here.", trial.number)
-        except Preempted:
-            self.slots.release(trial)
-            raise
-        except BaseException:
-            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-            raise
         finally:
             self.drop_models()
 
@@ -101,31 +92,34 @@ class CommandTrials:
         lines = logs.with_suffix(".evaluations")
         pruned = False
 
+        reported = 0
+
         def watch() -> bool:
-            nonlocal pruned
-            pruned = pruned or self._report(trial, lines)
+            nonlocal pruned, reported
+            count = self._report(trial, lines, reported)
+            pruned = pruned or (count > reported and trial.should_prune())
+            reported = count
             return pruned
 
         code = run_command(run.command, logs, lines, self.stop, watch)
         if self.stop.requested and code != EXIT_DONE:
             self.stop.raise_preempted()
-        self._report(trial, lines)
+        self._report(trial, lines, reported)
         if code == EXIT_DONE:
             return self._best(run, lines)
         if not pruned:
             trial.set_user_attr(REASON, self._why(run, code, logs))
         return None
 
-    def _report(self, trial: Trial, lines: Path) -> bool:
-        """Hand new evaluations to the study, numbered from 1; whether the trial is to end."""
+    def _report(self, trial: Trial, lines: Path, reported: int) -> int:
+        """Hand evaluations to the study that are new, numbered from 1; how many there are now."""
         try:
             found = read_evaluations(lines, self.metric)
         except KeyError as error:
             raise RunError(f"--metric {self.metric}: an evaluation has {error.args[0]}") from None
-        reported = len(trial.study._storage.get_trial(trial._trial_id).intermediate_values)
         for number, value in enumerate(found[reported:], reported + 1):
             trial.report(value, number)
-        return len(found) > reported and trial.should_prune()
+        return len(found)
 
     def _best(self, run: SweepRun, lines: Path) -> float | None:
         found = [value for value in read_evaluations(lines, self.metric) if math.isfinite(value)]

@@ -20,8 +20,8 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +30,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from finetune.errors import Preempted
 from finetune.run.signals import StopRequest
 from finetune.search.points import Points
 from finetune.search.study import is_exhausted
@@ -145,6 +146,26 @@ class Slots:
         """Fail the trials of processes that are gone, so that others try their values; returns how many."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return sum(self._give_up(trial, "its process is gone") for trial in running if self._is_dead(trial))
+
+    @contextmanager
+    def held(self, trial: Trial) -> Iterator[None]:
+        """While a trial of this process runs: it beats, and the study learns how it ended where it did not end well.
+
+        Raises:
+            Preempted: whoever goes on tries its values again.
+            Exception: as the block; the trial is failed.
+        """
+        try:
+            with Heartbeat(trial):
+                yield
+        except UpdateFinishedTrialError:
+            logger.warning("Trial %d was given up by another process, which saw no life here.", trial.number)
+        except Preempted:
+            self.release(trial)
+            raise
+        except BaseException:
+            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            raise
 
     def release(self, trial: Trial) -> None:
         """Give up a trial of this process, which was stopped: whoever asks next tries its values."""

@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
+from optuna.exceptions import TrialPruned
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from finetune.data.array_files import read_npz
-from finetune.errors import DataError, NonFiniteError, Preempted
+from finetune.errors import DataError, NonFiniteError
 from finetune.lm_experiments.settings import ExperimentSettings
 from finetune.lm_experiments.trainer import Validation
 from finetune.lm_experiments.training import TrainingResult, save_trained_model, train_once
 from finetune.run.checkpoints import mark_complete, why_broken
 from finetune.run.folder import Run
 from finetune.search.pruning import Losses, find_best
-from finetune.search.slots import Heartbeat, Slots
+from finetune.search.slots import Slots
 from finetune.search.space import Dimension, apply_values
 from finetune.search.study import SamplerMaker
 from finetune.search.turns import OWNER
@@ -117,16 +117,8 @@ class Trials:
         logger.info("Trial %d: %s.", trial.number, describe_values(values))
         self.losses.current.clear()
         try:
-            with Heartbeat(trial), quiet(SAID_ALREADY):
+            with self.slots.held(trial), quiet(SAID_ALREADY):
                 self._end(trial, self._train(trial, self.settings_of(values)))
-        except UpdateFinishedTrialError:
-            logger.warning("Trial %d was given up by another process, which saw no life here.", trial.number)
-        except Preempted:
-            self.slots.release(trial)
-            raise
-        except BaseException:
-            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-            raise
         finally:
             self._clean_up()
 

@@ -54,7 +54,7 @@ def _check_line(text: str, flag: str = "--slurm_options") -> Problem | None:
 
 
 def split_at_runs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words of a command that starts others, and those behind the lone `--`, which are theirs; secrets are remembered."""
+    """The words of a command that starts others, and those behind the lone `--`, which are theirs; secrets are known."""
     words = list(argv)
     remember_secrets(find_in_words(words))
     cut = words.index(RUNS) if RUNS in words else len(words)
