@@ -106,7 +106,8 @@ def _fingerprint(shape: Shape, parameters: Sequence[Tensor]) -> int:
 
 def _pack(shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     library = load_library()
-    packed = torch.empty(_packed_numbers(shape), dtype=dtype)
+    with torch.inference_mode(False):  # a training step may take what a prediction has packed
+        packed = torch.empty(_packed_numbers(shape), dtype=dtype)
     require_memory(
         library.encoder_pack(
             ctypes.byref(shape),
