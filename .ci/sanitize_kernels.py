@@ -12,7 +12,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g", "-O1")
+FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g1", "-O1")
+# What calls the kernels in this process; test_building.py compiles others, in processes of its own.
+TESTS = ("models/native/test_step.py", "models/native/test_serving.py", "training/test_native_adamw.py")
 PRELOADED = ("libasan.so", "libubsan.so", "libstdc++.so")
 
 
@@ -38,7 +40,8 @@ def main() -> int:
     from finetune.models.native import building
 
     building.FLAGS = (*building.FLAGS, *FLAGS)
-    return pytest.main([str(ROOT / "tests" / "models" / "native"), "-p", "no:xdist", "-q", *sys.argv[1:]])
+    tests = (str(ROOT / "tests" / name) for name in TESTS)
+    return pytest.main([*tests, "-p", "no:xdist", "-q", "--durations=5", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -133,6 +133,8 @@ def describe(results: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     import torch
 
+    from finetune.training.allocator import keep_freed_memory
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", nargs="+", type=int, choices=BATCHES, default=list(BATCHES))
     parser.add_argument("--widths", nargs="+", choices=WIDTHS, default=list(WIDTHS))
@@ -140,6 +142,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/results/long_texts.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a training does
     results = [
         found
         for width in options.widths
