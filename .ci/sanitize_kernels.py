@@ -1,4 +1,4 @@
-"""The native kernels' own tests under AddressSanitizer and UndefinedBehaviorSanitizer (Linux, g++); not part of CI.
+"""The native kernels' own tests under AddressSanitizer and UndefinedBehaviorSanitizer (Linux, g++); not part of CI: three minutes of processor time.
 
 .venv/bin/python .ci/sanitize_kernels.py [further words for pytest]
 """

@@ -91,7 +91,7 @@ def native_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def find_packings(stacks: Iterable[nn.Module], updated: Collection[int]) -> list[Packing]:
-    """Of `native_layers` that have run and whose weights, by `id`, are all among the `updated` ones: where to pack them anew.
+    """Of `native_layers` that have run and whose weights, by `id`, are all `updated` ones: where to pack them anew.
 
     All of the number format of the first one.
     """

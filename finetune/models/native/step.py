@@ -20,7 +20,7 @@ from finetune.models.native.building import load_library
 
 POINTERS = 16  # a layer's parameters: six weights, six biases, gain and shift of two norms
 LINEARS = 6
-_OPERAND_BYTES = 32 << 20  # what operands of weight gradients may take; more layers at once mean fewer barriers
+_OPERAND_BYTES = 64 << 20  # what operands of weight gradients may take; more layers at once mean fewer barriers
 
 
 class Shape(ctypes.Structure):
