@@ -1,4 +1,6 @@
-"""The native kernels' own tests under AddressSanitizer and UndefinedBehaviorSanitizer (Linux, g++); not part of CI: three minutes of processor time.
+"""The native kernels' own tests under AddressSanitizer and UndefinedBehaviorSanitizer (Linux, g++).
+
+Not part of CI: three minutes of processor time.
 
 .venv/bin/python .ci/sanitize_kernels.py [further words for pytest]
 """
@@ -21,15 +23,16 @@ PRELOADED = ("libasan.so", "libubsan.so", "libstdc++.so")
 def start_again() -> int:
     """Sanitizers must be loaded before anything else: start this file again with them in front."""
     paths = [subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip() for name in PRELOADED]
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": ":".join(paths),
-        "ASAN_OPTIONS": "detect_leaks=0:halt_on_error=1",  # Python itself leaks on purpose
-        "UBSAN_OPTIONS": "print_stacktrace=1",
-        "FINETUNE_CACHE_DIR": tempfile.mkdtemp(),
-        "HF_HUB_OFFLINE": "1",
-    }
-    return subprocess.run([sys.executable, __file__, *sys.argv[1:]], env=environment, check=False).returncode
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {
+            **os.environ,
+            "LD_PRELOAD": ":".join(paths),
+            "ASAN_OPTIONS": "detect_leaks=0:halt_on_error=1",  # Python itself leaks on purpose
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+            "FINETUNE_CACHE_DIR": cache,
+            "HF_HUB_OFFLINE": "1",
+        }
+        return subprocess.run([sys.executable, __file__, *sys.argv[1:]], env=environment, check=False).returncode
 
 
 def main() -> int:
