@@ -104,13 +104,13 @@ def test_a_folder_becomes_a_folder_and_what_is_there_is_not_done_again(cluster, 
     assert call_command(*predicting(tagger, texts, "--output_dir", local)).code == 0
     first = call_command(*predicting(tagger, texts / "2.txt", "--output_dir", far))
     assert first.code == 0
-    stamp = (far / "2.jsonl").stat().st_mtime_ns
+    stamp = (far / "2.txt.jsonl").stat().st_mtime_ns
     done = call_command(*on(cluster, *predicting(tagger, texts, "--output_dir", far)))
     assert done.code == 0, done.stderr
     assert done.last["already_done"] == 1 and done.last["texts"] == 50 + 51 + 53
-    names = [f"{number}.jsonl" for number in range(4)]
+    names = [f"{number}.txt.jsonl" for number in range(4)]
     assert [(far / name).read_bytes() for name in names] == [(local / name).read_bytes() for name in names]
-    assert (far / "2.jsonl").stat().st_mtime_ns == stamp
+    assert (far / "2.txt.jsonl").stat().st_mtime_ns == stamp
     again = call_command(*predicting(tagger, texts, "--output_dir", far))
     assert again.last["already_done"] == 4, "the records that other machines wrote are those of this command"
 
@@ -139,7 +139,8 @@ def test_surprisals_are_those_of_one_process(cluster, call_command, tmp_path):
     assert done.code == 0, done.stderr
     one, other = (tmp_path / name / "t-test_results.parquet" for name in ("local", "far"))
     assert one.read_bytes() == other.read_bytes()
-    assert (tmp_path / "local/test_results.json").exists() == (tmp_path / "far/test_results.json").exists()
+    metrics = [(tmp_path / name / "metrics.json").read_bytes() for name in ("local", "far")]
+    assert metrics[0] == metrics[1]
 
 
 @pytest.mark.slow
