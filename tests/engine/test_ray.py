@@ -193,8 +193,10 @@ def test_a_file_that_a_node_does_not_see_is_named_with_the_node(cluster, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_signal_leaves_what_is_done_and_no_process_and_the_next_start_goes_on(repository, tagger, tmp_path):
-    texts, output = write_texts(tmp_path / "texts.txt", 121_000), tmp_path / "out.jsonl"
+def test_a_signal_leaves_what_is_done_and_no_process_and_the_next_start_goes_on(
+    cluster, call_command, repository, tagger, tmp_path
+):
+    texts, output = write_texts(tmp_path / "texts.txt", 61_000), tmp_path / "out.jsonl"
     command = [
         sys.executable,
         repository / "scripts/predict.py",
@@ -207,13 +209,9 @@ def test_a_signal_leaves_what_is_done_and_no_process_and_the_next_start_goes_on(
     temporary.mkdir()
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
     parts = tmp_path / ".out.jsonl.parts"
-
-    def start() -> subprocess.Popen:
-        return subprocess.Popen(
-            list(map(str, far)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
-
-    process = start()
+    process = subprocess.Popen(
+        list(map(str, far)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
     deadline = time.monotonic() + 200
     while process.poll() is None and not list(parts.glob("[0-9]*")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -226,9 +224,8 @@ def test_a_signal_leaves_what_is_done_and_no_process_and_the_next_start_goes_on(
     assert gone and not alive
     kept = {path.name for path in parts.glob("[0-9]*")}
     assert kept and not output.exists()
-    process = start()
-    _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0 and f"{len(kept)} parts of this work are there already" in stderr, stderr
+    done = call_command(*on(cluster, *predicting(tagger, texts, "--output_file", output)))
+    assert done.code == 0 and f"{len(kept)} parts of this work are there already" in done.stderr, done.stderr
     assert [path.name for path in temporary.iterdir() if not path.name.startswith("torchinductor")] == []
     lines = [json.loads(line)["text"] for line in output.open(encoding="utf-8")]
     assert lines == texts.read_text(encoding="utf-8").splitlines()
