@@ -51,8 +51,7 @@ class TableFile:
             raise DataError(Problem(found, path=self.path))
         self.rows += chunk.num_rows
         if self._stream is None:
-            # in one piece: how Parquet lays pages out hangs on the pieces, which differ once rows came from elsewhere
-            self._writer.write_table(chunk.cast(self._schema).combine_chunks())
+            self._writer.write_table(chunk.cast(self._schema))
             return
         for batch in chunk.to_batches(max_chunksize=CSV_ROWS):
             self._stream.write(csv_bytes(batch))

@@ -122,7 +122,7 @@ def test_surprisals_are_those_of_one_process(cluster, call_command, tmp_path):
     texts = write_texts(tmp_path / "texts.txt", 4_500)
 
     def words(name: str) -> list[object]:
-        flags = ["--metrics_format", "parquet", "--metrics_detail", "word", "--test_output_file_prefix", "t"]
+        flags = ["--metrics_detail", "word", "--test_output_file_prefix", "t"]
         return [
             "score.py",
             "--model_name_or_path",
@@ -137,7 +137,7 @@ def test_surprisals_are_those_of_one_process(cluster, call_command, tmp_path):
     assert call_command(*words("local")).code == 0
     done = call_command(*on(cluster, *words("far")))
     assert done.code == 0, done.stderr
-    one, other = (tmp_path / name / "t-test_results.parquet" for name in ("local", "far"))
+    one, other = (tmp_path / name / "t-test_results.csv.gz" for name in ("local", "far"))
     assert one.read_bytes() == other.read_bytes()
     metrics = [(tmp_path / name / "metrics.json").read_bytes() for name in ("local", "far")]
     assert metrics[0] == metrics[1]
