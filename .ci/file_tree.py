@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
-    *("errors.py", "arguments", "run", "data", "tokenization", "encoding", "models", "training", "report"),
+    *("errors.py", "arguments", "run", "engine", "data", "tokenization", "encoding", "models", "training", "report"),
     "supervised",
     *("tagging", "classification", "language_modeling", "pregeneration", "surprisal", "lm_experiments"),
     *(

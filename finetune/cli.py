@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from finetune.arguments.engine import LOCAL, EngineArguments
 from finetune.arguments.groups import find_adapting
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.processes import ProcessArguments
@@ -24,6 +25,7 @@ from finetune.arguments.run import RunArguments
 from finetune.arguments.secrets import VARIABLES, hide, hide_in, remember_secrets
 from finetune.arguments.unattended import UnattendedArguments
 from finetune.commands import find_commands, find_scripts, format_commands, require_command
+from finetune.engine.ray_engine import SHARED_OUT, working_as_asked
 from finetune.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -180,7 +182,9 @@ class Command:
         log = self.log
         run.when_started(lambda folder: log.open_in(folder, run.header()))
         _log_parameters(arguments)
-        result = self.main(arguments, run) or {}
+        why_here, on_processor = _why_one_process(arguments), _is_on_processor(arguments)
+        with working_as_asked(arguments, why_here, on_processor=on_processor):
+            result = self.main(arguments, run) or {}
         rates = {name: run.recall(name) for name in ("tokens_per_second", "mfu")}
         result = {**result, **{name: rate for name, rate in rates.items() if rate is not None}}
         return self._end(Outcome(status="already_done" if run.already_done else "done", result=result))
@@ -291,12 +295,21 @@ def _run_arguments(arguments: Arguments) -> RunArguments:
 
 def _count_to_start(arguments: Arguments) -> int:
     """How many processes do the work in place of this one; 1 where it does it itself."""
-    asked = arguments.find(ProcessArguments)
-    if asked is None:
+    asked, engine = arguments.find(ProcessArguments), arguments.find(EngineArguments)
+    shares_all = any(hasattr(group, SHARED_OUT) for group in arguments.groups.values())
+    if asked is None or (shares_all and engine is not None and engine.engine != LOCAL):
         return 1
+    return resolve_processes(asked, on_processor=_is_on_processor(arguments), why_one=_why_one_process(arguments))
+
+
+def _is_on_processor(arguments: Arguments) -> bool:
+    return bool(arguments.get("use_cpu")) or arguments.get("device") == "cpu"
+
+
+def _why_one_process(arguments: Arguments) -> str | None:
+    """What keeps this command from sharing its work out, in words."""
     reasons = [reason() for group in arguments.groups.values() if (reason := getattr(group, "why_one_process", None))]
-    on_processor = bool(arguments.get("use_cpu")) or arguments.get("device") == "cpu"
-    return resolve_processes(asked, on_processor=on_processor, why_one=next(filter(None, reasons), None))
+    return next(filter(None, reasons), None)
 
 
 def _log_parameters(arguments: Arguments) -> None:

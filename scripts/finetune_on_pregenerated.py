@@ -39,17 +39,16 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from tempfile import TemporaryDirectory
-
     from finetune.pregeneration import training as pregenerated_training
     from finetune.pregeneration.epochs import find_epoch_files
+    from finetune.run.folders_aside import temporary_folder
     from finetune.training.building import train
 
     data, reduce_memory = arguments[PregeneratedDataArguments], arguments[PretrainingArguments].reduce_memory
     folder = Path(data.pregenerated_data)
-    with TemporaryDirectory() as temporary:
+    with temporary_folder("finetune-epochs-") as temporary:
         task = pregenerated_training.open_task(arguments)
-        work = Path(temporary) if reduce_memory else None
+        work = temporary if reduce_memory else None
         pregenerated_training.open_data(task, folder, epochs=data.epochs, work=work)
         trainer = pregenerated_training.build_pretraining_trainer(task, run)
         if arguments[RunArguments].dry_run:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
+from finetune.arguments.engine import EngineArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.prediction import PredictArguments
@@ -26,7 +27,9 @@ from finetune.run.folder import Run
 
 
 def make_parser() -> CommandParser:
-    return CommandParser(__doc__ or "", (ModelArguments, PredictArguments, ProcessArguments, RunArguments))
+    return CommandParser(
+        __doc__ or "", (ModelArguments, PredictArguments, ProcessArguments, EngineArguments, RunArguments)
+    )
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
@@ -42,7 +45,7 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
         run.already_done = True
         return record.result
     predictor = open_predictor(arguments[ModelArguments], options, record)
-    return predict_stream(predictor, options, record)
+    return predict_stream(predictor, arguments[ModelArguments], options, record)
 
 
 if __name__ == "__main__":

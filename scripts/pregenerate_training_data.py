@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
+from finetune.arguments.engine import EngineArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
 from finetune.pregeneration.arguments import PregenerationArguments
@@ -25,7 +26,7 @@ from finetune.run.folder import Run
 
 
 def make_parser() -> CommandParser:
-    return CommandParser(__doc__ or "", (PregenerationArguments, RunArguments))
+    return CommandParser(__doc__ or "", (PregenerationArguments, EngineArguments, RunArguments))
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from finetune import cli
+from finetune.arguments.engine import EngineArguments
 from finetune.arguments.groups import TRAINING_GROUPS
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.run import RunArguments
@@ -39,7 +40,7 @@ from finetune.run.folder import Run
 def make_parser() -> CommandParser:
     return CommandParser(
         __doc__ or "",
-        (LanguageModelArguments, TextArguments, MaskingArguments, *TRAINING_GROUPS),
+        (LanguageModelArguments, TextArguments, MaskingArguments, EngineArguments, *TRAINING_GROUPS),
         training_defaults={},
         resolvers=(resolve_stages,),
         checks=(check_text,),

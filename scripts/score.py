@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune import cli
+from finetune.arguments.engine import EngineArguments
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments, CommandParser
 from finetune.arguments.processes import ProcessArguments
@@ -26,7 +27,9 @@ from finetune.surprisal.arguments import ScoreArguments
 
 
 def make_parser() -> CommandParser:
-    return CommandParser(__doc__ or "", (ModelArguments, ScoreArguments, ProcessArguments, RunArguments))
+    return CommandParser(
+        __doc__ or "", (ModelArguments, ScoreArguments, ProcessArguments, EngineArguments, RunArguments)
+    )
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:

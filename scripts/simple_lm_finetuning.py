@@ -10,7 +10,6 @@ documents.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from finetune import cli
@@ -38,15 +37,14 @@ def make_parser() -> CommandParser:
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
-    from tempfile import TemporaryDirectory
-
     from finetune.pregeneration import training as pregenerated_training
+    from finetune.run.folders_aside import temporary_folder
     from finetune.training.building import train
 
-    with TemporaryDirectory() as temporary:
+    with temporary_folder("finetune-sentences-") as temporary:
         length = arguments[SimpleTextArguments].max_seq_length
         task = pregenerated_training.open_task(arguments, max_seq_len=length)
-        paths = pregenerated_training.prepare_two_sentences(task, Path(temporary))
+        paths = pregenerated_training.prepare_two_sentences(task, temporary)
         trainer = pregenerated_training.build_pretraining_trainer(task, run)
         if arguments[RunArguments].dry_run:
             return pregenerated_training.show_plan(trainer, task)

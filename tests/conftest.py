@@ -196,9 +196,10 @@ def resumed_step() -> Callable[[Path], int]:
 
 
 @pytest.fixture(scope="session")
-def two_processes() -> list[str]:
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The words before a script that start it twice, as one training."""
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    logs = str(tmp_path_factory.mktemp("torchrun"))  # without it torchrun leaves a folder in /tmp
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--log_dir", logs]
 
 
 @pytest.fixture(scope="session")

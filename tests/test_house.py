@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SHARED = (
-    *("errors", "arguments", "run", "data", "tokenization", "encoding", "models", "training", "report"),
+    *("errors", "arguments", "run", "engine", "data", "tokenization", "encoding", "models", "training", "report"),
     "supervised",
 )
 TASKS = {  # a task -> the tasks that it may build on

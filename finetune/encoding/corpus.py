@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from finetune.encoding.subwords import SubwordEncoder
 from finetune.encoding.token_store import DESCRIPTION, FORMAT, TokenStoreWriter
 from finetune.encoding.word_references import join_words
 from finetune.errors import DataError, Problem
+from finetune.run.engines import Reread
 from finetune.run.progress import Progress
 from finetune.run.record_lock import only_one_prepares
 
@@ -194,7 +196,7 @@ def encode_files(
     paths: Sequence[Path], encoder: LineEncoder, *, workers: int, column: str = "text"
 ) -> Iterator[EncodedLines]:
     """The lines of all files, by as many of `workers` as the amount of text is worth."""
-    chunks = read_text_chunks(paths, column=column)
+    chunks = Reread(partial(read_text_chunks, column=column), (paths,), paths)
     return encode_lines(chunks, encoder, paths=paths, workers=useful_workers(paths, workers))
 
 

@@ -25,6 +25,7 @@ from finetune.encoding.ragged import offsets_of, ranges
 from finetune.encoding.special_tokens import find_special_tokens, find_start_names, find_start_token, strip_start
 from finetune.encoding.subwords import SubwordEncoder, Subwords
 from finetune.errors import DataError, Problem
+from finetune.run.engines import Reread
 from finetune.run.workers import map_in_order
 
 PIECE = 1 << 17  # characters of a document that are tokenized at a time
@@ -359,6 +360,13 @@ def encode_documents(
         DataError: as `read_documents` and `find_text_ends`.
     """
     encoder = PieceEncoder(subwords, find_text_ends(tokenizer, rules))
+    batches = Reread(read_batches, (paths, subwords, rules, column, piece), paths)
+    yield from carry_borders(map_in_order(encoder, batches, workers=workers))
+
+
+def read_batches(
+    paths: Sequence[Path], subwords: SubwordEncoder, rules: DocumentRules, column: str, piece: int
+) -> Iterator[list[Piece]]:
+    """What each worker gets at a time."""
     parts = read_documents(paths, boundary=rules.boundary, column=column)
-    pieces = cut_documents(parts, rules, TextCutter(subwords, piece=piece))
-    yield from carry_borders(map_in_order(encoder, batch_pieces(pieces), workers=workers))
+    return batch_pieces(cut_documents(parts, rules, TextCutter(subwords, piece=piece)))

@@ -18,7 +18,7 @@ from finetune.encoding.corpus import CorpusSettings
 from finetune.encoding.documents import DocumentRules, TextEnds, find_text_ends
 from finetune.encoding.masking import Masker
 from finetune.encoding.token_store import TokenStore
-from finetune.errors import DataError, Problem, ProblemList
+from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.language_modeling.arguments import LanguageModelArguments, TextArguments
 from finetune.language_modeling.collators import CausalCollator, MaskingCollator
 from finetune.language_modeling.losses import (
@@ -46,6 +46,7 @@ from finetune.models.checks import (
     resolve_max_length,
 )
 from finetune.models.families import has_sparse_head
+from finetune.run.engines import find_engine, release_engine
 from finetune.run.folder import Run
 from finetune.run.launcher import count_processes
 from finetune.tokenization.loading import load_tokenizer
@@ -181,7 +182,21 @@ def resolve_length(definition: TaskDefinition, config: PretrainedConfig, tokeniz
 
 
 def prepare_splits(task: LanguageTask, *, has_validation: bool) -> None:
-    """Tokenize the text, or find it tokenized; hold examples out where there is no text to validate on."""
+    """Tokenize the text, or find it tokenized; hold examples out where there is no text to validate on.
+
+    Raises:
+        UsageError: an engine is to tokenize what is tokenized while training.
+    """
+    if task.arguments[TextArguments].streaming and find_engine() is not None:
+        found = "--engine ray tokenizes before training, and --streaming while training"
+        raise UsageError(Problem(found, remedy="drop one of them"))
+    try:
+        _prepare_splits(task, has_validation=has_validation)
+    finally:
+        release_engine()
+
+
+def _prepare_splits(task: LanguageTask, *, has_validation: bool) -> None:
     text, definition, settings = (
         task.arguments[TextArguments],
         task.definition,

@@ -24,10 +24,12 @@ from finetune.encoding.token_store import TokenStore
 from finetune.errors import DataError, Problem, ProblemList
 from finetune.language_modeling.arguments import TextArguments
 from finetune.run.cache import cache_folder
+from finetune.run.engines import find_engine
 from finetune.run.workers import usable_cores
 
 logger = logging.getLogger(__name__)
 
+MANY = 1 << 20  # an engine takes as many as it has
 SEED_OF_VALIDATION = 1  # added to the seed, so that no example is masked as one of training
 
 
@@ -104,7 +106,7 @@ def prepare_texts(
         tokenizer,
         settings,
         find_cache(asked),
-        workers=asked.preprocessing_num_workers or usable_cores(),
+        workers=asked.preprocessing_num_workers or (usable_cores() if find_engine() is None else MANY),
         overwrite=asked.overwrite_cache,
         references=Path(references) if references else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from finetune.data.files import find_paths, missing_file
 from finetune.errors import DataError, Problem, ProblemList, UsageError
 from finetune.prediction.origins import find_model_files, find_texts
 from finetune.prediction.task import open_predictor, predict_stream, require_free_output
+from finetune.run.engines import Needs, find_engine
 from finetune.run.output_record import OutputRecord
 
 logger = logging.getLogger(__name__)
@@ -52,17 +54,54 @@ def predict_shards(arguments: Arguments) -> dict[str, Any]:
     waiting = [shard for shard in shards if options.overwrite_output_file or not shard.record.is_finished()]
     require_ours(waiting, overwrite=options.overwrite_output_file)
     told = {"files": len(shards), "already_done": len(shards) - len(waiting), "texts": 0}
-    if waiting:
-        predictor: Any = open_predictor(arguments[ModelArguments], replace(options, output_file=None))
-    for number, shard in enumerate(waiting, start=1):
-        own = replace(options, input_file=[str(shard.source)], output_file=str(shard.output))
-        predictor.arguments, predictor.abstained = own, 0
-        result = predict_stream(predictor, own, shard.record)
+    for number, result in enumerate(_predict_all(arguments, waiting), start=1):
         for name in ("texts", "abstained"):
             if name in result:
                 told[name] = told.get(name, 0) + result[name]
-        logger.info("%d of %d files: %s.", number, len(waiting), shard.output)
+        logger.info("%d of %d files are done.", number, len(waiting))
     return told
+
+
+def _predict_all(arguments: Arguments, waiting: Sequence[Shard]) -> Iterator[dict[str, Any]]:
+    """What is said of each shard, when its results are there."""
+    if not waiting:
+        return iter(())
+    if (engine := find_engine()) is None:
+        job = open_job(arguments, waiting)
+        return job.work(job.read())
+    files = dict.fromkeys(path for shard in waiting for path in shard.record.inputs)
+    folder = Path(arguments[PredictArguments].output_dir or "")
+    folder.mkdir(parents=True, exist_ok=True)
+    return engine.work_on(ShardsJob(arguments, waiting), Needs([*files, folder], accelerated=True))
+
+
+class ShardsJob:
+    """Files of texts -> files of results, written where this is done. Unpickled it has loaded the model."""
+
+    def __init__(self, arguments: Arguments, shards: Sequence[Shard], predictor: Any = None) -> None:
+        self.arguments, self.shards, self.predictor = arguments, shards, predictor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_job, (self.arguments, self.shards)
+
+    def read(self) -> Iterator[Shard]:
+        return iter(self.shards)
+
+    def work(self, shards: Iterator[Shard]) -> Iterator[dict[str, Any]]:
+        """What is said of each shard."""
+        options, predictor = self.arguments[PredictArguments], self.predictor
+        for shard in shards:
+            own = replace(options, input_file=[str(shard.source)], output_file=str(shard.output))
+            predictor.arguments, predictor.abstained = own, 0
+            result = predict_stream(predictor, self.arguments[ModelArguments], own, shard.record)
+            logger.info("%s is done.", shard.output)
+            yield result
+
+
+def open_job(arguments: Arguments, shards: Sequence[Shard]) -> ShardsJob:
+    """The job with a model."""
+    options = replace(arguments[PredictArguments], output_file=None)
+    return ShardsJob(arguments, shards, open_predictor(arguments[ModelArguments], options))
 
 
 def list_shards(arguments: Arguments) -> list[Shard]:

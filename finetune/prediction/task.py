@@ -8,55 +8,40 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Protocol
-
-import numpy as np
+from typing import IO, Any
 
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.arguments.prediction import PredictArguments
 from finetune.classification.prediction import HEAD
 from finetune.data.files import find_paths
-from finetune.data.prediction_input import InputText, PredictionScore, in_chunks
+from finetune.data.prediction_input import InputText, in_chunks
 from finetune.errors import DataError, Problem, UsageError
-from finetune.models.exported import find_format, is_installed
+from finetune.models.exported import find_format as find_export
+from finetune.models.exported import is_installed
+from finetune.prediction.chunks import (
+    LARGE_CHUNK,
+    Predictor,
+    compute_chunks,
+    compute_told,
+    find_format,
+    read_array,
+    spell_array,
+)
 from finetune.prediction.origins import find_model_files, find_texts
-from finetune.run.ahead import gather, read_ahead
 from finetune.run.atomic_files import atomic_text_file
+from finetune.run.engines import Engine, Needs
+from finetune.run.launcher import is_main_process
 from finetune.run.output_record import OutputRecord
-from finetune.run.sharing import Shares, open_shares
-from finetune.tagging.prediction import format_conll
+from finetune.run.sharing import open_shares
 
 logger = logging.getLogger(__name__)
 
-CHUNK, LARGE_CHUNK = 1000, 2000  # texts of standard input, of files: enough to batch by length, little to hold
-LONGEST_WAIT = 0.02  # seconds that a text of standard input waits for others
 SECONDS_BETWEEN_LINES = 10
-
-
-class Predictor(Protocol):
-    """A trained model of any task."""
-
-    scored: list[Any]  # what --score keeps of each text that has a gold answer
-    abstained: int  # answers that --abstain_below left out
-
-    def read(self) -> Iterator[InputText]:
-        """What is to be predicted."""
-
-    def prepare(self, texts: Sequence[InputText]) -> Any:
-        """Texts as ids."""
-
-    def compute(self, prepared: Any) -> Any:
-        """What the model says of them."""
-
-    def tell(self, computed: Any) -> Iterator[dict[str, Any]]:
-        """One result for each text, in their order."""
-
-    def score(self) -> PredictionScore:
-        """The predictions against the answers of the input, after the last text."""
 
 
 def find_record(arguments: Arguments) -> OutputRecord | None:
@@ -116,7 +101,7 @@ def resolve_backend(asked: str, folder: Path) -> str:
         UsageError: another was asked for.
         DataError: the folder is a broken export.
     """
-    held = find_format(folder) or "torch"
+    held = find_export(folder) or "torch"
     if asked in ("auto", held):
         return held
     if held == "torch":
@@ -143,27 +128,32 @@ def require_free_output(path: Path, overwrite: bool) -> None:
 
 
 def predict_stream(
-    predictor: Predictor, options: PredictArguments, record: OutputRecord | None = None
+    predictor: Predictor, model: ModelArguments, options: PredictArguments, record: OutputRecord | None = None
 ) -> dict[str, Any]:
     """Predict every input text; returns how many there were, for the last line."""
     result: dict[str, Any] = {}
     write_record = None if record is None else lambda path: record.write({record.output.name: path}, result)
     with open_shares(Path(options.output_file) if options.output_file else None) as shares:
-        if shares is not None and shares.rank > 0:
-            deque(compute_shared(predictor, options, shares), maxlen=0)
+        needs = find_needs(options, record)
+        if shares is None:
+            told = compute_told(predictor, options)
+        else:
+            told = compute_shared(predictor, model, options, shares, needs)
+        if not is_main_process():
+            deque(told, maxlen=0)
             return result
         with open_output(options.output_file, write_record) as file:
-            result |= predict_into(file, predictor, options, shares)
+            result |= predict_into(file, predictor, options, told)
+        needs.forget()
     return result
 
 
 def predict_into(
-    file: IO[str], predictor: Predictor, options: PredictArguments, shares: Shares | None = None
+    file: IO[str], predictor: Predictor, options: PredictArguments, told: Iterator[tuple[int, Iterator[str]]]
 ) -> dict[str, Any]:
     """Every result as soon as it is known; what is said of all of them at the end is returned."""
     start = said = time.monotonic()
     count = 0
-    told = compute_shared(predictor, options, shares) if shares else compute_told(predictor, options)
     for size, texts in told:
         for text in texts:
             file.write(text)
@@ -184,31 +174,13 @@ def predict_into(
     return {"texts": count, "texts_per_second": round(count / seconds, 1) if count else 0.0, **left_out, **scores}
 
 
-def compute_told(predictor: Predictor, options: PredictArguments) -> Iterator[tuple[int, Iterator[str]]]:
-    """How many texts a chunk has, and what is written of each."""
-    write = format_conll if options.output_format == "conll" else format_json
-    ahead = options.input_file is not None
-    texts = predictor.read()
-    chunks = in_chunks(texts, LARGE_CHUNK) if ahead else gather(texts, size=CHUNK, seconds=LONGEST_WAIT)
-    for size, computed in compute_chunks(predictor, chunks, ahead=ahead):
-        yield size, map(write, predictor.tell(computed))
-
-
 def compute_shared(
-    predictor: Predictor, options: PredictArguments, shares: Shares
+    predictor: Predictor, model: ModelArguments, options: PredictArguments, shares: Engine, needs: Needs
 ) -> Iterator[tuple[int, Iterator[str]]]:
-    """The same in the first of several processes, each of which computes its share of the chunks."""
-    write = format_conll if options.output_format == "conll" else format_json
-
-    def work(chunks: Iterator[list[InputText]]) -> Iterator[bytes]:
-        for size, computed in compute_chunks(predictor, chunks, ahead=True):
-            text = "".join(map(write, predictor.tell(computed)))
-            yield json.dumps([size, text, predictor.scored, predictor.abstained], default=spell_array).encode()
-            predictor.scored, predictor.abstained = [], 0
-
+    """The same where other processes compute chunks, too, or all of them; nothing in a process that hands its share on."""
     scored: list[Any] = []
     abstained = 0
-    for result in shares.work_on(in_chunks(predictor.read(), LARGE_CHUNK), work):
+    for result in shares.work_on(PredictionJob(predictor, model, options), needs):
         size, text, of_chunk, left_out = json.loads(result, object_hook=read_array)
         scored += of_chunk
         abstained += left_out
@@ -216,30 +188,37 @@ def compute_shared(
     predictor.scored, predictor.abstained = scored, abstained
 
 
-def spell_array(value: Any) -> Any:
-    """Numbers of numpy for JSON, which gives each back as it was."""
-    if isinstance(value, np.ndarray | np.generic):
-        return {"numbers": value.tolist(), "dtype": str(value.dtype)}
-    raise TypeError(f"{type(value).__name__} cannot be handed on between processes")
+class PredictionJob:
+    """Chunks of texts -> what is written of each, and what its score needs. Unpickled it has loaded the model anew."""
+
+    def __init__(self, predictor: Predictor, model: ModelArguments, options: PredictArguments) -> None:
+        self.predictor, self.model, self.options = predictor, model, options
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_job, (self.model, replace(self.options, output_file=None))
+
+    def read(self) -> Iterator[list[InputText]]:
+        return in_chunks(self.predictor.read(), LARGE_CHUNK)
+
+    def work(self, chunks: Iterator[list[InputText]]) -> Iterator[bytes]:
+        """One message for each chunk."""
+        write, predictor = find_format(self.options), self.predictor
+        for size, computed in compute_chunks(predictor, chunks, ahead=True):
+            text = "".join(map(write, predictor.tell(computed)))
+            yield json.dumps([size, text, predictor.scored, predictor.abstained], default=spell_array).encode()
+            predictor.scored, predictor.abstained = [], 0
 
 
-def read_array(value: dict[str, Any]) -> Any:
-    return np.array(value["numbers"], value["dtype"])[()] if set(value) == {"numbers", "dtype"} else value
+def open_job(model: ModelArguments, options: PredictArguments) -> PredictionJob:
+    return PredictionJob(open_predictor(model, options), model, options)
 
 
-def compute_chunks(
-    predictor: Predictor, chunks: Iterator[list[InputText]], *, ahead: bool
-) -> Iterator[tuple[int, Any]]:
-    """How many texts a chunk has, and what the model says of them.
-
-    ahead: while a chunk's results are written the next one is computed, and the one behind it becomes ids, each by a thread
-    of its own. Not for standard input: whoever sends a text at a time waits for its answer.
-    """
-    prepared = ((len(chunk), predictor.prepare(chunk)) for chunk in chunks)
-    if not ahead:
-        yield from ((size, predictor.compute(ids)) for size, ids in prepared)
-        return
-    yield from read_ahead((size, predictor.compute(ids)) for size, ids in read_ahead(prepared))
+def find_needs(options: PredictArguments, record: OutputRecord | None) -> Needs:
+    """What predicting takes elsewhere; finished chunks wait beside the output file."""
+    if record is None:
+        return Needs([path for name in options.input_file or () for path in find_paths(name)], accelerated=True)
+    kept = record.output.with_name(f".{record.output.name}.parts")
+    return Needs(record.inputs, accelerated=True, kept=kept, key=record.describe_work)
 
 
 def tell_score(predictor: Predictor, options: PredictArguments, count: int) -> dict[str, Any]:
@@ -260,10 +239,6 @@ def tell_score(predictor: Predictor, options: PredictArguments, count: int) -> d
     else:
         logger.info("%s", score.report)
     return {"scored": scored, "input": score.metrics}
-
-
-def format_json(result: dict[str, Any]) -> str:
-    return json.dumps(result, ensure_ascii=False) + "\n"
 
 
 @contextmanager

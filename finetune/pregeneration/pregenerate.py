@@ -11,16 +11,16 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.files import fingerprint
-from finetune.data.text import read_chunks
+from finetune.data.text import TextChunk, read_chunks
 from finetune.encoding.corpus import describe_tokenizer, known_size, no_text, useful_workers
 from finetune.encoding.lines import LineEncoder, LineRules, encode_lines, tell_lines
 from finetune.encoding.subwords import SubwordEncoder
@@ -30,6 +30,7 @@ from finetune.pregeneration.epoch_json import join_lines, write_shard_lines
 from finetune.pregeneration.instances import InstanceSettings, InstanceTokens, build_instances
 from finetune.pregeneration.sentence_store import DESCRIPTION, SHARD_TOKENS, SentenceStore, SentenceStoreWriter
 from finetune.run.atomic_files import atomic_text_file
+from finetune.run.engines import Reread
 from finetune.run.manifest import write_json_atomically
 from finetune.run.progress import Progress
 from finetune.run.workers import map_in_order
@@ -180,7 +181,7 @@ def tokenize_sentences(task: Pregeneration, encoder: SubwordEncoder, folder: Pat
 
 def _tokenize(task: Pregeneration, encoder: SubwordEncoder, writer: SentenceStoreWriter) -> None:
     lines = LineEncoder(encoder, LineRules(lowercase=task.lowercase))
-    chunks = islice(read_chunks(task.paths), writer.chunks_done, None)
+    chunks = Reread(read_rest, (task.paths, writer.chunks_done), task.paths)
     workers = useful_workers(task.paths, task.workers)
     batches = encode_lines(chunks, lines, paths=task.paths, workers=workers, border_waits=writer.border_waits)
     with Progress("Tokenizing", total=known_size(task.paths), unit="B") as progress:
@@ -188,6 +189,11 @@ def _tokenize(task: Pregeneration, encoder: SubwordEncoder, writer: SentenceStor
         for batch in batches:
             writer.add(batch)
             progress.advance(batch.bytes_read)
+
+
+def read_rest(paths: Sequence[Path], chunks_done: int) -> Iterator[TextChunk]:
+    """The text behind that of an interrupted run."""
+    return islice(read_chunks(paths), chunks_done, None)
 
 
 def require_documents(writer: SentenceStoreWriter, paths: Sequence[Path]) -> None:
@@ -229,7 +235,7 @@ def make_epochs(task: Pregeneration, job: ShardJob, store: SentenceStore, made_w
     shards = range(len(store.shards))
     missing = [epoch for epoch in range(task.epochs) if not is_complete(task, epoch)]
     workers = min(task.workers, 1 + len(missing) * len(store.tokens) // TOKENS_WORTH_A_WORKER)
-    todo = ((epoch, number) for epoch in missing for number in shards)
+    todo = Reread(list_shards, (missing, len(shards)), [job.store, job.work])
     with Progress("Building instances", total=len(missing) * store.sentences, unit="sentences") as progress:
         done = map_in_order(job, todo, workers=workers)
         for epoch in missing:
@@ -237,6 +243,11 @@ def make_epochs(task: Pregeneration, job: ShardJob, store: SentenceStore, made_w
                 progress.advance(sentences)
             finish_epoch(task, [job.path_of(epoch, number) for number in shards], epoch, made_with)
     return [read_metrics(task.output_dir, epoch)["num_training_examples"] for epoch in range(task.epochs)]
+
+
+def list_shards(epochs: Sequence[int], shards: int) -> Iterator[tuple[int, int]]:
+    """Epoch and number of each shard, in the order in which they are joined."""
+    return product(epochs, range(shards))
 
 
 def is_complete(task: Pregeneration, epoch: int) -> bool:

@@ -16,12 +16,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
 from finetune.arguments.processes import OFF, ProcessArguments
 from finetune.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED, Problem, UsageError
+from finetune.run.folders_aside import temporary_folder
 from finetune.run.launcher import is_launched
 from finetune.run.process_exit import say_error
 from finetune.run.siblings import SECONDS_BETWEEN_LOOKS, VARIABLE, Siblings
@@ -73,14 +73,14 @@ def resolve_processes(asked: ProcessArguments, *, on_processor: bool, why_one: s
 
 def launch_processes(count: int) -> Ending:
     """Start the command of this process `count` times as one run, wait for all of them, and say how it ended."""
-    with TemporaryDirectory(prefix="finetune-launch-") as folder:
-        siblings = Siblings(os.getpid(), Path(folder))
+    with temporary_folder("finetune-launch-") as folder:
+        siblings = Siblings(os.getpid(), folder)
         os.environ[VARIABLE] = siblings.spell()
         os.environ.setdefault("OMP_NUM_THREADS", str(max(len(os.sched_getaffinity(0)) // count, 1)))
         watch = Watch(siblings, count)
         watch.begin()
         try:
-            codes = run_agent(count, Path(folder))
+            codes = run_agent(count, folder)
         finally:
             watch.end()
             del os.environ[VARIABLE]

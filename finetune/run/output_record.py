@@ -15,7 +15,7 @@ from typing import Any
 
 from finetune.arguments.parser import Arguments
 from finetune.run.checksums import checksum
-from finetune.run.comparing import argument_differences, fingerprints, input_differences
+from finetune.run.comparing import NOT_COMPARED, argument_differences, fingerprints, input_differences
 from finetune.run.manifest import library_versions, now, plain, write_json_atomically
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,17 @@ class OutputRecord:
         self._inputs = sorted({path.resolve() for path in inputs})
         self._before = _read(self.path)
         self.result: dict[str, Any] = self._before.get("result", {})
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that this command reads."""
+        return list(self._inputs)
+
+    def describe_work(self) -> dict[str, Any]:
+        """What decides the output: arguments, and the inputs by their fingerprints."""
+        left_out = {*NOT_COMPARED, *self._ignored}
+        arguments = {name: value for name, value in self._arguments.effective().items() if name not in left_out}
+        return {"program": _program(), "arguments": plain(arguments), "inputs": fingerprints(self._inputs)}
 
     def is_ours(self) -> bool:
         """Whether what is there was written by this command from these inputs, all of it or a part; differences are said."""

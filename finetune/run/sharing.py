@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count as numbers
 from pathlib import Path
-from typing import TypeVar
 
 from finetune.run.atomic_files import AtomicFile
+from finetune.run.engines import Engine, Job, Needs, find_engine
 from finetune.run.folders_aside import temporary_folder
 from finetune.run.launcher import count_processes, find_rank
 from finetune.run.siblings import SECONDS_BETWEEN_LOOKS, Siblings
-
-Item = TypeVar("Item")
-Work = Callable[[Iterator[Item]], Iterator[bytes]]  # one result for each item, in their order
 
 
 @dataclass(frozen=True)
@@ -32,15 +29,18 @@ class Shares:
     rank: int
     processes: int
 
-    def work_on(self, items: Iterable[Item], work: Work[Item]) -> Iterator[bytes]:
+    def work_on(self, job: Job, needs: Needs) -> Iterator[bytes]:
         """The results of all items in order in the first process; the others hand theirs on and yield nothing."""
-        own = work(item for place, item in enumerate(items) if place % self.processes == self.rank)
+        own = job.work(item for place, item in enumerate(job.read()) if place % self.processes == self.rank)
         if self.rank == 0:
             yield from self._gather(own)
             return
         for turn, result in enumerate(own):
             self._hand_on(str(self.rank + turn * self.processes), result)
         self._hand_on(self._end_of(self.rank), b"")
+
+    def close(self) -> None:
+        """The processes are their launcher's."""
 
     def _gather(self, own: Iterator[bytes]) -> Iterator[bytes]:
         for place in numbers():
@@ -74,8 +74,14 @@ class Shares:
 
 
 @contextmanager
-def open_shares(beside: Path | None) -> Iterator[Shares | None]:
-    """The share of this process; None where it is alone. `beside` is the output of the work, in a folder that all see."""
+def open_shares(beside: Path | None) -> Iterator[Engine | None]:
+    """The share of this process, or the engine that works in its place; None where it is alone.
+
+    `beside` is the output of the work, in a folder that all see.
+    """
+    if (engine := find_engine()) is not None:
+        yield engine
+        return
     processes = count_processes()
     siblings = Siblings.from_environment()
     if processes == 1:

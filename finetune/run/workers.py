@@ -19,6 +19,7 @@ from multiprocessing import connection
 from typing import Any, TypeVar
 
 from finetune.errors import RunError
+from finetune.run.engines import Mapped, Needs, Reread, find_engine
 from finetune.run.signals import LEFT_TO_PARENT
 
 Item = TypeVar("Item")
@@ -39,11 +40,16 @@ def usable_cores() -> int:
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
     """`function(item)` for each item, in order, by `workers` processes; by this one where there is but one.
 
-    At most `IN_FLIGHT_PER_WORKER` items a worker are read ahead. `function` and items must be picklable.
+    At most `IN_FLIGHT_PER_WORKER` items a worker are read ahead. `function` and items must be picklable. Where an engine
+    works in place of this process, its processes do, if `items` themselves can be pickled and read there (`Reread`).
 
     Raises:
         RunError: a worker was killed (usually for memory). What `function` raises comes through.
     """
+    engine = find_engine()
+    if engine is not None and isinstance(items, Reread):
+        yield from engine.work_on(Mapped(function, items), Needs(items.files, workers, one_core=True))
+        return
     if workers <= 1:
         with one_tokenizer_thread():
             yield from map(function, items)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from finetune.run.sharing import Shares
+from finetune.run.engines import Engine, Needs
 from finetune.surprisal.inference import ScoredTokens, SurprisalModel
 from finetune.surprisal.input import ScoringExample
 from finetune.surprisal.surprisal import sentence_surprisals
@@ -63,23 +63,39 @@ class ScoredChunk:
 Work = Callable[[Iterator[list[ScoringExample]]], Iterator[ScoredChunk]]
 
 
-def gather_chunks(
-    shares: Shares, chunks: Iterator[list[ScoringExample]], work: Work, model: SurprisalModel
-) -> Iterator[ScoredChunk]:
-    """`work(chunks)` of all processes in the first of them, and nothing in the others; `model.counts` are those of all."""
-    counts = model.counts.copy()
+@dataclass(frozen=True)
+class ScoringJob:
+    """Chunks of texts -> their sums and rows as bytes. Pickled it is what `reopen` makes it of, the model anew.
 
-    def encoded(own: Iterator[list[ScoringExample]]) -> Iterator[bytes]:
-        for part in work(own):
-            yield part.encode(model.counts - counts)
-            model.counts = counts.copy()
+    `work` counts in `model.counts` what `tell_counts` says at the end; each message holds what its chunk added.
+    """
 
-    total = counts.copy()
-    for content in shares.work_on(chunks, encoded):
+    chunks: Callable[[], Iterator[list[ScoringExample]]]
+    work_on: Work
+    model: SurprisalModel
+    reopen: tuple[Callable[..., ScoringJob], tuple[Any, ...]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.reopen
+
+    def read(self) -> Iterator[list[ScoringExample]]:
+        return self.chunks()
+
+    def work(self, items: Iterator[list[ScoringExample]]) -> Iterator[bytes]:
+        counts = self.model.counts.copy()
+        for part in self.work_on(items):
+            yield part.encode(self.model.counts - counts)
+            self.model.counts = counts.copy()
+
+
+def gather_chunks(shares: Engine, job: ScoringJob, needs: Needs) -> Iterator[ScoredChunk]:
+    """What all processes make of the chunks, in the first of them, and nothing in the others; its model counts for all."""
+    total = job.model.counts.copy()
+    for content in shares.work_on(job, needs):
         part, counted = ScoredChunk.decode(content)
         total += counted
         yield part
-    model.counts = total
+    job.model.counts = total
 
 
 def _encode_rows(rows: pa.Table) -> bytes:

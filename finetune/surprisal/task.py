@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,13 @@ from finetune.arguments.model import ModelArguments
 from finetune.arguments.run import RunArguments
 from finetune.errors import DataError, Problem, UsageError
 from finetune.report.files import write_metrics
+from finetune.run.comparing import NOT_COMPARED, fingerprints
+from finetune.run.engines import Needs
 from finetune.run.folder import Run
+from finetune.run.launcher import is_main_process
+from finetune.run.manifest import plain
 from finetune.run.progress import Progress
-from finetune.run.sharing import Shares, open_shares
+from finetune.run.sharing import open_shares
 from finetune.surprisal.arguments import ScoreArguments
 from finetune.surprisal.chunks import in_chunks, tell_counts
 from finetune.surprisal.columns import COLUMNS, write_columns
@@ -31,7 +35,7 @@ from finetune.surprisal.input import (
     resolve_input_files,
 )
 from finetune.surprisal.pair_evaluation import run_pairs
-from finetune.surprisal.shared_chunks import ScoredChunk, Totals, gather_chunks
+from finetune.surprisal.shared_chunks import ScoredChunk, ScoringJob, Totals, gather_chunks
 from finetune.surprisal.surprisal import LOG_2, sentence_surprisals
 from finetune.surprisal.table_files import FORMATS, PrintedTable, TableFile
 from finetune.surprisal.tables import ScoredTexts, SurprisalTables, abbreviate_count
@@ -62,32 +66,32 @@ def run_scoring(model: ModelArguments, options: ScoreArguments, run: Run, behavi
         return {"texts": sum(file.examples for file in files)}
     run.start()
     run.record_inputs([path for file in files for path in (file.path, file.metadata) if path])
-    table = open_table(surprisal_model, model, options, run)
-    with open_shares(table.file.path if isinstance(table.file, TableFile) else None) as shares:
-        if shares is not None and shares.rank > 0:
-            work_for_others(surprisal_model, files, table, options, shares)
+    table = open_table(model, options, run)
+    with open_shares(table.path if isinstance(table, TableFile) else None) as shares:
+        job = make_job(surprisal_model, files, model, options)
+        needs = find_needs(files, model, options, table)
+        parts = gather_chunks(shares, job, needs) if shares else job.work_on(job.read())
+        if not is_main_process():
+            for _ in parts:
+                raise AssertionError("only the first process is handed what all have scored")
             return {}
-        metrics = _score_all(surprisal_model, files, table, options, shares)
+        metrics = _write_all(parts, files, table)
+        needs.forget()
     if run.folder is not None:
         write_metrics(run.folder, {"test": metrics})
-        write_columns(run.folder, [table.file.path] if isinstance(table.file, TableFile) else [])
+        write_columns(run.folder, [table.path] if isinstance(table, TableFile) else [])
     tell_counts(surprisal_model)
     return metrics
 
 
-def _score_all(
-    surprisal_model: SurprisalModel,
-    files: Sequence[InputFile],
-    table: OpenTable,
-    options: ScoreArguments,
-    shares: Shares | None,
+def _write_all(
+    parts: Iterator[ScoredChunk], files: Sequence[InputFile], table: TableFile | PrintedTable
 ) -> dict[str, Any]:
     totals = Totals()
     total = sum(file.examples for file in files) or None
     _tell_facts(files, join_facts(file.facts for file in files))
-    chunks, work = in_chunks(_read_examples(files)), score_chunks(surprisal_model, files, table, options)
-    with table.file as file, Progress("Scoring", total=total, unit="texts") as progress:
-        for part in gather_chunks(shares, chunks, work, surprisal_model) if shares else work(chunks):
+    with table as file, Progress("Scoring", total=total, unit="texts") as progress:
+        for part in parts:
             totals.add(part.totals)
             if part.rows is not None:
                 file.write(part.rows)
@@ -95,8 +99,39 @@ def _score_all(
     return totals.metrics()
 
 
+def make_job(
+    surprisal_model: SurprisalModel, files: Sequence[InputFile], model: ModelArguments, options: ScoreArguments
+) -> ScoringJob:
+    """What makes scored chunks of the texts of checked files, here or anywhere."""
+    tables = make_tables(surprisal_model, model.model_name_or_path)
+    work = score_chunks(surprisal_model, files, tables, options)
+    return ScoringJob(
+        lambda: in_chunks(_read_examples(files)), work, surprisal_model, (open_job, (files, model, options))
+    )
+
+
+def open_job(files: Sequence[InputFile], model: ModelArguments, options: ScoreArguments) -> ScoringJob:
+    """The same in a process that has no model yet."""
+    return make_job(open_surprisal_model(model, options), files, model, options)
+
+
+def find_needs(
+    files: Sequence[InputFile], model: ModelArguments, options: ScoreArguments, table: TableFile | PrintedTable
+) -> Needs:
+    """What scoring takes elsewhere; finished chunks wait beside the table."""
+    texts = [path for file in files for path in (file.path, file.metadata) if path]
+    folder = Path(model.model_name_or_path)
+    made_of = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    if not isinstance(table, TableFile):
+        return Needs([*texts, *made_of], accelerated=True)
+    arguments = {name: value for name, value in (vars(model) | vars(options)).items() if name not in NOT_COMPARED}
+    key = lambda: [plain(arguments), fingerprints([*texts, *made_of])]  # noqa: E731
+    kept = table.path.with_name(f".{table.path.name}.parts")
+    return Needs([*texts, *made_of], accelerated=True, kept=kept, key=key)
+
+
 def score_chunks(
-    surprisal_model: SurprisalModel, files: Sequence[InputFile], table: OpenTable, options: ScoreArguments
+    surprisal_model: SurprisalModel, files: Sequence[InputFile], tables: SurprisalTables, options: ScoreArguments
 ) -> Callable[[Iterator[list[ScoringExample]]], Iterator[ScoredChunk]]:
     """What makes scored chunks of chunks of texts."""
     facts = join_facts(file.facts for file in files)
@@ -107,23 +142,10 @@ def score_chunks(
             rows = None
             if options.metrics_detail != "none":
                 texts = describe_texts(surprisal_model, chunk, scored, facts, detail=options.metrics_detail)
-                rows = table.tables.build(texts, options.metrics_detail)
+                rows = tables.build(texts, options.metrics_detail)
             yield ScoredChunk(Totals.of(scored), rows)
 
     return work
-
-
-def work_for_others(
-    surprisal_model: SurprisalModel,
-    files: Sequence[InputFile],
-    table: OpenTable,
-    options: ScoreArguments,
-    shares: Shares,
-) -> None:
-    """Score the share of a process that writes no table."""
-    work = score_chunks(surprisal_model, files, table, options)
-    for _ in gather_chunks(shares, in_chunks(_read_examples(files)), work, surprisal_model):
-        raise AssertionError("only the first process is handed what all have scored")
 
 
 def _tell_facts(files: Sequence[InputFile], facts: Mapping[str, FactKind]) -> None:
@@ -140,21 +162,12 @@ def _read_examples(files: Sequence[InputFile]) -> Iterator[ScoringExample]:
         yield from read_scoring_file(file)
 
 
-@dataclass(frozen=True)
-class OpenTable:
-    """Where rows go, and how they are made."""
-
-    file: TableFile | PrintedTable
-    tables: SurprisalTables
-
-
-def open_table(surprisal_model: SurprisalModel, model: ModelArguments, options: ScoreArguments, run: Run) -> OpenTable:
+def open_table(model: ModelArguments, options: ScoreArguments, run: Run) -> TableFile | PrintedTable:
     """The table of this run: `<model>-test_results.csv.gz` (or `.parquet`) in its folder, or standard output."""
     name = options.test_output_file_prefix or model_label(model.model_name_or_path)
-    path = None if run.folder is None else run.folder / f"{name}-test_results{FORMATS[options.metrics_format]}"
-    return OpenTable(
-        PrintedTable() if path is None else TableFile(path), make_tables(surprisal_model, model.model_name_or_path)
-    )
+    if run.folder is None:
+        return PrintedTable()
+    return TableFile(run.folder / f"{name}-test_results{FORMATS[options.metrics_format]}")
 
 
 def make_tables(surprisal_model: SurprisalModel, model_name: str) -> SurprisalTables:

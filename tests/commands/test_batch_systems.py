@@ -36,7 +36,7 @@ def place(tmp_path, tiny_bert, repository) -> Path:
     programs.mkdir(parents=True)
     launchers = {
         "finetune": f"{sys.executable} -c 'from finetune.cli import main; main()'",
-        "torchrun": f"{sys.executable} -m torch.distributed.run",
+        "torchrun": f"{sys.executable} -m torch.distributed.run --log_dir {tmp_path / 'torchrun'}",
     }
     for name, words in launchers.items():
         text = f'#!/bin/sh\nPYTHONPATH={repository} OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 exec {words} "$@"\n'

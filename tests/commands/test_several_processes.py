@@ -238,9 +238,11 @@ def tagger(tmp_path_factory, run_command, tiny_bert) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["ours", "torchrun"])
 def test_predictions_of_two_processes_are_those_of_one(
-    tmp_path, run_command, run_two_processes, tagger, monkeypatch, launcher
+    tmp_path, tmp_path_factory, run_command, run_two_processes, tagger, monkeypatch, launcher
 ):
-    """Three chunks and their scores, in order and in one file; done again, it is there already."""
+    """Three chunks and their scores, in order and in one file; done again, it is there already. /tmp is left as it was."""
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     rows = [{"tokens": ["Maria", "saw", f"{n}"], "ner_tags": ["B-PER", "O", "O"]} for n in range(4100)]
     source = tmp_path / "rows.jsonl"
@@ -253,6 +255,8 @@ def test_predictions_of_two_processes_are_those_of_one(
         else run_command("predict.py", *words, two, "--nproc", "2")
     )
     assert done.code == 0, done.stderr
+    left = {path.name for path in temporary.iterdir()}
+    assert not {name for name in left if not name.startswith("torchinductor_")}, "torch's cache of a user, no run's"
     alone = run_command("predict.py", *words, one)
     assert two.read_bytes() == one.read_bytes() and two.read_bytes().count(b"\n") == 4100
     assert done.last["input"] == alone.last["input"] and done.last["texts"] == 4100

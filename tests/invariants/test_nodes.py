@@ -23,6 +23,7 @@ def start_node(repository: Path, port: int, words: list[str], log: Path) -> subp
     launcher = [
         sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1", "--rdzv_backend", "c10d",
         "--rdzv_endpoint", f"localhost:{port}", "--rdzv_id", "nodes", "--max_restarts", "5",
+        "--log_dir", str(log.parent / "torchrun"),
     ]  # fmt: skip
     with log.open("ab") as file:
         return subprocess.Popen(

@@ -80,9 +80,9 @@ class Recorded:
     def __init__(self, function):
         self.function, self.outputs = function, []
 
-    def __call__(self, predictor, options, record):
+    def __call__(self, predictor, model, options, record):
         self.outputs.append(record.output)
-        return self.function(predictor, options, record)
+        return self.function(predictor, model, options, record)
 
 
 def test_what_changed_is_refused_with_all_its_files_and_nothing_is_touched(call_command, tagger, texts, tmp_path):
