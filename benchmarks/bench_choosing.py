@@ -55,7 +55,7 @@ class Sweep:
         return ["--grid", *self.grid, SEEDS, "--", "--model_name_or_path", str(model), *flags]
 
 
-TAGGED, TEXTS = ("eval_f1", "f1_micro"), ("eval_accuracy", "accuracy")
+TAGGED, CORRECT = ("eval_f1", "f1_micro"), ("eval_accuracy", "accuracy")
 WNUT17 = (
     *("--train_file", "DATA/wnut17/wnut17train.conll.gz"),
     *("--validation_file", "DATA/wnut17/emerging.dev.conll"),
@@ -66,21 +66,21 @@ SST2 = (
 )
 EWT = (
     *("--train_file", "DATA/ud/en_ewt-ud-dev.conllu.gz", "--validation_file", "DATA/ud/en_ewt-ud-test.conllu.gz"),
-    *("--learning_rate", "1e-4"),
+    *("--learning_rate", "1e-4", "--per_device_train_batch_size", "16"),
 )
-MAMS = ("--task_name", "mams", "--data_dir", "DATA/mams_atsa", "--max_train_samples", "4000")
+MAMS = ("--task_name", "mams", "--data_dir", "DATA/mams_atsa", "--max_train_samples", "2000")
 THAINER = ("--dataset_name", "thainer", "--data_dir", "DATA/thainer", "--label_name", "ner_tags")
 WISESIGHT = ("--dataset_name", "wisesight_sentiment", "--data_dir", "DATA/wisesight_sentiment")
 SWEEPS = {
     "wnut17": Sweep("run_ner", (RATES,), (*WNUT17, *PLAIN), TAGGED),
-    "mrpc": Sweep("run_glue", (RATES,), ("--task_name", "mrpc", "--data_dir", "DATA/glue/MRPC", *PLAIN), TEXTS),
+    "mrpc": Sweep("run_glue", (RATES,), ("--task_name", "mrpc", "--data_dir", "DATA/glue/MRPC", *PLAIN), CORRECT),
     "cola": Sweep(
         "run_glue", (RATES,), ("--task_name", "cola", "--data_dir", "DATA/glue/CoLA", *PLAIN),
         ("eval_matthews_correlation", "matthews_correlation"),
     ),
-    "mams": Sweep("run_glue", (RATES,), (*MAMS, *PLAIN), TEXTS),
+    "mams": Sweep("run_glue", (RATES,), (*MAMS, *PLAIN), CORRECT),
     "thainer": Sweep("run_ner", (WIDE_RATES,), (*THAINER, *PLAIN), TAGGED, thai=True),
-    "wisesight": Sweep("run_glue", (WIDE_RATES,), (*WISESIGHT, *PLAIN), TEXTS, thai=True),
+    "wisesight": Sweep("run_glue", (WIDE_RATES,), (*WISESIGHT, *PLAIN), CORRECT, thai=True),
     "batches": Sweep(
         "run_ner", ("per_device_train_batch_size=8,16,32",), (*WNUT17, "--num_train_epochs", "3", "--learning_rate", "1e-4"),
         TAGGED,
@@ -89,11 +89,12 @@ SWEEPS = {
         "run_ner", ("num_train_epochs=1,3,6",), (*WNUT17, "--per_device_train_batch_size", "16", "--learning_rate", "1e-4"),
         TAGGED,
     ),
-    "context": Sweep("run_ner", ("document_context=0,64",), (*EWT, *PLAIN), ("eval_accuracy", "accuracy")),
-    "sst2_full": Sweep("run_glue", (), (*SST2, "--learning_rate", "5e-5"), TEXTS),
-    "sst2_lora": Sweep("run_glue", (), (*SST2, "--peft", "lora", "--learning_rate", "1e-3"), TEXTS),
+    "context": Sweep("run_ner", ("document_context=0,64",), (*EWT, "--num_train_epochs", "3"), CORRECT),
+    "context_long": Sweep("run_ner", ("document_context=0,64",), (*EWT, "--num_train_epochs", "8"), CORRECT),
+    "sst2_full": Sweep("run_glue", (), (*SST2, "--learning_rate", "5e-5"), CORRECT),
+    "sst2_lora": Sweep("run_glue", (), (*SST2, "--peft", "lora", "--learning_rate", "1e-3"), CORRECT),
 }  # fmt: skip
-PAIRS = {"LoRA beside full fine-tuning": ("sst2_lora", "sst2_full")}
+PAIRS = {"LoRA beside full fine-tuning, SST-2": ("sst2_lora", "sst2_full")}
 
 
 def run_sweep(name: str, work: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForTokenClassification
 
-from finetune.models.native import building
+from finetune.models.native import building, updates
 from finetune.models.native.serving import native_layers, use_native_encoder
 from finetune.models.native.step import PackedWeights
 from finetune.models.sparse_embedding import follow_weight_decay, use_sparse_embedding
@@ -191,9 +191,38 @@ def test_the_pass_leaves_weights_packed_as_they_are_packed_anew(hidden, heads, w
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids % 3).loss.backward()
         before = served.weights.numbers
+        packed = before.clone()
         optimizer.step()
-    assert (served.weights.numbers is before) is frozen  # a part that rests is packed with the rest, by the next call
+    assert served.weights.numbers is before  # no second copy
+    assert torch.equal(before, packed) is frozen  # a part that rests is packed with the rest, by the next call
     layers = served.stack.read()
     anew = PackedWeights().of(layers.shape(), layers.parameters(), before.dtype)
     kept = served.weights.of(layers.shape(), layers.parameters(), before.dtype)
     assert torch.equal(kept, anew) and (frozen or kept is served.weights.numbers)
+
+
+def test_a_backward_pass_from_before_the_step_is_refused_and_a_step_that_fails_leaves_nothing_packed(monkeypatch):
+    """The packed weights are written over: nothing may go on from the old ones, or take half of the new ones."""
+    model = make_tagger(32, 2, 64)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
+    assert use_native_adamw(optimizer, model) is None
+    ids = torch.arange(24).view(2, 12)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids % 3}
+    late = model(**batch).loss
+    model(**batch).loss.backward()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        late.backward()
+    (stack,) = native_layers(model)
+    served = stack.__dict__["forward"].args[0]
+    before = served.weights.numbers
+    model(**batch).loss.backward()
+    monkeypatch.setattr(updates, "require_memory", fail)
+    with pytest.raises(MemoryError):
+        optimizer.step()
+    model(**batch)
+    assert served.weights.numbers is not before
+
+
+def fail(code: int) -> None:
+    raise MemoryError(code)

@@ -91,7 +91,7 @@ def native_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def find_packings(stacks: Iterable[nn.Module], updated: Collection[int]) -> list[Packing]:
-    """Of `native_layers` that have run and whose weights, by `id`, are all among the `updated` ones: room to pack them anew.
+    """Of `native_layers` that have run and whose weights, by `id`, are all `updated` ones: where to pack them anew.
 
     All of the number format of the first one.
     """
@@ -103,7 +103,7 @@ def find_packings(stacks: Iterable[nn.Module], updated: Collection[int]) -> list
         if old is None or not all(id(weight) in updated for weight in weights_among(parameters)):
             continue
         if not found or old.dtype == found[0].numbers.dtype:
-            found.append(Packing(layers.shape(), parameters, step.weights, torch.empty_like(old)))
+            found.append(Packing(layers.shape(), parameters, step.weights, old))
     return found
 
 

@@ -8,7 +8,8 @@ float32 sums; the residual stream, norms and all gradients of parameters are flo
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from finetune.models.native.building import load_library
 
 POINTERS = 16  # a layer's parameters: six weights, six biases, gain and shift of two norms
 LINEARS = 6
-_OPERAND_BYTES = 128 << 20  # what operands of weight gradients may take; more layers at once mean fewer barriers
+_OPERAND_BYTES = 64 << 20  # what operands of weight gradients may take; more layers at once mean fewer barriers
 
 
 class Shape(ctypes.Structure):
@@ -76,14 +77,20 @@ class PackedWeights:
         return PackedWeights, ()
 
     def of(self, shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-        """Packed `parameters`. What is handed out is never written again: a backward pass may still need it."""
+        """Packed `parameters`. What is handed out is not written again while a backward pass may need it."""
         key = self._key(shape, parameters, dtype)
         if self.numbers is None or self.key != key:
             self.numbers, self.key = _pack(shape, parameters, dtype), key
         return self.numbers
 
-    def take(self, shape: Shape, parameters: Sequence[Tensor], numbers: Tensor) -> None:
-        """`numbers` are `parameters` packed, as they are now."""
+    @contextmanager
+    def written(self, shape: Shape, parameters: Sequence[Tensor], numbers: Tensor) -> Iterator[None]:
+        """Meanwhile `parameters` change, and `numbers`, the ones handed out last, become what they are packed.
+
+        No second copy is needed: a backward pass that has not run yet is refused by autograd, as the parameters changed.
+        """
+        self.key = ()
+        yield
         self.numbers, self.key = numbers, self._key(shape, parameters, numbers.dtype)
 
     def _key(self, shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> tuple[Any, ...]:
@@ -106,7 +113,8 @@ def _fingerprint(shape: Shape, parameters: Sequence[Tensor]) -> int:
 
 def _pack(shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     library = load_library()
-    packed = torch.empty(_packed_numbers(shape), dtype=dtype)
+    with torch.inference_mode(False):  # a training step may take what a prediction has packed
+        packed = torch.empty(_packed_numbers(shape), dtype=dtype)
     require_memory(
         library.encoder_pack(
             ctypes.byref(shape),

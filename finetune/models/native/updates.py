@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,10 +88,11 @@ def update(updates: Updates, scale: float, packings: Sequence[Packing]) -> None:
     _ask_for_packed(table, updates.parameters, packings)
     bfloat16 = int(bool(packings) and packings[0].numbers.dtype == torch.bfloat16)
     words = ctypes.c_int64(len(table)), ctypes.c_double(scale), ctypes.c_int64(torch.get_num_threads()), bfloat16
-    require_memory(load_library().optimizer_update(_address(table), *words))
-    torch.autograd.graph.increment_version(updates.parameters)
-    for packing in packings:
-        packing.weights.take(packing.shape, packing.parameters, packing.numbers)
+    with ExitStack() as stack:
+        for packing in packings:
+            stack.enter_context(packing.weights.written(packing.shape, packing.parameters, packing.numbers))
+        require_memory(load_library().optimizer_update(_address(table), *words))
+        torch.autograd.graph.increment_version(updates.parameters)
 
 
 def _ask_for_packed(table: npt.NDArray[Any], parameters: Sequence[Tensor], packings: Sequence[Packing]) -> None:

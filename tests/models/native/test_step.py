@@ -219,6 +219,18 @@ def test_changed_weights_are_packed_anew_however_they_were_changed():
         assert torch.equal(native_layers(model, hidden, [12], weights=weights), before)
 
 
+def test_weights_that_were_packed_for_a_prediction_serve_a_training_step():
+    model, hidden = make_encoder(), torch.randn(12, 64, generator=torch.Generator().manual_seed(3))
+    weights = step.PackedWeights()
+    _, expected = gradients_of(model, lambda x: native_layers(model, x, [12]), hidden, 1.0)
+    with torch.inference_mode():
+        native_layers(model, hidden, [12], weights=weights)
+    packed = weights.numbers
+    _, found = gradients_of(model, lambda x: native_layers(model, x, [12], weights=weights), hidden, 1.0)
+    assert weights.numbers is packed
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_two_forward_passes_before_two_backward_passes():
     model = make_encoder()
     first, second = (torch.randn(rows, 64, generator=torch.Generator().manual_seed(rows)) for rows in (20, 33))
