@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import DataError, FinetuneError, Problem, ProblemError, RunError
+from finetune.run.cache import VARIABLE as CACHE
 from finetune.run.engines import Job
 from finetune.run.manifest import library_versions
 from finetune.run.remote_files import fetch
@@ -122,7 +123,7 @@ class Actor:
             raise DataError(Problem(told, "results would differ", "install the same versions on all nodes"))
         for path, address in order.addresses.items():
             if Path(path) in order.files and fetch(address) != Path(path):
-                raise DataError(Problem(f"{address} lies elsewhere here", remedy="set FINETUNE_CACHE_DIR alike"))
+                raise DataError(Problem(f"{address} lies elsewhere here", remedy=f"set {CACHE} alike on all nodes"))
         missing = [path for path in order.files if not path.exists()]
         remedy = "put it where all nodes see it under this name, or name it by an address (s3://, ...)"
         if missing:

@@ -34,7 +34,7 @@ from finetune.prediction.chunks import (
 )
 from finetune.prediction.origins import find_model_files, find_texts
 from finetune.run.atomic_files import atomic_text_file
-from finetune.run.engines import Engine, Needs
+from finetune.run.engines import Engine, Needs, kept_beside
 from finetune.run.launcher import is_main_process
 from finetune.run.output_record import OutputRecord
 from finetune.run.sharing import open_shares
@@ -217,7 +217,7 @@ def find_needs(options: PredictArguments, record: OutputRecord | None) -> Needs:
     """What predicting takes elsewhere; finished chunks wait beside the output file."""
     if record is None:
         return Needs([path for name in options.input_file or () for path in find_paths(name)], accelerated=True)
-    kept = record.output.with_name(f".{record.output.name}.parts")
+    kept = kept_beside(record.output)
     return Needs(record.inputs, accelerated=True, kept=kept, key=record.describe_work)
 
 

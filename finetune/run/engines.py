@@ -50,6 +50,11 @@ class Needs:
             shutil.rmtree(self.kept, ignore_errors=True)
 
 
+def kept_beside(output: Path) -> Path:
+    """The folder in which finished results of an output wait."""
+    return output.parent / f".{output.name}.parts"
+
+
 class Engine(Protocol):
     """Somebody else who works."""
 

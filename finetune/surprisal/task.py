@@ -16,7 +16,7 @@ from finetune.arguments.run import RunArguments
 from finetune.errors import DataError, Problem, UsageError
 from finetune.report.files import write_metrics
 from finetune.run.comparing import NOT_COMPARED, fingerprints
-from finetune.run.engines import Needs
+from finetune.run.engines import Needs, kept_beside
 from finetune.run.folder import Run
 from finetune.run.launcher import is_main_process
 from finetune.run.manifest import plain
@@ -126,7 +126,7 @@ def find_needs(
         return Needs([*texts, *made_of], accelerated=True)
     arguments = {name: value for name, value in (vars(model) | vars(options)).items() if name not in NOT_COMPARED}
     key = lambda: [plain(arguments), fingerprints([*texts, *made_of])]  # noqa: E731
-    kept = table.path.with_name(f".{table.path.name}.parts")
+    kept = kept_beside(table.path)
     return Needs([*texts, *made_of], accelerated=True, kept=kept, key=key)
 
 
