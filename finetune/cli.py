@@ -295,7 +295,9 @@ def _count_to_start(arguments: Arguments) -> int:
     if asked is None:
         return 1
     reasons = [reason() for group in arguments.groups.values() if (reason := getattr(group, "why_one_process", None))]
-    on_processor = bool(arguments.get("use_cpu")) or arguments.get("device") == "cpu"
+    on_processor = (
+        bool(arguments.get("use_cpu")) or arguments.get("use_gpu") is False or arguments.get("device") == "cpu"
+    )
     return resolve_processes(asked, on_processor=on_processor, why_one=next(filter(None, reasons), None))
 
 

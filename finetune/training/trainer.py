@@ -65,6 +65,7 @@ class FinetuneTrainer(ResumingTrainer):
     token_rate: TokenRate | None = None
     consistent: ConsistentAnswers | None = None
     moved: MovedEmbeddings | None = None
+    shares: type[BatchSamplerShard] = EvenShares  # how several processes share batches out
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Replaces `auto_find_batch_size`, which changes the effective batch, by parts (`batch_parts.py`); counts tokens."""
@@ -156,7 +157,7 @@ class FinetuneTrainer(ResumingTrainer):
         loader = super().get_train_dataloader()
         shard: Any = loader.batch_sampler
         if type(shard) is BatchSamplerShard and shard.num_processes > 1 and repeats_rows(shard):
-            shard.__class__ = EvenShares  # the loader that accelerate has made holds it in several places
+            shard.__class__ = self.shares  # the loader that accelerate has made holds it in several places
         return loader
 
     def _clip_grad_norm(self, model: Any) -> Tensor | None:
