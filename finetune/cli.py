@@ -297,7 +297,7 @@ def _count_to_start(arguments: Arguments) -> int:
     reasons = [reason() for group in arguments.groups.values() if (reason := getattr(group, "why_one_process", None))]
     on_processor = (
         bool(arguments.get("use_cpu")) or arguments.get("use_gpu") is False or arguments.get("device") == "cpu"
-    )
+    ) or any(getattr(group, "ON_PROCESSOR", False) for group in arguments.groups.values())
     return resolve_processes(asked, on_processor=on_processor, why_one=next(filter(None, reasons), None))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from finetune.arguments.fields import argument
 from finetune.errors import Problem
@@ -11,6 +12,8 @@ from finetune.errors import Problem
 @dataclass
 class PregenerationArguments:
     """Text and instances."""
+
+    ON_PROCESSOR: ClassVar[bool] = True  # GPUs have no part in it
 
     train_corpus: list[str] = argument(
         metavar="PATH",

@@ -22,6 +22,7 @@ from finetune.run.siblings import SECONDS_BETWEEN_LOOKS, Siblings
 
 Item = TypeVar("Item")
 Work = Callable[[Iterator[Item]], Iterator[bytes]]  # one result for each item, in their order
+BEGINNING = "beginning"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,15 @@ class Shares:
     folder: Path
     rank: int
     processes: int
+
+    def begin_with(self, work: Callable[[], bytes]) -> bytes:
+        """What the first process makes, for all, who wait for it."""
+        path = self.folder / BEGINNING
+        if self.rank == 0:
+            self._hand_on(path.name, work())
+        while not path.exists():  # a process that dies ends this one by its launcher
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        return path.read_bytes()
 
     def work_on(self, items: Iterable[Item], work: Work[Item]) -> Iterator[bytes]:
         """The results of all items in order in the first process; the others hand theirs on and yield nothing."""
