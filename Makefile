@@ -1,9 +1,9 @@
 # Every target uses .venv in this checkout and makes it first where it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests of the pages need a browser, those of searches a database. A machine of continuous integration gets what it lacks
+# Tests of pages need a browser, of searches a database, of completion zsh. A machine of continuous integration gets what it lacks
 # where it may and can; no other is changed.
-MISSING = $(shell command -v chromium >/dev/null || echo chromium) $(shell ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql)
+MISSING = $(shell command -v chromium >/dev/null || echo chromium) $(shell command -v zsh >/dev/null || echo zsh) $(shell ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql)
 DEBIAN = if test -n "$$CI" && test "$$(id -u)" = 0 && test -n "$(strip $(MISSING))"; then \
 	timeout 240 sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MISSING)' \
 	>/dev/null 2>&1 || echo "$(MISSING): could not be installed; tests that need it are skipped"; fi

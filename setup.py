@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, find_packages, setup
 
 HERE = Path(__file__).parent
 
@@ -16,7 +16,15 @@ def find_script_packages() -> list[str]:
     ]
 
 
+class OneOrEveryPlatform(Distribution):
+    """A wheel is of this platform where compiled kernels were put into it (finetune/models/native/building.py)."""
+
+    def has_ext_modules(self) -> bool:
+        return any((HERE / "finetune/models/native/libraries").glob("*.so"))
+
+
 setup(
+    distclass=OneOrEveryPlatform,
     # scripts/ is installed as finetune_scripts: `finetune NAME` and `python scripts/NAME.py` start the same file.
     # configs/ is installed beside it as finetune_configs, where --architecture and the wrappers look.
     packages=[*find_packages(include=["finetune", "finetune.*"]), *find_script_packages(), "finetune_configs"],
@@ -24,7 +32,13 @@ setup(
     package_data={
         "finetune_scripts": ["*.sh"],
         "finetune_configs": ["*.json"],
-        # kernels are compiled where they are used
-        "finetune": ["py.typed", "models/native/kernels/*", "page/templates/*", "serving/pages/*"],
+        # kernels are compiled where they are used; a library among them is for machines without a compiler
+        "finetune": [
+            "py.typed",
+            "models/native/kernels/*",
+            "models/native/libraries/*.so",
+            "page/templates/*",
+            "serving/pages/*",
+        ],
     },
 )

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import RESULTS, call_worker, hardware_line, medians, table, take_turns, write_results
+from measure import RESULTS, PairedDifference, call_worker, hardware_line, medians, table, take_turns, write_results
 from text_sides import WORKLOADS, find_model, majority_score, run_ours, run_stock
 
 # Written before the runs: by how much the mean of ours over three paired seeds may lie below that of stock_dynamic. Fine-
@@ -50,7 +50,8 @@ SCORES_SAY = (
     "last checkpoint is scored, nothing is chosen. `stock_dynamic` is the stock recipe padded to the longest of a batch.",
     "Both sides decide alike: by the largest logit, and of several labels by thresholds that our code fitted on validation",
     "(`both at 0.5`: stock / ours without that). `majority` always says the most frequent label (STS-B: the mean). A row",
-    "holds if `difference` is not below minus `tolerance`, and ours is at least 0.05 above the majority.",
+    "holds if `difference` is not below minus `tolerance`, and ours is at least 0.05 above the majority. The interval is",
+    "that of Student's t for pairs.",
 )
 MEASURED = ("train_per_second", "predict_per_second", "gigabytes")
 SEED_HEADER = ("task", "side", "by seed", "training texts/s", "prediction texts/s", "peak GB")
@@ -62,7 +63,18 @@ SPEED_SAYS = (
     f"Speed: {SPEED_STEPS} training steps and the whole evaluation split, medians; both stock sides in float32."
 )
 SPEED_HEADER = ("task", "side", "training texts/s", "prediction texts/s", "peak GB")
-HEADER = ("task", "score", "majority", "stock_dynamic", "ours", "difference", "tolerance", "verdict", "both at 0.5")
+HEADER = (
+    "task",
+    "score",
+    "majority",
+    "stock_dynamic",
+    "ours",
+    "difference",
+    "95 % interval",
+    "tolerance",
+    "verdict",
+    "both at 0.5",
+)
 
 
 def work(options: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +123,7 @@ def compare_scores(
     scores = {side: [run[key] for run in results] for side, results in runs.items()}
     means = {side: statistics.mean(values) for side, values in scores.items()}
     majority = call({"task": task, "side": "majority"})["score"]
-    difference = means["ours"] - means["stock_dynamic"]
+    apart = PairedDifference.of(scores["ours"], scores["stock_dynamic"])
     return {
         "score": WORKLOADS[task].score,
         "majority": majority,
@@ -119,9 +131,10 @@ def compare_scores(
         **means,
         "measured": {side: medians(results) for side, results in runs.items()},
         "plainly": {side: statistics.mean(run["score"] for run in results) for side, results in runs.items()},
-        "difference": difference,
+        "difference": apart.mean,
+        "interval": [apart.low, apart.high],
         "tolerance": TOLERANCES[task],
-        "holds": difference >= -TOLERANCES[task] and means["ours"] >= majority + MARGINS[task],
+        "holds": apart.mean >= -TOLERANCES[task] and means["ours"] >= majority + MARGINS[task],
     }
 
 
@@ -134,9 +147,16 @@ def compare_speed(task: str, rounds: int, common: dict[str, Any]) -> dict[str, d
 
 
 def score_rows(results: dict[str, Any]) -> list[list[Any]]:
-    keys = ("score", "majority", "stock_dynamic", "ours", "difference", "tolerance")
+    keys = ("score", "majority", "stock_dynamic", "ours", "difference")
     return [
-        [task, *(row[key] for key in keys), "holds" if row["holds"] else "FAILS", say_plainly(task, row["plainly"])]
+        [
+            task,
+            *(row[key] for key in keys),
+            "{:+.4f} to {:+.4f}".format(*row["interval"]),
+            row["tolerance"],
+            "holds" if row["holds"] else "FAILS",
+            say_plainly(task, row["plainly"]),
+        ]
         for task, row in results.items()
     ]
 

@@ -17,12 +17,14 @@ from finetune.arguments.parser import CommandParser
 HEAD = """\
 # Completion of finetune. bash: source <(finetune completion bash)   zsh: source <(finetune completion zsh)
 _finetune() {
-  local cur="${COMP_WORDS[COMP_CWORD]}" prev="" choices="" flags=""
+  local cur="${COMP_WORDS[COMP_CWORD]}" prev="" choices="" flags="" before="" file=""
   (( COMP_CWORD > 0 )) && prev="${COMP_WORDS[COMP_CWORD-1]}"
   if [[ "$cur" == "=" ]]; then
     cur=""
   elif [[ "$prev" == "=" ]]; then
     prev="${COMP_WORDS[COMP_CWORD-2]}"
+  elif [[ "$cur" == --*=* ]]; then  # one word in zsh, three in bash
+    prev="${cur%%%%=*}" before="${cur%%%%=*}=" cur="${cur#*=}"
   fi
   COMPREPLY=()
   if (( COMP_CWORD == 1 )); then
@@ -33,10 +35,12 @@ _finetune() {
 """
 TAIL = """\
   esac
-  if [[ "$cur" == -* ]]; then
+  if [[ -z "$before" && "$cur" == -* ]]; then
     COMPREPLY=( $(compgen -W "$flags" -- "$cur") )
   elif [[ -n "$choices" ]]; then
-    COMPREPLY=( $(compgen -W "$choices" -- "$cur") )
+    COMPREPLY=( $(compgen -P "$before" -W "$choices" -- "$cur") )
+  elif [[ -n "$before" ]]; then  # compgen of zsh would look for files of the whole word
+    for file in "$cur"*; do [[ -e "$file" ]] && COMPREPLY+=( "$before$file" ); done
   else
     compopt -o filenames 2>/dev/null
     COMPREPLY=( $(compgen -f -- "$cur") )

@@ -77,6 +77,23 @@ def test_weights_of_texts(kind, learn):
     assert "rows weigh 0 to 3, 1.333 in the mean (w); 1 of 6 weigh nothing" in (weighed / "run.log").read_text()
 
 
+@pytest.mark.parametrize("kind", [*LABELS, "tags"])
+def test_weights_mean_the_same_however_a_step_is_cut(kind, learn):
+    if kind == "tags":
+        command, data = "run_ner.py", as_json(range(6), WEIGHTS)
+    else:
+        rows = [{"text": text, **label, "w": n} for text, label, n in zip(TEXTS, LABELS[kind], WEIGHTS, strict=True)]
+        command, data = "run_glue.py", lines(rows)
+    cuts = [(6, 1), (3, 2), (2, 3), (1, 6)]
+    whole, *others = [
+        learn(command, f"{batch}x{times}", data, "jsonl", "--weight_column", "w",
+              "--per_device_train_batch_size", batch, "--gradient_accumulation_steps", times)
+        for batch, times in cuts
+    ]  # fmt: skip
+    for other in others:
+        require_same(whole, other)
+
+
 SENTENCES = [[("ann", "B-PER"), ("ran", "O")], [("the", "O"), ("fox", "O")], [("bob", "B-PER")], [("a", "O")] * 3,
              [("eve", "B-PER"), ("sat", "O")], [("dog", "O")]]  # fmt: skip
 

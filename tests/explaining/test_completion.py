@@ -77,7 +77,21 @@ def test_every_flag_of_every_command_is_there(printed, repository):
         assert all(f"--{flag}" in branch for flag in read_fields(path)), name
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+needs_zsh = pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+# A shell as a user has it, on a terminal of its own: the words and Tab are typed, then the line is kept and printed.
+TYPE = r"""
+zmodload zsh/zpty
+zpty -b shell zsh -f -i
+zpty -w shell "source $1; keep() { print -r -- \"\$BUFFER\" > $3; zle kill-whole-line }; zle -N keep; bindkey '^G' keep"
+zpty -w shell "print READY"
+while [[ "$seen" != *$'\nREADY'* ]]; do zpty -r shell line; seen+=$line; done
+zpty -w -n shell "$2"$'\t\a'
+for turn in {1..100}; do [[ -s $3 ]] && break; sleep 0.1; done
+zpty -d shell
+"""
+
+
+@needs_zsh
 def test_zsh_reads_it(printed):
     done = subprocess.run(
         ["zsh", "-f", "-c", f"source {printed['zsh']}; print $_comps[finetune]"],
@@ -86,3 +100,24 @@ def test_zsh_reads_it(printed):
         check=True,
     )
     assert "_finetune" in done.stdout and not done.stderr
+
+
+@needs_zsh
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("finetune run_n", "finetune run_ner"),
+        ("finetune run_ner --document_c", "finetune run_ner --document_context"),
+        ("finetune run_ner --peft d", "finetune run_ner --peft dora"),
+        ("finetune run_ner --peft=d", "finetune run_ner --peft=dora"),
+        ("finetune run_ner --train_file tr", "finetune run_ner --train_file train.conll"),
+        ("finetune run_ner --train_file=tr", "finetune run_ner --train_file=train.conll"),
+    ],
+)
+def test_zsh_completes_what_is_typed(typed, expected, printed, tmp_path):
+    (tmp_path / "train.conll").write_text("")
+    (tmp_path / "other.txt").write_text("")
+    kept = tmp_path / "kept"
+    command = ["zsh", "-f", "-c", TYPE, "zsh", str(printed["zsh"]), typed, str(kept)]
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=60, capture_output=True)
+    assert kept.read_text().rstrip() == expected

@@ -48,6 +48,42 @@ def test_without_a_library_one_line_says_why_and_nothing_fails(tmp_path, changes
     assert said in done.stderr and "Traceback" not in done.stderr
 
 
+SHIPPED = """
+import sys
+from pathlib import Path
+from finetune.models.native import building
+building.SHIPPED = Path(sys.argv[1])
+if sys.argv[2] == "ship":
+    print(building.ship().name)
+else:
+    import logging
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    building.torch.cpu.get_capabilities = lambda has=building.torch.cpu.get_capabilities(): {**has, sys.argv[2]: False}
+    print(bool(building.load_library().encoder_has_bfloat16()))
+"""
+
+
+@pytest.mark.slow
+def test_a_wheel_brings_a_library_for_machines_without_a_compiler(tmp_path):
+    if not building.torch.cpu.get_capabilities().get("avx512_bf16"):
+        pytest.skip("this CPU has no avx512_bf16")
+
+    def run(word: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "FINETUNE_CACHE_DIR": str(tmp_path / "cache"), **changes}
+        command = [sys.executable, "-c", SHIPPED, str(tmp_path / "libraries"), word]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries" / "encoder-of-older-sources.so").touch()
+    assert "no C++ compiler" in run("nothing", PATH=str(tmp_path)).stderr, "what is there is of other sources"
+    name = run("ship").stdout.strip()
+    assert [path.name for path in (tmp_path / "libraries").iterdir()] == [name]
+    taken = run("nothing", PATH=str(tmp_path))
+    assert taken.stdout.strip() == "True" and f"the one that was installed, {name}: no C++ compiler" in taken.stderr
+    assert not (tmp_path / "cache").exists() or not any((tmp_path / "cache").iterdir())
+    assert "no C++ compiler" in run("avx512_bf16", PATH=str(tmp_path)).stderr, "not on a CPU that lacks an instruction"
+
+
 SMALL = """
 import sys, torch
 from finetune.models.native import building
