@@ -36,6 +36,7 @@ CHOOSING = {"params", "model", "optimizer_dict"}  # keywords of optimizers that 
 OVERRIDDEN = (
     *("training_step", "compute_loss"),
     *("_init_training_state", "get_batch_samples", "_maybe_log_save_evaluate", "_save_checkpoint", "log"),
+    *("create_accelerator_and_postprocess", "_save_optimizer_and_scheduler"),
     *("_save", "_load_from_checkpoint", "_load_optimizer_and_scheduler", "_load_best_model", "_evaluate"),
     "_get_num_items_in_batch",
     "_get_train_sampler",
