@@ -13,8 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.distillation.model import Distillation, DistillationLoss
+from finetune.run.course import LOSS_PART
 from finetune.training.dry_run import peak_bytes
-from finetune.training.history import PART
 from finetune.training.length_batches import EpochFollower
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class DistillationLog(TrainerCallback):
         steps, means = max(self.loss.steps, 1), self.loss.take_means()
         self.of_epoch = (self.of_epoch[0] + logs["loss"] * steps, self.of_epoch[1] + steps)
         logger.info("Losses: %s.", ", ".join(f"{name} {value:.5f}" for name, value in means.items()))
-        logs |= {f"{PART}{name}": round(value, 6) for name, value in means.items()}
+        logs |= {f"{LOSS_PART}{name}": round(value, 6) for name, value in means.items()}
         if self.board is None:
             return
         values = {"losses/loss": logs["loss"], "learning_rate/lr": logs.get("learning_rate", 0.0)}

@@ -10,7 +10,7 @@ from finetune.page.folder import RunFolder, judged_split
 from finetune.page.parts import Cell, Figure, Section, Sentences, Table
 from finetune.page.plots import SERIES, add_legend, draw, shorten
 from finetune.page.scores import is_number
-from finetune.training.history import PART
+from finetune.run.course import LOSS_PART
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +102,7 @@ def _draw_scores(split: str, rows: list[list[Cell]]) -> list[Figure]:
 def _draw_parts(folder: RunFolder) -> list[Figure]:
     """Each loss by step, before its weight."""
     curves: dict[str, Curve] = {
-        words: curve for name, words in LOSSES.items() if (curve := find_curve(folder.progress, PART + name))[0]
+        words: curve for name, words in LOSSES.items() if (curve := find_curve(folder.progress, LOSS_PART + name))[0]
     }
     if not curves:
         return []

@@ -9,11 +9,10 @@ from typing import Any
 
 from finetune.data.json_values import parse_json
 from finetune.errors import DataError, FinetuneError, Problem
-from finetune.report.files import CALIBRATION, METRICS, REPORT
+from finetune.report.files import CALIBRATION, DATA_SUMMARY, METRICS, REPORT
 from finetune.run.checkpoints import TRAINER_STATE
+from finetune.run.course import HISTORY, PROGRESS
 from finetune.run.manifest import read_manifest
-from finetune.supervised.data_summary import DATA_SUMMARY
-from finetune.training.history import HISTORY, PROGRESS
 
 IMPORTANCES, TEACHER = "optimization_importances.json", "teacher.json"
 

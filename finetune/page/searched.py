@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from finetune.page.folder import RunFolder
 from finetune.page.parts import Cell, Figure, Section, Sentences, Table
@@ -132,6 +131,8 @@ def _draw_correlations(done: Sequence[Row], varied: Sequence[str], judge: Judge)
     numeric = [name for name in varied if all(isinstance(row[name], int | float) for row in done)]
     if len(done) < FEWEST or not numeric:
         return []
+    from scipy.stats import spearmanr  # half a second, which only pages of searches need
+
     losses = [row["value"] for row in done]
     found = {name: abs(float(spearmanr([row[name] for row in done], losses).statistic)) for name in numeric}
     ordered = sorted((name for name in found if found[name] == found[name]), key=lambda name: -found[name])

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 METRICS = "metrics.json"
 REPORT = "report.txt"
 CALIBRATION = "calibration.json"
+DATA_SUMMARY = "data_summary.json"
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from finetune.report.files import DATA_SUMMARY
 from finetune.run.manifest import write_json_atomically
 from finetune.supervised.task import SupervisedTask
 
-DATA_SUMMARY = "data_summary.json"
 LABEL_COLUMNS = ("tags", "label")
 
 

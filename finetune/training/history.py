@@ -10,13 +10,13 @@ from typing import Any
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.data.json_values import parse_json
+from finetune.run.course import HISTORY, LOSS_PART, PROGRESS
 from finetune.run.folder import Run
 from finetune.run.manifest import write_json_atomically
 
 logger = logging.getLogger(__name__)
 
-HISTORY, PROGRESS = "training_history.json", "training_progress.json"
-PACE, PART = ("tokens_per_second", "mfu"), "loss_"
+PACE = ("tokens_per_second", "mfu")
 
 
 def write_history(run: Run, trainer: Trainer) -> Path | None:
@@ -50,7 +50,7 @@ class Progress(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: Mapping[str, Any] = kwargs["logs"]
-        kept = {name: value for name, value in logs.items() if name in PACE or name.startswith(PART)}
+        kept = {name: value for name, value in logs.items() if name in PACE or name.startswith(LOSS_PART)}
         if kept:
             self.entries.append({"step": state.global_step, **kept})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -155,3 +157,13 @@ def test_the_page_can_be_left_out(tiny_bert, call_command, tmp_path):
 def test_the_interval_of_a_share():
     low, high = wilson(0.5, 100)
     assert (low, high) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
+
+
+def test_making_a_page_imports_no_framework():
+    """Every command makes one at its end, most in less time than the import of torch and transformers takes."""
+    code = (
+        "import sys, finetune.page.building\n"
+        "print({'torch', 'transformers', 'datasets', 'scipy.stats', 'sklearn', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
-from finetune.training.history import HISTORY, write_history
+from finetune.run.course import HISTORY
+from finetune.training.history import write_history
 
 
 def test_entries_read_from_a_checkpoint_have_the_order_of_those_that_were_just_logged(tmp_path):
