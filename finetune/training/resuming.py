@@ -232,7 +232,7 @@ class ResumingTrainer(Trainer):
         if not self.is_fsdp_enabled:
             super()._save_optimizer_and_scheduler(output_dir)
             return
-        whole = read_whole_optimizer(plain_optimizer(self.optimizer))
+        whole = read_whole_optimizer(plain_optimizer(self.optimizer), keep=self.args.should_save)
         if self.args.should_save:
             torch.save(whole, Path(output_dir) / OPTIMIZER_NAME)
             torch.save(cast(Any, self.lr_scheduler).state_dict(), Path(output_dir) / SCHEDULER_NAME)

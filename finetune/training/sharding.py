@@ -189,18 +189,19 @@ def plain_optimizer(optimizer: Any) -> torch.optim.Optimizer:
     return getattr(optimizer, "optimizer", optimizer)
 
 
-def read_whole_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The state of an optimizer as one process would have it. All processes take part."""
+def read_whole_optimizer(optimizer: torch.optim.Optimizer, *, keep: bool) -> dict[str, Any]:
+    """The state of an optimizer as one process would have it, in those that `keep` it. All processes take part."""
     found = optimizer.state_dict()
     state = {
-        number: {name: put_together(value) for name, value in values.items()}
+        number: {name: put_together(value, keep=keep) for name, value in values.items()}
         for number, values in found["state"].items()
     }
     return {**found, "state": state}
 
 
-def put_together(value: Any) -> Any:
-    return value.full_tensor().cpu() if isinstance(value, DTensor) else value
+def put_together(value: Any, *, keep: bool) -> Any:
+    whole = value.full_tensor() if isinstance(value, DTensor) else value
+    return whole.cpu() if keep and isinstance(whole, torch.Tensor) else whole if keep else None
 
 
 def load_whole_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
