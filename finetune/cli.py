@@ -303,7 +303,9 @@ def _count_to_start(arguments: Arguments) -> int:
 
 
 def _is_on_processor(arguments: Arguments) -> bool:
-    return bool(arguments.get("use_cpu")) or arguments.get("device") == "cpu"
+    if any(getattr(group, "ON_PROCESSOR", False) for group in arguments.groups.values()):
+        return True
+    return bool(arguments.get("use_cpu")) or arguments.get("use_gpu") is False or arguments.get("device") == "cpu"
 
 
 def _why_one_process(arguments: Arguments) -> str | None:

@@ -27,10 +27,18 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.groups import ADAPTING_GROUPS
 from finetune.arguments.parser import Arguments
+from finetune.arguments.processes import ProcessArguments
 from finetune.arguments.run import RunArguments
 from finetune.arguments.unattended import UnattendedArguments
 from finetune.lm_experiments.arguments import ExperimentArguments, ExperimentModelArguments, ExperimentTextArguments
-from finetune.lm_experiments.default_folder import NOW, find_test_folder, find_training_folder, time_stamp
+from finetune.lm_experiments.default_folder import (
+    FOLDER_OF_LAUNCH,
+    NOW,
+    find_folder_of_launch,
+    find_test_folder,
+    find_training_folder,
+    time_stamp,
+)
 from finetune.lm_experiments.dotted import DottedArguments, DottedParser
 from finetune.lm_experiments.result_arguments import ExperimentResultArguments
 from finetune.run.folder import Run
@@ -39,7 +47,7 @@ from finetune.search.space import check_search
 
 GROUPS = (
     *(ExperimentModelArguments, ExperimentTextArguments, ExperimentArguments, ExperimentResultArguments),
-    *(OptimizationArguments, *ADAPTING_GROUPS, UnattendedArguments, RunArguments),
+    *(OptimizationArguments, *ADAPTING_GROUPS, UnattendedArguments, ProcessArguments, RunArguments),
 )
 
 
@@ -49,17 +57,21 @@ class ExperimentParser(DottedParser):
     def parse(self, argv: Sequence[str]) -> DottedArguments:
         arguments = super().parse(argv)
         results = arguments[ExperimentResultArguments]
-        if results.output_dir:
-            results.output_dir = results.output_dir.replace(NOW, time_stamp())
+        if results.output_dir and NOW not in results.output_dir:
             return arguments
+        results.output_dir = find_folder_of_launch() or self._name_folder(arguments)
+        arguments.environment[FOLDER_OF_LAUNCH] = results.output_dir
+        return arguments
+
+    def _name_folder(self, arguments: DottedArguments) -> str:
+        if asked := arguments[ExperimentResultArguments].output_dir:
+            return asked.replace(NOW, time_stamp())
         model, train = (
             arguments[ExperimentModelArguments].model_name_or_path,
             arguments[ExperimentTextArguments].train_file,
         )
         known = (arguments.effective(), arguments.typed)
-        folder = find_training_folder(train, model, *known) if train else find_test_folder(model, *known)
-        results.output_dir = str(folder)
-        return arguments
+        return str(find_training_folder(train, model, *known) if train else find_test_folder(model, *known))
 
 
 def make_parser() -> DottedParser:

@@ -3,7 +3,8 @@
     python pregenerate_training_data.py --train_corpus dev_corpus.txt --bert_model bert-base-uncased --do_lower_case \\
         --output_dir dev_corpus_prepared/ --epochs_to_generate 2 --max_seq_len 256
 
-A corpus larger than memory, whole words, two processes:
+A corpus larger than memory, whole words, two processes (--nproc 2 is another way to have them, and torchrun, on several
+machines with a folder that all see):
 
     python pregenerate_training_data.py --train_corpus 'reviews/*.txt.gz' --bert_model models/bert --output_dir prepared/ \\
         --do_whole_word_mask --reduce_memory --num_workers 2
@@ -20,13 +21,16 @@ from typing import Any
 from finetune import cli
 from finetune.arguments.engine import EngineArguments
 from finetune.arguments.parser import Arguments, CommandParser
+from finetune.arguments.processes import ProcessArguments
 from finetune.arguments.run import RunArguments
 from finetune.pregeneration.arguments import PregenerationArguments
 from finetune.run.folder import Run
+from finetune.run.sharing import Shares, open_shares
 
 
 def make_parser() -> CommandParser:
-    return CommandParser(__doc__ or "", (PregenerationArguments, EngineArguments, RunArguments))
+    groups = (PregenerationArguments, ProcessArguments, EngineArguments, RunArguments)
+    return CommandParser(__doc__ or "", groups)
 
 
 def main(arguments: Arguments, run: Run) -> dict[str, Any]:
@@ -38,7 +42,10 @@ def main(arguments: Arguments, run: Run) -> dict[str, Any]:
         return show_plan(task, tokenizer)
     run.record_inputs(task.paths)
     run.start()
-    counts = pregenerate(task, tokenizer)
+    with open_shares(task.output_dir / "epochs") as shares:
+        counts = pregenerate(
+            task, tokenizer, shares if isinstance(shares, Shares) else None
+        )  # an engine comes by itself
     print(f"{counts['sentences']:,} sentences of {counts['documents']:,} documents")
     for epoch, instances in enumerate(counts["instances"]):
         print(f"epoch {epoch}: {instances:,} instances")

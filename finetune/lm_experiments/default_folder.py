@@ -9,13 +9,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import DataError, LockedError
+from finetune.errors import DataError, LockedError, Problem, UsageError
 from finetune.run.comparing import argument_differences, input_differences
+from finetune.run.launcher import count_processes
 from finetune.run.lock import LOCK, FolderLock
 from finetune.run.manifest import read_manifest
+from finetune.run.siblings import Siblings
 
 ROOT = Path("outputs")
 NOW = "{now}"
+FOLDER_OF_LAUNCH = "FINETUNE_LM_FOLDER"  # what a command has named for the processes that it starts
 
 
 def time_stamp() -> str:
@@ -28,6 +31,21 @@ def stem_of(file: str) -> str:
     """`X` of `data/X.txt.gz`."""
     name = Path(file).name.removesuffix(".gz")
     return name.rpartition(".")[0] or name
+
+
+def find_folder_of_launch() -> str | None:
+    """The folder that the command which started this process has named; None where it is to be named here.
+
+    Raises:
+        UsageError: a launcher of others has started several, which would each name one after their own time.
+    """
+    if count_processes() == 1:
+        return None
+    named = os.environ.get(FOLDER_OF_LAUNCH)
+    if named and Siblings.from_environment():
+        return named
+    found = "--output_dir is to be named after the time, which differs between the processes of a launcher"
+    raise UsageError(Problem(found, remedy="give a folder, or start the command itself with --nproc N"))
 
 
 def find_training_folder(

@@ -59,8 +59,9 @@ class GrowingTable:
             self._open.discard()
             self._open = None
 
-    def has_part(self, number: int) -> bool:
-        return self._path(number).is_file()
+    def numbers(self) -> frozenset[int]:
+        """Of the parts that are there."""
+        return frozenset(int(path.stem) for path in self.parts())
 
     def parts(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.parquet") if path.name != OPEN)

@@ -17,13 +17,21 @@ class Hooks:
     def __init__(self, callbacks: Mapping[str, Sequence[Hook]] | None = None) -> None:
         self.callbacks = {point: list(hooks) for point, hooks in (callbacks or {}).items()}
         self.epoch = self.batch = 0
+        self.turn: Sequence[int] = ()
 
-    def move(self, epoch: int, batch: int = 0) -> None:
-        self.epoch, self.batch = epoch, batch
+    def move(self, epoch: int, batch: int = 0, turn: Sequence[int] = ()) -> None:
+        """Go to a batch; `turn`: the numbers of those that all processes work on now, where they are several."""
+        self.epoch, self.batch, self.turn = epoch, batch, turn or (batch,)
 
     def call(self, point: str) -> None:
         for hook in self.callbacks.get(point, ()):
             hook(self.epoch, self.batch)
+
+    def call_for_turn(self, point: str) -> None:
+        """Call those of a point for every batch of the turn: what they count is the same in all processes."""
+        for number in self.turn:
+            self.batch = number
+            self.call(point)
 
     def after_step(self) -> None:
         """What callbacks of any point ask to be done after each step of the optimizer, such as putting rows back."""
@@ -64,12 +72,12 @@ class HookCallback(TrainerCallback):
     def on_substep_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        self.hooks.call("post_train_batch")
+        self.hooks.call_for_turn("post_train_batch")
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        self.hooks.call("post_train_batch")
+        self.hooks.call_for_turn("post_train_batch")
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object

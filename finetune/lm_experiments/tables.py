@@ -19,6 +19,7 @@ from finetune.lm_experiments.loss_curves import write_loss_curves
 from finetune.lm_experiments.losses import SplitLoss
 from finetune.lm_experiments.parts import ExperimentParts
 from finetune.lm_experiments.preprocessing import Batch
+from finetune.lm_experiments.processes import gather_first
 from finetune.lm_experiments.scored_batches import read_batch_tokens
 from finetune.lm_experiments.texts import AnnotatedTexts
 from finetune.lm_experiments.trainer import SeenBatch
@@ -230,16 +231,24 @@ class TrainingTables:
         self.tables, self.texts, self.folder, self.suffix = tables, texts, folder, suffix
         self.metrics, self.losses = GrowingTable(folder / "metrics.parts"), GrowingTable(folder / "losses.parts")
 
-    def see(self, seen: SeenBatch) -> None:
-        """Write the rows of a batch."""
+    def see(self, seen: SeenBatch | None) -> None:
+        """Write the rows of a batch; of several processes the first writes those of all, in the order of batches."""
+        for rows in gather_first(None if seen is None else self._build(seen)):
+            for table, chunk in zip((self.metrics, self.losses), rows or (), strict=False):
+                if chunk is not None:
+                    table.write(chunk)
+
+    def _build(self, seen: SeenBatch) -> tuple[pa.Table | None, pa.Table]:
+        """Its rows in both tables."""
         batches = self.texts[seen.split]
         about = About(seen.split, batches.texts.name, seen.epoch, seen.number, seen.losses)
+        metrics = None
         if self.tables.detail != "none":
             own, rows = batches.texts.take(seen.made.places.tolist()), self.tables.read(seen.made.arrays, seen.logits)
-            self.metrics.write(self.tables.build(self.tables.join(rows, seen.made.arrays, own), about))
+            metrics = self.tables.build(self.tables.join(rows, seen.made.arrays, own), about)
         facts = {"epoch": seen.epoch, "batch_number": seen.number, "dataset_type": seen.split, "loss": seen.loss}
         named = {name: pa.array([seen.losses.get(name)], pa.float64()) for name in self.tables.loss_names}
-        self.losses.write(pa.table({**{name: [value] for name, value in facts.items()}, **named}))
+        return metrics, pa.table({**{name: [value] for name, value in facts.items()}, **named})
 
     def flush(self, checkpoint: Path) -> None:
         """Keep what was seen up to a checkpoint."""

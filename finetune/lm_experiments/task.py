@@ -21,6 +21,7 @@ from finetune.lm_experiments.arguments import (
 )
 from finetune.lm_experiments.batches import TextBatches
 from finetune.lm_experiments.parts import ExperimentParts, find_device, open_parts
+from finetune.lm_experiments.processes import agree_on, speak_with_one_voice
 from finetune.lm_experiments.result_arguments import ExperimentResultArguments
 from finetune.lm_experiments.settings import ExperimentSettings, resolve_token
 from finetune.lm_experiments.testing import read_tests, run_tests
@@ -37,7 +38,7 @@ from finetune.lm_experiments.training import (
 from finetune.report.files import write_metrics, write_text
 from finetune.run.checkpoints import delete, list_checkpoints
 from finetune.run.folder import Run
-from finetune.run.launcher import count_processes
+from finetune.run.launcher import is_main_process
 from finetune.surprisal.columns import write_columns
 from finetune.surprisal.inference import SurprisalModel
 from finetune.surprisal.input import find_metadata
@@ -55,19 +56,20 @@ TRAINED = "training"  # the fact in run.json that says a model is trained and sa
 def resolve(arguments: Arguments, run: Run) -> ExperimentSettings:
     """All arguments of one training, the seed drawn where none was given (and kept, for a run that goes on)."""
     experiment = arguments[ExperimentArguments]
-    seed = experiment.seed if experiment.seed is not None else run.recall("drawn_seed")
-    if seed is None:
-        seed = random.SystemRandom().randint(0, 2**32 - 1)
-        logger.info("No --seed was given; it is %d.", seed)
-    if experiment.seed is None:
-        run.record(drawn_seed=seed)
     model = resolve_token(arguments[ExperimentModelArguments])
+    seed = experiment.seed if experiment.seed is not None else run.recall("drawn_seed")
+    drawn = random.SystemRandom().randint(0, 2**32 - 1) if seed is None else seed
+    drawn = agree_on(drawn, on_processor=find_device(model.use_gpu).type == "cpu")
+    if seed is None:
+        logger.info("No --seed was given; it is %d.", drawn)
+    if experiment.seed is None:
+        run.record(drawn_seed=drawn)
     return ExperimentSettings(
         model,
         arguments[ExperimentTextArguments],
         experiment,
         arguments[ExperimentResultArguments],
-        seed,
+        drawn,
         run.adapting,
     )
 
@@ -79,7 +81,7 @@ def run_experiment(arguments: Arguments, run: Run) -> dict[str, Any]:
         DataError, UsageError: with every problem, before anything is trained.
         Preempted: a signal asked to stop; the same command goes on.
     """
-    require_one_process()
+    speak_with_one_voice()
     settings = resolve(arguments, run)
     tell_device(settings)
     tests, pairs = read_inputs(settings)
@@ -95,10 +97,11 @@ def run_experiment(arguments: Arguments, run: Run) -> dict[str, Any]:
     require_evaluations(parts, tests, pairs)
     run.start()
     run.record_inputs([*input_files(settings, tests), *find_pair_files(settings.results)])
-    write_config(arguments, settings, folder)
+    if is_main_process():
+        write_config(arguments, settings, folder)
     if task:
         facts = train_and_save(task, run, folder)
-    if facts:
+    if facts and is_main_process():
         remove_checkpoints(folder)
     return finish_run(parts, facts, run, tests, pairs)
 
@@ -133,7 +136,8 @@ def train_and_save(task: ExperimentTask, run: Run, folder: Path) -> dict[str, An
     """Train, save model and tokenizer; how training went."""
     settings = task.parts.settings
     result = train_once(settings, run, folder, task=task, on_disk=settings.experiment.save_best_model_state_to_disk)
-    save_trained_model(result, folder)
+    if is_main_process():
+        save_trained_model(result, folder)
     facts = {
         "best_epoch": result.best.epoch,
         "validation_loss": result.best.loss,
@@ -170,12 +174,14 @@ def finish_run(
     tests: Sequence[AnnotatedTexts],
     pairs: Sequence[MinimalPair],
 ) -> dict[str, Any]:
-    """Tests and evaluations of the model; metrics.json and the last line."""
+    """Tests and evaluations of the model; metrics.json and the last line, which are of the first process."""
     assert run.folder is not None
     metrics: dict[str, Any] = {"validation": facts} if facts else {}
     if tests:
         metrics["test"] = run_tests(parts, tests, run, epoch=facts["best_epoch"] if facts else None)
     details: dict[str, Any] = {}
+    if not is_main_process():
+        return {}
     if pairs:
         surprisal_model = SurprisalModel(parts.model, parts.tokenizer, parts.task)
         results = parts.settings.results
@@ -220,20 +226,6 @@ def input_files(settings: ExperimentSettings, tests: Sequence[AnnotatedTexts]) -
     for path in (Path(name) for name in dict.fromkeys(named) if name):
         found += [path, *([beside] if (beside := find_metadata(path)) else [])]
     return list(dict.fromkeys(found))
-
-
-def require_one_process() -> None:
-    """Tables and losses are of one process.
-
-    Raises:
-        UsageError: a launcher started several for one training.
-    """
-    count = count_processes()
-    if count > 1:
-        found = f"this command was launched as {count} processes for one training"
-        raise UsageError(
-            Problem(found, "it trains in one", "start it plainly; scripts/sweep.py starts several trainings")
-        )
 
 
 def tell_device(settings: ExperimentSettings) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,21 @@ from finetune.lm_experiments.arguments import SPLITS
 from finetune.lm_experiments.batches import TextBatch, TextBatches
 from finetune.lm_experiments.growing_table import GrowingTable
 from finetune.lm_experiments.parts import ExperimentParts
+from finetune.lm_experiments.processes import gather_all
 from finetune.lm_experiments.settings import ExperimentSettings
 from finetune.lm_experiments.tables import About, BatchTables, join_metadata, shown_of
 from finetune.lm_experiments.texts import AnnotatedTexts, read_annotated_texts
 from finetune.lm_experiments.trainer import as_tensors
 from finetune.lm_experiments.windows import ScoredRows
+from finetune.run.engines import Engine, Needs
 from finetune.run.folder import Run
+from finetune.run.launcher import is_main_process
 from finetune.run.progress import Progress
+from finetune.run.sharing import open_shares
 from finetune.surprisal.chunks import tell_counts
 from finetune.surprisal.inference import ScoredTokens
 from finetune.surprisal.input import name_apart
+from finetune.surprisal.shared_chunks import decode_rows, encode_rows
 from finetune.surprisal.surprisal import row_sums
 from finetune.surprisal.table_files import FORMATS, TableFile
 from finetune.surprisal.task import model_label
@@ -69,32 +76,68 @@ class Totals:
         return {"texts": self.texts, "tokens": self.tokens, "mean_surprisal": mean, "perplexity": float(np.exp2(mean))}
 
 
+@dataclass(frozen=True)
+class ListedBatch:
+    """A batch of the test files, the `number`-th of all and the `count`-th of its file, both from 1."""
+
+    number: int
+    count: int
+    batches: TextBatches
+    rows: list[int]
+    name: str
+
+
+@dataclass(frozen=True)
+class ScoredTest:
+    """What becomes of a batch of tests, the `number`-th of all: the rows of its tables, and its sums in one row."""
+
+    number: int
+    rows: list[pa.Table]
+    sums: pa.Table
+
+    def encode(self, counts: Counter[str]) -> bytes:
+        """A line of JSON that says how long what follows is; then tables as Arrow writes them to a stream."""
+        parts = [encode_rows(table) for table in (*self.rows, self.sums)]
+        return (
+            json.dumps({"number": self.number, "counts": counts, "bytes": [*map(len, parts)]}).encode()
+            + b"\n"
+            + b"".join(parts)
+        )
+
+    @classmethod
+    def decode(cls, content: bytes) -> tuple[ScoredTest, Counter[str]]:
+        facts, _, tables = content.partition(b"\n")
+        told, parts = json.loads(facts), []
+        for size in told["bytes"]:
+            parts.append(decode_rows(tables[:size]))
+            tables = tables[size:]
+        return cls(told["number"], parts[:-1], parts[-1]), Counter(told["counts"])
+
+
 class ResultFile:
     """Where the rows of tests go: straight to the file, or to a part for each batch that an interrupted test finds again.
 
-    The sums of each batch are kept beside its rows.
+    The sums of each batch are kept beside its rows. Of several processes the first `writes`; `held` are the numbers of the
+    batches that an earlier, interrupted test scored, as it found them.
     """
 
-    def __init__(self, path: Path, *, keeps_parts: bool) -> None:
+    def __init__(self, path: Path, *, keeps_parts: bool, writes: bool) -> None:
         self.path = path
         self.parts = GrowingTable(path.parent / "test.parts") if keeps_parts else None
         self.sums = GrowingTable(path.parent / "test_sums.parts") if keeps_parts else None
-        self.direct = None if keeps_parts else TableFile(path)
+        self.direct = TableFile(path) if writes and not keeps_parts else None
         self.all_sums: list[pa.Table] = []
+        self.held = gather_all(self.sums.numbers() if self.sums else frozenset())[0]
 
-    def holds(self, number: int) -> bool:
-        """Whether an earlier, interrupted test scored that batch."""
-        return self.sums is not None and self.sums.has_part(number)
-
-    def add(self, number: int, rows: Sequence[pa.Table], sums: pa.Table) -> None:
-        for chunk in rows:
+    def add(self, scored: ScoredTest) -> None:
+        for chunk in scored.rows:
             (self.direct or self.parts).write(chunk)  # type: ignore[union-attr]
         if self.parts is not None and self.sums is not None:
-            self.parts.close_part(number)
-            self.sums.write(sums)
-            self.sums.close_part(number)
+            self.parts.close_part(scored.number)
+            self.sums.write(scored.sums)
+            self.sums.close_part(scored.number)
         else:
-            self.all_sums.append(sums)
+            self.all_sums.append(scored.sums)
 
     def finish(self) -> pa.Table:
         """Give the file its name; the sums of all batches."""
@@ -129,8 +172,12 @@ class Tester:
     def batch_size(self) -> int:
         return self.parts.settings.texts.per_device_test_batch_size
 
-    def score_file(self, texts: AnnotatedTexts, number: int, into: ResultFile) -> None:
-        """Write the rows of one test file, the `number`-th."""
+    def list_batches(self, tests: Sequence[AnnotatedTexts], held: Collection[int]) -> Iterator[ListedBatch]:
+        """The batches of all files but those `held`; callbacks are called for each, whoever scores it."""
+        for number, texts in enumerate(tests):
+            yield from self._list_file(texts, number, held)
+
+    def _list_file(self, texts: AnnotatedTexts, number: int, held: Collection[int]) -> Iterator[ListedBatch]:
         hooks = self.parts.hooks
         hooks.move(self.epoch or 0)
         hooks.call("pre_test_dataset")
@@ -138,13 +185,28 @@ class Tester:
             for count, (batches, rows) in enumerate(self._batches(texts, number), start=1):
                 self.batch += 1
                 hooks.move(self.epoch or 0, count)
-                if not into.holds(self.batch):
+                if self.batch not in held:
                     hooks.call("pre_test_batch")
-                    made = batches.make(rows)
-                    into.add(self.batch, *self._score(made, batches.texts, texts.name, count))
+                    yield ListedBatch(self.batch, count, batches, rows, texts.name)
                     hooks.call("post_test_batch")
                 progress.advance(len(rows))
         hooks.call("post_test_dataset")
+
+    def score_all(self, tests: Sequence[AnnotatedTexts], into: ResultFile, shares: Engine | None) -> None:
+        """Score the batches that `into` does not hold; of several processes the first adds those of all."""
+        listed = self.list_batches(tests, into.held)
+        if shares is None:
+            for item in listed:
+                into.add(self.score(item))
+            return
+        model, counts = self.tables.surprisal_model, self.tables.surprisal_model.counts
+
+        total = counts.copy()
+        for content in shares.work_on(TestingJob(self, listed), Needs()):
+            scored, counted = ScoredTest.decode(content)
+            total += counted
+            into.add(scored)
+        model.counts = total
 
     def _batches(self, texts: AnnotatedTexts, number: int) -> Iterator[tuple[TextBatches, list[int]]]:
         """Batches of a file, of which only some texts are encoded at once."""
@@ -157,8 +219,9 @@ class Tester:
                 yield batches, rows
 
     @torch.inference_mode()
-    def _score(self, made: TextBatch, texts: AnnotatedTexts, name: str, count: int) -> tuple[list[pa.Table], pa.Table]:
+    def score(self, item: ListedBatch) -> ScoredTest:
         """The rows of a batch, and their sums."""
+        made, texts = item.batches.make(item.rows), item.batches.texts
         self.parts.model.eval()
         own, arrays = texts.take(made.places.tolist()), made.arrays
         inputs = {key: tensor.to(self.parts.model.device) for key, tensor in as_tensors(made).items()}
@@ -170,14 +233,14 @@ class Tester:
         # a text of which preprocessing made several rows has several in the tables
         whole = len(np.unique(made.places)) == len(made.places)
         batch = self.tables.join(ScoredRows.join(read), arrays, own, whole_texts=whole)
-        about = About("test", name, self.epoch, count)
+        about = About("test", item.name, self.epoch, item.count)
         if self.tables.detail == "none":
-            return [], sum_up(name, batch.scored)
+            return ScoredTest(item.number, [], sum_up(item.name, batch.scored))
         rows = [self.tables.build(batch, about)]
         if self.task == "seq2seq":
             labels = self.tables.spell_labels(batch)
             rows.append(self._generate(made, own, replace(about, sequence="generated_sequence", labels=labels)))
-        return rows, sum_up(name, batch.scored)
+        return ScoredTest(item.number, rows, sum_up(item.name, batch.scored))
 
     def _generate(self, made: TextBatch, own: AnnotatedTexts, about: About) -> pa.Table:
         """Rows of what the model itself says to a text, by greedy search, at most twice as long as the labels."""
@@ -191,6 +254,23 @@ class Tester:
         arrays = {**{name: made.arrays[name] for name in names}, "labels": labels}
         logits = model(**inputs, labels=torch.from_numpy(labels).to(model.device)).logits
         return self.tables.build(self.tables.join(self.tables.read(arrays, logits), arrays, own), about)
+
+
+@dataclass(frozen=True)
+class TestingJob:
+    """The batches of all test files, of which this process scores its own."""
+
+    tester: Tester
+    listed: Iterator[ListedBatch]
+
+    def read(self) -> Iterator[ListedBatch]:
+        return self.listed
+
+    def work(self, items: Iterator[ListedBatch]) -> Iterator[bytes]:
+        counts = self.tester.tables.surprisal_model.counts
+        for item in items:
+            before = counts.copy()
+            yield self.tester.score(item).encode(counts - before)
 
 
 def _part(arrays: dict[str, Any], start: int, size: int) -> dict[str, Any]:
@@ -220,6 +300,8 @@ def run_tests(
 ) -> dict[str, Any]:
     """Score all test files into one table, `<model>-test_results.csv.gz`; the metrics of each file by its name.
 
+    Several processes share batches out; the first writes and returns what comes of them, the others nothing.
+
     Raises:
         Preempted: a signal asked to stop; what `save_tmp_test_files` keeps stays.
         DataError, UsageError: texts, labels and preprocessing do not go together.
@@ -229,13 +311,15 @@ def run_tests(
     tables = BatchTables.build_for(parts, join_metadata(tests))
     name = results.test_output_file_prefix or model_label(parts.settings.model.model_name_or_path)
     path = run.folder / f"{name}-test_results{FORMATS[results.metrics_format]}"
-    into = ResultFile(path, keeps_parts=results.save_tmp_test_files)
+    into = ResultFile(path, keeps_parts=results.save_tmp_test_files, writes=is_main_process())
     tester = Tester(parts, tables, epoch)
     parts.hooks.move(epoch or 0)
     parts.hooks.call("pre_test")
     try:
-        for number, texts in enumerate(tests):
-            tester.score_file(texts, number, into)
+        with open_shares(path) as shares:
+            tester.score_all(tests, into, shares)
+        if not is_main_process():
+            return {}
         sums = into.finish()
     except BaseException:
         into.stop()

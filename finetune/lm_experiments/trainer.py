@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -19,11 +19,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from finetune.lm_experiments.batches import TextBatch, TextBatches
 from finetune.lm_experiments.hooks import Hooks
 from finetune.lm_experiments.losses import SplitLoss, count_labels, row_losses
+from finetune.lm_experiments.processes import WholeBatches, gather_all
 from finetune.training.resuming import EndsTraining
 from finetune.training.trainer import FinetuneTrainer
 
 MADE = "made"  # where a batch carries what it was made of, past the model
 SPLITS = ("train", "validation")
+
+Validated = tuple[float, dict[str, float], int, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class SeenBatch:
 class ExperimentSetup:
     """What a `ExperimentTrainer` works with beside its arguments.
 
-    `observers` see every batch. `watch` sees every validation, and ends training by True.
+    `observers` see every batch; where several processes take turns, each is called in all of them at each turn, with None
+    where this one has no batch. `watch` sees every validation, and ends training by True.
     """
 
     task: str
@@ -64,23 +68,32 @@ class ExperimentSetup:
     losses: dict[str, SplitLoss]
     hooks: Hooks
     validation_batch_size: int
-    observers: list[Callable[[SeenBatch], None]] = field(default_factory=list)
+    observers: list[Callable[[SeenBatch | None], None]] = field(default_factory=list)
     watch: Callable[[Validation], bool] | None = None
     history: list[Validation] = field(default_factory=list)
     stopped_by_watch: bool = False
 
-    def see(self, seen: SeenBatch) -> None:
+    def see(self, seen: SeenBatch | None) -> None:
         for observe in self.observers:
             observe(seen)
 
 
 @dataclass(frozen=True)
 class MadeBatch:
-    """A training batch on its way to the model."""
+    """A training batch on its way to the model.
+
+    `turn`: the numbers of those that all processes have at the same time. Its own is past them where a process has none
+    left in an epoch: then it keeps step with the others, and `batch` counts for nothing.
+    """
 
     epoch: int
     number: int
+    turn: range
     batch: TextBatch
+
+    @property
+    def counts(self) -> bool:
+        return self.number in self.turn
 
 
 OVERRIDDEN = ("get_batch_samples", "compute_loss", "_issue_warnings_after_load", "evaluate")
@@ -94,6 +107,7 @@ class ExperimentTrainer(FinetuneTrainer):
     """
 
     loss_is_scaled_for_ga = True
+    shares = WholeBatches
 
     def __init__(self, *args: Any, setup: ExperimentSetup, **kwargs: Any) -> None:
         self.setup = setup
@@ -105,41 +119,58 @@ class ExperimentTrainer(FinetuneTrainer):
     ) -> tuple[list[Any], torch.Tensor | int | None]:
         """Replaces batches as the loader gives them: those of one update are made from their row numbers, and counted."""
         picked, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        updates = math.ceil(self.batches_per_epoch / self.args.gradient_accumulation_steps)
-        first = self.state.global_step % updates * self.args.gradient_accumulation_steps + 1
-        epoch = self.state.global_step // updates + 1
-        batches = [self._make(epoch, first + number, item["rows"].tolist()) for number, item in enumerate(picked)]
-        counts = [self._count(batch["labels"]) for batch in batches]
-        return batches, torch.stack(counts).sum().to(device) if counts else None
+        if not picked:
+            return [], None
+        size, processes = self.args.gradient_accumulation_steps * self.args.world_size, self.args.world_size
+        updates = math.ceil(self.batches_per_epoch / size)
+        epoch, first = self.state.global_step // updates + 1, self.state.global_step % updates * size + 1
+        batches = [
+            self._make(epoch, first + turn * processes, item["rows"].tolist()) for turn, item in enumerate(picked)
+        ]
+        count = torch.stack([self._count(batch) for batch in batches]).sum().to(device)
+        return batches, self.accelerator.gather(count[None]).sum() if processes > 1 else count
 
-    def _count(self, labels: torch.Tensor) -> torch.Tensor:
+    def _count(self, batch: Mapping[str, Any]) -> torch.Tensor:
         """How many tokens a batch predicts."""
-        return count_labels(labels, self.setup.task).sum()
+        return count_labels(batch["labels"], self.setup.task).sum() * batch[MADE].counts
 
     @property
     def batches_per_epoch(self) -> int:
         return math.ceil(len(self.setup.texts["train"]) / self.args.train_batch_size)
 
-    def _make(self, epoch: int, number: int, rows: Sequence[int]) -> dict[str, Any]:
-        self.setup.hooks.move(epoch, number)
-        self.setup.hooks.call("pre_train_batch")
-        made = self.setup.texts["train"].make(rows, epoch)
-        return {**as_tensors(made), MADE: MadeBatch(epoch, number, made)}
+    def _make(self, epoch: int, first: int, rows: Sequence[int]) -> dict[str, Any]:
+        """The batch of this process in the turn that begins with number `first`."""
+        turn = range(first, min(first + self.args.world_size, self.batches_per_epoch + 1))
+        own, made = first + self.args.process_index, None
+        for number in turn:
+            self.setup.hooks.move(epoch, number)
+            self.setup.hooks.call("pre_train_batch")
+            made = self.setup.texts["train"].make(rows, epoch) if number == own else made
+        made = made or self.setup.texts["train"].make(rows, epoch)
+        return {**as_tensors(made), MADE: MadeBatch(epoch, own, turn, made)}
 
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Replaces the model's own loss by the weighted one of a training batch, from several losses."""
-        inputs = dict(inputs)
+        count, inputs = self._count(inputs), dict(inputs)
         made: MadeBatch = inputs.pop(MADE)
-        self.setup.hooks.move(made.epoch, made.number)
+        self.setup.hooks.move(made.epoch, made.turn[-1], made.turn)
         outputs = model(**inputs)
+        loss = self._compute_whole(made, outputs, inputs["labels"]) * self.args.world_size  # whose mean is taken
+        loss = loss * count / torch.as_tensor(num_items_in_batch).clamp(min=1)
+        return (loss, outputs) if return_outputs else loss
+
+    def _compute_whole(self, made: MadeBatch, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of a batch by itself, which observers get to see."""
+        if not made.counts:
+            self.setup.see(None)
+            return outputs["logits"].float().sum()
         call = (made.epoch - 1) * self.batches_per_epoch + made.number - 1
-        total, parts = self.setup.losses["train"].compute(outputs, inputs["labels"], call)
+        total, parts = self.setup.losses["train"].compute(outputs, labels, call)
         if self.setup.observers:
             self.setup.see(_seen("train", made.epoch, made.number, made.batch, outputs, total, parts))
-        share = self._count(inputs["labels"]) / torch.as_tensor(num_items_in_batch).clamp(min=1)
-        return (total * share, outputs) if return_outputs else total * share
+        return total
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Replaces a warning about weights that are tied to others: a checkpoint holds them once, so none is missing."""
@@ -171,7 +202,11 @@ class ExperimentTrainer(FinetuneTrainer):
         setup.hooks.move(epoch)
         setup.hooks.call("pre_validation")
         batches = list(texts.in_order(setup.validation_batch_size))
-        results = [self._validate_batch(model, epoch, number, rows) for number, rows in enumerate(batches, start=1)]
+        results = [
+            result
+            for first in range(0, len(batches), self.args.world_size)
+            for result in self._validate_turn(model, epoch, first + 1, batches[first : first + self.args.world_size])
+        ]
         weights = np.array([result[2] for result in results], dtype=np.float64)
         weights = weights / max(weights.sum(), 1)
         losses = {
@@ -181,13 +216,24 @@ class ExperimentTrainer(FinetuneTrainer):
         total = float(sum(weight * result[0] for weight, result in zip(weights, results, strict=True)))
         return Validation(epoch, total, losses, np.concatenate([result[3] for result in results]))
 
+    def _validate_turn(
+        self, model: nn.Module, epoch: int, first: int, batches: Sequence[Sequence[int]]
+    ) -> list[Validated]:
+        """The results of as many batches as there are processes, or fewer, each of which validates one."""
+        own: tuple[SeenBatch, Validated] | None = None
+        for place, rows in enumerate(batches):
+            self.setup.hooks.move(epoch, first + place)
+            self.setup.hooks.call("pre_validation_batch")
+            own = self._validate_batch(model, epoch, first + place, rows) if place == self.args.process_index else own
+            self.setup.hooks.call("post_validation_batch")
+        self.setup.see(own and own[0])
+        return [result for result in gather_all(own and own[1]) if result is not None]
+
     def _validate_batch(
         self, model: nn.Module, epoch: int, number: int, rows: Sequence[int]
-    ) -> tuple[float, dict[str, float], int, npt.NDArray[np.float64]]:
-        """The loss, its parts, the number of labelled tokens and the cross-entropy of each row of a batch."""
+    ) -> tuple[SeenBatch, Validated]:
+        """What is seen of a batch; and its loss with its parts, its labelled tokens and the cross-entropy of each row."""
         setup = self.setup
-        setup.hooks.move(epoch, number)
-        setup.hooks.call("pre_validation_batch")
         made = setup.texts["validation"].make(rows, epoch)
         inputs = {name: tensor.to(self.args.device) for name, tensor in as_tensors(made).items()}
         with self.compute_loss_context_manager():
@@ -195,9 +241,7 @@ class ExperimentTrainer(FinetuneTrainer):
             total, parts = setup.losses["validation"].compute(outputs, inputs["labels"], number - 1)
         each, counts = row_losses(outputs["logits"], inputs["labels"], setup.task)
         seen = _seen("validation", epoch, number, made, outputs, total, parts)
-        setup.see(seen)
-        setup.hooks.call("post_validation_batch")
-        return seen.loss, seen.losses, int(counts.sum()), each.double().cpu().numpy()
+        return seen, (seen.loss, seen.losses, int(counts.sum()), each.double().cpu().numpy())
 
 
 def _seen(

@@ -17,6 +17,7 @@ from finetune.lm_experiments.batches import TextBatches
 from finetune.lm_experiments.hooks import HookCallback
 from finetune.lm_experiments.losses import SplitLoss
 from finetune.lm_experiments.parts import ExperimentParts, find_device, open_parts
+from finetune.lm_experiments.processes import gather_all, require_same_texts
 from finetune.lm_experiments.settings import ExperimentSettings
 from finetune.lm_experiments.tables import TrainingTables, open_training_tables
 from finetune.lm_experiments.trainer import (
@@ -31,6 +32,7 @@ from finetune.lm_experiments.trainer import (
 from finetune.models.adapting import Trained, adapt_for_training
 from finetune.models.saving import save_pretrained
 from finetune.run.folder import TRAINER_STATE, Run
+from finetune.run.launcher import is_main_process
 from finetune.training.building import TrainerParts, build_trainer, train
 from finetune.training.callbacks import CheckpointFiles
 
@@ -141,7 +143,8 @@ def train_once(
     memory.restore(task.parts.model)
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # from now on in full precision
     result = _collect(task, trainer, setup, settings, patience)
-    if kept is not None:
+    gather_all(None)  # all have read the best checkpoint
+    if kept is not None and is_main_process():
         kept.finish(whole=not on_disk)
     return result
 
@@ -175,6 +178,7 @@ def _build_trainer(
         adapted=task.adapted,
     )
     values = training_values(settings, folder, on_disk=memory is None)
+    require_same_texts(run, settings.texts.per_device_train_batch_size)
     trainer = build_trainer(parts, values, run, fast_path=FastPathArguments(no_fast_path=True))
     assert isinstance(trainer, ExperimentTrainer)
     return trainer
@@ -208,7 +212,7 @@ def training_values(settings: ExperimentSettings, folder: Path, *, on_disk: bool
 def _train(trainer: ExperimentTrainer, run: Run, patience: Patience | None, kept: TrainingTables | None) -> None:
     """Train, or take the best state of a training whose patience was at its end when it was interrupted."""
     state = TrainerState.load_from_json(str(run.checkpoint / TRAINER_STATE)) if run.checkpoint else TrainerState()
-    if kept is not None:
+    if kept is not None and is_main_process():
         kept.resume_from(run.checkpoint)
     if patience is not None and patience.is_exhausted(state):
         trainer.state = state

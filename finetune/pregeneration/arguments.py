@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from finetune.arguments.fields import argument
 from finetune.errors import Problem
@@ -11,6 +12,8 @@ from finetune.errors import Problem
 @dataclass
 class PregenerationArguments:
     """Text and instances."""
+
+    ON_PROCESSOR: ClassVar[bool] = True  # GPUs have no part in it
 
     train_corpus: list[str] = argument(
         metavar="PATH",
@@ -40,6 +43,9 @@ class PregenerationArguments:
         choices=("binary", "json"),
         help="binary: compact memory-mapped arrays; json: one object a line, as the published script writes them",
     )
+
+    def why_one_process(self) -> None:
+        """Nothing does: parts of epochs can be made anywhere."""
 
 
 @dataclass

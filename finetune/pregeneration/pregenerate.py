@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import shutil
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, product
@@ -30,9 +31,11 @@ from finetune.pregeneration.epoch_json import join_lines, write_shard_lines
 from finetune.pregeneration.instances import InstanceSettings, InstanceTokens, build_instances
 from finetune.pregeneration.sentence_store import DESCRIPTION, SHARD_TOKENS, SentenceStore, SentenceStoreWriter
 from finetune.run.atomic_files import atomic_text_file
-from finetune.run.engines import Reread
+from finetune.run.engines import Needs, Reread
+from finetune.run.launcher import count_local_processes
 from finetune.run.manifest import write_json_atomically
 from finetune.run.progress import Progress
+from finetune.run.sharing import Shares
 from finetune.run.workers import map_in_order
 
 logger = logging.getLogger(__name__)
@@ -90,22 +93,31 @@ class Pregeneration:
     shard_tokens: int = SHARD_TOKENS
 
 
-def pregenerate(task: Pregeneration, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def pregenerate(
+    task: Pregeneration, tokenizer: PreTrainedTokenizerBase, shares: Shares | None = None
+) -> dict[str, Any]:
     """Write all epochs; returns counts of the corpus and the number of instances of each epoch.
 
-    The files are the same for any number of workers and with or without `reduce_memory`.
+    The files are the same for any number of workers and with or without `reduce_memory`. Of several processes, which share
+    out the shards of all epochs, the first tokenizes and puts the epochs together; the others know of no instances.
 
     Raises:
         DataError: no text, fewer than two documents, text that is not UTF-8; nothing is left of the work then.
     """
     encoder = SubwordEncoder(tokenizer, words=task.settings.whole_words)
     work = task.output_dir / WORK_FOLDER
-    claim_work_folder(work, work_key(task, encoder.fingerprint), task.output_dir)
-    try:
-        store = tokenize_sentences(task, encoder, work / "sentences")
-    except DataError:  # nothing to go on from
-        shutil.rmtree(work)
-        raise
+
+    def prepare() -> bytes:
+        claim_work_folder(work, work_key(task, encoder.fingerprint), task.output_dir)
+        try:
+            tell_sentences(tokenize_sentences(task, encoder, work / "sentences"), task.settings)
+        except DataError:  # nothing to go on from
+            shutil.rmtree(work)
+            raise
+        return json.dumps([epoch for epoch in range(task.epochs) if not is_complete(task, epoch)]).encode()
+
+    missing = json.loads(prepare() if shares is None else shares.begin_with(prepare))
+    store = SentenceStore(work / "sentences", reduce_memory=task.reduce_memory)
     is_json = task.output_format is OutputFormat.JSON
     job = ShardJob(
         store=store.folder,
@@ -121,8 +133,9 @@ def pregenerate(task: Pregeneration, tokenizer: PreTrainedTokenizerBase) -> dict
         **asdict(task.settings),
         "tokenizer": describe_tokenizer(tokenizer, encoder.fingerprint) | {"lowercase_text": task.lowercase},
     }
-    instances = make_epochs(task, job, store, made_with)
-    shutil.rmtree(work)
+    instances = make_epochs(task, job, store, missing, made_with, shares)
+    if shares is None or shares.rank == 0:
+        shutil.rmtree(work)
     return {
         **store.description["counts"],
         "sentences": store.sentences,
@@ -174,15 +187,13 @@ def tokenize_sentences(task: Pregeneration, encoder: SubwordEncoder, folder: Pat
             _tokenize(task, encoder, writer)
             require_documents(writer, task.paths)
             writer.commit(shard_tokens=task.shard_tokens)
-    store = SentenceStore(folder, reduce_memory=task.reduce_memory)
-    tell_sentences(store, task.settings)
-    return store
+    return SentenceStore(folder, reduce_memory=task.reduce_memory)
 
 
 def _tokenize(task: Pregeneration, encoder: SubwordEncoder, writer: SentenceStoreWriter) -> None:
     lines = LineEncoder(encoder, LineRules(lowercase=task.lowercase))
     chunks = Reread(read_rest, (task.paths, writer.chunks_done), task.paths)
-    workers = useful_workers(task.paths, task.workers)
+    workers = useful_workers(task.paths, max(task.workers, count_local_processes()))  # the others wait for this
     batches = encode_lines(chunks, lines, paths=task.paths, workers=workers, border_waits=writer.border_waits)
     with Progress("Tokenizing", total=known_size(task.paths), unit="B") as progress:
         progress.advance(writer.counts["bytes"])
@@ -230,24 +241,56 @@ def tell_sentences(store: SentenceStore, settings: InstanceSettings) -> None:
         )
 
 
-def make_epochs(task: Pregeneration, job: ShardJob, store: SentenceStore, made_with: dict[str, Any]) -> list[int]:
-    """Write `epoch_N` and its metrics for every epoch that is not there yet; returns the numbers of instances."""
+def make_epochs(
+    task: Pregeneration,
+    job: ShardJob,
+    store: SentenceStore,
+    missing: Sequence[int],
+    made_with: dict[str, Any],
+    shares: Shares | None,
+) -> list[int]:
+    """Write `epoch_N` and its metrics for every epoch that is `missing`; returns the numbers of instances of all."""
     shards = range(len(store.shards))
-    missing = [epoch for epoch in range(task.epochs) if not is_complete(task, epoch)]
     workers = min(task.workers, 1 + len(missing) * len(store.tokens) // TOKENS_WORTH_A_WORKER)
     todo = Reread(list_shards, (missing, len(shards)), [job.store, job.work])
+    done = make_shards(job, todo, workers, shares)
+    if shares is not None and shares.rank:
+        deque(done, maxlen=0)
+        return []
     with Progress("Building instances", total=len(missing) * store.sentences, unit="sentences") as progress:
-        done = map_in_order(job, todo, workers=workers)
         for epoch in missing:
             for sentences in islice(done, len(shards)):
                 progress.advance(sentences)
             finish_epoch(task, [job.path_of(epoch, number) for number in shards], epoch, made_with)
+        deque(done, maxlen=0)  # until the others have ended
     return [read_metrics(task.output_dir, epoch)["num_training_examples"] for epoch in range(task.epochs)]
 
 
 def list_shards(epochs: Sequence[int], shards: int) -> Iterator[tuple[int, int]]:
     """Epoch and number of each shard, in the order in which they are joined."""
     return product(epochs, range(shards))
+
+
+@dataclass(frozen=True)
+class SharedShards:
+    """The shards that one of several processes makes, by workers of its own; the first is told their sizes."""
+
+    job: ShardJob
+    todo: Reread
+    workers: int
+
+    def read(self) -> Iterator[tuple[int, int]]:
+        return iter(self.todo)
+
+    def work(self, items: Iterator[tuple[int, int]]) -> Iterator[bytes]:
+        return (str(size).encode() for size in map_in_order(self.job, items, workers=self.workers))
+
+
+def make_shards(job: ShardJob, todo: Reread, workers: int, shares: Shares | None) -> Iterator[int]:
+    """The sizes of shards in order, once each is there; in a process that is not the first of several, its own are made."""
+    if shares is None:
+        return map_in_order(job, todo, workers=workers)
+    return map(int, shares.work_on(SharedShards(job, todo, workers), Needs()))
 
 
 def is_complete(task: Pregeneration, epoch: int) -> bool:

@@ -26,6 +26,7 @@ NOT_COMPARED = frozenset(
         *("save_minutes", "if_changed", "notify_command", "no_html_report"),
         *("nproc", "multi_gpu"),  # `training/global_batch.py` compares what comes of them
         *("engine", "ray_address"),
+        *("fsdp", "fsdp_config"),  # how parameters are held
         *("num_workers", "reduce_memory", "datasets_cache_dir", "teacher_cache_dir"),
     }
 )

@@ -42,6 +42,12 @@ def find_local_rank() -> int:
     return max(int(rank), 0) if _is_number(rank) else 0
 
 
+def count_local_processes() -> int:
+    """How many of them were started on this machine; 1 without a launcher."""
+    count = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(int(count), 1) if count.isdecimal() else 1
+
+
 def is_launched() -> bool:
     """Whether a launcher has started this process, alone or with others: it starts none itself then."""
     given = (os.environ.get(name, "").strip() for name in NAMES)

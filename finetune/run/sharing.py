@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count as numbers
@@ -20,6 +20,8 @@ from finetune.run.folders_aside import temporary_folder
 from finetune.run.launcher import count_processes, find_rank
 from finetune.run.siblings import SECONDS_BETWEEN_LOOKS, Siblings
 
+BEGINNING = "beginning"
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -28,6 +30,15 @@ class Shares:
     folder: Path
     rank: int
     processes: int
+
+    def begin_with(self, work: Callable[[], bytes]) -> bytes:
+        """What the first process makes, for all, who wait for it."""
+        path = self.folder / BEGINNING
+        if self.rank == 0:
+            self._hand_on(path.name, work())
+        while not path.exists():  # a process that dies ends this one by its launcher
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        return path.read_bytes()
 
     def work_on(self, job: Job, needs: Needs) -> Iterator[bytes]:
         """The results of all items in order in the first process; the others hand theirs on and yield nothing."""

@@ -103,6 +103,15 @@ class OptimizationArguments:
         asked = self.optimize_kwargs.get("n_trials")
         return TRIALS_WITHOUT_TOTAL if asked is None and self.max_trials is None else asked
 
+    def why_one_process(self) -> str | None:
+        """What keeps a search from working in several processes."""
+        if not self.do_optimize:
+            return None
+        return (
+            "--do_optimize trains each trial in one process; to use several, start it as often on one "
+            "--study_kwargs.storage, each in its own --output_dir"
+        )
+
     def problems(self) -> list[Problem]:
         if not self.do_optimize:
             return []

@@ -50,14 +50,13 @@ class ScoredChunk:
     def encode(self, counts: Counter[str]) -> bytes:
         """A line of JSON, then the rows as Arrow writes them to a stream."""
         facts = {"totals": astuple(self.totals), "counts": counts}
-        return json.dumps(facts).encode() + b"\n" + (b"" if self.rows is None else _encode_rows(self.rows))
+        return json.dumps(facts).encode() + b"\n" + (b"" if self.rows is None else encode_rows(self.rows))
 
     @classmethod
     def decode(cls, content: bytes) -> tuple[ScoredChunk, Counter[str]]:
         facts, _, rows = content.partition(b"\n")
         told = json.loads(facts)
-        table = pa.ipc.open_stream(rows).read_all() if rows else None
-        return cls(Totals(*told["totals"]), table), Counter(told["counts"])
+        return cls(Totals(*told["totals"]), decode_rows(rows) if rows else None), Counter(told["counts"])
 
 
 Work = Callable[[Iterator[list[ScoringExample]]], Iterator[ScoredChunk]]
@@ -98,8 +97,14 @@ def gather_chunks(shares: Engine, job: ScoringJob, needs: Needs) -> Iterator[Sco
     job.model.counts = total
 
 
-def _encode_rows(rows: pa.Table) -> bytes:
+def encode_rows(rows: pa.Table) -> bytes:
+    """A table as Arrow writes it to a stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as stream:
         stream.write_table(rows)
     return bytes(sink.getvalue())
+
+
+def decode_rows(content: bytes) -> pa.Table:
+    """The table of `encode_rows`."""
+    return pa.ipc.open_stream(content).read_all()

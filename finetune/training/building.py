@@ -49,7 +49,13 @@ from finetune.training.losses import EvaluationLoss, TokenLoss
 from finetune.training.optimizers import APEX_OPTIMIZER, find_apex_optimizer
 from finetune.training.parameter_groups import Unfreezing, needs_groups
 from finetune.training.settled import record_arguments, record_choice
-from finetune.training.sharding import check_sharding
+from finetune.training.sharding import (
+    check_sharding,
+    choose_units,
+    require_same_rows,
+    require_sharded,
+    without_fast_path,
+)
 from finetune.training.token_rate import TokenRate
 from finetune.training.trackers import prepare_trackers
 from finetune.training.trainer import FinetuneTrainer
@@ -148,6 +154,9 @@ def build_trainer(
     configs = [module.config for module in parts.model.modules() if isinstance(module, PreTrainedModel)]
     values = resolve_evaluation(resolve_precision(values, fast_path, configs))
     arguments = build_training_arguments(values)
+    if arguments.fsdp:
+        require_sharded(arguments, parts.model, run.adapting, fast_path)
+        fast_path = without_fast_path(fast_path)
     record_arguments(run, arguments)
     require_same_batch(run, arguments)
     prepare_trackers(arguments)
@@ -161,6 +170,7 @@ def build_trainer(
         sparse_embedding=parts.sparse_embedding,
         special_ids=parts.tokenizer.all_special_ids,
     )
+    require_same_rows(run, parts.model)
     averages = build_averages(adapted.asked.averaging, run)
     callbacks: list[TrainerCallback] = [
         *build_unattended(run.unattended, parts.loss, str(values.get("save_strategy", "no"))),
@@ -191,6 +201,7 @@ def build_trainer(
             optimizer_cls_and_kwargs=None if parts.optimizer else find_apex_optimizer(arguments, values.get("optim")),
         )
     trainer.adapted, trainer.averages = adapted, averages
+    choose_units(trainer)
     if needs_groups(adapted) and parts.optimizer is None:
         trainer.find_optimizer(parts.model)
     if values.get("auto_find_batch_size"):

@@ -17,6 +17,7 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy
 
 from finetune.errors import RunError
@@ -26,6 +27,15 @@ from finetune.models.saving import save_pretrained
 from finetune.run.checkpoints import POSITION, make_way, read_position, read_state
 from finetune.training.averaging import Averages
 from finetune.training.settled import hide_in_arguments
+from finetune.training.sharding import (
+    keep_tied_once,
+    load_whole_optimizer,
+    load_whole_weights,
+    plain_optimizer,
+    read_whole_optimizer,
+    shard_on_processor,
+    tell_shares,
+)
 
 BESIDE = "beside.safetensors"  # what is trained beside a model with an adapter: projections between student and teacher
 
@@ -139,6 +149,8 @@ class ResumingTrainer(Trainer):
         super()._maybe_log_save_evaluate(tr_loss, *args, **kwargs)
 
     def _begin(self) -> None:
+        if self.is_fsdp_enabled:
+            tell_shares(cast(torch.nn.Module, self.model))
         if self.args.should_save and not self._epoch_ends.nothing_left:
             self._foresee_room()
         self.recall_sums()
@@ -192,6 +204,7 @@ class ResumingTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Replaces all weights by those that are trained where they are an adapter's, and hides secrets."""
         module = cast(torch.nn.Module, self.model)
+        state_dict = keep_tied_once(module, state_dict) if self.is_fsdp_enabled and state_dict else state_dict
         adapted = find_adapted(module)
         shown = hide_in_arguments(self.args)
         if adapted is None:
@@ -209,8 +222,27 @@ class ResumingTrainer(Trainer):
             save_file({name: item.detach().contiguous() for name, item in beside.items()}, folder / BESIDE)
         torch.save(shown, folder / "training_args.bin")
 
+    def create_accelerator_and_postprocess(self) -> None:
+        """Replaces whole models by sharded ones on processors, too (`sharding.py`)."""
+        super().create_accelerator_and_postprocess()
+        shard_on_processor(self)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Replaces files that only FSDP reads by those of one process."""
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        whole = read_whole_optimizer(plain_optimizer(self.optimizer), keep=self.args.should_save)
+        if self.args.should_save:
+            torch.save(whole, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(cast(Any, self.lr_scheduler).state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Replaces loading all weights where a checkpoint holds those of an adapter."""
+        """Replaces loading all weights where a checkpoint holds those of an adapter, or each process holds a part."""
+        if self.is_fsdp_enabled:
+            if model is not None:  # before that it is not sharded
+                load_whole_weights(model, Path(resume_from_checkpoint))
+            return
         if not self._load_adapter(Path(resume_from_checkpoint)):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.averages is not None:
@@ -218,14 +250,22 @@ class ResumingTrainer(Trainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Replaces names of states by the objects that they are in a run that never stopped: what is saved is the same."""
-        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.is_fsdp_enabled and checkpoint:
+            load_whole_optimizer(plain_optimizer(self.optimizer), Path(checkpoint) / OPTIMIZER_NAME)
+            scheduler = torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True)
+            cast(Any, self.lr_scheduler).load_state_dict(scheduler)
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
         for state in self.optimizer.state.values() if self.optimizer is not None else ():
             shared = {sys.intern(name) if isinstance(name, str) else name: value for name, value in state.items()}
             state.clear()
             state.update(shared)
 
     def _load_best_model(self) -> None:
-        """Replaces loading all weights where a checkpoint holds those of an adapter."""
+        """Replaces loading all weights where a checkpoint holds those of an adapter, or each process holds a part."""
+        if self.is_fsdp_enabled:
+            load_whole_weights(cast(torch.nn.Module, self.model), Path(str(self.state.best_model_checkpoint)))
+            return
         if not self._load_adapter(Path(str(self.state.best_model_checkpoint))):
             super()._load_best_model()
         if self.averages is not None:

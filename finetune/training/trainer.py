@@ -36,6 +36,7 @@ CHOOSING = {"params", "model", "optimizer_dict"}  # keywords of optimizers that 
 OVERRIDDEN = (
     *("training_step", "compute_loss"),
     *("_init_training_state", "get_batch_samples", "_maybe_log_save_evaluate", "_save_checkpoint", "log"),
+    *("create_accelerator_and_postprocess", "_save_optimizer_and_scheduler"),
     *("_save", "_load_from_checkpoint", "_load_optimizer_and_scheduler", "_load_best_model", "_evaluate"),
     "_get_num_items_in_batch",
     "_get_train_sampler",
@@ -65,6 +66,7 @@ class FinetuneTrainer(ResumingTrainer):
     token_rate: TokenRate | None = None
     consistent: ConsistentAnswers | None = None
     moved: MovedEmbeddings | None = None
+    shares: type[BatchSamplerShard] = EvenShares  # how several processes share batches out
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Replaces `auto_find_batch_size`, which changes the effective batch, by parts (`batch_parts.py`); counts tokens."""
@@ -156,7 +158,7 @@ class FinetuneTrainer(ResumingTrainer):
         loader = super().get_train_dataloader()
         shard: Any = loader.batch_sampler
         if type(shard) is BatchSamplerShard and shard.num_processes > 1 and repeats_rows(shard):
-            shard.__class__ = EvenShares  # the loader that accelerate has made holds it in several places
+            shard.__class__ = self.shares  # the loader that accelerate has made holds it in several places
         return loader
 
     def _clip_grad_norm(self, model: Any) -> Tensor | None:

@@ -77,6 +77,41 @@ def test_interrupted_command_goes_on_and_equals_an_undisturbed_one(
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole") != {}
 
 
+@pytest.mark.slow
+def test_several_processes_make_the_bytes_of_one(
+    minilm_folder, tmp_path, large_corpus, run_command, run_two_processes, stop_command
+):
+    """Stopped with two as the first shard is there, gone on with by three; and by a launcher that is not ours."""
+
+    def flags(out: str) -> list[object]:
+        words = ["--train_corpus", large_corpus, "--bert_model", minilm_folder, "--epochs_to_generate", 3]
+        return [*words, "--output_dir", tmp_path / out]
+
+    shard = tmp_path / "cut" / ".pregeneration" / "epoch_0" / "000000.npz"
+    stopped = stop_command(SCRIPT, *flags("cut"), "--nproc", 2, once=shard, sign=signal.SIGTERM)
+    assert stopped.code == 75, stopped.stdout
+    done = run_command(SCRIPT, *flags("cut"), "--nproc", 3, OMP_NUM_THREADS="1")
+    assert done.code == 0, done.stderr
+    assert "Going on with the work of an interrupted run" in done.stderr
+    by_others = run_two_processes(SCRIPT, *flags("others"))
+    assert by_others.code == 0, by_others.stderr
+    alone = run_command(SCRIPT, *flags("one"))
+    assert len(digests(tmp_path / "one")) == 6
+    for several in (done, by_others):
+        folder = Path(several.last["output_dir"])
+        assert digests(folder) == digests(tmp_path / "one")
+        assert {**several.last, "output_dir": ""} == {**alone.last, "output_dir": ""}
+        assert several.stdout.count("sentences of") == 1
+        assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+
+
+def test_a_corpus_without_text_is_told_once_by_several_processes(minilm_folder, tmp_path, run_command):
+    (tmp_path / "one.txt").write_text("A single document.\n", encoding="utf-8")
+    words = ["--train_corpus", tmp_path / "one.txt", "--bert_model", minilm_folder, "--output_dir", tmp_path / "out"]
+    done = run_command(SCRIPT, *words, "--nproc", 2)
+    assert done.code == 2 and done.stderr.count("a single document of 1 sentences") == 1, done.stderr
+
+
 def test_every_mistake_is_told_at_once(tmp_path, call_command):
     def reason(*flags: object) -> str:
         done = call_command(SCRIPT, *flags)
