@@ -20,6 +20,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ SCORES_SAY = (
     "that of Student's t for pairs.",
 )
 MEASURED = ("train_per_second", "predict_per_second", "gigabytes")
-SEED_HEADER = ("task", "side", "by seed", "training texts/s", "prediction texts/s", "peak GB")
+SEED_HEADER = ("task", "side", "of", "by seed", "training texts/s", "prediction texts/s", "peak GB")
 SEEDS_SAY = (
     "Speeds of whole trainings, medians over the seeds: only if the machine had nothing else to do while these ran do they",
     "say more than which side is faster.",
@@ -97,14 +98,17 @@ class KeptRuns:
     def __init__(self, path: Path) -> None:
         self.path = path
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self.results = {json.dumps(kept["options"]): kept["result"] for kept in map(json.loads, lines)}
+        self.results = {
+            json.dumps(kept["options"]): kept["result"] | {"date": kept["date"]} for kept in map(json.loads, lines)
+        }
 
     def call(self, options: dict[str, Any], thai_folder: str) -> dict[str, Any]:
         key = json.dumps(options)
         if key not in self.results:
-            self.results[key] = call_worker(__file__, {**options, "thai_folder": thai_folder})
+            result, today = call_worker(__file__, {**options, "thai_folder": thai_folder}), date.today().isoformat()
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"options": options, "result": self.results[key]}) + "\n")
+                file.write(json.dumps({"options": options, "result": result, "date": today}) + "\n")
+            self.results[key] = result | {"date": today}
         return self.results[key]
 
 
@@ -129,6 +133,7 @@ def compare_scores(
         "majority": majority,
         "runs": scores,
         **means,
+        "dates": {side: max(run["date"] for run in results) for side, results in runs.items()},
         "measured": {side: medians(results) for side, results in runs.items()},
         "plainly": {side: statistics.mean(run["score"] for run in results) for side, results in runs.items()},
         "difference": apart.mean,
@@ -183,7 +188,13 @@ def describe(result: dict[str, Any]) -> list[str]:
 
 def seed_rows(results: dict[str, Any]) -> list[list[Any]]:
     return [
-        [task, side, ", ".join(f"{score:.4f}" for score in scores), *(row["measured"][side][key] for key in MEASURED)]
+        [
+            task,
+            side,
+            row["dates"][side],
+            ", ".join(f"{score:.4f}" for score in scores),
+            *(row["measured"][side][key] for key in MEASURED),
+        ]
         for task, row in results.items()
         for side, scores in row["runs"].items()
     ]
