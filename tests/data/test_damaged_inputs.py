@@ -95,6 +95,8 @@ def test_json_of_users_is_parsed_in_one_place(repository):
             "run/siblings.py",
             "surprisal/shared_chunks.py",
             "prediction/task.py",
+            "lm_experiments/testing.py",
+            "pregeneration/pregenerate.py",
         ),  # what processes of one run tell each other
         "tokenization/pre_tokenizers.py",  # the library's own state
     }
