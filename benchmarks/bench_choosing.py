@@ -90,7 +90,7 @@ SWEEPS = {
         TAGGED,
     ),
     "context": Sweep("run_ner", ("document_context=0,64",), (*EWT, "--num_train_epochs", "3"), CORRECT),
-    "context_long": Sweep("run_ner", ("document_context=0,64",), (*EWT, "--num_train_epochs", "8"), CORRECT),
+    "context_long": Sweep("run_ner", ("document_context=0,16",), (*EWT, "--num_train_epochs", "6"), CORRECT),
     "sst2_full": Sweep("run_glue", (), (*SST2, "--learning_rate", "5e-5"), CORRECT),
     "sst2_lora": Sweep("run_glue", (), (*SST2, "--peft", "lora", "--learning_rate", "1e-3"), CORRECT),
 }  # fmt: skip
