@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BertConfig, GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForTokenClassification,
+    BertConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 END = "<|endoftext|>"
 END_ROLES = {"bos_token": END, "eos_token": END, "unk_token": END}
@@ -56,3 +63,14 @@ def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_tagger(folder: Path) -> Path:
+    """A tagger of `B-X` that knows the words a, b and c, with drawn weights."""
+    tokenizer = word_level(["[PAD]", "[UNK]", "a", "b", "c"], unk_token="[UNK]", pad_token="[PAD]")
+    config = BertConfig(
+        vocab_size=5, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        id2label={0: "O", 1: "B-X"}, label2id={"O": 0, "B-X": 1},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return save(AutoModelForTokenClassification.from_config(config), tokenizer, folder)

@@ -35,7 +35,7 @@ from finetune.run.sharing import open_shares
 from finetune.surprisal.chunks import tell_counts
 from finetune.surprisal.inference import ScoredTokens
 from finetune.surprisal.input import name_apart
-from finetune.surprisal.shared_chunks import decode_rows, encode_rows
+from finetune.surprisal.shared_chunks import Totals, decode_rows, encode_rows
 from finetune.surprisal.surprisal import row_sums
 from finetune.surprisal.table_files import FORMATS, TableFile
 from finetune.surprisal.task import model_label
@@ -61,19 +61,6 @@ def read_tests(settings: ExperimentSettings) -> list[AnnotatedTexts]:
     return [
         replace(texts, name=name) for texts, name in zip(found, name_apart(paths), strict=True) if texts is not None
     ]
-
-
-@dataclass
-class Totals:
-    """Sums over the scored tokens of a data set."""
-
-    texts: int = 0
-    tokens: int = 0
-    surprisal: float = 0.0
-
-    def metrics(self) -> dict[str, Any]:
-        mean = self.surprisal / self.tokens if self.tokens else float("nan")
-        return {"texts": self.texts, "tokens": self.tokens, "mean_surprisal": mean, "perplexity": float(np.exp2(mean))}
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
-from transformers import AutoModelForTokenClassification, BertConfig
 
 from finetune.run.comparing import NOT_COMPARED
 from tests import tiny
@@ -44,14 +42,7 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory) -> Path:
-    words = ["[PAD]", "[UNK]", "a", "b", "c"]
-    tokenizer = tiny.word_level(words, unk_token="[UNK]", pad_token="[PAD]")
-    config = BertConfig(
-        vocab_size=5, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        id2label={0: "O", 1: "B-X"}, label2id={"O": 0, "B-X": 1},
-    )  # fmt: skip
-    torch.manual_seed(0)
-    return tiny.save(AutoModelForTokenClassification.from_config(config), tokenizer, tmp_path_factory.mktemp("tagger"))
+    return tiny.save_tagger(tmp_path_factory.mktemp("tagger"))
 
 
 def write_texts(path: Path, lines: int, *, seed: int = 0) -> Path:

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import AutoModelForTokenClassification, BertConfig
 
 from finetune.prediction import shards
 from tests import tiny
@@ -15,15 +13,7 @@ from tests import tiny
 
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory) -> Path:
-    words = ["[PAD]", "[UNK]", "a", "b", "c"]
-    tokenizer = tiny.word_level(words, unk_token="[UNK]", pad_token="[PAD]")
-    config = BertConfig(
-        vocab_size=5, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        id2label={0: "O", 1: "B-X"}, label2id={"O": 0, "B-X": 1},
-    )  # fmt: skip
-    torch.manual_seed(0)
-    model = AutoModelForTokenClassification.from_config(config)
-    return tiny.save(model, tokenizer, tmp_path_factory.mktemp("tagger"))
+    return tiny.save_tagger(tmp_path_factory.mktemp("tagger"))
 
 
 @pytest.fixture
