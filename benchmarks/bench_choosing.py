@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from kept_parts import read_kept
-from measure import DATA, HERE, PairedDifference, hardware_line, minilm_folder, table, worker_environment, write_results
+from measure import DATA, HERE, PairedDifference, hardware_line, minilm_folder, table, tell_results, worker_environment
 
 ROOT = HERE.parent
 SEEDS = "seed=1,2,3"
@@ -184,11 +184,8 @@ def main() -> None:
     found = kept | {name: runs for name in options.tasks if (runs := read_runs(name, work))}
     lines = [line for name in SWEEPS if name in found for line in describe(name, found[name])]
     lines += [line for title in PAIRS for line in describe_pair(title, found)]
-    print("\n".join(lines))
     result = {"machine": hardware_line("cpu"), "runs": found}
-    if options.write:
-        write_results("choosing", "Rates, epochs and batches on validation", [result["machine"], "", *lines], result)
-    print(json.dumps(result))
+    tell_results("choosing", "Rates, epochs and batches on validation", lines, result, write=options.write)
 
 
 if __name__ == "__main__":

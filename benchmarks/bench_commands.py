@@ -21,7 +21,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -32,26 +31,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from kept_parts import read_kept
 from measure import (
     DATA,
-    GIGA,
     HERE,
-    Ratio,
     call_in_turns,
     hardware_line,
     medians,
     minilm_folder,
     table,
+    tell_results,
     worker_environment,
 )
-from measure import write_results as write_table
+from whole_commands import cost_of_a_step, of_load, ratio_of, read_wnut17_sentences, run_command
 
 # Written before any run: bfloat16 with other masks of dropout; the mean loss of that many steps hangs on few rows.
 LOSS_TOLERANCE = 0.1
-STEPS = {
-    "ner": (8, 72),
-    "ner_256": (2, 14),
-    "mlm": (2, 18),
-    "sst2": (8, 72),
-}  # of the shorter and of the longer command
+# Of the shorter and of the longer command.
+STEPS = {"ner": (8, 72), "ner_256": (2, 14), "mlm": (2, 18), "sst2": (8, 72)}
 OWN, BEFORE, ADAPTER = "this version", "before", "this version, --peft lora"
 FLAGS = {ADAPTER: ("--peft", "lora")}
 
@@ -71,8 +65,7 @@ def words(task: str, folder: Path) -> list[str]:
 
 def write_inputs(folder: Path) -> None:
     """WNUT17's sentences, the same joined to texts of up to 256 subwords, and WikiText-2."""
-    with gzip.open(DATA / "wnut17" / "wnut17train.conll.gz", "rt", encoding="utf-8") as file:
-        sentences = [block for block in re.split(r"\n\s*\n", file.read()) if block.strip()]
+    sentences = read_wnut17_sentences()
     joined = ["\n".join(sentences[start : start + 8]) for start in range(0, len(sentences), 8)]
     (folder / "ner.conll").write_text("\n\n".join(sentences) + "\n", encoding="utf-8")
     (folder / "ner_256.conll").write_text("\n\n".join(joined) + "\n", encoding="utf-8")
@@ -83,32 +76,21 @@ def write_inputs(folder: Path) -> None:
 def call(root: Path, flags: Sequence[str], steps: int, threads: int) -> dict[str, float]:
     """Seconds of the clock and of the processor of one command of a checkout, its peak memory, and its mean loss."""
     script, *flags = flags
-    environment = worker_environment(threads) | {"PYTHONPATH": str(root)}
-    with tempfile.TemporaryDirectory() as output, Path(os.devnull).open("w") as nowhere:
+    with tempfile.TemporaryDirectory() as output:
         command = [sys.executable, str(root / "scripts" / script), *flags, "--max_steps", str(steps)]
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--output_dir", output], env=environment, stdout=nowhere, stderr=subprocess.PIPE, text=True
-        )
-        assert process.stderr is not None
-        log = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
+        environment = worker_environment(threads) | {"PYTHONPATH": str(root)}
+        costs, log = run_command([*command, "--output_dir", output], environment)
     losses = re.findall(r"'train_loss': '?([0-9.]+)", log)
-    if status or not losses:
-        sys.exit(f"{' '.join(command)} failed:\n{log[-3000:]}")
-    peak = usage.ru_maxrss * 1024 / GIGA
-    return {
-        "seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "loss": float(losses[-1]), "gigabytes": peak,
-    }  # fmt: skip
+    if not losses:
+        sys.exit(f"{' '.join(command)} says no loss:\n{log[-3000:]}")
+    return {**costs, "loss": float(losses[-1])}
 
 
 def take_turn(root: Path, flags: Sequence[str], task: str, threads: int) -> dict[str, float]:
     """What a start and what a step costs, both in seconds; the mean loss and the peak of the longer command."""
-    few, many = STEPS[task]
-    short, long = (call(root, flags, steps, threads) for steps in (few, many))
-    steps = {f"{key}_a_step": (long[key] - short[key]) / (many - few) for key in ("seconds", "cpu_seconds")}
-    start = short["cpu_seconds"] - few * steps["cpu_seconds_a_step"]
+    short, long = (call(root, flags, steps, threads) for steps in STEPS[task])
+    steps = cost_of_a_step(short, long, STEPS[task])
+    start = short["cpu_seconds"] - STEPS[task][0] * steps["cpu_seconds_a_step"]
     result = {**steps, "cpu_seconds_of_a_start": start, "loss": long["loss"], "gigabytes": long["gigabytes"]}
     print(f"  {task}, {root}: {json.dumps(result)}", file=sys.stderr, flush=True)
     return result
@@ -148,8 +130,7 @@ def describe(tables: dict[str, dict[str, Any]]) -> list[str]:
     lines = ["Whole commands with few and with more steps; a step is the difference. benchmarks/bench_commands.py.", ""]
     lines += [*table(header, rows), ""]
     for name, kept in tables.items():
-        of_load = f"load average {kept['load'][0]:.1f} to {kept['load'][1]:.1f}"
-        lines.append(f"- {name}: {kept['date']}, {kept['rounds']} rounds, {of_load}.")
+        lines.append(f"- {name}: {kept['date']}, {kept['rounds']} rounds, {of_load(kept)}.")
     return lines
 
 
@@ -164,10 +145,6 @@ def rows_of(kept: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         shown = f"{side} ({kept['commit']})" if side == BEFORE else side
         rest = middle["cpu_seconds_of_a_start"], middle["gigabytes"], middle["loss"]
         yield kept["task"], kept["threads"], shown, *milliseconds, *ratios, *rest
-
-
-def ratio_of(above: list[dict[str, float]], below: list[dict[str, float]], key: str) -> Ratio:
-    return Ratio.of([run[key] for run in above], [run[key] for run in below])
 
 
 def name_of(task: str, threads: int, options: argparse.Namespace) -> str:
@@ -193,12 +170,8 @@ def main() -> None:
         for threads in options.threads:
             for task in options.tasks:
                 tables[name_of(task, threads, options)] = compare(task, threads, options, Path(name))
-    lines = describe(tables)
-    print("\n".join(lines))
     result = {"machine": hardware_line("cpu"), "tables": tables}
-    if options.write:
-        write_table("commands", "Training commands now and before", [result["machine"], "", *lines], result)
-    print(json.dumps(result))
+    tell_results("commands", "Training commands now and before", describe(tables), result, write=options.write)
 
 
 if __name__ == "__main__":

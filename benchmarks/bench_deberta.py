@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure import Ratio, call_in_turns, hardware_line, table, write_results
+from measure import Ratio, call_in_turns, hardware_line, table, tell_results
 
 LOSS_TOLERANCE = 1e-5  # relative, without dropout, in float32
 # Texts of a batch, and subwords of the shortest and the longest of them.
@@ -108,12 +107,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = [compare(version, name, options.rounds) for version in ("v3", "v1") for name in BATCHES]
-    lines = describe(results)
-    print("\n".join(lines))
     kept = {"machine": hardware_line("cpu"), "results": results}
-    if options.write:
-        write_results("deberta", "DeBERTa without padding", [kept["machine"], "", *lines], kept)
-    print(json.dumps(kept))
+    tell_results("deberta", "DeBERTa without padding", describe(results), kept, write=options.write)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
 import sys
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure import Ratio, call_in_turns, hardware_line, table, write_results
+from measure import Ratio, call_in_turns, hardware_line, table, tell_results
 
 TOLERANCE = 0.02  # relative distance of all states, bfloat16 against bfloat16
 WIDTHS = {
@@ -149,12 +148,8 @@ def main() -> None:
         for length in options.lengths
         for found in compare(width, length, options.rounds)
     ]
-    lines = describe(results)
-    print("\n".join(lines))
     kept = {"machine": hardware_line("cpu"), "results": results}
-    if options.write:
-        write_results("long_texts", "The native step on long texts", [kept["machine"], "", *lines], kept)
-    print(json.dumps(kept))
+    tell_results("long_texts", "The native step on long texts", describe(results), kept, write=options.write)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,10 @@ are 95 %, by bootstrap over rounds. The last line of standard output is JSON; `-
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
-import re
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -30,8 +26,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from kept_parts import read_kept
-from measure import DATA, HERE, Ratio, call_in_turns, hardware_line, medians, minilm_folder, table, worker_environment
-from measure import write_results as write_table
+from measure import HERE, call_in_turns, hardware_line, medians, minilm_folder, table, tell_results, worker_environment
+from whole_commands import TIMES as TIMES_TAKEN
+from whole_commands import cost_of_a_step, of_load, ratio_of, read_wnut17_sentences, run_command
 
 LOSS_TOLERANCE = 1e-3  # relative, of each step: written before any run
 OVERHEAD = 0.10  # the target
@@ -63,8 +60,7 @@ THREADS, PROCESSES, SINGLE = Side(1, 2), Side(2, 1), Side(1, 1)
 
 def write_sentences(folder: Path) -> None:
     """WNUT17's sentences, in a file for each amount of them."""
-    with gzip.open(DATA / "wnut17" / "wnut17train.conll.gz", "rt", encoding="utf-8") as file:
-        sentences = [block for block in re.split(r"\n\s*\n", file.read()) if block.strip()]
+    sentences = read_wnut17_sentences()
     for times in TIMES:
         text = "\n\n".join(sentences[: SENTENCES * times]) + "\n"
         (folder / f"{times}.conll").write_text(text, encoding="utf-8")
@@ -91,21 +87,10 @@ def call(side: Side, words: Sequence[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "run")
         command = [sys.executable, str(HERE.parent / "scripts" / "run_ner.py"), *common, *words]
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--output_dir", str(output)], env=worker_environment(side.threads),
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert process.stderr is not None
-        log = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)  # with the processes that it has started and waited for
-        seconds = time.perf_counter() - started
-        if status:
-            sys.exit(f"{' '.join(command)} failed:\n{log[-3000:]}")
+        costs, _ = run_command([*command, "--output_dir", str(output)], worker_environment(side.threads))
         history = json.loads((output / "training_history.json").read_text(encoding="utf-8"))["log"]
     result = {
-        "seconds": seconds,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        **{key: costs[key] for key in TIMES_TAKEN},
         "training_seconds": next(entry["train_runtime"] for entry in history if "train_runtime" in entry),
         "losses": [entry["loss"] for entry in history if "loss" in entry],
     }
@@ -116,10 +101,8 @@ def call(side: Side, words: Sequence[str]) -> dict[str, Any]:
 
 def take_turn(side: Side, words: Sequence[str], steps: tuple[int, int]) -> dict[str, Any]:
     """What a step costs, in seconds, and the whole longer command; the losses of that."""
-    few, many = steps
-    short, long = (call(side, [*words, "--max_steps", str(count)]) for count in (few, many))
-    apart = {f"{key}_a_step": (long[key] - short[key]) / (many - few) for key in ("seconds", "cpu_seconds")}
-    return {**long, **apart}
+    short, long = (call(side, [*words, "--max_steps", str(count)]) for count in steps)
+    return {**long, **cost_of_a_step(short, long, steps)}
 
 
 def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -221,14 +204,6 @@ def describe_costs(kept: dict[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def of_load(kept: dict[str, Any]) -> str:
-    return f"load average {kept['load'][0]:.1f} to {kept['load'][1]:.1f}"
-
-
-def ratio_of(above: list[dict[str, float]], below: list[dict[str, float]], key: str) -> Ratio:
-    return Ratio.of([run[key] for run in above], [run[key] for run in below])
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=("equality", "costs"), default=["equality", "costs"])
@@ -250,12 +225,8 @@ def main() -> None:
             parts["equality"] = compare(options, folder)
         if "costs" in options.parts:
             parts["costs"] = measure_costs(options, folder)
-    lines = list(describe(parts))
-    print("\n".join(lines))
     result = {"machine": hardware_line("cpu"), "parts": parts}
-    if options.write:
-        write_table("scaling", "Processes, data and models", [result["machine"], "", *lines], result)
-    print(json.dumps(result))
+    tell_results("scaling", "Processes, data and models", list(describe(parts)), result, write=options.write)
 
 
 if __name__ == "__main__":

@@ -209,3 +209,11 @@ def write_results(name: str, title: str, lines: Sequence[str], result: dict[str,
     ]
     path.write_text("\n".join(text), encoding="utf-8")
     return path
+
+
+def tell_results(name: str, title: str, lines: Sequence[str], result: dict[str, Any], *, write: bool) -> None:
+    """Print the lines, and `result` (with its `machine`) as JSON in the last one; keep both in results/ if asked."""
+    print("\n".join(lines))
+    if write:
+        write_results(name, title, [result["machine"], "", *lines], result)
+    print(json.dumps(result))
