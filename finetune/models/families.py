@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 Positions = Literal["table", "trained", "unlimited"]
 # How the last layer goes on behind its attention (`unpadding/read_rows.py` has a function for each).
 LastLayer = Literal["bert", "distilbert", "modernbert", "deberta"]
+# Whose layers the native step computes (`native/layers.py` has the names of their parts for each).
+NativeLayers = Literal["bert", "distilbert", "modernbert"]
 # What a classifier of whole texts reads of the last layer; "pooling": as the configuration's `classifier_pooling` says.
 ClassifierReads = Literal["all", "first", "pooling"]
 
@@ -59,6 +61,7 @@ class Unpadding:
     last_layer: LastLayer
     classifier_reads: ClassifierReads = "all"
     disentangled: bool = False  # its attention is `unpadding/disentangled.py`
+    native: NativeLayers | None = None  # None: its layers run one by one
 
     def find_last_layer(self, base: Any) -> Any:
         return getattr(base.get_submodule(self.packed), self.layers)[-1]
@@ -91,7 +94,7 @@ class Family:
         return f"{self.classes}Model"
 
 
-_BERT_ENCODER = Unpadding("encoder", "layer", "bert", "first")
+_BERT_ENCODER = Unpadding("encoder", "layer", "bert", "first", native="bert")
 _DEBERTA_ENCODER = Unpadding("encoder", "layer", "deberta", "first", disentangled=True)
 _ROBERTA_SOURCE = DistilbertSource(
     "roberta.", "lm_head.decoder.weight", "lm_head.bias", "lm_head.dense", "lm_head.layer_norm"
@@ -172,14 +175,14 @@ _ROWS = (
     Family(
         "distilbert",
         classes="DistilBert",
-        unpadding=Unpadding("transformer", "layer", "distilbert", "first"),
+        unpadding=Unpadding("transformer", "layer", "distilbert", "first", native="distilbert"),
         sparse_heads=("ForMaskedLM",),
     ),
     Family(
         "modernbert",
         "trained",
         classes="ModernBert",
-        unpadding=Unpadding("", "layers", "modernbert", "pooling"),
+        unpadding=Unpadding("", "layers", "modernbert", "pooling", native="modernbert"),
         sparse_heads=("ForMaskedLM",),
     ),
     Family("deberta", _of_deberta, classes="Deberta", unpadding=_DEBERTA_ENCODER, short_formats=False),

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
 
+from finetune.models.families import Unpadding, find_unpadding
 from finetune.models.native.building import NoLibraryError, load_library
-from finetune.models.native.layers import FAMILIES, Layers, Stack, find_stack
-from finetune.models.native.step import Batch, PackedWeights, Step, run_layers, weights_among
+from finetune.models.native.layers import HIDDEN_STATES, Layers, Stack, find_stack
+from finetune.models.native.step import Batch, PackedWeights, Positions, Step, run_layers
 from finetune.models.native.updates import Packing
 from finetune.models.unpadding.layout import TokenLayout
 
@@ -45,9 +46,10 @@ def use_native_encoder(model: nn.Module, dtype: torch.dtype | None = None) -> st
         return reason
     if dtype is torch.bfloat16 and not load_library().encoder_has_bfloat16():
         return NO_BFLOAT16
-    for stack in stacks:
+    for base, stack in zip(bases, stacks, strict=True):
         assert isinstance(stack, Stack)
-        stack.module.__dict__["forward"] = partial(_forward, _Served(stack, dtype))
+        forward = _forward_base if stack.module is base else _forward_stack
+        stack.module.__dict__["forward"] = partial(forward, _Served(stack, dtype))
     return None
 
 
@@ -75,8 +77,8 @@ def _require_measured_cpu() -> None:
 
 def use_plain_encoder(model: nn.Module) -> None:
     """Undo `use_native_encoder`."""
-    for base in _base_models(model):
-        base.get_submodule(FAMILIES[type(base).__name__][0]).__dict__.pop("forward", None)
+    for module in native_layers(model):
+        module.__dict__.pop("forward", None)
 
 
 def is_native(model: nn.Module) -> bool:
@@ -86,8 +88,8 @@ def is_native(model: nn.Module) -> bool:
 
 def native_layers(model: nn.Module) -> list[nn.Module]:
     """The stacks of layers in `model` that run as a native step."""
-    doors = (base.get_submodule(FAMILIES[type(base).__name__][0]) for base in _base_models(model))
-    return [door for door in doors if "forward" in door.__dict__]
+    doors = (base.get_submodule(_unpadding_of(base).packed) for base in _base_models(model))
+    return [door for door in doors if _served_by(door) is not None]
 
 
 def find_packings(stacks: Iterable[nn.Module], updated: Collection[int]) -> list[Packing]:
@@ -95,12 +97,13 @@ def find_packings(stacks: Iterable[nn.Module], updated: Collection[int]) -> list
 
     All of the number format of the first one.
     """
-    steps: list[_Served] = [stack.__dict__["forward"].args[0] for stack in stacks if "forward" in stack.__dict__]
     found: list[Packing] = []
-    for step in steps:
+    for step in filter(None, map(_served_by, stacks)):
         old, layers = step.weights.numbers, step.stack.read()
+        if old is None:
+            continue
         parameters = layers.parameters()
-        if old is None or not all(id(weight) in updated for weight in weights_among(parameters)):
+        if not all(id(weight) in updated for weight in parameters.weights()):
             continue
         if not found or old.dtype == found[0].numbers.dtype:
             found.append(Packing(layers.shape(), parameters, step.weights, old))
@@ -110,7 +113,7 @@ def find_packings(stacks: Iterable[nn.Module], updated: Collection[int]) -> list
 @contextmanager
 def fixed_products(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """Let products of native steps in `model` take numbers of `dtype`, with and without autocast."""
-    steps: list[_Served] = [layers.__dict__["forward"].args[0] for layers in native_layers(model)]
+    steps = list(filter(None, map(_served_by, native_layers(model))))
     before = [step.dtype for step in steps]
     try:
         for step in steps:
@@ -122,7 +125,15 @@ def fixed_products(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
 
 
 def _base_models(model: nn.Module) -> Iterator[PreTrainedModel]:
-    return (module for module in model.modules() if type(module).__name__ in FAMILIES)  # type: ignore[misc]
+    """Those whose family has native kernels."""
+    found = ((module, find_unpadding(module)) for module in model.modules())
+    return (module for module, row in found if row is not None and row.native)  # type: ignore[misc]
+
+
+def _unpadding_of(base: nn.Module) -> Unpadding:
+    unpadding = find_unpadding(base)
+    assert unpadding is not None, f"{type(base).__name__} is none of `_base_models`"
+    return unpadding
 
 
 @dataclass(eq=False)
@@ -138,7 +149,14 @@ class _Served:
             logger.warning("The encoder's layers run one by one, not as a native step: %s.", reason)
 
 
-def _forward(served: _Served, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+def _served_by(module: nn.Module) -> _Served | None:
+    """What serves the layers of `module`, if a native step does."""
+    forward = module.__dict__.get("forward")
+    return forward.args[0] if isinstance(forward, partial) and forward.func in (_forward_stack, _forward_base) else None
+
+
+def _forward_stack(served: _Served, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """In the place of the module that holds the layers and calls them one after the other."""
     module = served.stack.module
     layout: TokenLayout | None = kwargs.get("token_layout")
     if layout is None or torch.compiler.is_compiling():
@@ -151,7 +169,27 @@ def _forward(served: _Served, hidden_states: Tensor, *args: Any, **kwargs: Any) 
     return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=_run(served, layers, hidden_states, layout))
 
 
+def _forward_base(served: _Served, *args: Any, **kwargs: Any) -> Any:
+    """In the place of a base model that calls its layers itself, between its embeddings and a last norm (ModernBERT)."""
+    module: Any = served.stack.module
+    layout: TokenLayout | None = kwargs.get("token_layout")
+    if layout is None or args or torch.compiler.is_compiling():
+        return type(module).forward(module, *args, **kwargs)
+    asked = kwargs.get("output_hidden_states")
+    layers = served.stack.read()
+    reason = _why_not(layers, next(module.embeddings.parameters()))
+    if module.config.output_hidden_states if asked is None else asked:
+        reason = HIDDEN_STATES
+    if reason is not None:
+        served.say(reason)
+        return type(module).forward(module, **kwargs)
+    hidden = module.embeddings(input_ids=kwargs.get("input_ids"), inputs_embeds=kwargs.get("inputs_embeds"))
+    positions = layers.positions(module.rotary_emb, hidden, kwargs["position_ids"])
+    return BaseModelOutput(last_hidden_state=module.final_norm(_run(served, layers, hidden, layout, positions)))
+
+
 def _why_not(layers: Layers, hidden: Tensor) -> str | None:
+    """hidden: what enters the layers, or a parameter that computes it."""
     if hidden.device.type != "cpu" or hidden.dtype != torch.float32:
         return f"hidden states are {hidden.dtype} on {hidden.device}"
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
@@ -161,13 +199,15 @@ def _why_not(layers: Layers, hidden: Tensor) -> str | None:
     return layers.why_not() or layers.why_not_now()
 
 
-def _run(served: _Served, layers: Layers, hidden: Tensor, layout: TokenLayout) -> Tensor:
+def _run(
+    served: _Served, layers: Layers, hidden: Tensor, layout: TokenLayout, positions: Positions | None = None
+) -> Tensor:
     """(1, packed rows, hidden) -> the same, or (1, reads, hidden) where the layout says what is read."""
     read = layout.read
     rows = None if read is None else (read.read_of_row < len(read.rows)).to(torch.uint8)
     batch = Batch(torch.tensor(layout.lengths, dtype=torch.int32), rows)
     dtype = served.dtype or (torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32)
     (rates,) = layers.rates()
-    step = Step(layers.shape(), batch, rates, dtype, served.weights)
+    step = Step(layers.shape(), batch, rates, dtype, served.weights, positions)
     output = run_layers(hidden.squeeze(0), step, layers.parameters()).unsqueeze(0)
     return output if read is None else read.select(output)

@@ -8,27 +8,19 @@ float32 sums; the residual stream, norms and all gradients of parameters are flo
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from finetune.models.native.building import load_library
+from finetune.models.native.parameters import Parameters, Places, Shape, pointers_to
 
-POINTERS = 16  # a layer's parameters: six weights, six biases, gain and shift of two norms
-LINEARS = 6
 _OPERAND_BYTES = 64 << 20  # what operands of weight gradients may take; more layers at once mean fewer barriers
-
-
-class Shape(ctypes.Structure):
-    """The encoder's sizes, as `kernels/plan.h` has them."""
-
-    _fields_ = [(name, ctypes.c_int64) for name in ("layers", "hidden", "wide", "heads")] + [
-        ("epsilon", ctypes.c_double)
-    ]
 
 
 class Call(ctypes.Structure):
@@ -40,7 +32,8 @@ class Call(ctypes.Structure):
         ("seed", ctypes.c_uint64),
         ("sentences", ctypes.c_int64),
         ("threads", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("lengths", "read", "parameters", "packed", "kept", "gradients")),
+        *((name, ctypes.c_void_p) for name in ("lengths", "read", "windows", "angles")),
+        *((name, ctypes.c_void_p) for name in ("parameters", "packed", "kept", "gradients")),
         ("lowest", ctypes.c_int64),
         ("operand_bytes", ctypes.c_int64),
     ]
@@ -48,7 +41,10 @@ class Call(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Rates:
-    """Probabilities of dropout: of attention weights, and of what the two sublayers add to the residual stream."""
+    """Probabilities of dropout: of attention weights, of the projection's output, and in the feed-forward network.
+
+    There it is of the output, or, with a gate, of what the gate lets through.
+    """
 
     attention: float = 0.0
     projected: float = 0.0
@@ -61,6 +57,18 @@ class Batch:
 
     lengths: Tensor  # (sentences,) int32
     read: Tensor | None = None  # (rows,) uint8, rows that are read after the last layer; None for all
+
+
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """What the layers' attention knows of positions, where that is more than which sentence a token is of."""
+
+    windows: Tensor  # (layers,) int64, how many tokens away a query still sees a key; below 0: all
+    angles: tuple[Tensor, ...]  # of each layer (rows, 2, head size / 2) float32: cosines and sines of rotary positions
+
+    @cached_property
+    def pointers(self) -> Any:
+        return pointers_to(self.angles)
 
 
 @dataclass
@@ -76,7 +84,7 @@ class PackedWeights:
     def __reduce__(self) -> tuple[Any, ...]:
         return PackedWeights, ()
 
-    def of(self, shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    def of(self, shape: Shape, parameters: Parameters, dtype: torch.dtype) -> Tensor:
         """Packed `parameters`. What is handed out is not written again while a backward pass may need it."""
         key = self._key(shape, parameters, dtype)
         if self.numbers is None or self.key != key:
@@ -84,7 +92,7 @@ class PackedWeights:
         return self.numbers
 
     @contextmanager
-    def written(self, shape: Shape, parameters: Sequence[Tensor], numbers: Tensor) -> Iterator[None]:
+    def written(self, shape: Shape, parameters: Parameters, numbers: Tensor) -> Iterator[None]:
         """Meanwhile `parameters` change, and `numbers`, the ones handed out last, become what they are packed.
 
         No second copy is needed: a backward pass that has not run yet is refused by autograd, as the parameters changed.
@@ -93,32 +101,27 @@ class PackedWeights:
         yield
         self.numbers, self.key = numbers, self._key(shape, parameters, numbers.dtype)
 
-    def _key(self, shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> tuple[Any, ...]:
-        return dtype, _fingerprint(shape, parameters), *map(_version, weights_among(parameters))
-
-
-def weights_among(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Those of `POINTERS` of each layer that enter products."""
-    return [tensor for number, tensor in enumerate(parameters) if number % POINTERS < LINEARS]
+    def _key(self, shape: Shape, parameters: Parameters, dtype: torch.dtype) -> tuple[Any, ...]:
+        return dtype, _fingerprint(shape, parameters), *map(_version, parameters.weights())
 
 
 def _version(tensor: Tensor) -> tuple[int, int]:
     return tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version
 
 
-def _fingerprint(shape: Shape, parameters: Sequence[Tensor]) -> int:
+def _fingerprint(shape: Shape, parameters: Parameters) -> int:
     """A digest of some values of every weight: code that writes to `weight.data` leaves no other trace."""
-    return load_library().encoder_fingerprint(ctypes.byref(shape), pointers_to(parameters))
+    return load_library().encoder_fingerprint(ctypes.byref(shape), parameters.pointers())
 
 
-def _pack(shape: Shape, parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+def _pack(shape: Shape, parameters: Parameters, dtype: torch.dtype) -> Tensor:
     library = load_library()
     with torch.inference_mode(False):  # a training step may take what a prediction has packed
         packed = torch.empty(_packed_numbers(shape), dtype=dtype)
     require_memory(
         library.encoder_pack(
             ctypes.byref(shape),
-            pointers_to(parameters),
+            parameters.pointers(),
             ctypes.c_void_p(packed.data_ptr()),
             ctypes.c_int64(torch.get_num_threads()),
             int(dtype == torch.bfloat16),
@@ -145,10 +148,6 @@ def require_memory(code: int) -> None:
         raise MemoryError("the native encoder step could not allocate its buffers")
 
 
-def pointers_to(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
-
-
 @dataclass(eq=False)
 class Step:
     """What one forward call and its backward call share."""
@@ -158,11 +157,12 @@ class Step:
     rates: Rates
     dtype: torch.dtype  # float32 or bfloat16: numbers that enter products
     weights: PackedWeights = field(default_factory=PackedWeights)
+    positions: Positions | None = None
     seed: int = 0
     threads: int = field(default_factory=torch.get_num_threads)
 
     def call(self, parameters: Any, packed: Tensor, kept: Tensor | None) -> Call:
-        rates, read = self.rates, self.batch.read
+        rates, read, positions = self.rates, self.batch.read, self.positions
         return Call(
             shape=self.shape,
             attention=rates.attention,
@@ -173,6 +173,8 @@ class Step:
             threads=self.threads,
             lengths=self.batch.lengths.data_ptr(),
             read=None if read is None else read.data_ptr(),
+            windows=None if positions is None else positions.windows.data_ptr(),
+            angles=None if positions is None else ctypes.addressof(positions.pointers),
             parameters=ctypes.addressof(parameters),
             packed=packed.data_ptr(),
             kept=None if kept is None else kept.data_ptr(),
@@ -180,25 +182,24 @@ class Step:
         )
 
 
-def run_layers(hidden: Tensor, step: Step, parameters: Sequence[Tensor]) -> Tensor:
+def run_layers(hidden: Tensor, step: Step, parameters: Parameters) -> Tensor:
     """(rows, hidden) -> (rows, hidden) float32; rows that are not read, and those beyond the sentences, are zero.
 
-    parameters: `POINTERS` of each layer, contiguous float32. Draws a seed from torch's default generator where dropout asks.
+    Draws a seed from torch's default generator where dropout asks.
     """
     if any((step.rates.attention, step.rates.projected, step.rates.fed_forward)):
         step.seed = int(torch.randint(2**63 - 1, ()))
-    if torch.is_grad_enabled() and (hidden.requires_grad or any(tensor.requires_grad for tensor in parameters)):
-        return _Layers.apply(hidden, step, *parameters)
+    tensors = parameters.tensors
+    if torch.is_grad_enabled() and (hidden.requires_grad or any(tensor.requires_grad for tensor in tensors)):
+        return _Layers.apply(hidden, step, parameters.places, *tensors)
     return _forward(hidden, step, parameters, keep=False)[0]
 
 
-def _forward(
-    hidden: Tensor, step: Step, parameters: Sequence[Tensor], *, keep: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def _forward(hidden: Tensor, step: Step, parameters: Parameters, *, keep: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """The output, the packed weights and what the backward pass needs."""
     library = load_library()
     packed = step.weights.of(step.shape, parameters, step.dtype)
-    pointers = pointers_to(parameters)
+    pointers = parameters.pointers()
     call = step.call(pointers, packed, None)
     kept = torch.empty(_kept_bytes(call, step.dtype), dtype=torch.uint8) if keep else None
     call.kept = None if kept is None else kept.data_ptr()
@@ -217,9 +218,9 @@ def _forward(
 
 class _Layers(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, step: Step, *parameters: Tensor) -> Tensor:
-        output, packed, kept = _forward(hidden, step, parameters, keep=True)
-        ctx.step = step
+    def forward(ctx: Any, hidden: Tensor, step: Step, places: Places, *parameters: Tensor) -> Tensor:
+        output, packed, kept = _forward(hidden, step, Parameters(parameters, places), keep=True)
+        ctx.step, ctx.places = step, places
         # Autograd refuses a backward pass after parameters have changed, and frees the rest with it.
         ctx.save_for_backward(packed, kept, *parameters)
         return output
@@ -227,17 +228,17 @@ class _Layers(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (packed, kept, *parameters), step = ctx.saved_tensors, ctx.step
-        wanted = ctx.needs_input_grad[2:]
+        (packed, kept, *parameters), step, places = ctx.saved_tensors, ctx.step, ctx.places
+        wanted = ctx.needs_input_grad[3:]
         gradients = [torch.empty_like(p) if want else None for p, want in zip(parameters, wanted, strict=True)]
-        pointers, targets = pointers_to(parameters), pointers_to(gradients)
+        pointers, targets = places.pointers(parameters), places.pointers(gradients)
         call = step.call(pointers, packed, kept)
         call.gradients = ctypes.addressof(targets)
-        call.lowest = 0 if ctx.needs_input_grad[0] else next(filter(wanted.__getitem__, range(len(wanted)))) // POINTERS
+        call.lowest = 0 if ctx.needs_input_grad[0] else places.first_layer(wanted)
         through = gradient.clone(memory_format=torch.contiguous_format)  # becomes the gradient of the input
         require_memory(
             load_library().encoder_backward(
                 ctypes.byref(call), ctypes.c_void_p(through.data_ptr()), int(step.dtype == torch.bfloat16)
             )
         )
-        return through if ctx.needs_input_grad[0] else None, None, *gradients
+        return through if ctx.needs_input_grad[0] else None, None, None, *gradients

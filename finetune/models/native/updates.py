@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from finetune.models.native.building import load_library
-from finetune.models.native.step import LINEARS, PackedWeights, Shape, require_memory, weights_among
+from finetune.models.native.parameters import LINEARS, Parameters, Shape
+from finetune.models.native.step import PackedWeights, require_memory
 
 # `Update` of kernels/optimizer.cpp.
 _POINTERS = ("parameter", "gradient", "mean", "square", "step")
@@ -46,20 +47,32 @@ class Packing:
     """The packed weights of one native step, to be written anew by the pass that changes the weights."""
 
     shape: Shape
-    parameters: list[Tensor]  # `POINTERS` of each layer
+    parameters: Parameters
     weights: PackedWeights
     numbers: Tensor
 
-    def addresses(self) -> dict[int, tuple[int, int]]:
-        """Address of each weight -> those of its two packed forms."""
+    def parts(self) -> dict[int, list[Part]]:
+        """Address of each weight -> its parts, in their order."""
         places = (ctypes.c_int64 * (2 * LINEARS + 1))()
         load_library().encoder_places(ctypes.byref(self.shape), places)
-        size, found = self.numbers.element_size(), {}
-        for number, weight in enumerate(weights_among(self.parameters)):
-            start = self.numbers.data_ptr() + number // LINEARS * places[2 * LINEARS] * size
-            linear = number % LINEARS
-            found[weight.data_ptr()] = start + places[2 * linear] * size, start + places[2 * linear + 1] * size
+        size, start = self.numbers.element_size(), self.numbers.data_ptr()
+        found: dict[int, list[Part]] = {}
+        for layer, linear, tensor, offset in self.parameters.places.weights():
+            own = start + layer * places[2 * LINEARS] * size
+            packed = own + places[2 * linear] * size, own + places[2 * linear + 1] * size
+            address = self.parameters.tensors[tensor].data_ptr()
+            found.setdefault(address, []).append(Part(offset, *self.shape.size_of(linear), *packed))
         return found
+
+
+class Part(NamedTuple):
+    """Rows of a weight that the kernels take for one linear layer."""
+
+    offset: int  # bytes of the weight before them
+    rows: int
+    columns: int
+    forward: int  # addresses of its two packed forms
+    backward: int
 
 
 def norm_of(gradients: Sequence[Tensor]) -> Tensor:
@@ -85,7 +98,7 @@ def update(updates: Updates, scale: float, packings: Sequence[Packing]) -> None:
         ("rate", "beta1", "beta2", "epsilon", "decay"), zip(*updates.rules, strict=True), strict=True
     ):
         table[name] = values
-    _ask_for_packed(table, updates.parameters, packings)
+    table = _ask_for_packed(table, updates.parameters, packings)
     bfloat16 = int(bool(packings) and packings[0].numbers.dtype == torch.bfloat16)
     words = ctypes.c_int64(len(table)), ctypes.c_double(scale), ctypes.c_int64(torch.get_num_threads()), bfloat16
     with ExitStack() as stack:
@@ -95,14 +108,22 @@ def update(updates: Updates, scale: float, packings: Sequence[Packing]) -> None:
         torch.autograd.graph.increment_version(updates.parameters)
 
 
-def _ask_for_packed(table: npt.NDArray[Any], parameters: Sequence[Tensor], packings: Sequence[Packing]) -> None:
-    addresses: Mapping[int, tuple[int, int]] = {
-        weight: places for packing in packings for weight, places in packing.addresses().items()
+def _ask_for_packed(
+    table: npt.NDArray[Any], parameters: Sequence[Tensor], packings: Sequence[Packing]
+) -> npt.NDArray[Any]:
+    """`table` with a row for each part of a weight in the place of the weight's own."""
+    known: Mapping[int, list[Part]] = {
+        weight: parts for packing in packings for weight, parts in packing.parts().items()
     }
-    for row, parameter in enumerate(parameters):
-        if places := addresses.get(parameter.data_ptr()):
-            table["rows"][row], table["columns"][row] = parameter.shape
-            table["forward"][row], table["backward"][row] = places
+    parts = [known.get(parameter.data_ptr(), [None]) for parameter in parameters]
+    table = np.repeat(table, [len(several) for several in parts])
+    for row, part in enumerate(part for several in parts for part in several):
+        if part is not None:
+            for name in _POINTERS[:4]:
+                table[name][row] += part.offset
+            table[row]["rows"], table[row]["columns"] = part.rows, part.columns
+            table[row]["forward"], table[row]["backward"] = part.forward, part.backward
+    return table
 
 
 def _address(table: npt.NDArray[Any]) -> ctypes.c_void_p:

@@ -4,7 +4,10 @@
 // a few barriers, where the gradients of some layers' weights are multiplied over all rows. Nothing is kept between calls.
 #include <memory>
 
-#include "layer_backward.h"
+#include "post_norm.h"
+#include "post_norm_backward.h"
+#include "pre_norm.h"
+#include "pre_norm_backward.h"
 #include "sharing.h"
 
 namespace encoder {
@@ -16,6 +19,8 @@ struct Call {
   int64_t sentences, threads;
   const int32_t* lengths;
   const uint8_t* read;               // null: all rows
+  const int64_t* windows;            // (layers,) tokens away that a query still sees, below 0: all; null: all in every layer
+  const float* const* angles;        // (layers,) of (rows, 2, head size / 2) cosines and sines; null: no rotary positions
   const float* const* parameters;    // (layers, kPointers)
   const void* packed;                // of (layers, WeightPlaces::size) Stored
   void* kept;                        // null: nothing goes backward
@@ -37,11 +42,13 @@ struct Workers {
   }
 };
 
+// zeros: as many as the longest bias; null where none is read.
 template <class Stored>
-Layer<Stored> make_layer(const Call& call, const Plan& plan, int64_t number) {
+Layer<Stored> make_layer(const Call& call, const Plan& plan, const float* zeros, int64_t number) {
   const WeightPlaces places(call.shape);
   return {call.shape, plan, call.parameters + number * kPointers,
-          static_cast<const Stored*>(call.packed) + number * places.size, places, call.seed, call.rates, number};
+          static_cast<const Stored*>(call.packed) + number * places.size, places, zeros, call.seed, call.rates, number,
+          call.windows ? call.windows[number] : -1, call.angles ? call.angles[number] : nullptr};
 }
 
 template <class Stored>
@@ -62,6 +69,7 @@ void run_forward(const Call& call, const float* input, float* output) {
   Workers<Stored> workers(call, plan, false);
   Arena arena(call.kept);
   const auto kept = call.kept ? take_all_kept<Stored>(arena, call, plan) : std::vector<Kept<Stored>>();
+  const std::vector<float> zeros(std::max(shape.hidden, shape.wide), 0.0f);
   Arena counted(nullptr);
   take_kept<Stored>(counted, shape, plan.most_rows, plan.most_rows);
   std::vector<std::vector<char>> scratch(call.kept ? 0 : call.threads, std::vector<char>(counted.used() + 64));
@@ -76,14 +84,18 @@ void run_forward(const Call& call, const float* input, float* output) {
       own = take_kept<Stored>(again, shape, plan.most_rows, plan.most_rows);
     }
     for (int64_t l = 0; l < shape.layers; l++) {
-      const Layer<Stored> layer = make_layer<Stored>(call, plan, l);
+      const Layer<Stored> layer = make_layer<Stored>(call, plan, zeros.data(), l);
       const int64_t read = layer.last() ? chunk.first_read : chunk.first_row;
       const Kept<Stored> now = call.kept ? from_row(kept[l], shape, chunk.first_row, read) : own;
+      if (shape.pre_norm) {
+        run_pre_norm(layer, chunk, now, call.kept != nullptr, stream, buffers, workers.attention[thread]);
+        continue;
+      }
       if (l == 0)
         for (int64_t i = 0; i < chunk.rows * hidden; i++) now.input[i] = from_float<Stored>(stream[i]);
       const bool more = l + 1 < shape.layers;
       Stored* next = !more ? buffers.selected.data() : call.kept ? kept[l + 1].input + chunk.first_row * hidden : own.input;
-      run_layer(layer, chunk, now, call.kept != nullptr, stream, next, buffers, workers.attention[thread]);
+      run_post_norm(layer, chunk, now, call.kept != nullptr, stream, next, buffers, workers.attention[thread]);
     }
     if (plan.reads_all)
       std::memcpy(output + chunk.first_row * hidden, stream, size_t(chunk.rows * hidden) * 4);
@@ -107,9 +119,9 @@ void run_weight_task(const Call& call, const Plan& plan, const WeightOperands<St
   const bool last = task.layer + 1 == shape.layers && !plan.reads_all;
   const int64_t rows = last && task.linear > kValue ? plan.aligned_reads : plan.aligned_rows;
   const Stored* across[] = {operands.joined[0], operands.joined[1], operands.joined[2],
-                            operands.projected, operands.widened, operands.narrowed};
-  const Stored* packed[] = {operands.input, operands.input, operands.input, operands.context, operands.attended,
-                            operands.active};
+                            operands.projected, operands.widened[0], operands.widened[1], operands.narrowed};
+  const Stored* packed[] = {operands.input,    operands.input,    operands.input, operands.context,
+                            operands.attended, operands.attended, operands.active};
   multiply_weight_gradient(across[task.linear], packed[task.linear], task.first, shape.outputs(task.linear),
                            shape.inputs(task.linear), rows, call.gradients[task.layer * kPointers + task.linear], tile);
 }
@@ -126,7 +138,7 @@ inline void add_bias_sums(const Call& call, const std::vector<float>& sums, int6
   for (int linear = 0; linear < kLinears; linear++)
     if (gradients[kLinears + linear])
       std::memcpy(gradients[kLinears + linear], places.bias(linear), size_t(shape.outputs(linear)) * 4);
-  for (int norm = kAttentionGain; norm < kPointers; norm++)
+  for (int norm = kMiddleGain; norm < kPointers; norm++)
     if (gradients[norm]) std::memcpy(gradients[norm], places.norm(norm), size_t(shape.hidden) * 4);
 }
 
@@ -160,12 +172,15 @@ void run_backward(const Call& call, float* gradient) {
     share_out(chunks, call.threads, [&](int64_t task, int thread) {
       const Chunk& chunk = plan.chunks[task];
       for (int64_t l = top - 1; l >= bottom; l--) {
-        const Layer<Stored> layer = make_layer<Stored>(call, plan, l);
-        const int64_t read = layer.last() ? chunk.first_read : chunk.first_row;
-        const BiasSums own{sums.data() + (task * shape.layers + l) * shape.bias_sums(), shape};
-        run_layer_backward(layer, chunk, from_row(kept[l], shape, chunk.first_row, read),
-                           gradient + chunk.first_row * shape.hidden, own, workers.chunks[thread],
-                           workers.attention[thread], operands[top - 1 - l]);
+        const Layer<Stored> layer = make_layer<Stored>(call, plan, nullptr, l);
+        const Kept<Stored> own = from_row(kept[l], shape, chunk.first_row, layer.last() ? chunk.first_read : chunk.first_row);
+        const BiasSums biases{sums.data() + (task * shape.layers + l) * shape.bias_sums(), shape};
+        float* rows = gradient + chunk.first_row * shape.hidden;
+        if (shape.pre_norm)
+          run_pre_norm_backward(layer, chunk, own, rows, biases, workers.chunks[thread], workers.attention[thread]);
+        else
+          run_post_norm_backward(layer, chunk, own, rows, biases, workers.chunks[thread], workers.attention[thread]);
+        write_operands(layer, chunk, own, workers.chunks[thread], operands[top - 1 - l]);
       }
     });
     share_out(int64_t(tasks.size()), call.threads, [&](int64_t task, int thread) {

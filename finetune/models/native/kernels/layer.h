@@ -1,13 +1,10 @@
-// One layer of a BERT encoder for one chunk of sentences, forward and backward.
-//
-//   x1 = norm(h + drop(attention(h) Wo' + bo));  y = norm(x1 + drop(gelu(x1 Wi' + bi) Wf' + bf))
-//
-// (Devlin et al., https://arxiv.org/abs/1810.04805.) The residual stream h, norms, sums and gradients of rows are float32; what
-// enters products is `Stored`.
+// What layers of all kinds have in common, for one chunk of sentences: what they keep, the attention, what is added to the
+// residual stream. That stream, norms, sums and gradients of rows are float32; what enters products is `Stored`.
 #pragma once
 #include "attention.h"
 #include "norms.h"
 #include "plan.h"
+#include "rotary.h"
 
 namespace encoder {
 
@@ -20,9 +17,9 @@ template <class Stored>
 struct Kept {
   Stored *input, *joined, *context;     // (rows, hidden), (rows, 3 hidden) queries, keys, values, (rows, hidden)
   float* log_sums;                      // (rows, heads)
-  float *attended_sum, *output_sum;     // (rows, hidden) what the norms read
-  float *attended_stats, *output_stats; // (rows, 2)
-  Stored *attended, *widened, *active;  // (rows, hidden), (rows, wide) before and (rows, wide) after GELU
+  float *middle_sum, *outer_sum;        // (rows, hidden) what the norms read
+  float *middle_stats, *outer_stats;    // (rows, 2)
+  Stored *attended, *widened, *active;  // (rows, hidden), (rows, wide and gates) before and (rows, wide) after the activation
 };
 
 // Lays the parts of a buffer out one after the other, each at a multiple of 64 bytes; with a null base it only counts.
@@ -49,12 +46,13 @@ Kept<Stored> take_kept(Arena& arena, const Shape& shape, int64_t rows, int64_t r
   kept.joined = arena.take<Stored>(rows * 3 * shape.hidden);
   kept.context = arena.take<Stored>(rows * shape.hidden);
   kept.log_sums = arena.take<float>(rows * shape.heads);
-  kept.attended_sum = arena.take<float>(reads * shape.hidden);
-  kept.output_sum = arena.take<float>(reads * shape.hidden);
-  kept.attended_stats = arena.take<float>(reads * 2);
-  kept.output_stats = arena.take<float>(reads * 2);
+  const int64_t outer = shape.pre_norm ? rows : reads;
+  kept.middle_sum = arena.take<float>(reads * shape.hidden);
+  kept.outer_sum = arena.take<float>(outer * shape.hidden);
+  kept.middle_stats = arena.take<float>(reads * 2);
+  kept.outer_stats = arena.take<float>(outer * 2);
   kept.attended = arena.take<Stored>(reads * shape.hidden);
-  kept.widened = arena.take<Stored>(reads * shape.wide);
+  kept.widened = arena.take<Stored>(reads * shape.widened());
   kept.active = arena.take<Stored>(reads * shape.wide);
   return kept;
 }
@@ -66,10 +64,14 @@ Kept<Stored> from_row(Kept<Stored> kept, const Shape& shape, int64_t row, int64_
   kept.joined += row * 3 * shape.hidden;
   kept.context += row * shape.hidden;
   kept.log_sums += row * shape.heads;
-  for (float** sums : {&kept.attended_sum, &kept.output_sum}) *sums += read * shape.hidden;
-  for (float** stats : {&kept.attended_stats, &kept.output_stats}) *stats += read * 2;
+  const int64_t outer = shape.pre_norm ? row : read;
+  kept.middle_sum += read * shape.hidden;
+  kept.outer_sum += outer * shape.hidden;
+  kept.middle_stats += read * 2;
+  kept.outer_stats += outer * 2;
   kept.attended += read * shape.hidden;
-  for (Stored** wide : {&kept.widened, &kept.active}) *wide += read * shape.wide;
+  kept.widened += read * shape.widened();
+  kept.active += read * shape.wide;
   return kept;
 }
 
@@ -81,14 +83,19 @@ struct Layer {
   const float* const* parameters;  // kPointers of them
   const Stored* packed;
   WeightPlaces places;
+  const float* zeros;  // for biases and shifts that are not there
   uint64_t seed;
   Rates rates;
   int64_t number;
+  int64_t window;       // how many tokens away a query still sees a key; below 0: all
+  const float* angles;  // (rows, head size) cosines and sines of the rotary positions, or null
 
   bool last() const { return number + 1 == shape.layers && !plan.reads_all; }
   const Stored* forward_weight(int linear) const { return packed + places.forward[linear]; }
   const Stored* backward_weight(int linear) const { return packed + places.backward[linear]; }
-  const float* bias(int linear) const { return parameters[kLinears + linear]; }
+  const float* bias(int linear) const { return or_zeros(parameters[kLinears + linear]); }
+  const float* shift(int norm) const { return or_zeros(parameters[norm]); }
+  const float* or_zeros(const float* parameter) const { return parameter ? parameter : zeros; }
   DropoutStream stream(Site site) const {
     const double p = site == kAttention ? rates.attention : site == kProjected ? rates.projected : rates.fed_forward;
     return make_stream(seed, number, site, p);
@@ -98,7 +105,7 @@ struct Layer {
     const Stored* query = joined + (start - chunk.first_row) * 3 * hidden + head * size;
     const DropoutStream own = stream(kAttention).part(uint32_t(start * shape.heads + head));
     return {query, query + hidden, query + 2 * hidden, 3 * hidden, plan.lengths[sentence], size,
-            1.0f / std::sqrt(float(size)), own};
+            1.0f / std::sqrt(float(size)), window, own};
   }
 };
 
@@ -119,11 +126,10 @@ inline void scatter_rows(const T* source, const int32_t* to, int64_t base, int64
 
 // sums (rows, hidden) = drop(a W' + bias) + residual
 template <class Stored>
-inline void add_linear(const Layer<Stored>& layer, int linear, Site site, const Stored* a, int64_t rows,
+inline void add_linear(const Layer<Stored>& layer, int linear, DropoutStream stream, const Stored* a, int64_t rows,
                        const int32_t* places, const float* residual, float* sums, float* tile) {
   const int64_t hidden = layer.shape.hidden, depth = layer.shape.inputs(linear);
   const float* bias = layer.bias(linear);
-  const DropoutStream stream = layer.stream(site);
   multiply_blocks(rows, hidden, depth, a, depth, layer.forward_weight(linear), tile,
                   [&](int64_t first, int64_t count, const float* product) {
                     for (int64_t r = 0; r < rows; r++) {
@@ -143,6 +149,15 @@ inline void add_linear(const Layer<Stored>& layer, int linear, Site site, const 
                   });
 }
 
+// Queries and keys of (rows, 3 hidden), or their gradients with direction -1, where positions are rotary.
+template <class Stored>
+inline void turn_chunk(const Layer<Stored>& layer, const Chunk& chunk, Stored* joined, float direction) {
+  const int64_t hidden = layer.shape.hidden, size = layer.shape.head_size();
+  if (layer.angles == nullptr) return;
+  rotate(joined, 3 * hidden, chunk.rows, 2 * layer.shape.heads, size, layer.angles + chunk.first_row * size, direction);
+}
+
+// From kept.input to kept.context, by way of kept.joined.
 template <class Stored>
 inline void attend_chunk(const Layer<Stored>& layer, const Chunk& chunk, const Kept<Stored>& kept, bool keep, float* tile,
                          AttentionBuffers<Stored>& attention) {
@@ -159,6 +174,7 @@ inline void attend_chunk(const Layer<Stored>& layer, const Chunk& chunk, const K
                       }
                     });
   }
+  turn_chunk(layer, chunk, kept.joined, 1.0f);
   for (int64_t s = chunk.first_sentence; s < chunk.first_sentence + chunk.sentences; s++) {
     if (layer.plan.lengths[s] == 0) continue;
     const int64_t row = layer.plan.starts[s] - chunk.first_row;
@@ -175,54 +191,34 @@ struct ChunkBuffers {
   std::vector<Stored> selected, narrow, wide, joined, context, spread;
 
   ChunkBuffers(const Shape& shape, int64_t rows, bool backward) {
-    tile.resize(rows * kBlock);
+    tile.resize(rows * kBlock * (shape.pre_norm ? 2 : 1));
     for (auto* floats : {&residual, &sums, &output, &given}) floats->resize(rows * shape.hidden);
     selected.resize(rows * shape.hidden);
     if (!backward) return;
     for (auto* hidden : {&narrow, &context, &spread}) hidden->resize(rows * shape.hidden);
-    wide.resize(rows * shape.wide);
+    wide.resize(rows * shape.widened());
     joined.resize(rows * 3 * shape.hidden);
   }
 };
 
-// stream (rows, hidden) float32 holds the layer's input and becomes its output; `next` (rows, hidden) is its copy for the next
-// layer. In the last layer both hold the rows that are read alone.
+// What goes on after the attention: all rows of a chunk, or those that are read where this is the last layer.
 template <class Stored>
-void run_layer(const Layer<Stored>& layer, const Chunk& chunk, const Kept<Stored>& kept, bool keep, float* stream,
-               Stored* next, ChunkBuffers<Stored>& buffers, AttentionBuffers<Stored>& attention) {
-  const int64_t hidden = layer.shape.hidden, wide = layer.shape.wide;
-  const float epsilon = float(layer.shape.epsilon);
-  float* tile = buffers.tile.data();
-  attend_chunk(layer, chunk, kept, keep, tile, attention);
-  const int64_t rows = layer.last() ? chunk.reads : chunk.rows;
+struct Onward {
+  int64_t rows;
+  const int32_t* places;  // of the rows, in the batch
+  const Stored* context;  // (rows, hidden)
+  const float* residual;  // (rows, hidden)
+};
+
+template <class Stored>
+inline Onward<Stored> go_on(const Layer<Stored>& layer, const Chunk& chunk, const Kept<Stored>& kept, const float* stream,
+                            ChunkBuffers<Stored>& buffers) {
+  const int64_t hidden = layer.shape.hidden;
   const int32_t* places = layer.plan.after(chunk, layer.last());
-  const Stored* context = kept.context;
-  const float* residual = stream;
-  if (layer.last()) {
-    gather_rows(kept.context, places, chunk.first_row, rows, hidden, buffers.selected.data());
-    gather_rows(stream, places, chunk.first_row, rows, hidden, buffers.residual.data());
-    context = buffers.selected.data();
-    residual = buffers.residual.data();
-  }
-  const float* const* p = layer.parameters;
-  add_linear(layer, kProjection, kProjected, context, rows, places, residual, kept.attended_sum, tile);
-  normalise(kept.attended_sum, rows, hidden, epsilon, p[kAttentionGain], p[kAttentionShift], kept.attended_stats,
-            buffers.sums.data(), kept.attended);
-  const float* bias = layer.bias(kWiden);
-  multiply_blocks(rows, wide, hidden, kept.attended, hidden, layer.forward_weight(kWiden), tile,
-                  [&](int64_t first, int64_t count, const float* product) {
-                    for (int64_t r = 0; r < rows; r++) {
-                      Stored *before = kept.widened + r * wide + first, *after = kept.active + r * wide + first;
-#pragma omp simd
-                      for (int64_t c = 0; c < count; c++) {
-                        const float value = product[r * kBlock + c] + bias[first + c];
-                        before[c] = from_float<Stored>(value);
-                        after[c] = from_float<Stored>(gelu(value));
-                      }
-                    }
-                  });
-  add_linear(layer, kNarrow, kFedForward, kept.active, rows, places, buffers.sums.data(), kept.output_sum, tile);
-  normalise(kept.output_sum, rows, hidden, epsilon, p[kOutputGain], p[kOutputShift], kept.output_stats, stream, next);
+  if (!layer.last()) return {chunk.rows, places, kept.context, stream};
+  gather_rows(kept.context, places, chunk.first_row, chunk.reads, hidden, buffers.selected.data());
+  gather_rows(stream, places, chunk.first_row, chunk.reads, hidden, buffers.residual.data());
+  return {chunk.reads, places, buffers.selected.data(), buffers.residual.data()};
 }
 
 }  // namespace encoder

@@ -7,18 +7,27 @@
 
 namespace encoder {
 
-// Order of a layer's pointers: six weights, their biases, then gain and shift of the norm after attention and of the last one.
-enum Linear { kQuery, kKey, kValue, kProjection, kWiden, kNarrow, kLinears };
-enum Norm { kAttentionGain = 2 * kLinears, kAttentionShift, kOutputGain, kOutputShift, kPointers };
+// Order of a layer's pointers: seven weights, their biases, then gain and shift of the norm between attention and feed-forward
+// network and of the outer one. Null where a layer has none: a gate, a bias, a shift, an outer norm before the attention.
+enum Linear { kQuery, kKey, kValue, kProjection, kWiden, kGate, kNarrow, kLinears };
+enum Norm { kMiddleGain = 2 * kLinears, kMiddleShift, kOuterGain, kOuterShift, kPointers };
 
 struct Shape {
   int64_t layers, hidden, wide, heads;
+  int64_t pre_norm;  // 0: norms behind attention and feed-forward network (layer.h); 1: before them, and a gate (pre_norm.h)
   double epsilon;
 
   int64_t head_size() const { return hidden / heads; }
-  int64_t outputs(int linear) const { return linear == kWiden ? wide : hidden; }
+  int64_t gates() const { return pre_norm ? wide : 0; }
+  int64_t outputs(int linear) const { return linear == kWiden ? wide : linear == kGate ? gates() : hidden; }
   int64_t inputs(int linear) const { return linear == kNarrow ? wide : hidden; }
-  int64_t bias_sums() const { return 9 * hidden + wide; }  // of one layer
+  int64_t widened() const { return wide + gates(); }  // side by side
+  // Where a linear layer's outputs lie among those of all, one after the other; kLinears: how many there are.
+  int64_t first_output(int linear) const {
+    return std::min<int64_t>(linear, 4) * hidden + (linear > kWiden ? wide : 0) + (linear > kGate ? gates() : 0) +
+           (linear > kNarrow ? hidden : 0);
+  }
+  int64_t bias_sums() const { return first_output(kLinears) + 4 * hidden; }  // of one layer
 };
 
 // Packed weights of one layer: for each linear layer W' (depth is its input) and W (depth is its output).
