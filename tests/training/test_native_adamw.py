@@ -8,7 +8,7 @@ import logging
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForTokenClassification
+from transformers import BertConfig, BertForTokenClassification, ModernBertConfig, ModernBertForTokenClassification
 
 from finetune.models.native import building, updates
 from finetune.models.native.serving import native_layers, use_native_encoder
@@ -171,15 +171,28 @@ def make_tagger(hidden: int, heads: int, wide: int) -> BertForTokenClassificatio
     return model
 
 
+def make_modern_tagger(hidden: int, heads: int, wide: int) -> ModernBertForTokenClassification:
+    """Three of the kernels' linear layers lie in one weight, and two in another."""
+    torch.manual_seed(0)
+    config = ModernBertConfig(
+        vocab_size=200, hidden_size=hidden, num_attention_heads=heads, intermediate_size=wide, num_hidden_layers=2,
+        num_labels=3, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
+    )  # fmt: skip
+    model = ModernBertForTokenClassification(config)
+    assert unpad_encoder(model) is None and use_native_encoder(model) is None
+    return model
+
+
+@pytest.mark.parametrize("make", [make_tagger, make_modern_tagger])
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(("hidden", "heads", "wide"), [(32, 2, 64), (36, 3, 50), (100, 2, 134)])
-def test_the_pass_leaves_weights_packed_as_they_are_packed_anew(hidden, heads, wide, bf16, frozen):
+def test_the_pass_leaves_weights_packed_as_they_are_packed_anew(hidden, heads, wide, bf16, frozen, make):
     if bf16 and not building.load_library().encoder_has_bfloat16():
         pytest.skip("no bfloat16 here")
-    model = make_tagger(hidden, heads, wide)
+    model = make(hidden, heads, wide)
     assert use_sparse_embedding(model, range(40)) is None
-    model.bert.encoder.layer[0].requires_grad_(not frozen)
+    (model.bert.encoder.layer if make is make_tagger else model.model.layers)[0].requires_grad_(not frozen)
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-2, fused=True)
     follow_weight_decay(model, optimizer)
     assert use_native_adamw(optimizer, model) is None
@@ -199,6 +212,21 @@ def test_the_pass_leaves_weights_packed_as_they_are_packed_anew(hidden, heads, w
     anew = PackedWeights().of(layers.shape(), layers.parameters(), before.dtype)
     kept = served.weights.of(layers.shape(), layers.parameters(), before.dtype)
     assert torch.equal(kept, anew) and (frozen or kept is served.weights.numbers)
+
+
+def test_weights_of_several_linear_layers_are_updated_as_torch_updates_them():
+    models = [make_modern_tagger(36, 3, 50) for _ in range(2)]
+    optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1, fused=True) for model in models]
+    assert use_native_adamw(optimizers[0], models[0]) is None
+    ids = torch.arange(24).view(2, 12)
+    for _ in range(4):
+        models[0].zero_grad()
+        models[0](input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids % 3).loss.backward()
+        for own, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+            other.grad = None if own.grad is None else own.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert_same(optimizers, [list(model.parameters()) for model in models])
 
 
 def test_a_backward_pass_from_before_the_step_is_refused_and_a_step_that_fails_leaves_nothing_packed(monkeypatch):

@@ -93,12 +93,13 @@ building.load_library = lambda asked=None: library
 sys.path[:0] = [sys.argv[3]]
 from finetune.models.native import step
 step.load_library = building.load_library
-import test_step
-test_step.HAS_BFLOAT16 = bool(library.encoder_has_bfloat16())
-for dtype in (torch.float32, torch.bfloat16)[: 1 + test_step.HAS_BFLOAT16]:
+from tests.models.native.encoders import KINDS, RELATIVE, compare, make_encoder
+bfloat16 = bool(library.encoder_has_bfloat16())
+for dtype in (torch.float32, torch.bfloat16)[: 1 + bfloat16]:
     for size, heads in ((64, 2), (72, 3)):
-        test_step.compare(test_step.make_encoder(size, heads), [31, 5, 70, 1], dtype, test_step.RELATIVE[dtype])
-print("equal", test_step.HAS_BFLOAT16)
+        for kind in KINDS:
+            compare(make_encoder(size, heads, kind=kind), [31, 5, 70, 1], dtype, RELATIVE[dtype])
+print("equal", bfloat16)
 """
 
 
@@ -114,6 +115,6 @@ def test_other_processors_kernels_give_the_same(tmp_path, architecture, products
     if not capabilities.get(needed):
         pytest.skip(f"this CPU has no {needed}")
     environment = {**os.environ, "FINETUNE_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", SMALL, architecture, products, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", SMALL, architecture, products, str(Path(__file__).parents[3])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == f"equal {bfloat16}", done.stderr[-2000:]
