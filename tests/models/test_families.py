@@ -22,6 +22,7 @@ from finetune.models.families import (
     find_unpadding,
     has_sparse_head,
 )
+from finetune.models.native.layers import find_stack
 from finetune.models.unpadding.hooks import unpad_encoder
 from tests.tiny_families import PAD, ROWS, make_config
 
@@ -94,6 +95,8 @@ def test_what_a_row_names_is_in_transformers(family):
     model = make_model(family)
     assert type(model).__name__ == row.base_class and find_unpadding(model) is row.unpadding
     assert "layer" in type(row.unpadding.find_last_layer(model)).__name__.lower() or family == "distilbert"
+    native = find_stack(model)
+    assert isinstance(native, str) is (row.unpadding.native is None), native
     for end in row.sparse_heads:
         head = getattr(transformers, row.classes + end)
         torch.manual_seed(0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, BertForTokenClassification
+from transformers import AutoTokenizer, BertForTokenClassification, ModernBertConfig, ModernBertForTokenClassification
 from transformers.models.bert import BertConfig
 
 from finetune.arguments.fast_path import FastPathArguments
@@ -42,8 +42,20 @@ def make_model(dropout: float = 0.0) -> BertForTokenClassification:
     return BertForTokenClassification(config)
 
 
-def run(folder, tokenizer, fast_path: FastPathArguments, *, dropout: float = 0.0, resume=None, **values):
-    model = make_model(dropout)
+def make_modern_model(dropout: float = 0.0) -> ModernBertForTokenClassification:
+    torch.manual_seed(0)
+    config = ModernBertConfig(
+        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, num_labels=3,
+        attention_dropout=dropout, mlp_dropout=dropout, embedding_dropout=dropout, local_attention=8, pad_token_id=0,
+        bos_token_id=101, eos_token_id=102, cls_token_id=101, sep_token_id=102,
+    )  # fmt: skip
+    return ModernBertForTokenClassification(config)
+
+
+def run(
+    folder, tokenizer, fast_path: FastPathArguments, *, dropout: float = 0.0, resume=None, make=make_model, **values
+):
+    model = make(dropout)
     parts = TrainerParts(
         model=model, tokenizer=tokenizer, collator=TaggingCollator.for_tokenizer(tokenizer), loss=TokenLoss(),
         train=make_rows(), sparse_embedding=True,
@@ -60,9 +72,10 @@ def run(folder, tokenizer, fast_path: FastPathArguments, *, dropout: float = 0.0
 
 
 @pytest.mark.slow
-def test_the_whole_fast_path_trains_what_the_plain_recipe_trains(tmp_path, tokenizer):
-    fast, (unpadded, sparse) = run(tmp_path / "fast", tokenizer, FastPathArguments())
-    plain, before = run(tmp_path / "plain", tokenizer, PLAIN)
+@pytest.mark.parametrize("make", [make_model, make_modern_model])
+def test_the_whole_fast_path_trains_what_the_plain_recipe_trains(tmp_path, tokenizer, make):
+    fast, (unpadded, sparse) = run(tmp_path / "fast", tokenizer, FastPathArguments(), make=make)
+    plain, before = run(tmp_path / "plain", tokenizer, PLAIN, make=make)
     assert unpadded and sparse and before == (False, False)
     expected = dict(plain.model.named_parameters())
     for name, weight in fast.model.named_parameters():
@@ -136,10 +149,11 @@ def test_batches_are_filled_by_tokens(tmp_path, tokenizer):
 
 
 @pytest.mark.slow
-def test_a_run_resumed_within_an_epoch_is_the_same_bit_for_bit(tmp_path, tokenizer):
+@pytest.mark.parametrize("make", [make_model, make_modern_model])
+def test_a_run_resumed_within_an_epoch_is_the_same_bit_for_bit(tmp_path, tokenizer, make):
     """Dropout masks, batches by length, full_rows rows and moments all go on from the checkpoint."""
     options = FastPathArguments(max_tokens_per_batch=40, length_window=2)
-    common = {"dropout": 0.2, "save_strategy": "steps", "save_steps": 5, "save_total_limit": 9}
+    common = {"make": make, "dropout": 0.2, "save_strategy": "steps", "save_steps": 5, "save_total_limit": 9}
     whole, _ = run(tmp_path / "run", tokenizer, options, **common)
     resumed, _ = run(tmp_path / "run", tokenizer, options, resume=tmp_path / "run" / "checkpoint-5", **common)
     assert whole.state.global_step == resumed.state.global_step > 8

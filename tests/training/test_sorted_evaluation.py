@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, ModernBertConfig
 
 from finetune.arguments.fast_path import FastPathArguments
 from finetune.arguments.prediction import PredictArguments
@@ -35,9 +35,16 @@ def make_rows(kind: str) -> Dataset:
     return Dataset.from_dict({"input_ids": ids, "labels": labels})
 
 
-def make_model(kind: str):
+def make_model(kind: str, family: str = "bert"):
     torch.manual_seed(0)
-    config = bert_config(90, num_labels=5, hidden_size=64, num_hidden_layers=3, initializer_range=0.3, pad_token_id=0)
+    sizes = {"num_labels": 5, "hidden_size": 64, "num_hidden_layers": 3, "initializer_range": 0.3, "pad_token_id": 0}
+    if family == "bert":
+        config = bert_config(90, **sizes)
+    else:
+        ends = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 1)
+        config = ModernBertConfig(
+            vocab_size=90, num_attention_heads=2, intermediate_size=32, local_attention=16, **sizes, **ends
+        )
     head = AutoModelForSequenceClassification if kind == "texts" else AutoModelForTokenClassification
     return head.from_config(config).eval()
 
@@ -46,13 +53,13 @@ def keep_logits(evaluation):
     return lambda logits, labels: (logits.float(), evaluation(logits, labels)[1])
 
 
-def make_trainer(folder, kind: str, bf16: bool, **fast_path):
+def make_trainer(folder, kind: str, bf16: bool, family: str = "bert", **fast_path):
     tokenizer = word_level(WORDS, unk_token="<unk>", pad_token="<pad>")
     loss = SequenceLoss("single_label_classification") if kind == "texts" else TokenLoss()
     evaluation = SequenceEvaluationLoss(loss) if kind == "texts" else EvaluationLoss(loss)
     collator = (ClassificationCollator if kind == "texts" else TaggingCollator).for_tokenizer(tokenizer)
     parts = TrainerParts(
-        model=make_model(kind), tokenizer=tokenizer, collator=collator, loss=loss, train=make_rows(kind),
+        model=make_model(kind, family), tokenizer=tokenizer, collator=collator, loss=loss, train=make_rows(kind),
         validation=make_rows(kind), evaluation=keep_logits(evaluation),
         compute_metrics=lambda found: {"loss": mean_loss(found.predictions[1], found.label_ids)},
     )  # fmt: skip
@@ -81,14 +88,15 @@ def test_the_numbers_are_those_of_the_trainers_own_loop(tmp_path, kind, fast_pat
 
 @pytest.mark.parametrize("kind", ["words", "texts"])
 @pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bfloat16"])
-def test_the_numbers_are_those_of_prediction_whatever_shares_a_batch(tmp_path, kind, bf16):
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_the_numbers_are_those_of_prediction_whatever_shares_a_batch(tmp_path, family, kind, bf16):
     """Bit for bit: what a command of training writes and what predict.py says of the same rows cannot differ."""
-    trainer = make_trainer(tmp_path, kind, bf16)
+    trainer = make_trainer(tmp_path, kind, bf16, family)
     trainer.train()
     if not is_native(trainer.model):
         pytest.skip("no native step here")
     found = trainer.predict(trainer.eval_dataset).predictions[0]
-    model = make_model(kind)
+    model = make_model(kind, family)
     model.load_state_dict(trainer.model.state_dict())
     short = prepare_prediction(model, PredictArguments(bf16=bf16))
     rows = list(make_rows(kind))
