@@ -7,9 +7,9 @@
 Each task is one `finetune sweep` over learning rates and three seeds, in a folder of its own in --work; runs that are
 finished there are not run again. Scores are those of validation sets; test sets are not read (WNUT17's and MAMS's are not
 even given). A cell is a mean over seeds with its 95 % interval (Student's t, two degrees of freedom: wide). The Thai tasks
-need a Thai encoder, which is pretrained first (`examples/thai_from_scratch.sh`, ten minutes). "context_names" takes EWT's runs of
-proper nouns (UPOS PROPN) for entities of one kind, because no named entities with documents are at hand. The last line of
-standard output is JSON.
+need a Thai encoder, which is pretrained first (`examples/thai_from_scratch.sh`, ten minutes). "context_names" takes EWT's
+runs of proper nouns (UPOS PROPN) for entities of one kind, because no named entities with documents are at hand. The last
+line of standard output is JSON.
 """
 
 from __future__ import annotations
