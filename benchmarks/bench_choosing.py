@@ -101,6 +101,9 @@ SWEEPS = {
     ),
     "context_long_separated": Sweep("run_ner", ("document_context=16",), (*EWT, "--num_train_epochs", "6"), CORRECT),
     "context_names": Sweep("run_ner", ("document_context=0,64",), (*NAMES, "--num_train_epochs", "3"), TAGGED),
+    "context_names_bare": Sweep(
+        "run_ner", ("document_context=64",), (*NAMES, "--num_train_epochs", "3", "--context_separator", "False"), TAGGED
+    ),
     "sst2_full": Sweep("run_glue", (), (*SST2, "--learning_rate", "5e-5"), CORRECT),
     "sst2_lora": Sweep("run_glue", (), (*SST2, "--peft", "lora", "--learning_rate", "1e-3"), CORRECT),
 }  # fmt: skip

@@ -4,10 +4,10 @@
     python benchmarks/bench_processes.py --parts equality --rounds 3
 
 `equality`: whole commands on WNUT17 with MiniLM, as many rows a step either way, without dropout and in float32; with few
-steps and with more, whose difference is that of the steps alone. The losses of all steps have to agree. `costs`: one epoch of
-1, 2 and 4 times the sentences, with MiniLM, with one twice as deep and with one as wide as BERT-base (both drawn at random),
-by one process of one thread and by two: seconds of the whole command, and of the training in it. Sides take turns; intervals
-are 95 %, by bootstrap over rounds. The last line of standard output is JSON; `--write` keeps benchmarks/results/scaling.md.
+steps and with more, whose difference is that of the steps alone. The losses of all steps have to agree. `costs`: one epoch
+of 1, 2 and 4 times the sentences, with MiniLM, with one twice as deep and with one as wide as BERT-base (both drawn at
+random), by one process of one thread and by two: seconds of the whole command, and of the training in it. Sides take turns;
+intervals are 95 %, by bootstrap over rounds. The last line of standard output is JSON; `--write` keeps benchmarks/results/scaling.md.
 """
 
 from __future__ import annotations
@@ -208,7 +208,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=("equality", "costs"), default=["equality", "costs"])
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="of the costs")
-    parser.add_argument("--rows", nargs="+", type=int, default=[ROWS, 4 * ROWS], metavar="N", help="a step, of equality")
+    parser.add_argument(
+        "--rows", nargs="+", type=int, default=[ROWS, 4 * ROWS], metavar="N", help="a step, of equality"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", nargs=2, type=int, default=list(STEPS), metavar=("FEW", "MANY"), help="of equality")
     parser.add_argument("--epoch_steps", type=int, metavar="N", help="cut the epochs of the costs, to try the program")
