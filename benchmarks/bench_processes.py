@@ -7,7 +7,8 @@
 steps and with more, whose difference is that of the steps alone. The losses of all steps have to agree. `costs`: one epoch
 of 1, 2 and 4 times the sentences, with MiniLM, with one twice as deep and with one as wide as BERT-base (both drawn at
 random), by one process of one thread and by two: seconds of the whole command, and of the training in it. Sides take turns;
-intervals are 95 %, by bootstrap over rounds. The last line of standard output is JSON; `--write` keeps benchmarks/results/scaling.md.
+intervals are 95 %, by bootstrap over rounds. The last line of standard output is JSON; `--write` keeps
+benchmarks/results/scaling.md.
 """
 
 from __future__ import annotations
