@@ -7,13 +7,15 @@
 Each task is one `finetune sweep` over learning rates and three seeds, in a folder of its own in --work; runs that are
 finished there are not run again. Scores are those of validation sets; test sets are not read (WNUT17's and MAMS's are not
 even given). A cell is a mean over seeds with its 95 % interval (Student's t, two degrees of freedom: wide). The Thai tasks
-need a Thai encoder, which is pretrained first (`examples/thai_from_scratch.sh`, ten minutes). The last line of standard
-output is JSON.
+need a Thai encoder, which is pretrained first (`examples/thai_from_scratch.sh`, ten minutes). "context_names" takes EWT's
+runs of proper nouns (UPOS PROPN) for entities of one kind, because no named entities with documents are at hand. The last
+line of standard output is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import subprocess
@@ -51,7 +53,7 @@ class Sweep:
 
     def words(self, work: Path) -> list[str]:
         model = work / "thai" / "language-model" if self.thai else minilm_folder()
-        flags = [flag.replace("DATA", str(DATA)) for flag in (*self.flags, *ALWAYS)]
+        flags = [flag.replace("DATA", str(DATA)).replace("WORK", str(work)) for flag in (*self.flags, *ALWAYS)]
         return ["--grid", *self.grid, SEEDS, "--", "--model_name_or_path", str(model), *flags]
 
 
@@ -68,6 +70,7 @@ EWT = (
     *("--train_file", "DATA/ud/en_ewt-ud-dev.conllu.gz", "--validation_file", "DATA/ud/en_ewt-ud-test.conllu.gz"),
     *("--learning_rate", "1e-4", "--per_device_train_batch_size", "16"),
 )
+NAMES = ("--train_file", "WORK/names/dev.jsonl", "--validation_file", "WORK/names/test.jsonl", *EWT[4:])
 MAMS = ("--task_name", "mams", "--data_dir", "DATA/mams_atsa", "--max_train_samples", "2000")
 THAINER = ("--dataset_name", "thainer", "--data_dir", "DATA/thainer", "--label_name", "ner_tags")
 WISESIGHT = ("--dataset_name", "wisesight_sentiment", "--data_dir", "DATA/wisesight_sentiment")
@@ -89,17 +92,49 @@ SWEEPS = {
         "run_ner", ("num_train_epochs=1,3,6",), (*WNUT17, "--per_device_train_batch_size", "16", "--learning_rate", "1e-4"),
         TAGGED,
     ),
-    "context": Sweep("run_ner", ("document_context=0,64",), (*EWT, "--num_train_epochs", "3"), CORRECT),
-    "context_long": Sweep("run_ner", ("document_context=0,16",), (*EWT, "--num_train_epochs", "6"), CORRECT),
+    "context": Sweep(
+        "run_ner", ("document_context=0,64",), (*EWT, "--num_train_epochs", "3", "--context_separator", "False"), CORRECT
+    ),
+    "context_separated": Sweep("run_ner", ("document_context=64",), (*EWT, "--num_train_epochs", "3"), CORRECT),
+    "context_long": Sweep(
+        "run_ner", ("document_context=0,16",), (*EWT, "--num_train_epochs", "6", "--context_separator", "False"), CORRECT
+    ),
+    "context_long_separated": Sweep("run_ner", ("document_context=16",), (*EWT, "--num_train_epochs", "6"), CORRECT),
+    "context_names": Sweep("run_ner", ("document_context=0,64",), (*NAMES, "--num_train_epochs", "3"), TAGGED),
+    "context_names_bare": Sweep(
+        "run_ner", ("document_context=64",), (*NAMES, "--num_train_epochs", "3", "--context_separator", "False"), TAGGED
+    ),
     "sst2_full": Sweep("run_glue", (), (*SST2, "--learning_rate", "5e-5"), CORRECT),
     "sst2_lora": Sweep("run_glue", (), (*SST2, "--peft", "lora", "--learning_rate", "1e-3"), CORRECT),
 }  # fmt: skip
 PAIRS = {"LoRA beside full fine-tuning, SST-2": ("sst2_lora", "sst2_full")}
 
 
+def write_names(folder: Path) -> None:
+    """EWT's sentences with runs of proper nouns tagged as names, and the document of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("dev", "test"):
+        text = gzip.decompress((DATA / f"ud/en_ewt-ud-{part}.conllu.gz").read_bytes()).decode("utf-8")
+        document, records = 0, []
+        for block in text.strip().split("\n\n"):
+            document += "# newdoc" in block
+            cells = [line.split("\t") for line in block.split("\n") if not line.startswith("#")]
+            words = [row for row in cells if row[0].isdigit()]
+            is_name = [row[3] == "PROPN" for row in words]
+            tags = [
+                ("I-NAME" if place and is_name[place - 1] else "B-NAME") if named else "O"
+                for place, named in enumerate(is_name)
+            ]
+            records.append({"tokens": [row[1] for row in words], "tags": tags, "document_id": document})
+        lines = [json.dumps(record) + "\n" for record in records]
+        (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
 def run_sweep(name: str, work: Path) -> None:
     """The sweep's command; what is finished already is left as it is."""
     sweep = SWEEPS[name]
+    if "WORK" in "".join(sweep.flags):
+        write_names(work / "names")
     if sweep.thai and not (work / "thai" / "language-model" / "config.json").is_file():
         settings = {"OUTPUT_DIR": str(work / "thai"), "DATA_DIR": str(DATA), "SEEDS": " ", "PYTHON": sys.executable}
         subprocess.run(["bash", ROOT / "examples/thai_from_scratch.sh"], check=False, env={**os.environ, **settings})

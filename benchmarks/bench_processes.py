@@ -3,11 +3,12 @@
     python benchmarks/bench_processes.py --write                 # both parts, 7 rounds: an hour or more of two quiet cores
     python benchmarks/bench_processes.py --parts equality --rounds 3
 
-`equality`: whole commands on WNUT17 with MiniLM, 16 rows a step either way, without dropout and in float32; with few steps
-and with more, whose difference is that of the steps alone. The losses of all steps have to agree. `costs`: one epoch of 1, 2
-and 4 times the sentences, with MiniLM, with one twice as deep and with one as wide as BERT-base (both drawn at random), by
-one process of one thread and by two: seconds of the whole command, and of the training in it. Sides take turns; intervals
-are 95 %, by bootstrap over rounds. The last line of standard output is JSON; `--write` keeps benchmarks/results/scaling.md.
+`equality`: whole commands on WNUT17 with MiniLM, as many rows a step either way, without dropout and in float32; with few
+steps and with more, whose difference is that of the steps alone. The losses of all steps have to agree. `costs`: one epoch
+of 1, 2 and 4 times the sentences, with MiniLM, with one twice as deep and with one as wide as BERT-base (both drawn at
+random), by one process of one thread and by two: seconds of the whole command, and of the training in it. Sides take turns;
+intervals are 95 %, by bootstrap over rounds. The last line of standard output is JSON; `--write` keeps
+benchmarks/results/scaling.md.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from whole_commands import cost_of_a_step, of_load, ratio_of, read_wnut17_senten
 
 LOSS_TOLERANCE = 1e-3  # relative, of each step: written before any run
 OVERHEAD = 0.10  # the target
-ROWS = 16  # a step, over all processes
+ROWS = 16  # a step, over all processes, where nothing else is said
 STEPS = (10, 60)
 TIMES = (1, 2, 4)
 SENTENCES = 400
@@ -50,9 +51,9 @@ class Side:
     def __str__(self) -> str:
         return f"{self.processes} x {self.threads}"
 
-    def words(self) -> list[str]:
+    def words(self, rows: int) -> list[str]:
         several = ["--nproc", str(self.processes)] if self.processes > 1 else []
-        return ["--per_device_train_batch_size", str(ROWS // self.processes), *several]
+        return ["--per_device_train_batch_size", str(rows // self.processes), *several]
 
 
 THREADS, PROCESSES, SINGLE = Side(1, 2), Side(2, 1), Side(1, 1)
@@ -79,11 +80,11 @@ def make_model(name: str, folder: Path) -> str:
     return str(made)
 
 
-def call(side: Side, words: Sequence[str]) -> dict[str, Any]:
+def call(side: Side, words: Sequence[str], rows: int = ROWS) -> dict[str, Any]:
     """Seconds of a whole command by the clock and by the processor (all processes), those of its training, its losses."""
     still = "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0"
     common = ["--do_train", "--save_strategy", "no", "--seed", "1", "--learning_rate", "5e-5", "--bf16", "False"]
-    common += ["--config_overrides", still, "--logging_steps", "1", *side.words()]
+    common += ["--config_overrides", still, "--logging_steps", "1", *side.words(rows)]
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "run")
         command = [sys.executable, str(HERE.parent / "scripts" / "run_ner.py"), *common, *words]
@@ -99,21 +100,21 @@ def call(side: Side, words: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def take_turn(side: Side, words: Sequence[str], steps: tuple[int, int]) -> dict[str, Any]:
+def take_turn(side: Side, words: Sequence[str], rows: int, steps: tuple[int, int]) -> dict[str, Any]:
     """What a step costs, in seconds, and the whole longer command; the losses of that."""
-    short, long = (call(side, [*words, "--max_steps", str(count)]) for count in steps)
+    short, long = (call(side, [*words, "--max_steps", str(count)], rows) for count in steps)
     return {**long, **cost_of_a_step(short, long, steps)}
 
 
-def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def compare(options: argparse.Namespace, folder: Path, rows: int) -> dict[str, Any]:
     """Both sides in turns, after one command of each, which fills caches and builds kernels."""
     words = ["--model_name_or_path", minilm_folder(), "--train_file", str(folder / f"{max(TIMES)}.conll")]
     sides = {str(side): side for side in (THREADS, PROCESSES)}
     steps: tuple[int, int] = tuple(options.steps)  # type: ignore[assignment]
     for side in sides.values():
-        call(side, [*words, "--max_steps", str(steps[0])])
+        call(side, [*words, "--max_steps", str(steps[0])], rows)
     load = os.getloadavg()[0]
-    runs = call_in_turns(list(sides), options.rounds, lambda name: take_turn(sides[name], words, steps))
+    runs = call_in_turns(list(sides), options.rounds, lambda name: take_turn(sides[name], words, rows, steps))
     losses = [runs[name][0]["losses"] for name in sides]
     if len(losses[0]) != len(losses[1]):
         sys.exit(f"{len(losses[0])} and {len(losses[1])} losses are no pairs")
@@ -148,15 +149,15 @@ def measure_costs(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def describe(parts: dict[str, Any]) -> Iterator[str]:
-    if "equality" in parts:
-        yield from describe_equality(parts["equality"])
+    for rows, kept in parts.get("equality", {}).items():
+        yield from describe_equality(int(rows), kept)
     if "costs" in parts:
         yield from describe_costs(parts["costs"])
 
 
-def describe_equality(kept: dict[str, Any]) -> Iterator[str]:
+def describe_equality(per_step: int, kept: dict[str, Any]) -> Iterator[str]:
     few, many = kept["steps"]
-    yield f"## {ROWS} rows a step, as processes and as threads"
+    yield f"## {per_step} rows a step, as processes and as threads"
     yield ""
     yield f"{kept['date']}, {kept['rounds']} rounds of {few} and of {many} steps, {of_load(kept)}."
     yield f"The losses of the same step are at most {kept['losses_apart']:.1e} apart, relatively."
@@ -208,6 +209,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=("equality", "costs"), default=["equality", "costs"])
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="of the costs")
+    parser.add_argument(
+        "--rows", nargs="+", type=int, default=[ROWS, 4 * ROWS], metavar="N", help="a step, of equality"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", nargs=2, type=int, default=list(STEPS), metavar=("FEW", "MANY"), help="of equality")
     parser.add_argument("--epoch_steps", type=int, metavar="N", help="cut the epochs of the costs, to try the program")
@@ -222,7 +226,8 @@ def main() -> None:
         folder = Path(name)
         write_sentences(folder)
         if "equality" in options.parts:
-            parts["equality"] = compare(options, folder)
+            for rows in options.rows:
+                parts.setdefault("equality", {})[str(rows)] = compare(options, folder, rows)
         if "costs" in options.parts:
             parts["costs"] = measure_costs(options, folder)
     result = {"machine": hardware_line("cpu"), "parts": parts}

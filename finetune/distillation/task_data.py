@@ -80,7 +80,7 @@ def encode_sentences(task: TaggingTask, texts: list[InputText], segmenter: str) 
         task.labels,
         max_length=task.max_length,
         stride=task.stride,
-        context=task.options.document_context,
+        context=task.context,
         encoder=WordEncoder(task.tokenizer, lowercase=task.options.lowercase, space_token=space_token),
         name="unlabelled",
     )

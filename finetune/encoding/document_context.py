@@ -1,19 +1,63 @@
 """Windows of sentences -> the same windows with words of their neighbours around them, never beyond a document.
 
 The words around a window are read by the model and are nobody's to label: they are those that stand before and behind it in
-its document (FLERT, Schweter and Akbik, 2020, https://arxiv.org/abs/2011.06993). Words are numbered through the whole split.
+its document (FLERT, Schweter and Akbik, 2020, https://arxiv.org/abs/2011.06993), apart from it by the tokenizer's own token
+for that, as in flair. Words are numbered through the whole split.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from finetune.encoding.ragged import offsets_of
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
 Integers = npt.NDArray[np.integer]
+MOST_SEPARATORS = 2  # of a window: before its sentence and behind it
+
+
+@dataclass(frozen=True)
+class DocumentContext:
+    """What of its document is read around a sentence.
+
+    `size` subwords on each side at most, 0 for none; `separator` is the id of the token between a sentence and its
+    neighbours, None for none.
+    """
+
+    size: int = 0
+    separator: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.size > 0
+
+
+ALONE = DocumentContext()
+
+
+def choose_context(size: int, *, separated: bool, tokenizer: PreTrainedTokenizerBase) -> DocumentContext:
+    """`size` subwords of context, apart from the sentence by the tokenizer's separator, else by its end of a text.
+
+    A tokenizer that has neither is told of.
+    """
+    if not size or not separated:
+        return DocumentContext(size)
+    known = (tokenizer.sep_token_id, tokenizer.eos_token_id)
+    separator = next((index for index in known if index is not None), None)
+    if separator is None:
+        logger.warning(
+            "The tokenizer has no token that separates, so nothing stands between a sentence and its neighbours."
+        )
+    return DocumentContext(size, separator)
 
 
 def number_documents(keys: Sequence[Hashable]) -> list[int]:
@@ -70,11 +114,12 @@ def surround_windows(
     word_lengths: Integers,
     *,
     capacity: int,
-    context: int,
+    context: DocumentContext,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Windows with up to `context` subwords more on each side, in whole words, as far as document and room allow.
+    """Windows with up to `context.size` subwords more on each side, in whole words, as far as document and room allow.
 
-    Both sides share the room that a window leaves; what one side cannot use, the other may.
+    Both sides share the room that a window leaves; what one side cannot use, the other may. Where there is a separator
+    there is room left for two.
 
     Parameters
     ----------
@@ -84,14 +129,17 @@ def surround_windows(
         The first word of each window's document and the word behind its last one, two arrays (windows,).
     word_lengths
         Subwords of each word, (words,), at least 1; a word counts as at most `capacity`.
-    capacity, context
-        Subwords in a window, special tokens not counted; those that each side gets at most.
+    capacity
+        Subwords in a window, special tokens not counted.
+    context
+        What each side gets at most.
     """
     before = offsets_of(np.minimum(word_lengths, capacity))  # subwords before each word
     start, end = before[first], before[last]
-    room = capacity - (end - start)
-    left = start - np.maximum(start - context, before[borders[0]])
-    right = np.minimum(end + context, before[borders[1]]) - end
+    separators = 0 if context.separator is None else MOST_SEPARATORS
+    room = np.maximum(capacity - (end - start) - separators, 0)
+    left = start - np.maximum(start - context.size, before[borders[0]])
+    right = np.minimum(end + context.size, before[borders[1]]) - end
     left = np.minimum(left, np.maximum(room // 2, room - right))
     wide_first = np.searchsorted(before, start - left, side="left")
     room -= start - before[wide_first]

@@ -66,7 +66,8 @@ def find_too_small(settings: SavedSettings, least: Mapping[str, int]) -> list[st
 @dataclass(frozen=True)
 class TaggerSettings(SavedSettings):
     """How words become the input of a tagger, and its output tags. `word_segmenter` finds the words of raw text;
-    `document_context` subwords of the document are read around each sentence.
+    `document_context` subwords of the document are read around each sentence, behind a separator with `context_separator`
+    (models that were saved without a word of it have none).
 
     `transitions` are the learned scores of `--constrained_decoding learned`: a row for each label before, one for the
     beginning last; a column for each label after, one for the end last.
@@ -79,6 +80,7 @@ class TaggerSettings(SavedSettings):
     space_token: str | None = None
     word_segmenter: str = "auto"
     document_context: int = 0
+    context_separator: bool = False
     constrained_decoding: bool = False
     transitions: list[list[float]] | None = None
 

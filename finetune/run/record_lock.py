@@ -78,10 +78,11 @@ class RecordLock:
             logger.warning("%s cannot be removed (%s); it stays, and locks nothing.", self.path, error.strerror)
 
 
-def try_lock(descriptor: int, *, wait: bool) -> bool:
-    """Lock an open file; False where another process holds it."""
+def try_lock(descriptor: int, *, wait: bool, byte: int | None = None) -> bool:
+    """Lock an open file, or one byte of it; False where another process holds it."""
+    length, start = (0, 0) if byte is None else (1, byte)
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), length, start)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             raise

@@ -131,6 +131,9 @@ class TaggingArguments(SupervisedArguments):
         help="let every sentence be read with up to N subwords of its document before it and behind it, which are never "
         "labelled or scored; the data must mark documents. 0: sentences are read by themselves",
     )
+    context_separator: bool = argument(
+        True, help="with --document_context: put the tokenizer's separator between a sentence and its neighbours"
+    )
     label_all_tokens: bool = argument(False, help="train on all subwords of a word instead of the first")
     continue_labels: bool = argument(
         True, help="with --label_all_tokens: later subwords of a B- word are I-, as in run_ner.py, not B- again"

@@ -20,6 +20,7 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 from transformers import PreTrainedTokenizerBase
 
+from finetune.encoding.document_context import ALONE, DocumentContext
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.special_tokens import find_special_tokens
 from finetune.encoding.tag_column import TagColumn
@@ -50,7 +51,7 @@ def encode_tagging(
     *,
     max_length: int,
     stride: int = 0,
-    context: int = 0,
+    context: DocumentContext = ALONE,
     label_all_tokens: bool = False,
     continue_labels: bool = False,
     space_token: str | None = None,
@@ -76,8 +77,8 @@ def encode_tagging(
     stride
         Subwords that two windows of a sentence share at most.
     context
-        Subwords of the document that a window gets on each side, as far as `max_length` leaves room; a sentence is never
-        cut for their sake. 0: sentences are read by themselves.
+        What of the document a window gets on each side, as far as `max_length` leaves room; a sentence is never cut for
+        its sake. Without it sentences are read by themselves.
     label_all_tokens
         Label every subword of a word, not only its first. The word's prediction is read from the first alone.
     continue_labels

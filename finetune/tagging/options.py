@@ -41,6 +41,7 @@ def apply_settings(arguments: Arguments, saved: TaggerSettings) -> None:
         "space_token": saved.space_token,
         "word_segmenter": None if saved.word_segmenter == "auto" else saved.word_segmenter,
         "document_context": saved.document_context,
+        **({"context_separator": saved.context_separator} if saved.document_context else {}),
         "constrained_decoding": decoding,
     }
     apply_saved(arguments, TaggingArguments, trained_with)

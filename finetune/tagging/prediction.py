@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from finetune.arguments.prediction import PredictArguments
 from finetune.data.prediction_input import InputText, PredictionScore
-from finetune.encoding.document_context import number_documents
+from finetune.encoding.document_context import ALONE, DocumentContext, choose_context, number_documents
 from finetune.encoding.tags import TagScheme, read_spans
 from finetune.errors import Problem
 from finetune.models.exported import Network
@@ -82,8 +83,8 @@ class Tagger:
         if not self.context:
             return texts
         said = "Each text is read with up to %d subwords of its document on each side; an empty line ends a document."
-        logger.info(said, self.context)
-        return give_neighbours(texts, self.context)
+        logger.info(said, self.context.size)
+        return give_neighbours(texts, self.context.size)
 
     def tag(self, texts: Sequence[InputText]) -> Iterator[dict[str, Any]]:
         """One result for each text: its words, a tag and a probability for each, and the entities that the tags spell."""
@@ -120,7 +121,7 @@ class Tagger:
             max_length=self.max_length,
             stride=self.stride,
             name="input",
-            context=0 if documents is None else self.context,
+            context=ALONE if documents is None else self.context,
             documents=documents,
         )
 
@@ -151,11 +152,12 @@ class Tagger:
         saved = self.settings.stride
         return default if saved is None or saved > self.max_length // 2 else saved
 
-    @property
-    def context(self) -> int:
-        """Subwords of the document around each text: as asked, else as in training."""
-        asked = self.arguments.document_context
-        return self.settings.document_context if asked is None else asked
+    @cached_property
+    def context(self) -> DocumentContext:
+        """What of its document is read around each text: as much as asked, else as in training."""
+        asked, saved = self.arguments.document_context, self.settings
+        size = saved.document_context if asked is None else asked
+        return choose_context(size, separated=saved.context_separator, tokenizer=self.tokenizer)
 
     @property
     def is_constrained(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -13,6 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from finetune.arguments.model import ModelArguments
 from finetune.arguments.parser import Arguments
 from finetune.data.corpus import Corpus
+from finetune.encoding.document_context import DocumentContext, choose_context
 from finetune.encoding.labels import PreparedTags, build_label_list, prepare_tags
 from finetune.encoding.tag_column import TagColumn
 from finetune.encoding.tags import OUTSIDE, StrangeTagsError, TagScheme, detect_scheme
@@ -73,6 +74,12 @@ class TaggingTask(SupervisedTask):
         typed = self.options.stride
         return min(LONGEST_DEFAULT_STRIDE, self.max_length // 4) if typed is None else typed
 
+    @cached_property
+    def context(self) -> DocumentContext:
+        """What of its document is read around a sentence."""
+        options = self.options
+        return choose_context(options.document_context, separated=options.context_separator, tokenizer=self.tokenizer)
+
     @property
     def is_entities(self) -> bool:
         """Whether tags spell entities (scored by spans) or are one label per word (scored by words)."""
@@ -122,6 +129,7 @@ class TaggingTask(SupervisedTask):
             space_token=find_space_token(self.tokenizer, options.space_token),
             word_segmenter=options.word_segmenter or "auto",
             document_context=options.document_context,
+            context_separator=options.document_context > 0 and options.context_separator,
             constrained_decoding=options.constrained_decoding is not None,
             transitions=None if self.transitions is None else self.transitions.as_table(),
         )
@@ -295,7 +303,7 @@ def encode_splits(task: TaggingTask) -> dict[str, EncodedTagging]:
             task.labels,
             max_length=task.max_length,
             stride=task.stride,
-            context=options.document_context,
+            context=task.context,
             label_all_tokens=options.label_all_tokens,
             continue_labels=options.continue_labels,
             encoder=encoder,

@@ -6,13 +6,13 @@ What the columns are is told in tagging/encoding.py.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from finetune.encoding.document_context import document_borders, surround_windows
+from finetune.encoding.document_context import ALONE, DocumentContext, document_borders, surround_windows
 from finetune.encoding.padding import IGNORED
 from finetune.encoding.ragged import offsets_of, ranges, split_rows, take_rows
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
@@ -62,13 +62,13 @@ def encode_windows(
     stride: int = 0,
     tags: TagIds | None = None,
     name: str = "split",
-    context: int = 0,
+    context: DocumentContext = ALONE,
     documents: npt.NDArray | None = None,
 ) -> EncodedWindows:
     """Windows of at most `max_length` subwords, special tokens counted; what is unusual is said under `name`.
 
-    With `context`, so many subwords of neighbouring sentences stand around each window at most, of the same of `documents`
-    (sentences,); they are nobody's to label.
+    With `context`, subwords of neighbouring sentences stand around each window, of the same of `documents` (sentences,);
+    they are nobody's to label.
 
     Raises:
         UsageError: `max_length` leaves no room for a subword, or `stride` is not shorter than a window.
@@ -79,14 +79,17 @@ def encode_windows(
     windows = plan_windows(lengths, words.sentence_offsets, capacity=capacity, stride=stride)
     owned = own_words(windows, lengths, capacity)
     own_subwords = count_subwords(windows, lengths, capacity)
+    read, separators = WordsRead(*window_words(windows), owned), 0
     if context and documents is not None:
-        windows, owned = _with_context(windows, owned, documents, words, capacity=capacity, context=context)
-    columns = _columns(words, windows, owned, tags, capacity, special)
+        read = _with_context(windows, owned, documents, words, capacity=capacity, context=context)
+        separators = int((read.numbers == len(lengths)).sum())
+    columns = _columns(_with_separator(words, context), windows, read, tags, capacity, special)
     if "token_type_ids" not in tokenizer.model_input_names:
         del columns["token_type_ids"]
     counts = _counts(words, windows, capacity)
     if context:
-        counts["context_pieces"] = len(columns["input_ids"][0]) - own_subwords - len(special) * len(windows)
+        added = len(columns["input_ids"][0]) - own_subwords - len(special) * len(windows)
+        counts["context_pieces"] = added - separators
     notes = describe_counts(counts, max_length, name)
     for level, note in notes:
         logger.log(level, "%s", note)
@@ -102,6 +105,23 @@ def keep_sentences(encoded: EncodedWindows, first: int, last: int) -> EncodedWin
     return EncodedWindows(columns, encoded.sentence[kept] - first, lengths, encoded.counts, encoded.notes)
 
 
+@dataclass(frozen=True)
+class WordsRead:
+    """What windows read, word by word, one window after the other: three arrays (words of all windows,)."""
+
+    numbers: npt.NDArray[np.int64]  # of words, through the split; behind the last one that of the separator
+    windows: npt.NDArray[np.int64]
+    owned: npt.NDArray[np.bool_]  # whether the window trains and scores the word
+
+
+def _with_separator(words: EncodedWords, context: DocumentContext) -> EncodedWords:
+    """The same words, and behind all sentences one more that is the separator of `context`, if it has one."""
+    if context.separator is None:
+        return words
+    ids = np.append(words.ids, np.int32(context.separator))
+    return replace(words, ids=ids, word_offsets=np.append(words.word_offsets, len(ids)))
+
+
 def _with_context(
     windows: Windows,
     owned: npt.NDArray[np.bool_],
@@ -109,17 +129,31 @@ def _with_context(
     words: EncodedWords,
     *,
     capacity: int,
-    context: int,
-) -> tuple[Windows, npt.NDArray[np.bool_]]:
-    """Windows with the words of their document around them, and again whether a window owns a word: none of those."""
+    context: DocumentContext,
+) -> WordsRead:
+    """What windows read with the words of their document around them, which they do not own.
+
+    A separator stands where words of another sentence begin, on either side of the window's own sentence.
+    """
     of_sentences = document_borders(documents, words.sentence_offsets)
     borders = (of_sentences[0][windows.sentence], of_sentences[1][windows.sentence])
     lengths = np.diff(words.word_offsets)
     first, last = surround_windows(windows.first, windows.last, borders, lengths, capacity=capacity, context=context)
     wide = Windows(windows.sentence, first, last)
     own = np.zeros(int((last - first).sum()), dtype=bool)
-    own[ranges(offsets_of(last - first)[:-1] + windows.first - first, windows.last - windows.first)] = owned
-    return wide, own
+    starts = offsets_of(last - first)[:-1]
+    own[ranges(starts + windows.first - first, windows.last - windows.first)] = owned
+    read = WordsRead(*window_words(wide), own)
+    if context.separator is None:
+        return read
+    begin, end = (words.sentence_offsets[side:][windows.sentence] for side in (0, 1))
+    before, behind = np.flatnonzero(first < begin), np.flatnonzero(last > end)
+    places = np.concatenate([(starts + begin - first)[before], (starts + end - first)[behind]])
+    return WordsRead(
+        np.insert(read.numbers, places, len(lengths)),
+        np.insert(read.windows, places, np.concatenate([before, behind])),
+        np.insert(read.owned, places, False),
+    )
 
 
 def check_window(max_length: int, stride: int, special: int) -> int:
@@ -150,26 +184,26 @@ def check_window(max_length: int, stride: int, special: int) -> int:
 def _columns(
     words: EncodedWords,
     windows: Windows,
-    owned: npt.NDArray[np.bool_],
+    read: WordsRead,
     tags: TagIds | None,
     capacity: int,
     special: SpecialTokens,
 ) -> dict[str, tuple[npt.NDArray, npt.NDArray[np.int64]]]:
     """Each column as (values, offsets). First the bodies of all windows, flat; then special tokens around each."""
-    numbers, owner = window_words(windows)  # (window words,)
+    numbers, owned = read.numbers, read.owned
     counts = np.minimum(np.diff(words.word_offsets), capacity)[numbers]
     subword_offsets = offsets_of(counts)
     first = subword_offsets[:-1]
     ids = words.ids[ranges(words.word_offsets[numbers], counts)]  # (subwords of all windows,)
     positions = np.full(len(ids), IGNORED)
-    in_sentence = numbers - words.sentence_offsets[windows.sentence[owner]]
+    in_sentence = numbers - words.sentence_offsets[windows.sentence[read.windows]]
     positions[first] = np.where(owned, in_sentence, IGNORED)
     labels = np.full(len(ids), IGNORED)
     if tags is not None and len(numbers):
-        ids_of_tags = tags.ids[numbers]
+        ids_of_tags = np.append(tags.ids, UNKNOWN)[numbers]  # the separator has no tag
         labels = np.repeat(np.where(owned, tags.later[ids_of_tags], IGNORED), counts)
         labels[first] = np.where(owned & (ids_of_tags != UNKNOWN), ids_of_tags, IGNORED)
-    offsets = subword_offsets[offsets_of(windows.last - windows.first)]
+    offsets = subword_offsets[offsets_of(np.bincount(read.windows, minlength=len(windows)))]
     blank_before, blank_after = np.full(len(special.prefix), IGNORED), np.full(len(special.suffix), IGNORED)
     template: dict[str, tuple[npt.NDArray, npt.NDArray, npt.NDArray]] = {
         "input_ids": (ids, special.prefix, special.suffix),

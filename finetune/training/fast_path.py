@@ -39,6 +39,7 @@ from finetune.training.allocator import keep_freed_memory
 from finetune.training.fast_prediction import describe
 from finetune.training.length_batches import LengthBatchSampler, use_length_batches
 from finetune.training.precision import PrecisionChoice, choose_precision
+from finetune.training.shared_gradients import share_gradients
 from finetune.training.sorted_evaluation import row_lengths
 from finetune.training.trainer import FinetuneTrainer
 from finetune.training.unpadded_batches import annotate_batches
@@ -171,6 +172,7 @@ def prepare_trainer(trainer: FinetuneTrainer, options: FastPathArguments) -> Non
     trainer.clips_in_optimizer = trainer.sorts_evaluation = True
     trainer.native_adamw = trainer.args.device.type == "cpu" and not options.no_native and why_no_kernels() is None
     trainer.add_callback(DecayRowsWithoutGradient())
+    share_gradients(trainer.accelerator)
     annotate_batches(trainer)
     if trainer.train_dataset is None or not (options.max_tokens_per_batch or options.length_window):
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import pytest
 
@@ -55,7 +56,9 @@ def test_tags_that_only_the_neighbours_tell_are_learnt(trained):
     assert "60 documents" in trained[12][2].stderr
     assert "never labelled" in trained[12][2].stderr
     assert "60 documents" not in trained[0][2].stderr
-    assert json.loads((trained[12][0] / "finetune_settings.json").read_text())["document_context"] == 12
+    saved = json.loads((trained[12][0] / "finetune_settings.json").read_text())
+    assert (saved["document_context"], saved["context_separator"]) == (12, True)
+    assert not json.loads((trained[0][0] / "finetune_settings.json").read_text())["context_separator"]
 
 
 def tags_of(stdout):
@@ -100,6 +103,29 @@ def test_prediction_reads_the_same_neighbours_across_chunks_and_formats(
         *asked,
     )
     assert tags_of(bare.stdout) == tags_of(alone.stdout) != tags_of(done.stdout)
+
+
+def count_separators(done):
+    """Of the first example that --dry_run shows."""
+    assert done.code == 0, done.stderr
+    return done.stdout.count("[SEP]")
+
+
+def test_a_separator_stands_between_neighbours_unless_told_otherwise_or_saved_without(
+    trained, corpus, call_command, tiny_bert, tmp_path
+):
+    asked = ("--data_dir", corpus, "--use_cpu", "--dry_run", "--output_dir", tmp_path / "run")
+    new = ("run_ner.py", "--model_name_or_path", tiny_bert, *asked, "--do_train", "--document_context", 12)
+    alone = count_separators(call_command(*new[:-2]))
+    assert count_separators(call_command(*new)) > alone
+    assert count_separators(call_command(*new, "--context_separator", False)) == alone
+    shutil.copytree(trained[12][0], tmp_path / "older")
+    going_on = ("run_ner.py", "--model_name_or_path", tmp_path / "older", *asked, "--do_eval")
+    assert count_separators(call_command(*going_on)) > alone
+    settings = tmp_path / "older" / "finetune_settings.json"
+    kept = {key: value for key, value in json.loads(settings.read_text()).items() if key != "context_separator"}
+    settings.write_text(json.dumps(kept))
+    assert count_separators(call_command(*going_on)) == alone
 
 
 def test_data_without_documents_are_refused_all_at_once(call_command, tiny_bert, tmp_path):
