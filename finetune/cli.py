@@ -39,6 +39,7 @@ from finetune.errors import (
 )
 from finetune.run.failures import explain
 from finetune.run.folder import Request, Run
+from finetune.run.garbage import collect_rarely
 from finetune.run.hub import push_run
 from finetune.run.launcher import check_launcher, is_main_process
 from finetune.run.launching import launch_processes, resolve_processes
@@ -90,6 +91,7 @@ def launch(make_parser: MakeParser, main: Main, *, needs_folder: bool = True, st
     Exit codes: 0 done, 1 the machine or a bug, 2 arguments or data, 3 non-finite training, 4 locked, 75 interrupted
     with the state saved, 130 interrupted twice. `docs/errors.md` explains each.
     """
+    collect_rarely()
     open_missing_streams()
     command = Command(make_parser, main, needs_folder=needs_folder)
     outcome = command.run()

@@ -30,6 +30,7 @@ from finetune.models.adapting import Trained, adapt_for_training
 from finetune.models.prediction import tell_missing_gpus
 from finetune.run.failures import first_line
 from finetune.run.folder import Run
+from finetune.run.garbage import collect_as_usual
 from finetune.training.averaging import Averages
 from finetune.training.batch_parts import cut_batches
 from finetune.training.callbacks import (
@@ -150,6 +151,7 @@ def build_trainer(
         patience: evaluations without improvement after which training stops.
         fast_path: what of it is switched off; None leaves all of it on.
     """
+    collect_as_usual()
     fast_path = fast_path or FastPathArguments()
     configs = [module.config for module in parts.model.modules() if isinstance(module, PreTrainedModel)]
     values = resolve_evaluation(resolve_precision(values, fast_path, configs))
