@@ -18,6 +18,7 @@ from workloads import Workload, load_prediction
 Logits = list[np.ndarray]  # (tokens, labels) of each row
 Predict = Callable[[Sequence[dict[str, Any]]], Logits]
 IGNORED = -100
+OUTPUT = tempfile.TemporaryDirectory()  # of trainers that write nothing; gone with the process
 EAGER_TOKENS, OPENVINO_TOKENS = 4096, 1024  # with padding, in a batch: what each of them was quickest with
 
 
@@ -34,7 +35,7 @@ def make_side(name: str, batch: int, threads: int, length: int | None) -> tuple[
 
 def make_trainer(workload: Workload, model: Any, batch: int, recipe: dict[str, Any]) -> Any:
     options = {"batch": batch, "warmup": 1, "steps": 1, "device": "cpu"}
-    values = training_values(options, recipe, tempfile.mkdtemp())
+    values = training_values(options, recipe, OUTPUT.name)
     build = build_stock if recipe["side"] == "stock" else build_ours
     return build(workload, model, values, recipe)
 

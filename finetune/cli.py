@@ -25,7 +25,7 @@ from finetune.arguments.run import RunArguments
 from finetune.arguments.secrets import VARIABLES, hide, hide_in, remember_secrets
 from finetune.arguments.unattended import UnattendedArguments
 from finetune.commands import find_commands, find_scripts, format_commands, require_command
-from finetune.engine.ray_engine import SHARED_OUT, working_as_asked
+from finetune.engine.asking import SHARED_OUT, working_as_asked
 from finetune.errors import (
     EXIT_DONE,
     EXIT_FAILED,

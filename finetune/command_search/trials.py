@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from finetune.arguments.parser import CommandParser
 from finetune.command_search.space import make_cell
 from finetune.errors import EXIT_DONE, EXIT_NON_FINITE, RunError
+from finetune.run.evaluations import VARIABLE, read_evaluations
 from finetune.run.parent import name_parent
 from finetune.run.signals import StopRequest
 from finetune.search.pruning import find_best
@@ -29,7 +30,6 @@ from finetune.search.study import SamplerMaker
 from finetune.search.trials import REASON, describe_values
 from finetune.search.turns import OWNER
 from finetune.sweep.task import SweepRun, plan_run, read_last_line
-from finetune.training.evaluation_lines import VARIABLE, read_evaluations
 
 logger = logging.getLogger(__name__)
 

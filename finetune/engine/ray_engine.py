@@ -7,22 +7,17 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from finetune.arguments.engine import AUTO, RAY, EngineArguments
-from finetune.arguments.parser import Arguments
-from finetune.arguments.processes import ProcessArguments
 from finetune.engine.actor import Order
-from finetune.engine.cluster import open_cluster, require_ray
+from finetune.engine.cluster import open_cluster
 from finetune.engine.kept_results import KeptResults
 from finetune.engine.pool import Pool, Size
-from finetune.errors import Problem, UsageError
 from finetune.run.cache import VARIABLE as CACHE
 from finetune.run.cache import cache_folder
-from finetune.run.engines import Job, Needs, working_by
-from finetune.run.launcher import is_launched
+from finetune.run.engines import Job, Needs
 from finetune.run.manifest import library_versions
 
 logger = logging.getLogger(__name__)
@@ -32,7 +27,6 @@ HANDED_ON = (  # variables that decide what is computed, or how files are reache
     *("HF_", "HUGGING", "TRANSFORMERS_", "TOKENIZERS_", "TORCH", "ATEN_", "MKL_", "ONEDNN_", "OMP_", "FINETUNE_"),
     *("AWS_", "GOOGLE_", "AZURE_", "FSSPEC_", "http_proxy", "https_proxy", "no_proxy"),
 )
-SHARED_OUT = "why_one_process"  # what a group has whose command can share all of its work out
 KEPT_HERE = ("FINETUNE_LAUNCHED", "FINETUNE_ONLY_JUDGE_FLAGS")
 
 
@@ -73,7 +67,7 @@ class RayEngine:
         kept = KeptResults(needs.kept, needs.key()) if needs.kept is not None and needs.key is not None else None
         if kept is not None and kept.found:
             logger.info("%d parts of this work are there already.", len(kept.found))
-        logger.info("Working in %d processes of %d threads on the Ray cluster.", size.processes, size.cores)
+        logger.info("Processes on the Ray cluster: %d, threads of each: %d.", size.processes, size.cores)
         pool = Pool(self.ray, self._order(job, needs, size.cores), size)
         try:
             yield from pool.results(kept)
@@ -107,41 +101,3 @@ class RayEngine:
             addresses=dict(self.addresses),
             versions=library_versions(),
         )
-
-
-@contextmanager
-def working_as_asked(arguments: Arguments, why_here: str | None, *, on_processor: bool) -> Iterator[None]:
-    """Inside, work is done by the engine that the user named; `why_here` is what keeps it in this process, in words.
-
-    Raises:
-        UsageError: Ray is asked for, and is not installed, or has nothing to share out.
-    """
-    asked = arguments.find(EngineArguments)
-    if asked is None or asked.engine != RAY:
-        yield
-        return
-    require_engine(why_here, shares_all=any(hasattr(group, SHARED_OUT) for group in arguments.groups.values()))
-    processes = arguments.find(ProcessArguments)
-    engine = RayEngine(
-        asked.ray_address or AUTO,
-        processes=processes.nproc if processes else None,
-        addresses=arguments.addresses,
-        on_processor=on_processor,
-    )
-    try:
-        with working_by(engine):
-            yield
-    finally:
-        engine.close()
-
-
-def require_engine(why_here: str | None, *, shares_all: bool) -> None:
-    """Raises:
-    UsageError: as `working_as_asked`.
-    """
-    require_ray()
-    if shares_all and is_launched():
-        found = "--engine ray: a launcher has started this process"
-        raise UsageError(Problem(found, remedy="start the command itself, which is one process; Ray starts the others"))
-    if why_here is not None:
-        raise UsageError(Problem(f"--engine ray: {why_here}", remedy="drop it"))

@@ -90,7 +90,7 @@ def test_json_of_users_is_parsed_in_one_place(repository):
         *("arguments/legacy.py", "arguments/values.py", "arguments/config_file.py", "encoding/control_tokens.py"),
         *("tokenization/subword_training.py", "tokenization/loading.py", "tokenization/thai_words.py"),
         *("lm_experiments/dotted.py", "sweep/task.py", "models/whole_weights.py"),
-        *("run/hub.py", "run/remote_files.py", "training/evaluation_lines.py"),
+        *("run/hub.py", "run/remote_files.py", "run/evaluations.py"),
         *(
             "run/siblings.py",
             "surprisal/shared_chunks.py",

@@ -37,7 +37,7 @@ SHIPPED = Path(__file__).parent / "libraries"  # what a wheel brings along; a ch
 COMPILERS = ("g++", "clang++", "c++")
 # Sums stay in the order in which they are written (no -ffast-math, which would also change how the whole process rounds
 # tiny numbers); what is left out are errno and traps, which nobody reads.
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
+FLAGS: tuple[str, ...] = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
 
 
 class NoLibraryError(Exception):

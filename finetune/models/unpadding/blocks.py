@@ -45,6 +45,10 @@ class AttentionBlock:
         part = places[self.first : self.first + len(self.gather)]
         return part.view(-1, self.length, places.shape[-1])
 
+    def sees_all(self, window: int | None) -> bool:
+        """Whether there is no padding, and no key too far away."""
+        return not len(self.padding) and (window is None or window >= self.length)
+
     def visible(self, window: int | None) -> Tensor:
         """(sentences, 1, 1 or length, length) bool: which keys a query may see. A padding query sees every real key."""
         visible = self.present[:, None, None, :]

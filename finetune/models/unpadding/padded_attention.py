@@ -38,7 +38,8 @@ def attend(
     """
     blocks = _blocks_of(layout, query.shape[1])
     if query.device.type != "cpu" or (dropout == 0.0 and layout.longest >= _LONG):
-        return _attend_by_sdpa(query, key, value, blocks, scale=scale, dropout=dropout, window=window)
+        masks = _masks_of(layout, blocks, window)
+        return _attend_by_sdpa(query, key, value, blocks, masks, scale=scale, dropout=dropout)
     biases = _biases_of(layout, blocks, window, query.dtype)
     return _PaddedAttention.apply(query, key, value, blocks, biases, scale, dropout, layout.fast_dropout)
 
@@ -58,20 +59,29 @@ def _biases_of(
     return layout.derived[name]
 
 
+def _masks_of(layout: TokenLayout, blocks: AttentionBlocks, window: int | None) -> tuple[Tensor | None, ...]:
+    """What keys may be seen in each block; None for all, which torch's kernels compute faster than a mask that says so."""
+    name = ("visible", blocks.heads, window)
+    if name not in layout.derived:
+        layout.derived[name] = tuple(
+            None if block.sees_all(window) else block.visible(window) for block in blocks.blocks
+        )
+    return layout.derived[name]
+
+
 def _attend_by_sdpa(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     blocks: AttentionBlocks,
+    masks: Sequence[Tensor | None],
     *,
     scale: float,
     dropout: float,
-    window: int | None,
 ) -> Tensor:
     attended = []
-    for block in blocks.blocks:
+    for block, mask in zip(blocks.blocks, masks, strict=True):
         q, k, v = (block.pad(rows).unflatten(0, (-1, block.heads)) for rows in (query, key, value))
-        mask = block.visible(window)
         part = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
         attended.append(part.reshape(-1, query.shape[-1]))
     return blocks.pack(torch.cat(attended))
