@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,12 +24,13 @@ from finetune.data.text_rows import read_text_chunks
 from finetune.encoding.blocks import Blocks, LinePacker, Packer, SentencePacker, StreamPacker
 from finetune.encoding.documents import DocumentRules, encode_documents
 from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, count_lines, encode_lines, tell_lines
+from finetune.encoding.kept_lines import keep_lines
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.encoding.token_store import DESCRIPTION, FORMAT, TokenStoreWriter
 from finetune.encoding.word_references import join_words
 from finetune.errors import DataError, Problem
-from finetune.run.engines import Reread
+from finetune.run.engines import Keeping, Reread
 from finetune.run.progress import Progress
 from finetune.run.record_lock import only_one_prepares
 
@@ -89,7 +91,8 @@ def prepare_store(
     `references` is a file that joins subwords into words (see `word_references.py`); for lines as examples.
 
     Its arrays are the same, byte for byte, for any number of workers, and for packed and unpacked files. Several
-    processes may ask at once: one makes it, the others wait.
+    processes may ask at once: one makes it, the others wait. What a Ray cluster has tokenized when it is interrupted
+    waits beside the folder for the next time that it is asked.
 
     Raises:
         DataError: the files hold no text, text that is not UTF-8, or cannot be read.
@@ -104,7 +107,8 @@ def prepare_store(
         specials = find_special_tokens(tokenizer)
         packer = build_packer(settings, tokenizer, specials)
         with TokenStoreWriter(folder, dtype=encoder.dtype, has_flags=settings.keep_flags) as writer:
-            batches = encode_texts(paths, encoder, tokenizer, settings, workers=workers)
+            keeping = keep_lines(folder)
+            batches = encode_texts(paths, encoder, tokenizer, settings, workers=workers, keeping=keeping)
             if references:
                 batches = join_words(batches, references, len(specials.prefix))
             counts = _fill(writer, packer, batches, paths)
@@ -115,6 +119,7 @@ def prepare_store(
                 "files": files,
             }
             writer.commit(description)
+        shutil.rmtree(keeping.folder, ignore_errors=True)  # of a start before this one, too
         tell_counts(counts, writer.examples, writer.tokens, settings)
     return folder
 
@@ -184,20 +189,27 @@ def encode_texts(
     settings: CorpusSettings,
     *,
     workers: int,
+    keeping: Keeping | None = None,
 ) -> Iterator[EncodedLines]:
     """The text of all files as `settings` have it tokenized: as it stands, or line by line."""
+    how: dict[str, Any] = {"column": settings.column, "keeping": keeping}
     if settings.documents is None:
-        return encode_files(paths, LineEncoder(encoder, settings.rules), workers=workers, column=settings.column)
+        return encode_files(paths, LineEncoder(encoder, settings.rules), workers=workers, **how)
     workers = useful_workers(paths, workers)
-    return encode_documents(paths, encoder, tokenizer, settings.documents, workers=workers, column=settings.column)
+    return encode_documents(paths, encoder, tokenizer, settings.documents, workers=workers, **how)
 
 
 def encode_files(
-    paths: Sequence[Path], encoder: LineEncoder, *, workers: int, column: str = "text"
+    paths: Sequence[Path],
+    encoder: LineEncoder,
+    *,
+    workers: int,
+    column: str = "text",
+    keeping: Keeping | None = None,
 ) -> Iterator[EncodedLines]:
     """The lines of all files, by as many of `workers` as the amount of text is worth."""
     chunks = Reread(partial(read_text_chunks, column=column), (paths,), paths)
-    return encode_lines(chunks, encoder, paths=paths, workers=useful_workers(paths, workers))
+    return encode_lines(chunks, encoder, paths=paths, workers=useful_workers(paths, workers), keeping=keeping)
 
 
 def useful_workers(paths: Sequence[Path], workers: int) -> int:

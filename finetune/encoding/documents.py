@@ -25,7 +25,7 @@ from finetune.encoding.ragged import offsets_of, ranges
 from finetune.encoding.special_tokens import find_special_tokens, find_start_names, find_start_token, strip_start
 from finetune.encoding.subwords import SubwordEncoder, Subwords
 from finetune.errors import DataError, Problem
-from finetune.run.engines import Reread
+from finetune.run.engines import Keeping, Reread
 from finetune.run.workers import map_in_order
 
 PIECE = 1 << 17  # characters of a document that are tokenized at a time
@@ -353,15 +353,16 @@ def encode_documents(
     workers: int,
     column: str = "text",
     piece: int = PIECE,
+    keeping: Keeping | None = None,
 ) -> Iterator[EncodedLines]:
-    """The subwords of all documents in order, one row for each text or piece of one.
+    """The subwords of all documents in order, one row for each text or piece of one; `keeping` as in `map_in_order`.
 
     Raises:
         DataError: as `read_documents` and `find_text_ends`.
     """
     encoder = PieceEncoder(subwords, find_text_ends(tokenizer, rules))
     batches = Reread(read_batches, (paths, subwords, rules, column, piece), paths)
-    yield from carry_borders(map_in_order(encoder, batches, workers=workers))
+    yield from carry_borders(map_in_order(encoder, batches, workers=workers, keeping=keeping))
 
 
 def read_batches(

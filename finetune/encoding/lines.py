@@ -13,6 +13,7 @@ import numpy.typing as npt
 from finetune.data.documents import Boundary
 from finetune.data.text import TextChunk, explain_unreadable
 from finetune.encoding.subwords import SubwordEncoder
+from finetune.run.engines import Keeping
 from finetune.run.workers import map_in_order
 
 logger = logging.getLogger(__name__)
@@ -118,15 +119,17 @@ def encode_lines(
     paths: Sequence[Path],
     workers: int,
     border_waits: bool = False,
+    keeping: Keeping | None = None,
 ) -> Iterator[EncodedLines]:
     """Encode chunks in order; a document border that falls between two chunks is put on the first line of the second.
 
-    `border_waits`: such a border lies in front of the first chunk.
+    `border_waits`: such a border lies in front of the first chunk. `keeping`: as in `map_in_order`.
 
     Raises:
         DataError: text that is not UTF-8, with the place in each of `paths` that has any.
     """
-    for encoded in carry_borders(map_in_order(encoder, chunks, workers=workers), border_waits=border_waits):
+    batches = map_in_order(encoder, chunks, workers=workers, keeping=keeping)
+    for encoded in carry_borders(batches, border_waits=border_waits):
         if not encoded.is_readable:
             explain_unreadable(paths)
         yield encoded

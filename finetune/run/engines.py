@@ -50,6 +50,16 @@ class Needs:
             shutil.rmtree(self.kept, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """Where an engine keeps finished results for a command that is started again, and how they are bytes there."""
+
+    folder: Path
+    key: Key
+    pack: Callable[[Any], bytes]
+    unpack: Callable[[bytes], Any]
+
+
 def kept_beside(output: Path) -> Path:
     """The folder in which finished results of an output wait."""
     return output.parent / f".{output.name}.parts"
@@ -79,16 +89,18 @@ class Reread:
 
 @dataclass(frozen=True)
 class Mapped:
-    """The job of a function over items."""
+    """The job of a function over items; `pack` is what makes bytes of its results, where those are asked for."""
 
     function: Callable[[Any], Any]
     items: Iterable[Any]
+    pack: Callable[[Any], bytes] | None = None
 
     def read(self) -> Iterator[Any]:
         return iter(self.items)
 
     def work(self, items: Iterator[Any]) -> Iterator[Any]:
-        return map(self.function, items)
+        results = map(self.function, items)
+        return results if self.pack is None else map(self.pack, results)
 
 
 _engine: Engine | None = None

@@ -19,7 +19,7 @@ from multiprocessing import connection
 from typing import Any, TypeVar
 
 from finetune.errors import RunError
-from finetune.run.engines import Mapped, Needs, Reread, find_engine
+from finetune.run.engines import Engine, Keeping, Mapped, Needs, Reread, find_engine
 from finetune.run.signals import LEFT_TO_PARENT
 
 Item = TypeVar("Item")
@@ -37,18 +37,21 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
+def map_in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, keeping: Keeping | None = None
+) -> Iterator[Result]:
     """`function(item)` for each item, in order, by `workers` processes; by this one where there is but one.
 
     At most `IN_FLIGHT_PER_WORKER` items a worker are read ahead. `function` and items must be picklable. Where an engine
-    works in place of this process, its processes do, if `items` themselves can be pickled and read there (`Reread`).
+    works in place of this process, its processes do, if `items` themselves can be pickled and read there (`Reread`); it
+    keeps what is finished as `keeping` says.
 
     Raises:
         RunError: a worker was killed (usually for memory). What `function` raises comes through.
     """
     engine = find_engine()
     if engine is not None and isinstance(items, Reread):
-        yield from engine.work_on(Mapped(function, items), Needs(items.files, workers, one_core=True))
+        yield from _map_by(engine, function, items, workers, keeping)
         return
     if workers <= 1:
         with one_tokenizer_thread():
@@ -71,6 +74,15 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], *, w
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _map_by(
+    engine: Engine, function: Callable[[Any], Any], items: Reread, workers: int, keeping: Keeping | None
+) -> Iterator[Any]:
+    if keeping is None:
+        return engine.work_on(Mapped(function, items), Needs(items.files, workers, one_core=True))
+    needs = Needs(items.files, workers, one_core=True, kept=keeping.folder, key=keeping.key)
+    return map(keeping.unpack, engine.work_on(Mapped(function, items, keeping.pack), needs))
 
 
 @contextmanager

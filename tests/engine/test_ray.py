@@ -167,6 +167,48 @@ def test_a_token_store_and_pregenerated_epochs_are_those_of_this_machine(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("flags", [["--line_by_line"], []], ids=["lines", "documents"])
+def test_an_interrupted_token_store_goes_on_with_the_parts_that_are_there(
+    cluster, call_command, tiny_bert, tmp_path, monkeypatch, flags
+):
+    from finetune.engine import ledger
+    from finetune.errors import Preempted
+
+    corpus = write_texts(tmp_path / "corpus.txt", 150_000)
+
+    def tokenize(name: str) -> list[object]:
+        made = ["--build_dataset_only", "--datasets_cache_dir", tmp_path / f"cache-{name}", *flags]
+        return ["run_mlm.py", "--model_name_or_path", tiny_bert, "--train_file", corpus, *made,
+                "--output_dir", tmp_path / f"mlm-{name}"]  # fmt: skip
+
+    assert call_command(*tokenize("local")).code == 0
+    give = ledger.Ledger.results
+
+    def stop_in_the_middle(self):
+        for result in give(self):
+            if self.turn > 2:
+                raise Preempted("stopped by a test")
+            yield result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.Ledger, "results", stop_in_the_middle)
+        assert call_command(*on(cluster, *tokenize("far"))).code == 75
+    parts = next((tmp_path / "cache-far").glob(".corpus-*.parts"))
+    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("[0-9]*")}
+    assert len(kept) >= 2
+    written = []
+    keep = ledger.KeptResults.write
+    monkeypatch.setattr(ledger.KeptResults, "write", lambda *words: (written.append(words[1]), keep(*words)))
+    done = call_command(*on(cluster, *tokenize("far")))
+    assert done.code == 0 and f"{len(kept)} parts of this work are there already" in done.stderr, done.stderr
+    assert written and not {*map(str, written)} & kept.keys(), "no part is done twice"
+    stores = [next((tmp_path / f"cache-{name}").glob("corpus-*")) for name in ("local", "far")]
+    names = sorted(path.name for path in stores[0].iterdir())
+    assert [(stores[0] / name).read_bytes() for name in names] == [(stores[1] / name).read_bytes() for name in names]
+    assert not parts.exists()
+
+
+@pytest.mark.slow
 def test_a_file_that_a_node_does_not_see_is_named_with_the_node(cluster, tmp_path):
     from finetune.engine.ray_engine import RayEngine
     from finetune.errors import DataError
