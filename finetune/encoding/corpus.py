@@ -23,8 +23,8 @@ from finetune.data.text import PACKED_SUFFIX
 from finetune.data.text_rows import read_text_chunks
 from finetune.encoding.blocks import Blocks, LinePacker, Packer, SentencePacker, StreamPacker
 from finetune.encoding.documents import DocumentRules, encode_documents
-from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, count_lines, encode_lines, tell_lines
 from finetune.encoding.kept_lines import keep_lines
+from finetune.encoding.lines import EncodedLines, LineEncoder, LineRules, count_lines, encode_lines, tell_lines
 from finetune.encoding.special_tokens import SpecialTokens, find_special_tokens
 from finetune.encoding.subwords import SubwordEncoder
 from finetune.encoding.token_store import DESCRIPTION, FORMAT, TokenStoreWriter
