@@ -9,6 +9,7 @@ OPTIONAL = ("datasets", "pyarrow", "pythainlp", "regex", "scipy", "sklearn", "tr
 NETWORK_PACKAGES = ("requests", "httpx", "urllib3", "huggingface_hub", "aiohttp")
 NETWORK_NAMES = ("ConnectionError", "ConnectError", "Timeout", "Offline", "LocalEntryNotFound", "MaxRetry", "HTTPError")
 LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
+PROCESS_ENDED = "of this training has ended"  # what the gradients' own way between processes says of it
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 OF_THE_MACHINE = (*FULL_DISK, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no fault of what the user typed
 # safetensors and torch.save wrap a full disk in exceptions of their own; torch's zip writer finds itself elsewhere.
@@ -124,7 +125,8 @@ def _lost_process(error: BaseException) -> str | None:
     text = str(error)
     of_backend = type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError")
     of_gloo = isinstance(error, RuntimeError) and "gloo" in text and any(word in text for word in LOST_CONNECTION)
-    if not of_backend and not of_gloo:
+    of_ours = isinstance(error, RuntimeError) and PROCESS_ENDED in text
+    if not of_backend and not of_gloo and not of_ours:
         return None
     return (
         f"another process of this training was lost ({first_line(error)}); "

@@ -27,6 +27,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 from torch import Tensor
 
+from finetune.run.failures import PROCESS_ENDED
 from finetune.run.record_lock import try_lock
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class SharedSums:
     def _require_all_alive(self) -> None:
         for other in range(self.processes):
             if other != self.rank and try_lock(self.file, wait=False, byte=other):
-                raise RuntimeError(f"process {other} of this training has ended")
+                raise RuntimeError(f"process {other} {PROCESS_ENDED}")
 
 
 def share_sums() -> SharedSums | str:
