@@ -86,7 +86,7 @@ inline void score(const Stored* a, int64_t a_stride, int64_t queries, int64_t si
                   const Stored* packed, float* scores) {
   for (int64_t first = keys.first; first < keys.first + keys.count; first += kBlock)
     multiply(queries, block_width(keys.total, first), even(size), a, a_stride, packed + first * even(size),
-             scores + first - keys.first, keys.length, false);
+             scores + first - keys.first, keys.length, Into::kOver);
 }
 
 // target (rows, size) = a (rows, keys) times their rows of a packed (tokens, size); target rows are round_up(size, 16) apart.
@@ -95,19 +95,19 @@ inline void combine(const Stored* a, int64_t rows, const KeyRange& keys, int64_t
   for (int64_t first = 0; first < size; first += kBlock) {
     const int64_t width = block_width(size, first);
     multiply(rows, width, even(keys.count), a, keys.length, packed + first * even(keys.total) + keys.first * width,
-             target + first, round_up(size, 16), false);
+             target + first, round_up(size, 16), Into::kOver);
   }
 }
 
 // The same where a is the transposed of what `lay_across` was given, (depth, rows).
 template <class Stored>
 inline void combine_across(const Stored* a, int64_t rows, int64_t depth, int64_t size, const Stored* packed, float* target,
-                           bool add) {
+                           Into into) {
   const int64_t steps = even(depth), stride = round_up(size, 16);
   for (int64_t row = 0; row < rows; row += kBlock)
     for (int64_t first = 0; first < size; first += kBlock)
       multiply_across(std::min(kBlock, rows - row), block_width(size, first), steps, a, rows, row, packed + first * steps,
-                      target + row * stride + first, stride, add);
+                      target + row * stride + first, stride, into);
 }
 
 // Rows (rows, size) of float32, round_up(size, 16) apart, become `Stored` rows `stride` apart.
@@ -236,7 +236,7 @@ struct HeadGradients {
 // Gradients of a strip's queries, and what they add to those of keys and values: scores and probabilities are computed again.
 template <class Stored>
 inline void attend_strip_backward(const HeadInputs<Stored>& head, int64_t first, const Stored* given, int64_t given_stride,
-                                  const float* log_sums, int64_t heads, HeadGradients<Stored> gradients, bool add,
+                                  const float* log_sums, int64_t heads, HeadGradients<Stored> gradients, Into into,
                                   AttentionBuffers<Stored>& buffers) {
   const int64_t size = head.size, queries = std::min(kStrip, head.tokens - first);
   const KeyRange keys = keys_of(head, first, queries);
@@ -259,9 +259,9 @@ inline void attend_strip_backward(const HeadInputs<Stored>& head, int64_t first,
   Stored* turned = buffers.turned.data();
   const int64_t from = keys.first * round_up(size, 16);
   lay_across(buffers.score_gradient.data(), keys.length, queries, keys.count, turned, even(queries), 0, 2);
-  combine_across(turned, keys.count, queries, size, buffers.queries.data(), buffers.key_gradient.data() + from, add);
+  combine_across(turned, keys.count, queries, size, buffers.queries.data(), buffers.key_gradient.data() + from, into);
   lay_across(buffers.probabilities.data(), keys.length, queries, keys.count, turned, even(queries), 0, 2);
-  combine_across(turned, keys.count, queries, size, buffers.given.data(), buffers.value_gradient.data() + from, add);
+  combine_across(turned, keys.count, queries, size, buffers.given.data(), buffers.value_gradient.data() + from, into);
 }
 
 // From the context's gradient `given`, rows `given_stride` apart, to those of queries, keys and values.
@@ -276,7 +276,8 @@ inline void attend_backward(const HeadInputs<Stored>& head, const Stored* given,
   for (auto* sums : {&buffers.key_gradient, &buffers.value_gradient})
     if (head.windowed()) std::fill(sums->begin(), sums->begin() + tokens * wide, 0.0f);  // no strip sees all keys
   for (int64_t first = 0; first < tokens; first += kStrip)
-    attend_strip_backward(head, first, given, given_stride, log_sums, heads, gradients, first > 0 || head.windowed(), buffers);
+    attend_strip_backward(head, first, given, given_stride, log_sums, heads, gradients,
+                          first > 0 || head.windowed() ? Into::kOnto : Into::kOver, buffers);
   store_rows(buffers.key_gradient.data(), tokens, size, gradients.key, head.stride);
   store_rows(buffers.value_gradient.data(), tokens, size, gradients.value, head.stride);
 }

@@ -19,7 +19,8 @@ struct Kept {
   float* log_sums;                      // (rows, heads)
   float *middle_sum, *outer_sum;        // (rows, hidden) what the norms read
   float *middle_stats, *outer_stats;    // (rows, 2)
-  Stored *attended, *widened, *active;  // (rows, hidden), (rows, wide and gates) before and (rows, wide) after the activation
+  // (rows, hidden); what the activation's gradient needs: its slopes, or, with gates, (rows, 2 wide) before it; (rows, wide) behind.
+  Stored *attended, *widened, *active;
 };
 
 // Lays the parts of a buffer out one after the other, each at a multiple of 64 bytes; with a null base it only counts.

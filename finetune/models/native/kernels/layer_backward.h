@@ -6,7 +6,7 @@
 
 namespace encoder {
 
-// Operands of dW = dY' X of one layer, over all rows of the batch (chunks begin at multiples of 16; gaps are zero).
+// Operands of dW = dY' X of one layer, over all rows of the batch (chunks begin at multiples of kChunkStep; gaps are zero).
 template <class Stored>
 struct WeightOperands {
   Stored *input, *context, *attended, *active;         // packed X of (rows, columns)
@@ -45,7 +45,7 @@ inline void add_products(const Layer<Stored>& layer, int linear, int count, cons
       const bool more = l + 1 < count;
       const int64_t then = more ? first : first + kBlock;
       multiply(rows, block_width(hidden, first), depth, gradient + l * depth, stride,
-               layer.backward_weight(linear + l) + first * even(depth), tile, kBlock, l > 0,
+               layer.backward_weight(linear + l) + first * even(depth), tile, kBlock, l > 0 ? Into::kOnto : Into::kOver,
                then + kBlock <= hidden ? layer.backward_weight(linear + (more ? l + 1 : 0)) + then * even(depth) : nullptr);
     }
     const int64_t columns = std::min(kBlock, hidden - first);
@@ -92,10 +92,10 @@ inline void write_operands(const Layer<Stored>& layer, const Chunk& chunk, const
   const int64_t hidden = layer.shape.hidden, wide = layer.shape.wide, all = layer.plan.aligned_rows;
   const bool last = layer.last();
   const int64_t reads = last ? layer.plan.aligned_reads : all, read = last ? chunk.aligned_read : chunk.aligned_row;
-  pack(kept.input, hidden, chunk.rows, hidden, operands.input, all, chunk.aligned_row, 16);
+  pack(kept.input, hidden, chunk.rows, hidden, operands.input, all, chunk.aligned_row, kChunkStep, true);
   for (int64_t l = 0; l < 3; l++)
     lay_across(buffers.joined.data() + l * hidden, 3 * hidden, chunk.rows, hidden, operands.joined[l], all,
-               chunk.aligned_row, 16);
+               chunk.aligned_row, kChunkStep, true);
   const int64_t rows = last ? chunk.reads : chunk.rows;
   if (rows == 0) return;
   const Stored* context = kept.context;
@@ -103,13 +103,13 @@ inline void write_operands(const Layer<Stored>& layer, const Chunk& chunk, const
     gather_rows(context, layer.plan.after(chunk, true), chunk.first_row, rows, hidden, buffers.spread.data());
     context = buffers.spread.data();
   }
-  pack(context, hidden, rows, hidden, operands.context, reads, read, 16);
-  pack(kept.attended, hidden, rows, hidden, operands.attended, reads, read, 16);
-  pack(kept.active, wide, rows, wide, operands.active, reads, read, 16);
+  pack(context, hidden, rows, hidden, operands.context, reads, read, kChunkStep, true);
+  pack(kept.attended, hidden, rows, hidden, operands.attended, reads, read, kChunkStep, true);
+  pack(kept.active, wide, rows, wide, operands.active, reads, read, kChunkStep, true);
   for (int64_t part = 0, stride = layer.shape.widened(); part * wide < stride; part++)
-    lay_across(buffers.wide.data() + part * wide, stride, rows, wide, operands.widened[part], reads, read, 16);
-  lay_across(buffers.narrow.data(), hidden, rows, hidden, operands.narrowed, reads, read, 16);
-  lay_across(buffers.selected.data(), hidden, rows, hidden, operands.projected, reads, read, 16);
+    lay_across(buffers.wide.data() + part * wide, stride, rows, wide, operands.widened[part], reads, read, kChunkStep, true);
+  lay_across(buffers.narrow.data(), hidden, rows, hidden, operands.narrowed, reads, read, kChunkStep, true);
+  lay_across(buffers.selected.data(), hidden, rows, hidden, operands.projected, reads, read, kChunkStep, true);
 }
 
 // The gradient of the layer's output at the rows that go on after the attention, (rows, hidden).
@@ -156,10 +156,12 @@ void multiply_weight_gradient(const Stored* across, const Stored* packed, int64_
     const int64_t width = block_width(inputs, column), valid = std::min(kBlock, inputs - column);
     float* target = gradient + first * inputs + column;
     const bool whole = width == valid;
-    multiply_across(count, width, rows, across, outputs, first, packed + column * rows, whole ? target : tile,
-                    whole ? inputs : kBlock, false);
+    const Stored* block = packed + column * rows;
+    multiply_across(count, width, rows, across, outputs, first, block, whole ? target : tile, whole ? inputs : kBlock,
+                    whole ? Into::kPast : Into::kOver, column + 2 * kBlock <= inputs ? block + kBlock * rows : nullptr);
     for (int64_t r = 0; !whole && r < count; r++) std::memcpy(target + r * inputs, tile + r * kBlock, size_t(valid) * 4);
   }
+  finish_stores();
 }
 
 }  // namespace encoder

@@ -76,9 +76,12 @@ inline Normal normal(float x) {
 
 // GELU(x) = x Phi(x) and its derivative Phi(x) + x phi(x). Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415.
 inline float gelu(float x) { return x * normal(x).below; }
-inline float gelu_slope(float x) {
+struct Activated {
+  float value, slope;
+};
+inline Activated gelu_with_slope(float x) {
   const Normal n = normal(x);
-  return n.below + x * 0.39894228f * n.bell;
+  return {x * n.below, n.below + x * 0.39894228f * n.bell};
 }
 
 }  // namespace encoder

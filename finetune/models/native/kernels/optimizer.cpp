@@ -67,8 +67,9 @@ inline void pack_rows(const Update& update, int64_t row, int64_t count, std::vec
 #pragma omp simd
   for (int64_t i = 0; i < count * update.columns; i++) rounded[i] = from_float<Stored>(weight[i]);
   const int64_t columns = update.columns;
-  pack_transposed_rows(rounded.data(), columns, columns, update.rows, row, static_cast<Stored*>(update.forward));
-  pack(rounded.data(), columns, count, columns, static_cast<Stored*>(update.backward), update.rows, row);
+  pack_transposed_rows(rounded.data(), columns, columns, update.rows, row, static_cast<Stored*>(update.forward),
+                       true);
+  pack(rounded.data(), columns, count, columns, static_cast<Stored*>(update.backward), update.rows, row, 2, true);
 }
 
 template <class Stored>

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "numbers.h"
+#include "stores.h"
 #include "transposing.h"
 
 namespace encoder {
@@ -24,13 +25,24 @@ inline int64_t packed_size(int64_t depth, int64_t columns) { return even(depth) 
 inline uint32_t half_word(float value) { return from_float<bfloat16>(value).bits; }
 inline uint32_t half_word(bfloat16 value) { return value.bits; }
 
-// `count` <= 16 words of a pair of rows (a alone in float32); null rows are zero.
+#ifdef __AVX512F__
+// 16 pairs: those of `a` in the low halves of words, those of `b` in the high ones.
+inline void pair_up(const bfloat16* a, const bfloat16* b, uint32_t* words) {
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(a)));
+  const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)));
+  _mm512_store_si512(words, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+}
+#else
+inline void pair_up(const bfloat16* a, const bfloat16* b, uint32_t* words) {
+  for (int64_t c = 0; c < 16; c++) words[c] = half_word(a[c]) | half_word(b[c]) << 16;
+}
+#endif
+
+// `count` <= 16 words, at the start of a line, of a pair of rows (a alone in float32); null rows are zero.
 template <class Stored, class Source>
 inline void word_row(const Source* a, const Source* b, int64_t count, uint32_t* words) {
-  if (count == 16 && a && b && sizeof(Stored) == 2) {  // nothing to ask, so it vectorises
-#pragma omp simd
-    for (int64_t c = 0; c < 16; c++) words[c] = half_word(a[c]) | half_word(b[c]) << 16;
-    return;
+  if constexpr (sizeof(Source) == 2) {
+    if (count == 16 && a && b) return pair_up(a, b, words);
   }
   for (int64_t c = count; c < 16; c++) words[c] = 0;
   if (a == nullptr) {
@@ -52,12 +64,12 @@ inline void words_along_rows(const Source* source, int64_t stride, int64_t rows,
       const int64_t column = j * kStep<Stored>;
       const bool present = i < rows && column < columns;
       if constexpr (sizeof(Stored) == 4) {
-        words.at[i][j] = present ? reinterpret<uint32_t>(to_float(source[i * stride + column])) : 0;
+        words.at[i].words[j] = present ? reinterpret<uint32_t>(to_float(source[i * stride + column])) : 0;
       } else {
         const uint32_t low = present ? half_word(source[i * stride + column]) : 0;
         const bool second = present && column + 1 < columns;
         const uint32_t high = second ? half_word(source[i * stride + column + 1]) : 0;
-        words.at[i][j] = low | high << 16;
+        words.at[i].words[j] = low | high << 16;
       }
     }
   }
@@ -69,21 +81,22 @@ inline void whole_words_along_rows(const Source* source, int64_t stride, Words& 
   for (int64_t i = 0; i < 16; i++) {
     const Source* row = source + i * stride;
     if constexpr (sizeof(Stored) == sizeof(Source)) {
-      std::memcpy(words.at[i], row, 64);
+      std::memcpy(words.at[i].words, row, 64);
     } else {
       bfloat16 rounded[32];
 #pragma omp simd
       for (int64_t c = 0; c < 32; c++) rounded[c] = from_float<bfloat16>(to_float(row[c]));
-      std::memcpy(words.at[i], rounded, 64);
+      std::memcpy(words.at[i].words, rounded, 64);
     }
   }
 }
 
 // B = source, of (depth, columns). Blocks lie `block_stride` apart (0: one after the other); `depth` rows are written from
-// step `first` of each block on, and their number is filled up to a multiple of `multiple` with zeros.
+// step `first` of each block on, and their number is filled up to a multiple of `multiple` with zeros. `past`: nobody reads them soon.
 template <class Stored, class Source>
 void pack(const Source* source, int64_t stride, int64_t depth, int64_t columns, Stored* packed, int64_t total_depth = 0,
-          int64_t first = 0, int64_t multiple = 2) {
+          int64_t first = 0, int64_t multiple = 2, bool past = false) {
+  past = past && starts_line(packed);  // every row of words then does
   const int64_t filled = round_up(depth, multiple), block_depth = std::max(even(total_depth), even(depth));
   for (int64_t k = 0; k < filled; k += kStep<Stored>) {
     const Source* a = k < depth ? source + k * stride : nullptr;
@@ -91,16 +104,19 @@ void pack(const Source* source, int64_t stride, int64_t depth, int64_t columns, 
     for (int64_t c = 0; c < columns; c += 16) {
       const int64_t block = c / kBlock * kBlock, width = block_width(columns, block);
       Stored* out = packed + block * block_depth + (first + k) * width + (c - block) * kStep<Stored>;
-      word_row<Stored>(a ? a + c : a, b ? b + c : b, std::min<int64_t>(16, columns - c),
-                       reinterpret_cast<uint32_t*>(out));
+      Line line;
+      word_row<Stored>(a ? a + c : a, b ? b + c : b, std::min<int64_t>(16, columns - c), line.words);
+      put_line(line, out, past);
     }
   }
+  if (past) finish_stores();
 }
 
 // Columns [column, column + 16) of B = source', where `source` holds these rows of (columns, depth).
 template <class Stored, class Source>
 inline void pack_transposed_rows(const Source* source, int64_t stride, int64_t depth, int64_t columns, int64_t column,
-                                 Stored* packed) {
+                                 Stored* packed, bool past = false) {
+  past = past && starts_line(packed);
   const int64_t step = 16 * kStep<Stored>, block_depth = even(depth);
   const int64_t block = column / kBlock * kBlock, width = block_width(columns, block);
   Words words;
@@ -112,8 +128,9 @@ inline void pack_transposed_rows(const Source* source, int64_t stride, int64_t d
     transpose(words);
     const int64_t steps = std::min<int64_t>(16, (block_depth - k) / kStep<Stored>);
     Stored* target = packed + block * block_depth + k * width + (column - block) * kStep<Stored>;
-    for (int64_t i = 0; i < steps; i++) std::memcpy(target + i * kStep<Stored> * width, words.at[i], 64);
+    for (int64_t i = 0; i < steps; i++) put_line(words.at[i], target + i * kStep<Stored> * width, past);
   }
+  if (past) finish_stores();
 }
 
 // B = source', where source is (columns, depth).
@@ -136,11 +153,11 @@ void transpose_matrix(const Stored* source, int64_t stride, int64_t rows, int64_
         const int64_t row = r + i * kStep<Stored>;
         const Stored* a = row < rows ? source + row * stride + c : nullptr;
         const Stored* b = row + 1 < rows ? source + (row + 1) * stride + c : nullptr;
-        word_row<Stored>(a, b, count, words.at[i]);
+        word_row<Stored>(a, b, count, words.at[i].words);
       }
       transpose(words);
       const size_t bytes = size_t(std::min(step, filled - r)) * sizeof(Stored);
-      for (int64_t i = 0; i < count; i++) std::memcpy(target + (c + i) * target_stride + r, words.at[i], bytes);
+      for (int64_t i = 0; i < count; i++) std::memcpy(target + (c + i) * target_stride + r, words.at[i].words, bytes);
     }
   }
 }

@@ -44,12 +44,19 @@ struct WeightPlaces {
   }
 };
 
+// Rows that a chunk's part of an operand of weight gradients is filled up to: pairs; whole words (transposing.h) for oneDNN.
+#ifdef ENCODER_BRGEMM
+constexpr int64_t kChunkStep = 16;
+#else
+constexpr int64_t kChunkStep = 2;
+#endif
+
 // Some whole sentences that one thread takes through all layers. Their rows follow each other in the batch; `after` are those
 // that go on after the last layer's attention (the ones that are read), counted from the chunk's first row.
 struct Chunk {
   int64_t first_row, rows;
   int64_t first_sentence, sentences;
-  int64_t aligned_row;                    // first row in buffers where chunks begin at multiples of 16
+  int64_t aligned_row;                    // first row in buffers where chunks begin at multiples of kChunkStep
   int64_t first_read, reads, aligned_read;  // the same among the rows that are read after the last layer
 };
 
@@ -100,8 +107,8 @@ struct Plan {
     chunk.first_read = begin - read_rows.begin();
     chunk.reads = end - begin;
     if (chunk.rows == 0) return sentence;
-    aligned_rows += round_up(chunk.rows, 16);
-    aligned_reads += round_up(chunk.reads, 16);
+    aligned_rows += round_up(chunk.rows, kChunkStep);
+    aligned_reads += round_up(chunk.reads, kChunkStep);
     most_rows = std::max(most_rows, chunk.rows);
     chunks.push_back(chunk);
     return sentence;

@@ -18,11 +18,11 @@ inline void feed_backward(const Layer<Stored>& layer, const Kept<Stored>& kept, 
   multiply_blocks(rows, wide, hidden, narrow, hidden, layer.backward_weight(kNarrow), tile,
                   [&](int64_t first, int64_t count, const float* product) {
                     for (int64_t r = 0; r < rows; r++) {
-                      const Stored* before = kept.widened + r * wide + first;
+                      const Stored* slopes = kept.widened + r * wide + first;
                       Stored* after = gradient + r * wide + first;
 #pragma omp simd
                       for (int64_t c = 0; c < count; c++) {
-                        const float value = product[r * kBlock + c] * gelu_slope(to_float(before[c]));
+                        const float value = product[r * kBlock + c] * to_float(slopes[c]);
                         after[c] = from_float<Stored>(value);
                         bias[first + c] += value;
                       }

@@ -37,9 +37,9 @@ inline void widen_gated(const Layer<Stored>& layer, const Kept<Stored>& kept, in
   float* gates = tile + rows * kBlock;
   for (int64_t first = 0; first < wide; first += kBlock) {
     const int64_t width = block_width(wide, first), count = std::min(kBlock, wide - first), next = first + kBlock;
-    multiply(rows, width, depth, kept.attended, hidden, widen + first * depth, tile, kBlock, false,
+    multiply(rows, width, depth, kept.attended, hidden, widen + first * depth, tile, kBlock, Into::kOver,
              next <= wide ? gate + first * depth : nullptr);
-    multiply(rows, width, depth, kept.attended, hidden, gate + first * depth, gates, kBlock, false,
+    multiply(rows, width, depth, kept.attended, hidden, gate + first * depth, gates, kBlock, Into::kOver,
              next + kBlock <= wide ? widen + next * depth : nullptr);
     for (int64_t r = 0; r < rows; r++) {
       float* products = tile + r * kBlock;
