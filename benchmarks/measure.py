@@ -169,16 +169,23 @@ def hardware_line(device: str) -> str:
     import torch
     import transformers
 
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if "model name" in line
-    ]
+    cpu = read_cpu_facts()
+    kind = ", ".join(f"{name} {cpu[name]}" for name in ("cpu family", "model") if name in cpu)
     units = [name for name in ("amx_bf16", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
-    machine = f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores ({', '.join(units) or 'no bf16'})"
+    name = cpu.get("model name", platform.processor()) + (f" ({kind})" if kind else "")
+    machine = f"{name}, {os.cpu_count()} cores ({', '.join(units) or 'no bf16'})"
     if device == "cuda":
         machine = f"{torch.cuda.get_device_name()}, {machine}"
     return f"{machine}, torch {torch.__version__}, transformers {transformers.__version__}"
+
+
+def read_cpu_facts() -> dict[str, str]:
+    """What Linux says of the first processor. CPUs of several generations share one name in a cloud; families differ."""
+    facts: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        facts.setdefault(name.strip(), value.strip())
+    return facts
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -54,7 +54,7 @@ def describe(title: str, result: dict[str, Any]) -> list[str]:
         + (f"ONEDNN_MAX_CPU_ISA={result['isa']}. " if result["isa"] else "")
         + "Ratios of processor time for a real token, with 95 % intervals; the other columns are medians by the clock."
     )
-    told = [*equality_line(result), *busy_line(result), *judge(result)]
+    told = [*equality_line(result), *rate_line(result), *busy_line(result), *judge(result)]
     return [f"## {title}", "", facts, "", *table(header, rows), "", *told, ""]
 
 
@@ -93,6 +93,15 @@ def equality_line(result: dict[str, Any]) -> list[str]:
     }
     told = ", ".join(f"{name} {value:.0e}" for name, value in apart.items())
     return [f"- First losses without dropout, largest relative difference from stock_float32: {told}."]
+
+
+def rate_line(result: dict[str, Any]) -> list[str]:
+    """What the machine's matrix products reach alone, which utilisation is a share of: it tells CPUs of one name apart."""
+    rates = {name: median(run["matmul_rate"] for run in runs) / 1e9 for name, runs in result["runs"].items()}
+    told = [
+        f"{what} {rates[name]:.0f}" for name, what in (("stock_float32", "float32"), ("ours", "ours")) if name in rates
+    ]
+    return [f"- Matrix products alone reach, in GFLOP/s: {', '.join(told)}."]
 
 
 def judge(result: dict[str, Any]) -> list[str]:
