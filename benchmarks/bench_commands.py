@@ -164,13 +164,14 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    tables = read_kept("commands").get("tables", {}) if options.write else {}
+    machine = hardware_line("cpu")
+    tables = read_kept("commands", machine).get("tables", {}) if options.write else {}
     with tempfile.TemporaryDirectory() as name:
         write_inputs(Path(name))
         for threads in options.threads:
             for task in options.tasks:
                 tables[name_of(task, threads, options)] = compare(task, threads, options, Path(name))
-    result = {"machine": hardware_line("cpu"), "tables": tables}
+    result = {"machine": machine, "tables": tables}
     tell_results("commands", "Training commands now and before", describe(tables), result, write=options.write)
 
 

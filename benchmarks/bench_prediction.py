@@ -111,9 +111,11 @@ def describe(result: dict[str, Any]) -> list[str]:
                 f"{difference['same_label']:.2%}",
             )
         )
-    facts = f"{result['date']}, {result['rounds']} rounds, load average {result['load']:.1f} at the end" + (
-        f", ONEDNN_MAX_CPU_ISA={result['isa']}." if result["isa"] else "."
-    )
+    first = runs["ours"][0]
+    facts = (
+        f"{first['sentences']} texts of {first['tokens']} subwords together, {result['date']}, {result['rounds']} rounds, "
+        f"load average {result['load']:.1f} at the end"
+    ) + (f", ONEDNN_MAX_CPU_ISA={result['isa']}." if result["isa"] else ".")
     return [f"## {title_of(result)}", "", facts, "", *table(header, rows), "", *judge(runs, ours), ""]
 
 
@@ -156,8 +158,7 @@ def main() -> None:
         live(options.worker)
         return
     machine = hardware_line("cpu")
-    kept = read_kept("prediction") if options.write else {}
-    tables = dict(kept.get("tables", {})) if kept.get("machine") == machine else {}
+    tables = read_kept("prediction", machine).get("tables", {}) if options.write else {}
     result = {"machine": machine, "tables": tables}
     for length, threads in itertools.product(options.lengths, options.threads):
         found = compare(options, length or None, threads)

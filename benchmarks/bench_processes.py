@@ -221,7 +221,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    parts = read_kept("scaling").get("parts", {}) if options.write else {}
+    parts = read_kept("scaling", hardware_line("cpu")).get("parts", {}) if options.write else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_sentences(folder)

@@ -161,8 +161,7 @@ def main() -> None:
         return
     name = options.name or ("training" if options.device == "cpu" else "training_cuda")
     machine = hardware_line(options.device)
-    kept = read_kept(name) if options.write else {}
-    tables = dict(kept.get("tables", {})) if kept.get("machine") == machine else {}
+    tables = read_kept(name, machine).get("tables", {}) if options.write else {}
     result = {"machine": machine, "tables": tables}
     for task in options.tasks or (MAIN_TASKS if options.device == "cpu" else CUDA_TASKS):
         for threads in options.threads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,13 +32,20 @@ def tell_parts(
     print(json.dumps(found))
 
 
-def read_kept(name: str) -> dict[str, Any]:
-    """The numbers of benchmarks/results/<name>.md by part; nothing if it is not there."""
+def read_kept(name: str, machine: str | None = None) -> dict[str, Any]:
+    """The numbers of benchmarks/results/<name>.md by part; nothing if it is not there.
+
+    With a `machine` also nothing, and a line that says so, if they are another's: writing takes their place.
+    """
     path = RESULTS / f"{name}.md"
     if not path.is_file():
         return {}
     _, _, block = path.read_text(encoding="utf-8").partition("```json")
-    return json.loads(block.partition("```")[0])
+    kept = json.loads(block.partition("```")[0])
+    if machine is None or kept.get("machine") == machine:
+        return kept
+    print(f"{path} is of another machine ({kept.get('machine')}) and will be overwritten.", file=sys.stderr)
+    return {}
 
 
 def merge_rows(kept: dict[str, Any], found: dict[str, Any], *, same: tuple[str, ...]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -35,9 +34,10 @@ from finetune.run.sharing import open_shares
 from finetune.surprisal.chunks import tell_counts
 from finetune.surprisal.inference import ScoredTokens
 from finetune.surprisal.input import name_apart
-from finetune.surprisal.shared_chunks import Totals, decode_rows, encode_rows
+from finetune.surprisal.shared_chunks import Totals
 from finetune.surprisal.surprisal import row_sums
 from finetune.surprisal.table_files import FORMATS, TableFile
+from finetune.surprisal.tables_as_bytes import decode_tables, encode_tables
 from finetune.surprisal.task import model_label
 
 logger = logging.getLogger(__name__)
@@ -83,22 +83,12 @@ class ScoredTest:
     sums: pa.Table
 
     def encode(self, counts: Counter[str]) -> bytes:
-        """A line of JSON that says how long what follows is; then tables as Arrow writes them to a stream."""
-        parts = [encode_rows(table) for table in (*self.rows, self.sums)]
-        return (
-            json.dumps({"number": self.number, "counts": counts, "bytes": [*map(len, parts)]}).encode()
-            + b"\n"
-            + b"".join(parts)
-        )
+        return encode_tables({"number": self.number, "counts": counts}, [*self.rows, self.sums])
 
     @classmethod
     def decode(cls, content: bytes) -> tuple[ScoredTest, Counter[str]]:
-        facts, _, tables = content.partition(b"\n")
-        told, parts = json.loads(facts), []
-        for size in told["bytes"]:
-            parts.append(decode_rows(tables[:size]))
-            tables = tables[size:]
-        return cls(told["number"], parts[:-1], parts[-1]), Counter(told["counts"])
+        told, (*rows, sums) = decode_tables(content)
+        return cls(told["number"], rows, sums), Counter(told["counts"])
 
 
 class ResultFile:

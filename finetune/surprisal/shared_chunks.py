@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
@@ -15,6 +14,7 @@ from finetune.run.engines import Engine, Needs
 from finetune.surprisal.inference import ScoredTokens, SurprisalModel
 from finetune.surprisal.input import ScoringExample
 from finetune.surprisal.surprisal import sentence_surprisals
+from finetune.surprisal.tables_as_bytes import decode_tables, encode_tables
 
 
 @dataclass
@@ -48,15 +48,14 @@ class ScoredChunk:
     rows: pa.Table | None
 
     def encode(self, counts: Counter[str]) -> bytes:
-        """A line of JSON, then the rows as Arrow writes them to a stream."""
-        facts = {"totals": astuple(self.totals), "counts": counts}
-        return json.dumps(facts).encode() + b"\n" + (b"" if self.rows is None else encode_rows(self.rows))
+        return encode_tables(
+            {"totals": astuple(self.totals), "counts": counts}, [] if self.rows is None else [self.rows]
+        )
 
     @classmethod
     def decode(cls, content: bytes) -> tuple[ScoredChunk, Counter[str]]:
-        facts, _, rows = content.partition(b"\n")
-        told = json.loads(facts)
-        return cls(Totals(*told["totals"]), decode_rows(rows) if rows else None), Counter(told["counts"])
+        told, tables = decode_tables(content)
+        return cls(Totals(*told["totals"]), next(iter(tables), None)), Counter(told["counts"])
 
 
 Work = Callable[[Iterator[list[ScoringExample]]], Iterator[ScoredChunk]]
@@ -95,16 +94,3 @@ def gather_chunks(shares: Engine, job: ScoringJob, needs: Needs) -> Iterator[Sco
         total += counted
         yield part
     job.model.counts = total
-
-
-def encode_rows(rows: pa.Table) -> bytes:
-    """A table as Arrow writes it to a stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as stream:
-        stream.write_table(rows)
-    return bytes(sink.getvalue())
-
-
-def decode_rows(content: bytes) -> pa.Table:
-    """The table of `encode_rows`."""
-    return pa.ipc.open_stream(content).read_all()

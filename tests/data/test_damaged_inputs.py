@@ -91,13 +91,8 @@ def test_json_of_users_is_parsed_in_one_place(repository):
         *("tokenization/subword_training.py", "tokenization/loading.py", "tokenization/thai_words.py"),
         *("lm_experiments/dotted.py", "sweep/task.py", "models/whole_weights.py"),
         *("run/hub.py", "run/remote_files.py", "run/evaluations.py"),
-        *(
-            "run/siblings.py",
-            "surprisal/shared_chunks.py",
-            "prediction/task.py",
-            "lm_experiments/testing.py",
-            "pregeneration/pregenerate.py",
-        ),  # what processes of one run tell each other
+        # What processes of one run tell each other.
+        *("run/siblings.py", "surprisal/tables_as_bytes.py", "prediction/task.py", "pregeneration/pregenerate.py"),
         "tokenization/pre_tokenizers.py",  # the library's own state
     }
     folder = repository / "finetune"
