@@ -221,7 +221,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    parts = read_kept("scaling", hardware_line("cpu")).get("parts", {}) if options.write else {}
+    machine = hardware_line("cpu")
+    parts = read_kept("scaling", machine).get("parts", {}) if options.write else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_sentences(folder)
@@ -230,7 +231,7 @@ def main() -> None:
                 parts.setdefault("equality", {})[str(rows)] = compare(options, folder, rows)
         if "costs" in options.parts:
             parts["costs"] = measure_costs(options, folder)
-    result = {"machine": hardware_line("cpu"), "parts": parts}
+    result = {"machine": machine, "parts": parts}
     tell_results("scaling", "Processes, data and models", list(describe(parts)), result, write=options.write)
 
 

@@ -161,7 +161,6 @@ void multiply_weight_gradient(const Stored* across, const Stored* packed, int64_
                     whole ? Into::kPast : Into::kOver, column + 2 * kBlock <= inputs ? block + kBlock * rows : nullptr);
     for (int64_t r = 0; !whole && r < count; r++) std::memcpy(target + r * inputs, tile + r * kBlock, size_t(valid) * 4);
   }
-  finish_stores();
 }
 
 }  // namespace encoder

@@ -25,25 +25,24 @@ inline int64_t packed_size(int64_t depth, int64_t columns) { return even(depth) 
 inline uint32_t half_word(float value) { return from_float<bfloat16>(value).bits; }
 inline uint32_t half_word(bfloat16 value) { return value.bits; }
 
-#ifdef __AVX512F__
 // 16 pairs: those of `a` in the low halves of words, those of `b` in the high ones.
+template <class Source>
+inline void pair_up(const Source* a, const Source* b, uint32_t* words) {
+#pragma omp simd
+  for (int64_t c = 0; c < 16; c++) words[c] = half_word(a[c]) | half_word(b[c]) << 16;
+}
+#ifdef __AVX512F__
 inline void pair_up(const bfloat16* a, const bfloat16* b, uint32_t* words) {
   const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(a)));
   const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)));
   _mm512_store_si512(words, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-}
-#else
-inline void pair_up(const bfloat16* a, const bfloat16* b, uint32_t* words) {
-  for (int64_t c = 0; c < 16; c++) words[c] = half_word(a[c]) | half_word(b[c]) << 16;
 }
 #endif
 
 // `count` <= 16 words, at the start of a line, of a pair of rows (a alone in float32); null rows are zero.
 template <class Stored, class Source>
 inline void word_row(const Source* a, const Source* b, int64_t count, uint32_t* words) {
-  if constexpr (sizeof(Source) == 2) {
-    if (count == 16 && a && b) return pair_up(a, b, words);
-  }
+  if (count == 16 && a && b && sizeof(Stored) == 2) return pair_up(a, b, words);
   for (int64_t c = count; c < 16; c++) words[c] = 0;
   if (a == nullptr) {
     for (int64_t c = 0; c < count; c++) words[c] = 0;
@@ -109,7 +108,6 @@ void pack(const Source* source, int64_t stride, int64_t depth, int64_t columns, 
       put_line(line, out, past);
     }
   }
-  if (past) finish_stores();
 }
 
 // Columns [column, column + 16) of B = source', where `source` holds these rows of (columns, depth).
@@ -130,7 +128,6 @@ inline void pack_transposed_rows(const Source* source, int64_t stride, int64_t d
     Stored* target = packed + block * block_depth + k * width + (column - block) * kStep<Stored>;
     for (int64_t i = 0; i < steps; i++) put_line(words.at[i], target + i * kStep<Stored> * width, past);
   }
-  if (past) finish_stores();
 }
 
 // B = source', where source is (columns, depth).

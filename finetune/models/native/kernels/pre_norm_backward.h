@@ -31,9 +31,8 @@ inline void feed_gated_backward(const Layer<Stored>& layer, const Kept<Stored>& 
                       for (int64_t c = 0; c < count; c++) {
                         const float value = to_float(before[c]), gate = to_float(before[wide + c]);
                         const float kept_part = stream.drop(product[r * kBlock + c], place + uint32_t(c));
-                        const Normal n = normal(value);
-                        const float to_value = kept_part * gate * (n.below + value * 0.39894228f * n.bell);
-                        const float to_gate = kept_part * (value * n.below);
+                        const Activated active = gelu_with_slope(value);
+                        const float to_value = kept_part * gate * active.slope, to_gate = kept_part * active.value;
                         after[c] = from_float<Stored>(to_value);
                         after[wide + c] = from_float<Stored>(to_gate);
                         bias[first + c] += to_value;

@@ -203,7 +203,7 @@ inline void multiply_across(int64_t rows, int64_t width, int64_t depth, const St
     multiply(rows, width, depth, a + first * depth, depth, b, c, c_stride, into);
 }
 
-// What `multiply_across` reads as A: `source`, (depth, columns), from row `first` of `total_depth` on, filled up to 16.
+// What `multiply_across` reads as A: `source`, (depth, columns), from row `first` of `total_depth` on, filled up to `multiple`.
 template <class Stored>
 inline void lay_across(const Stored* source, int64_t stride, int64_t depth, int64_t columns, Stored* target,
                        int64_t total_depth, int64_t first, int64_t multiple, bool past = false) {

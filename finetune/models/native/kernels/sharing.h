@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <new>
 
+#include "stores.h"
+
 namespace encoder {
 
-// Every thread takes the next of `count` tasks until none is left.
+// Every thread takes the next of `count` tasks until none is left. Afterwards all see what was stored, past the caches too.
 template <class Work>
 void share_out(int64_t count, int64_t threads, Work work) {
   std::atomic<int64_t> next{0};
@@ -17,6 +19,7 @@ void share_out(int64_t count, int64_t threads, Work work) {
   {
     const int thread = omp_get_thread_num();
     for (int64_t task; (task = next++) < count;) work(task, thread);
+    finish_stores();
   }
 }
 
